@@ -1,0 +1,5 @@
+"""`python -m edgemate` is the `edgemate` command."""
+
+from edgemate.cli.main import main
+
+main()

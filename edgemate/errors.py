@@ -1,0 +1,73 @@
+"""The exception tree.
+
+    EdgemateError            anything a user can cause; the command line prints it as one line and exits with 2
+    ├── UsageError           an option or argument that cannot be used as given
+    ├── RecipeError          a recipe that cannot be read or does not hold together; may list several problems
+    ├── DataError            a data root, data set or picture that is missing or unreadable
+    │   └── PictureError     one picture among others; the rest can still be answered
+    ├── TrainingError        training that cannot go on (a loss that is no number, a checkpoint of another recipe)
+    ├── RunError             a run folder that is missing, incomplete or not a run
+    ├── BundleError          a bundle that is missing, damaged, unsafe or of a newer format
+    ├── ExportError          a graph that cannot be made or does not agree with the network
+    └── BackendError         an inference backend that is not installed or cannot run this bundle
+
+Every message says what was given, what would work, and the path or key it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EdgemateError(Exception):
+    """Base of every error that a user can cause. `str(error)` is meant to be read by a person."""
+
+
+class UsageError(EdgemateError):
+    """An option or argument that cannot be used as given."""
+
+
+class RecipeError(EdgemateError):
+    """A recipe with one problem or several.
+
+    Args:
+        source: the recipe as the user named it.
+        problems: one sentence each, starting with the path of the key in the YAML.
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            super().__init__(f"{source}: {self.problems[0]}")
+        else:
+            lines = "".join(f"\n  {problem}" for problem in self.problems)
+            super().__init__(f"{source}: {len(self.problems)} problems{lines}")
+
+
+class DataError(EdgemateError):
+    """A data root, data set or picture that is missing or unreadable."""
+
+
+class PictureError(DataError):
+    """One picture that cannot be read or prepared."""
+
+
+class TrainingError(EdgemateError):
+    """Training that cannot go on."""
+
+
+class RunError(EdgemateError):
+    """A run folder that is missing, incomplete or not a run."""
+
+
+class BundleError(EdgemateError):
+    """A bundle that is missing, damaged, unsafe or of a newer format."""
+
+
+class ExportError(EdgemateError):
+    """A graph that cannot be made or does not agree with the network it came from."""
+
+
+class BackendError(EdgemateError):
+    """An inference backend that is not installed or cannot run this bundle."""

@@ -1,0 +1,173 @@
+"""Names a recipe or a command line may use, and the factory behind each.
+
+A part is registered by one line in the tables at the end: `name: "module:attribute"`. The module is imported only when
+the part is used, so listing names costs nothing and the device never imports what it has not got.
+A dotted path, `my_pkg.my_mod:Factory`, stands for a user's own part wherever a registered name may stand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgemate.errors import UsageError
+
+
+class Registry:
+    """The registered names of one kind of part.
+
+    Args:
+        kind: what the parts are, in the singular, for messages ("backbone").
+        targets: name → "module:attribute".
+    """
+
+    def __init__(self, kind: str, targets: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._targets = dict(targets)
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Registered names that match a shell-style pattern, sorted."""
+        return sorted(fnmatch.filter(self._targets, pattern))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._targets
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The factory behind a registered name or a dotted path.
+
+        Raises:
+            UsageError: the name is unknown (the message names the closest ones), or the dotted path leads nowhere.
+        """
+        target = self._targets.get(name)
+        if target is None:
+            if ":" not in name:
+                raise UsageError(self.unknown(name))
+            target = name
+        module_name, _, attribute = target.partition(":")
+        try:
+            found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            if target is not name:  # our own part: what it needs is not installed
+                raise UsageError(f"{self.kind} {name!r} cannot be used here: {error}") from error
+            raise UsageError(f"{self.kind} {name!r} cannot be imported: {error}") from error
+        return found
+
+    def unknown(self, name: str) -> str:
+        """The message for a name that is not registered: the closest known ones, or all of them."""
+        return f"unknown {self.kind} {name!r}; {closest(name, self._targets)}"
+
+
+def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
+    """What would have worked instead of `given`: the closest of the known names, else all of them."""
+    near = difflib.get_close_matches(given, list(known), n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(name) for name in near) + "?"
+    return "known: " + ", ".join(sorted(known))
+
+
+DATA_SETS = Registry(
+    "data set",
+    {
+        "arrays": "edgemate.data.arrays:arrays",
+        "cifar10": "edgemate.data.cifar:cifar10",
+        "cifar100": "edgemate.data.cifar:cifar100",
+        "digits": "edgemate.data.digits:digits",
+        "fashion_mnist": "edgemate.data.fashion_mnist:fashion_mnist",
+        "image_folder": "edgemate.data.image_folder:image_folder",
+    },
+)
+
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "auto_augment": "edgemate.data.augmentation:auto_augment",
+        "color_jitter": "edgemate.data.augmentation:color_jitter",
+        "horizontal_flip": "edgemate.data.augmentation:horizontal_flip",
+        "rand_augment": "edgemate.data.augmentation:rand_augment",
+        "random_affine": "edgemate.data.augmentation:random_affine",
+        "random_crop": "edgemate.data.augmentation:random_crop",
+        "random_erasing": "edgemate.data.augmentation:random_erasing",
+        "random_resized_crop": "edgemate.data.augmentation:random_resized_crop",
+        "trivial_augment": "edgemate.data.augmentation:trivial_augment",
+    },
+)
+
+BACKBONES = Registry(
+    "backbone",
+    {
+        "resnet8": "edgemate.models.resnet8:resnet8",
+        "resnet18": "edgemate.models.resnet:resnet18",
+        "resnet34": "edgemate.models.resnet:resnet34",
+        "resnet50": "edgemate.models.resnet:resnet50",
+        "resnet101": "edgemate.models.resnet:resnet101",
+        "resnet152": "edgemate.models.resnet:resnet152",
+    },
+)
+
+HEADS = Registry(
+    "head",
+    {
+        "bottleneck": "edgemate.models.heads.bottleneck:bottleneck",
+        "conv": "edgemate.models.heads.conv:conv",
+        "linear": "edgemate.models.heads.linear:linear",
+        "separable": "edgemate.models.heads.separable:separable",
+    },
+)
+
+METHODS = Registry(
+    "distillation method",
+    {
+        "byot": "edgemate.distillation.byot:BYOT",
+        "eed": "edgemate.distillation.eed:EED",
+        "joint_ce": "edgemate.distillation.joint_ce:JointCE",
+        "mate": "edgemate.distillation.mate:MATE",
+    },
+)
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "adamw": "edgemate.training.optimizers:adamw",
+        "sgd": "edgemate.training.optimizers:sgd",
+    },
+)
+
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "constant": "edgemate.training.schedules:constant",
+        "cosine": "edgemate.training.schedules:cosine",
+        "multi_step": "edgemate.training.schedules:multi_step",
+        "one_cycle": "edgemate.training.schedules:one_cycle",
+    },
+)
+
+POLICIES = Registry(
+    "exit policy",
+    {
+        "confidence": "edgemate.exits.confidence:Confidence",
+        "deadline": "edgemate.exits.deadline:Deadline",
+        "entropy": "edgemate.exits.entropy:Entropy",
+        "fixed": "edgemate.exits.fixed:FixedExit",
+        "margin": "edgemate.exits.margin:Margin",
+        "patience": "edgemate.exits.patience:Patience",
+    },
+)
+
+BACKENDS = Registry(
+    "backend",
+    {
+        "onnxruntime": "edgemate.runtime.backends.onnxruntime:ONNXRuntimeBackend",
+    },
+)
+
+EXPORT_TARGETS = Registry(
+    "export target",
+    {
+        "onnx": "edgemate.export.targets.onnx:export_onnx",
+        "trt": "edgemate.export.targets.trt:export_trt",
+    },
+)

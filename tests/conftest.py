@@ -1,0 +1,31 @@
+"""Fixtures of several rooms, and what must be set before torch is imported."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from edgemate.export import Exported
+    from edgemate.runs import Run
+
+# Several test processes share the machine; pools of spinning threads would starve each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small finished run on the digits; tests must not change it."""
+    import runs
+
+    return runs.make_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def exported(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Its bundle; tests must not change it."""
+    from edgemate.export import export_run
+
+    return export_run(finished_run, tmp_path_factory.mktemp("bundles") / "tiny")
