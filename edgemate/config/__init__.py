@@ -1,0 +1,26 @@
+"""Recipes: what a person writes, checked whole before anything starts."""
+
+from edgemate.config.loading import load_recipe, parse_recipe
+from edgemate.config.schema import (
+    Data,
+    Distillation,
+    Exits,
+    Model,
+    Optimization,
+    Part,
+    Recipe,
+    Training,
+)
+
+__all__ = [
+    "Data",
+    "Distillation",
+    "Exits",
+    "Model",
+    "Optimization",
+    "Part",
+    "Recipe",
+    "Training",
+    "load_recipe",
+    "parse_recipe",
+]

@@ -1,0 +1,96 @@
+"""From a YAML file to a checked `Recipe`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from edgemate.config.merging import merge, parse_overrides
+from edgemate.config.parts import resolve_options
+from edgemate.config.problems import problems_of
+from edgemate.config.schema import Recipe
+from edgemate.errors import RecipeError
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, what it extends, and the overrides; check all of it.
+
+    Args:
+        path: the YAML file.
+        overrides: `section.key=value` strings, the value in YAML, laid over the file.
+
+    Returns:
+        The recipe with every default filled in, options of named parts included.
+
+    Raises:
+        RecipeError: the file cannot be read or is no YAML, or the recipe has problems; all of them in one message.
+        UsageError: an override is not of that form.
+    """
+    over = parse_overrides(overrides)
+    return parse_recipe(merge(read_tree(Path(path)), over), str(path))
+
+
+def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
+    """Check a recipe given as a mapping; `source` is what messages call it. Raises RecipeError."""
+    try:
+        recipe = Recipe.model_validate(dict(tree))
+    except ValidationError as error:
+        # Also look at the parts whose names can be read, so that one message has everything.
+        raise RecipeError(source, problems_of(error, Recipe) + resolve_options(tree)[1]) from error
+    resolved, problems = resolve_options(recipe.model_dump())
+    if problems:
+        raise RecipeError(source, problems)
+    return Recipe.model_validate(resolved)
+
+
+def read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's mapping, laid over the one it extends, not yet checked. Raises RecipeError where it cannot be read."""
+    tree = _read_yaml(path)
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise RecipeError(str(path), [f"extends: should name one other file, not {base!r}"])
+    base_path = path.parent / base
+    if any(base_path.resolve() == other.resolve() for other in (*seen, path)):
+        raise RecipeError(str(path), [f"extends: {base} leads back to this file"])
+    if not base_path.is_file():
+        raise RecipeError(str(path), [f"extends: there is no file {base_path}"])
+    return merge(read_tree(base_path, (*seen, path)), tree)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecipeError(str(path), ["there is no such file; `edgemate recipes list` names those at hand"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(str(path), [f"cannot be read as text: {_one_line(error)}"]) from error
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError(str(path), [f"is no YAML: {_one_line(error)}"]) from error
+    if not isinstance(tree, dict):
+        raise RecipeError(str(path), [f"should be a mapping of sections, not {type(tree).__name__}"])
+    return {str(key): value for key, value in tree.items()}
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader that refuses a key given twice instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for i, key in enumerate(keys):
+            if key in keys[:i]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", node.value[i][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,28 @@
+"""The options of a part, read off its factory: every keyword-only argument is an option.
+
+So the annotation and the default in the code are the schema, and nothing has to be written twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
+
+
+def options_model(factory: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model whose fields are the keyword-only arguments of `factory` (of `__init__` for a class)."""
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    return create_model(f"{factory.__name__} options", __config__=_CONFIG, __doc__=inspect.getdoc(factory), **fields)

@@ -1,0 +1,74 @@
+"""Where a recipe names registered parts, and the check of their names and options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgemate.config.options import options_model
+from edgemate.config.problems import problems_of
+from edgemate.errors import UsageError
+from edgemate.registry import AUGMENTATIONS, BACKBONES, DATA_SETS, HEADS, METHODS, OPTIMIZERS, SCHEDULES, Registry
+
+
+@dataclass(frozen=True)
+class PartSlot:
+    """A section's key that holds a registered name, and the key that holds that part's options."""
+
+    section: str
+    key: str
+    options_key: str
+    registry: Registry
+
+
+SLOTS = (
+    PartSlot("data", "name", "options", DATA_SETS),
+    PartSlot("model", "backbone", "options", BACKBONES),
+    PartSlot("exits", "head", "options", HEADS),
+    PartSlot("distillation", "method", "options", METHODS),
+    PartSlot("optimization", "optimizer", "optimizer_options", OPTIMIZERS),
+    PartSlot("optimization", "schedule", "schedule_options", SCHEDULES),
+)
+
+
+def resolve_options(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Check the names and options of every part.
+
+    Args:
+        tree: a recipe as nested mappings; places that do not hold a name are passed over.
+
+    Returns:
+        The tree with every option's default filled in, and the problems found.
+    """
+    resolved, problems = deepcopy(dict(tree)), []
+    for holder, path, key, options_key, registry in _places(resolved):
+        name, options = holder.get(key), holder.get(options_key) or {}
+        if not isinstance(name, str) or not isinstance(options, dict):
+            continue
+        prefix = f"{path}.{options_key}"
+        try:
+            model = options_model(registry.get(name))
+        except UsageError as error:
+            problems.append(f"{path}.{key}: {error}")
+            continue
+        try:
+            holder[options_key] = model.model_validate(options).model_dump()
+        except ValidationError as error:
+            problems.extend(problems_of(error, model, prefix))
+    return resolved, problems
+
+
+def _places(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str, str, Registry]]:
+    for slot in SLOTS:
+        section = tree.get(slot.section)
+        if isinstance(section, dict):
+            yield section, slot.section, slot.key, slot.options_key, slot.registry
+    data = tree.get("data")
+    augmentation = data.get("augmentation") if isinstance(data, dict) else None
+    for i, part in enumerate(augmentation if isinstance(augmentation, list) else []):
+        if isinstance(part, dict):
+            yield part, f"data.augmentation.{i}", "name", "options", AUGMENTATIONS

@@ -1,0 +1,143 @@
+"""The recipe as pydantic models: one class per section, in the order they stand in the YAML.
+
+A name (`backbone: resnet18`) is a registered name or a dotted path; the `options` beside it are checked against the
+keyword-only arguments of the factory behind that name (see `edgemate.config.options`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Options = dict[str, Any]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A mapping of the YAML. Unknown keys are errors; values do not change once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Part(Section):
+    """A registered name with options, written `name` or `{name: {option: value}}`."""
+
+    name: str
+    options: Options = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and "name" not in value:
+            name, options = next(iter(value.items()))
+            return {"name": name, "options": {} if options is None else options}
+        return value
+
+
+class Data(Section):
+    """Which pictures, how they are split and prepared."""
+
+    name: str = Field(description="Registered data set.")
+    options: Options = Field({}, description="Options of the data set: root, path, download …")
+    image_size: Annotated[int, Field(ge=4, le=4096)] | None = Field(
+        None, description="Side in pixels; native by default."
+    )
+    resize: Literal["stretch", "shorter_side"] | None = Field(None, description="How pictures reach image_size.")
+    resize_to: Annotated[int, Field(ge=4, le=4096)] | None = Field(
+        None, description="Shorter side before the centre crop; image_size × 256/224 if absent."
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    mean: list[float] | None = Field(
+        None, description="Per channel, of pixels in [0, 1]; from the training split if absent."
+    )
+    std: list[Annotated[float, Field(gt=0)]] | None = None
+    calibration_fraction: Fraction = Field(0.1, description="Share of the training pictures held out for thresholds.")
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training pictures.")
+    augmentation: list[Part] = []
+
+
+class Model(Section):
+    """The network that is cut."""
+
+    backbone: str = Field(description="Registered backbone.")
+    options: Options = {}
+
+
+class Exits(Section):
+    """Where the network is cut and which head stands there."""
+
+    at: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="Cut points in order, the backbone's end last; the backbone's usual ones if absent."
+    )
+    head: str = "linear"
+    options: Options = {}
+
+    @field_validator("at")
+    @classmethod
+    def _no_cut_twice(cls, at: list[str] | None) -> list[str] | None:
+        if at is not None and len(set(at)) != len(at):
+            raise ValueError("a cut point is named twice")
+        return at
+
+
+class Distillation(Section):
+    """The objective that trains all exits together."""
+
+    method: str = "mate"
+    options: Options = {}
+
+
+class Optimization(Section):
+    """Optimiser, schedule and regularisation."""
+
+    epochs: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    optimizer: str = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    optimizer_options: Options = {}
+    schedule: str = "cosine"
+    schedule_options: Options = {}
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="Epochs of linear warm-up.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest norm of the whole gradient.")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Decay of averaged weights per step; off if absent."
+    )
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Optimization:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})")
+        return self
+
+
+class Training(Section):
+    """How and where the training runs."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="bf16: mixed, on CPUs and GPUs; fp16 needs a GPU."
+    )
+    channels_last: bool = True
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare pictures; 0 prepares in line.")
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    weights: Literal["last", "best"] = Field(
+        "last",
+        description="The epoch that is kept; best is by mean accuracy over exits on the calibration split.",
+    )
+
+
+class Recipe(Section):
+    """A whole recipe."""
+
+    data: Data
+    model: Model
+    exits: Exits = Exits()
+    distillation: Distillation = Distillation()
+    optimization: Optimization
+    training: Training = Training()

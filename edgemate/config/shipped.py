@@ -1,0 +1,46 @@
+"""The recipes that come with edgemate, by name: `digits/resnet8_mate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from edgemate.errors import UsageError
+from edgemate.registry import closest
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file, sorted by name. Files that others extend, `_*.yaml`, are left out."""
+    root = recipes_root()
+    found = sorted(root.rglob("*.yaml")) if root else []
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in found if path.name[0] != "_" and root}
+
+
+def find_recipe(given: str) -> Path:
+    """The file that a person means: a path, or the name of a recipe that comes with edgemate.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    path = Path(given)
+    if path.exists():
+        return path
+    shipped = shipped_recipes()
+    name = given.removeprefix("recipes/").removesuffix(".yaml")
+    if name in shipped:
+        return shipped[name]
+    raise UsageError(f"{given}: no such file, and no recipe of that name; {closest(name, list(shipped))}")
+
+
+def run_name(recipe: Path) -> str:
+    """What a run of this recipe is called: `digits-resnet8_mate` for `recipes/digits/resnet8_mate.yaml`."""
+    parent = recipe.parent.name
+    return recipe.stem if parent in ("", "recipes") else f"{parent}-{recipe.stem}"
+
+
+def recipes_root() -> Path | None:
+    """The folder of shipped recipes: beside the package in a checkout, else where the installation put it."""
+    for root in (Path(__file__).parents[2] / "recipes", Path(sys.prefix) / "share" / "edgemate" / "recipes"):
+        if root.is_dir():
+            return root
+    return None
