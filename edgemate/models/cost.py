@@ -1,0 +1,108 @@
+"""What every exit costs on paper: MACs, parameters and peak activation bytes.
+
+MACs are what fvcore calls flops: a multiplication and the addition that goes with it count once; FLOPs = 2 × MACs.
+They are counted on a module that returns only exit k, because fvcore leaves out only what the output does not use.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from edgemate.models.activations import peak_activation_bytes
+from edgemate.models.multi_exit import MultiExitModel, Prefix
+
+
+@dataclass(frozen=True)
+class ExitCost:
+    """Cost of one picture that leaves at one exit.
+
+    Attributes:
+        exit: k, 1-based.
+        macs: MACs from the picture to exit k with no earlier head run (a prefix).
+        chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k).
+        parameters: parameters of the prefix.
+        chained_parameters: parameters of segments 1 … k.
+        peak_activation_bytes: most bytes of float32 activations alive at once in the prefix.
+    """
+
+    exit: int
+    macs: int
+    chained_macs: int
+    parameters: int
+    chained_parameters: int
+    peak_activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The cost of every exit, and what the MACs leave out.
+
+    Attributes:
+        exits: one entry per exit, in order.
+        skipped: operator → how often it occurs on the way to the last exit; fvcore has no count for these.
+    """
+
+    exits: tuple[ExitCost, ...]
+    skipped: dict[str, int]
+
+
+def count_costs(model: MultiExitModel, picture_shape: Sequence[int]) -> Costs:
+    """Count what every exit costs for one picture of shape (C, H, W).
+
+    The model is counted in evaluation mode and left in the mode it was in.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        image = torch.zeros(1, *picture_shape, device=next(model.parameters()).device)
+        exits: list[ExitCost] = []
+        earlier_heads = earlier_head_parameters = 0
+        skipped: Counter[str] = Counter()
+        for exit in range(1, model.exits + 1):
+            prefix = Prefix(model, exit)
+            macs, head_macs, skipped = _count_macs(prefix, image)
+            parameters, head_parameters = _parameters(prefix), _parameters(prefix.head)
+            exits.append(
+                ExitCost(
+                    exit=exit,
+                    macs=macs,
+                    chained_macs=macs + earlier_heads,
+                    parameters=parameters,
+                    chained_parameters=parameters + earlier_head_parameters,
+                    peak_activation_bytes=peak_activation_bytes(prefix, image),
+                )
+            )
+            earlier_heads += head_macs
+            earlier_head_parameters += head_parameters
+        return Costs(tuple(exits), dict(skipped))
+    finally:
+        model.train(was_training)
+
+
+def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[str]]:
+    """MACs of the whole prefix and of its head alone, and the operators left out."""
+    with warnings.catch_warnings(), torch.no_grad():
+        # fvcore uses torch.jit, on import and to trace; torch's notices about that say nothing of the network.
+        warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(prefix, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        jit_log = logging.getLogger("fvcore")
+        level = jit_log.level
+        jit_log.setLevel(logging.ERROR)
+        try:
+            by_module = analysis.by_module()
+        finally:
+            jit_log.setLevel(level)
+        return int(by_module[""]), int(by_module["head"]), analysis.unsupported_ops()
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
