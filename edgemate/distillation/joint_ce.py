@@ -1,0 +1,35 @@
+"""`joint_ce`: every exit learns from the labels alone (BranchyNet; MSDNet, arXiv 1703.09844)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from edgemate.distillation.method import Loss, Method, Progress, Setting
+from edgemate.distillation.terms import cross_entropies
+from edgemate.errors import UsageError
+from edgemate.models import ExitOutputs
+
+
+class JointCE(Method):
+    """Σ_k w_k · CE(z_k, y).
+
+    Args:
+        setting: what it is built for.
+        weights: w, one per exit; all 1 if absent.
+    """
+
+    def __init__(self, setting: Setting, *, weights: list[Annotated[float, Field(ge=0)]] | None = None) -> None:
+        super().__init__(setting)
+        if weights is not None and len(weights) != setting.exits:
+            raise UsageError(f"joint_ce has {len(weights)} weights for {setting.exits} exits; give one per exit")
+        self.register_buffer("weights", torch.tensor(weights or [1.0] * setting.exits), persistent=False)
+        self.weights: Tensor
+
+    def forward(self, outputs: ExitOutputs, labels: Tensor, progress: Progress) -> Loss:
+        """The weighted sum of the exits' cross-entropies."""
+        labels_term = cross_entropies(outputs.logits, labels, self.setting.label_smoothing) @ self.weights
+        return Loss(labels_term, {"labels": labels_term.detach()})

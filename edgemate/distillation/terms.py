@@ -1,0 +1,53 @@
+"""The terms that objectives are made of. Logits are (N, K, C); what is averaged over the batch only is "batchmean"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgemate.errors import UsageError
+
+
+def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Hard-label cross-entropy of every column, batch mean: (N, K, C), (N,) → (K,)."""
+    n, k, c = logits.shape
+    targets = labels.unsqueeze(1).expand(n, k).reshape(-1)
+    losses = F.cross_entropy(logits.reshape(-1, c), targets, reduction="none", label_smoothing=label_smoothing)
+    return losses.view(n, k).mean(0)
+
+
+def kl_to(target_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """T² · KL(s_T(target) ‖ s_T(logits)), batch mean per column: (N, K or 1, C), (N, K, C) → (K,)."""
+    target = F.log_softmax(target_logits / temperature, -1)
+    given = F.log_softmax(logits / temperature, -1)
+    return temperature**2 * (target.exp() * (target - given)).sum(-1).mean(0)
+
+
+def soft_cross_entropy(target_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """T² · CE(s_T(target), s_T(logits)), batch mean per column: (N, K or 1, C), (N, K, C) → (K,)."""
+    target = F.softmax(target_logits / temperature, -1)
+    given = F.log_softmax(logits / temperature, -1)
+    return -(temperature**2) * (target * given).sum(-1).mean(0)
+
+
+def masked_squares(feature: Tensor, target: Tensor) -> Tensor:
+    """(f − target)² where f > 0 or target > 0, else 0: a feature that is rightly silent costs nothing. Same shape."""
+    return (feature - target) ** 2 * ((feature > 0) | (target > 0))
+
+
+def require_equal_widths(method: str, option: str, widths: Sequence[int]) -> None:
+    """Feature terms compare pooled features of different exits. Raises UsageError where their widths differ."""
+    if len(set(widths)) > 1:
+        given = ", ".join(map(str, widths))
+        raise UsageError(
+            f"{method} compares the exits' features, but their widths are {given}: "
+            f"use a head that ends at the final width (conv, bottleneck, separable), or set {option}: 0"
+        )
+
+
+def weighted(logits: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums over exits: (N, K, C), (T, K) → (N, T, C)."""
+    return torch.einsum("tk,nkc->ntc", weights, logits)

@@ -1,0 +1,106 @@
+"""Joint CE, BYOT and EED against examples worked out by hand, and what each term moves."""
+
+import pytest
+import torch
+from exit_outputs import SETTING, START, C, K, make_outputs
+from torch.nn import functional as F
+
+from edgemate.distillation import Setting
+from edgemate.distillation.byot import BYOT
+from edgemate.distillation.eed import EED
+from edgemate.distillation.joint_ce import JointCE
+from edgemate.distillation.terms import masked_squares
+from edgemate.errors import UsageError
+from edgemate.models import ExitOutputs
+
+UNEQUAL = Setting(exits=K, classes=C, pooled_widths=(2, 4, 8))
+
+
+def test_joint_ce_is_the_weighted_sum_of_cross_entropies() -> None:
+    (logits, pooled), labels = make_outputs()
+    each = [F.cross_entropy(logits[:, k], labels) for k in range(K)]
+    assert JointCE(SETTING)(ExitOutputs(logits, pooled), labels, START).total == pytest.approx(float(sum(each)))
+    weighted = JointCE(SETTING, weights=[0.5, 0, 2])(ExitOutputs(logits, pooled), labels, START).total
+    assert weighted == pytest.approx(float(0.5 * each[0] + 2 * each[2]))
+
+
+def test_joint_ce_needs_a_weight_per_exit() -> None:
+    with pytest.raises(UsageError, match="2 weights for 3 exits"):
+        JointCE(SETTING, weights=[1, 1])
+
+
+def test_label_smoothing_reaches_the_hard_labels() -> None:
+    (logits, pooled), labels = make_outputs()
+    method = JointCE(Setting(K, C, (5,) * K, label_smoothing=0.2))
+    expected = sum(F.cross_entropy(logits[:, k], labels, label_smoothing=0.2) for k in range(K))
+    assert method(ExitOutputs(logits, pooled), labels, START).total == pytest.approx(float(expected))
+
+
+def test_byot_of_a_two_exit_example() -> None:
+    logits = torch.tensor([[[0.0, 0.0], [torch.log(torch.tensor(3.0)), 0.0]]])
+    pooled = (torch.tensor([[1.0, -1.0]]), torch.tensor([[3.0, -2.0]]))
+    method = BYOT(Setting(2, 2, (2, 2)), alpha=0.5, temperature=1.0, beta=0.25)
+    loss = method(ExitOutputs(logits, pooled), torch.tensor([0]), START)
+    log2, log43 = torch.log(torch.tensor(2.0)), torch.log(torch.tensor(4 / 3))
+    assert loss.terms["labels"] == pytest.approx(float(0.5 * (log2 + log43)))
+    assert loss.terms["last_exit"] == pytest.approx(float(0.5 * log2))  # uniform student: cross-entropy log 2
+    assert loss.terms["features"] == pytest.approx(0.25 * 4.0)  # only the first place is positive somewhere
+
+
+def test_byots_last_exit_learns_from_labels_alone() -> None:
+    outputs, labels = make_outputs(1, requires_grad=True)
+    BYOT(SETTING, beta=1.0)(outputs, labels, START).total.backward()
+    (logits, _), _ = make_outputs(1, requires_grad=True)
+    (0.9 * F.cross_entropy(logits[:, -1], labels)).backward()
+    assert outputs.logits.grad is not None
+    assert logits.grad is not None
+    torch.testing.assert_close(outputs.logits.grad[:, -1], logits.grad[:, -1])
+    assert outputs.pooled[-1].grad is None
+    assert outputs.pooled[0].grad is not None
+
+
+def test_eed_pulls_every_exit_to_the_plain_mean() -> None:
+    (logits, pooled), labels = make_outputs(2)
+    loss = EED(SETTING)(ExitOutputs(logits, pooled), labels, START)
+    mean = logits.mean(1)
+    expected = sum(F.mse_loss(logits[:, k], mean) for k in range(K))
+    assert loss.terms["ensemble"] == pytest.approx(float(expected))
+    average = torch.stack(pooled).mean(0)
+    features = sum(masked_squares(feature, average).mean() for feature in pooled)
+    assert loss.terms["features"] == pytest.approx(float(features))
+
+
+def test_eeds_kl_form_weighs_a_tenth_of_t_squared() -> None:
+    (logits, pooled), labels = make_outputs(3)
+    loss = EED(SETTING, logits="kl", features_weight=0)(ExitOutputs(logits, pooled), labels, START)
+    target = F.softmax(logits.mean(1) / 3, -1)
+    divergences = [F.kl_div(F.log_softmax(logits[:, k] / 3, -1), target, reduction="batchmean") for k in range(K)]
+    assert loss.terms["ensemble"] == pytest.approx(float(0.1 * 9 * sum(divergences)))
+
+
+def test_eeds_mean_is_a_constant_target() -> None:
+    outputs, labels = make_outputs(4, requires_grad=True)
+    method = EED(SETTING, logits_weight=7.0, features_weight=3.0)
+    method(outputs, labels, START).total.backward()
+    (logits, pooled), _ = make_outputs(4, requires_grad=True)
+    total = sum(F.cross_entropy(logits[:, k], labels) for k in range(K))
+    mean, average = logits.mean(1).detach(), torch.stack(pooled).mean(0).detach()
+    total = total + 7 * sum(F.mse_loss(logits[:, k], mean) for k in range(K))
+    total = total + 3 * sum(masked_squares(feature, average).mean() for feature in pooled)
+    assert isinstance(total, torch.Tensor)
+    total.backward()
+    torch.testing.assert_close(outputs.logits.grad, logits.grad)
+    for ours, theirs in zip(outputs.pooled, pooled, strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("method", [BYOT, EED])
+def test_feature_terms_need_equal_widths_and_the_message_says_the_way_out(method: type) -> None:
+    with pytest.raises(UsageError, match=r"widths are 2, 4, 8: use a head .* or set distillation\.options\.\w+: 0"):
+        method(UNEQUAL)
+    method(UNEQUAL, **({"beta": 0} if method is BYOT else {"features_weight": 0}))
+
+
+def test_a_silent_feature_costs_nothing() -> None:
+    feature, target = torch.tensor([-1.0, -1.0, 2.0]), torch.tensor([-3.0, 1.0, -1.0])
+    assert masked_squares(feature, target).tolist() == [0.0, 4.0, 9.0]
