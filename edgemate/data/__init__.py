@@ -1,0 +1,48 @@
+"""Data: named data sets, splits, transforms and loaders.
+
+The names below are found on first use, so that a data set can be named and its options checked without loading torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgemate.data.build import Data, build_data, load_source
+    from edgemate.data.input_facts import InputFacts, Resize
+    from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
+    from edgemate.data.splits import Splits, split, stratified_sample
+    from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+
+__all__ = [
+    "ArrayPictures",
+    "Data",
+    "DataSource",
+    "EvaluationTransform",
+    "FilePictures",
+    "InputFacts",
+    "Pictures",
+    "Resize",
+    "Splits",
+    "TrainingTransform",
+    "build_data",
+    "load_source",
+    "split",
+    "stratified_sample",
+]
+
+_HOMES = {
+    "build": ("Data", "build_data", "load_source"),
+    "input_facts": ("InputFacts", "Resize"),
+    "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
+    "splits": ("Splits", "split", "stratified_sample"),
+    "transforms": ("EvaluationTransform", "TrainingTransform"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,41 @@
+"""Torchvision's data sets as ours, and their many ways to fail as one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemate.data.source import ArrayPictures
+from edgemate.errors import DataError
+
+
+def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bool) -> tuple[Any, Any]:
+    """The training and the test set of a torchvision data set class.
+
+    Raises:
+        DataError: the files are not under `root` and may not or cannot be downloaded, or are damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            # CIFAR's own archive, of 2009, has a dtype spelled as NumPy no longer likes it.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align")
+            return factory(root=root, train=True, download=download), factory(root=root, train=False, download=download)
+    except Exception as error:  # torchvision passes on whatever the network, an archive or a parser raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        allow = "let this machine reach the network" if download else "allow data.options.download"
+        raise DataError(
+            f"data set {name} cannot be loaded from {root} ({reason}); "
+            f"set data.options.root or EDGEMATE_DATA to a folder that holds it, or {allow}"
+        ) from error
+
+
+def array_pictures(pictures: Any, labels: Any) -> ArrayPictures:
+    """Pictures of a torchvision data set as uint8 (N, H, W, C)."""
+    array = np.asarray(pictures, dtype=np.uint8)
+    if array.ndim == 3:
+        array = array[..., None]
+    return ArrayPictures(array, np.asarray(labels, dtype=np.int64))

@@ -1,0 +1,122 @@
+"""Pictures and labels in one `.npz` file: the simplest way to bring one's own data."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.data.root import locate
+from edgemate.data.source import ArrayPictures, DataSource
+from edgemate.errors import DataError
+
+Array = npt.NDArray[Any]
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def arrays(*, path: str) -> DataSource:
+    """The pictures of an `.npz` file.
+
+    Its keys: `x_train` and `x_test`, uint8 (N, H, W) or (N, H, W, C) with C = 1 or 3, all of one size; `y_train` and
+    `y_test`, integers (N,) from 0; and, if wanted, `classes`, strings (K,), which are "0", "1" … where absent.
+
+    Args:
+        path: the file, from the current folder or from the data root.
+
+    Raises:
+        DataError: the file is missing or no such file; the message names the key.
+    """
+    return read_source(locate(path), "arrays")
+
+
+def read_source(path: Path, name: str) -> DataSource:
+    """The data set in the `.npz` file at `path`, laid out as for `arrays`. Raises DataError."""
+    found = _read(path)
+    train = ArrayPictures(_pictures(path, "x_train", found), _labels(path, "y_train", found))
+    test = ArrayPictures(_pictures(path, "x_test", found), _labels(path, "y_test", found))
+    if train.array.shape[1:] != test.array.shape[1:]:
+        raise DataError(
+            f"{path}: x_train holds pictures of shape {train.array.shape[1:]}, x_test of {test.array.shape[1:]}; "
+            "(H, W, C) must be one"
+        )
+    height, width, channels = train.array.shape[1:]
+    return DataSource(
+        name=name,
+        classes=_classes(path, found),
+        channels=1 if channels == 1 else 3,
+        train=train,
+        test=test,
+        size=(height, width),
+    )
+
+
+def _read(path: Path) -> dict[str, Array]:
+    try:
+        # Opened here, not by NumPy, which leaves the file open where a member is damaged.
+        with path.open("rb") as file:
+            return _members(path, np.load(file, allow_pickle=False))
+    except _UNREADABLE as error:
+        raise DataError(f"{path} cannot be read as .npz ({_reason(error)}); numpy.savez writes such a file") from error
+
+
+def _members(path: Path, archive: Any) -> dict[str, Array]:
+    if isinstance(archive, np.ndarray):
+        raise DataError(f"{path} is a single .npy array; numpy.savez writes the .npz that is needed")
+    found: dict[str, Array] = {}
+    for key in ("x_train", "y_train", "x_test", "y_test", "classes"):
+        if key in archive.files:
+            try:
+                found[key] = archive[key]
+            except _UNREADABLE as error:
+                raise DataError(f"{path}: {key} cannot be read ({_reason(error)}); write the file anew") from error
+        elif key != "classes":
+            has = ", ".join(sorted(archive.files)) or "nothing"
+            raise DataError(f"{path}: {key} is missing; x_train, y_train, x_test and y_test are needed, it has {has}")
+    return found
+
+
+def _pictures(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.uint8]:
+    array = found[key]
+    if array.dtype != np.uint8:
+        raise DataError(f"{path}: {key} is {array.dtype}; pictures must be uint8, 0 to 255")
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+        raise DataError(
+            f"{path}: {key} has shape {found[key].shape}; (N, H, W), (N, H, W, 1) or (N, H, W, 3) is needed"
+        )
+    return array
+
+
+def _labels(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.int64]:
+    array, pictures = found[key], key.replace("y_", "x_")
+    if array.dtype.kind not in "iu":
+        raise DataError(f"{path}: {key} is {array.dtype}; labels must be integers")
+    if array.shape != (len(found[pictures]),):
+        raise DataError(f"{path}: {key} has shape {array.shape}; {pictures} needs ({len(found[pictures])},)")
+    highest = len(found["classes"]) - 1 if "classes" in found and found["classes"].ndim == 1 else None
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or (highest is not None and high > highest):
+        allowed = "from 0 on" if highest is None else f"from 0 to {highest}, one per entry of classes"
+        raise DataError(f"{path}: {key} runs from {low} to {high}; labels must run {allowed}")
+    return array.astype(np.int64)
+
+
+def _classes(path: Path, found: dict[str, Array]) -> tuple[str, ...]:
+    if "classes" not in found:
+        return tuple(str(k) for k in range(int(max(found["y_train"].max(), found["y_test"].max())) + 1))
+    array = found["classes"]
+    if array.dtype.kind != "U" or array.ndim != 1:
+        raise DataError(f"{path}: classes is {array.dtype} of shape {array.shape}; strings of shape (K,) are needed")
+    names = tuple(array.tolist())
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: classes names a class twice; every name must be its own")
+    return names
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,59 @@
+"""CIFAR-10 and CIFAR-100: small colour photographs (Krizhevsky, "Learning Multiple Layers of Features", 2009)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgemate.data._torchvision import array_pictures, load_splits
+from edgemate.data.arrays import read_source
+from edgemate.data.root import data_root
+from edgemate.data.source import DataSource
+
+
+def cifar10(*, root: str | None = None, download: bool = True) -> DataSource:
+    """50,000 training and 10,000 test pictures of ten classes, RGB, 32 × 32 pixels.
+
+    Args:
+        root: folder that holds cifar-10-batches-py; $EDGEMATE_DATA, else ~/.cache/edgemate/data, if not given.
+        download: fetch the files through torchvision, which checks their MD5 on each use, where they are missing.
+
+    Raises:
+        DataError: the files are missing and cannot be fetched, or are damaged.
+    """
+    from torchvision.datasets import CIFAR10
+
+    return _from_torchvision("cifar10", CIFAR10, data_root(root), download)
+
+
+def cifar100(*, root: str | None = None, download: bool = True) -> DataSource:
+    """50,000 training and 10,000 test pictures of a hundred classes, RGB, 32 × 32 pixels.
+
+    Args:
+        root: folder that holds cifar100.npz (as data set `arrays` takes it) or cifar-100-python; $EDGEMATE_DATA, else
+            ~/.cache/edgemate/data, if not given.
+        download: fetch the files through torchvision, which checks their MD5 on each use, where both are missing.
+
+    Raises:
+        DataError: the files are missing and cannot be fetched, or are damaged.
+    """
+    from torchvision.datasets import CIFAR100
+
+    folder = data_root(root)
+    archive = folder / "cifar100.npz"
+    if archive.is_file():
+        return read_source(archive, "cifar100")
+    return _from_torchvision("cifar100", CIFAR100, folder, download)
+
+
+def _from_torchvision(name: str, factory: Callable[..., Any], root: Path, download: bool) -> DataSource:
+    train, test = load_splits(name, factory, root, download)
+    return DataSource(
+        name=name,
+        classes=tuple(train.classes),
+        channels=3,
+        train=array_pictures(train.data, train.targets),
+        test=array_pictures(test.data, test.targets),
+        size=(32, 32),
+    )

@@ -1,0 +1,30 @@
+"""Fashion-MNIST: grey pictures of clothes."""
+
+from __future__ import annotations
+
+from edgemate.data._torchvision import array_pictures, load_splits
+from edgemate.data.root import data_root
+from edgemate.data.source import DataSource
+
+
+def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSource:
+    """60,000 training and 10,000 test pictures of ten kinds of clothes, grey, 28 × 28 pixels (arXiv 1708.07747).
+
+    Args:
+        root: folder that holds FashionMNIST/raw; $EDGEMATE_DATA, else ~/.cache/edgemate/data, if not given.
+        download: fetch the files through torchvision where they are missing.
+
+    Raises:
+        DataError: the files are missing and cannot be fetched, or are damaged.
+    """
+    from torchvision.datasets import FashionMNIST
+
+    train, test = load_splits("fashion_mnist", FashionMNIST, data_root(root), download)
+    return DataSource(
+        name="fashion_mnist",
+        classes=tuple(train.classes),
+        channels=1,
+        train=array_pictures(train.data, train.targets),
+        test=array_pictures(test.data, test.targets),
+        size=(28, 28),
+    )

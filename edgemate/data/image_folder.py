@@ -1,0 +1,96 @@
+"""Pictures in folders, one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from edgemate.data.root import locate
+from edgemate.data.seeding import Purpose
+from edgemate.data.source import DataSource, FilePictures
+from edgemate.data.splits import hold_out
+from edgemate.errors import DataError
+from edgemate.registry import closest
+
+EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def image_folder(
+    *,
+    path: str,
+    channels: Literal[1, 3] = 3,
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2,
+    test_seed: Annotated[int, Field(ge=0)] = 0,
+) -> DataSource:
+    """Pictures of any size in one folder per class; the folders' names are the classes.
+
+    The class folders lie in train/ and in test/ (or val/, where there is no test/), or else right in the folder, in
+    which case a test split is drawn. A class's pictures may lie in folders of their own below it; hidden ones are
+    passed over.
+
+    Args:
+        path: the folder, from the current folder or from the data root.
+        channels: 1 to turn the pictures grey, 3 for RGB.
+        test_fraction: share of the pictures in the test split, by class, where it has to be drawn.
+        test_seed: draws it.
+
+    Raises:
+        DataError: the folder is missing or not laid out so, a class has no pictures, or test/ has a class of its own.
+    """
+    root = locate(path)
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is no folder; image_folder needs one with a folder per class, or with train/ and test/"
+        )
+    if not (root / "train").is_dir():
+        classes, paths, labels = _scan(root)
+        train, test = hold_out(labels, test_fraction, Purpose.TEST_SPLIT, test_seed)
+        return DataSource(
+            name=f"image_folder {root}",
+            classes=classes,
+            channels=channels,
+            train=FilePictures([paths[i] for i in train], labels[train], channels),
+            test=FilePictures([paths[i] for i in test], labels[test], channels),
+        )
+    held = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if held is None:
+        raise DataError(f"{root} has train/ but neither test/ nor val/; add one, with a folder per class")
+    classes, train_paths, train_labels = _scan(root / "train")
+    _, test_paths, test_labels = _scan(held, classes)
+    return DataSource(
+        name=f"image_folder {root}",
+        classes=classes,
+        channels=channels,
+        train=FilePictures(train_paths, train_labels, channels),
+        test=FilePictures(test_paths, test_labels, channels),
+    )
+
+
+def _scan(
+    folder: Path, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[Path], npt.NDArray[np.int64]]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise DataError(f"{folder} has no folders; one per class is needed")
+    classes = tuple(names) if classes is None else tuple(classes)
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name in names:
+        if name not in classes:
+            raise DataError(f"{folder / name} is a class that train/ has not; {closest(name, list(classes))}")
+        found = sorted(entry for entry in (folder / name).rglob("*") if _is_picture(entry, folder))
+        if not found:
+            raise DataError(f"{folder / name} has no pictures ({', '.join(sorted(EXTENSIONS))}); add some or remove it")
+        paths += found
+        labels += [classes.index(name)] * len(found)
+    return classes, paths, np.asarray(labels, dtype=np.int64)
+
+
+def _is_picture(entry: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
+    return not hidden and entry.suffix.lower() in EXTENSIONS and entry.is_file()

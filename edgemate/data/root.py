@@ -1,0 +1,28 @@
+"""Where data sets lie on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgemate.errors import DataError
+
+
+def data_root(root: str | None) -> Path:
+    """The folder of named data sets: `root`, else $EDGEMATE_DATA, else ~/.cache/edgemate/data."""
+    return Path(root or os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
+
+
+def locate(path: str) -> Path:
+    """A file or folder named by a recipe: as given, else under the data root.
+
+    Raises:
+        DataError: it is in neither place.
+    """
+    given = Path(path).expanduser()
+    rooted = data_root(None) / given
+    for candidate in (given, rooted):
+        if candidate.exists():
+            return candidate
+    places = str(given) if given.is_absolute() else f"{given} (from {Path.cwd()}), nor {rooted}"
+    raise DataError(f"no such file or folder: {places}; set data.options.path to one that exists, or set EDGEMATE_DATA")

@@ -1,0 +1,96 @@
+"""Train, calibration and test: who may see which pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.data.seeding import Purpose, permutation
+from edgemate.data.source import DataSource
+from edgemate.errors import DataError, UsageError
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Sorted indices: `train` and `calibration` into `source.train`, disjoint; `test` into `source.test`."""
+
+    train: Indices
+    calibration: Indices
+    test: Indices
+
+
+def split(source: DataSource, calibration_fraction: float, seed: int, train_limit: int | None = None) -> Splits:
+    """Hold the calibration split out of the training pictures, by class and seeded.
+
+    Args:
+        source: the data set.
+        calibration_fraction: share of the training pictures held out, between 0 and 1.
+        seed: not negative; the same seed gives the same splits on every machine.
+        train_limit: keep only so many of the training pictures that are left, with the shares of the classes kept.
+            The calibration and test splits do not depend on it.
+
+    Raises:
+        UsageError: `train_limit` is not positive.
+        DataError: no class has two pictures.
+    """
+    labels = source.train.labels
+    train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
+    if len(calibration) == 0:
+        raise DataError(f"data set {source.name}: no class has two training pictures, so none can be held out")
+    if train_limit is not None:
+        if train_limit < 1:
+            raise UsageError(f"train_limit is {train_limit}; it must be at least 1")
+        order, _ = _by_class(labels[train], Purpose.TRAIN_LIMIT, seed)
+        train = np.sort(train[order[:train_limit]])
+    return Splits(train, calibration, np.arange(len(source.test), dtype=np.int64))
+
+
+def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> tuple[Indices, Indices]:
+    """Part pictures in two, by class: a class with two pictures or more is in both parts, one with one in the first.
+
+    Args:
+        labels: int64 (N,).
+        fraction: share of the second part, between 0 and 1. Its size is round(N × fraction), moved no further than
+            the classes ask.
+        purpose: what the parts are for.
+        seed: not negative.
+
+    Returns:
+        Sorted indices of the part kept and of the part held out.
+
+    Raises:
+        UsageError: `fraction` is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"the fraction to hold out is {fraction:g}; it must lie between 0 and 1")
+    order, last = _by_class(labels, purpose, seed)
+    candidates = order[~last]
+    shared_classes = int((np.bincount(labels) >= 2).sum())
+    held = candidates[: max(round(len(labels) * fraction), shared_classes)]
+    kept = np.setdiff1d(np.arange(len(labels), dtype=np.int64), held, assume_unique=True)
+    return kept, np.sort(held)
+
+
+def stratified_sample(labels: Indices, count: int, seed: int = 0) -> Indices:
+    """Sorted indices of `count` pictures (of all where there are fewer) with the shares of the classes kept."""
+    order, _ = _by_class(labels, Purpose.SAMPLE, seed)
+    return np.sort(order[:count])
+
+
+def _by_class(labels: Indices, purpose: Purpose, seed: int) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    # A random order each of whose prefixes has the shares of the classes: the r-th of n pictures of a class stands at
+    # (r + ½)/n of the way, its first at the very start. Also says of each place whether it is its class's last picture.
+    shuffled = permutation(len(labels), purpose, seed)
+    grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    size = np.repeat(counts, counts)
+    share = np.where(rank == 0, 0, (rank + 0.5) / size)
+    tie = np.empty_like(shuffled)
+    tie[shuffled] = np.arange(len(labels))
+    order = np.lexsort((tie[grouped], share))
+    return grouped[order], (rank == size - 1)[order]

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+from toy_data import array_source, write_picture
+
+from edgemate.data.input_facts import plan_input
+from edgemate.data.loaders import EpochBatches, evaluation_loader, train_loader
+from edgemate.data.source import FilePictures
+from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+from edgemate.errors import PictureError
+
+AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip(), v2.RandAugment()]
+# Python 3.12 and later say so wherever a worker is forked beside torch's own threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+SOURCE = array_source(n=40)
+FACTS = plan_input(SOURCE)
+
+
+def training(seed=0, workers=0, **options):
+    transform = TrainingTransform(FACTS, AUGMENTATIONS)
+    return train_loader(SOURCE.train, np.arange(40), transform, batch_size=16, seed=seed, workers=workers, **options)
+
+
+def epoch_of(loader, epoch):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True)
+    )
+
+
+def test_batches_are_float_images_and_int64_labels():
+    loader = training()
+    batches = list(loader)
+    assert [len(images) for images, _ in batches] == [16, 16, 8]
+    assert len(loader) == 3
+    images, labels = batches[0]
+    assert (images.shape, images.dtype, images.is_contiguous()) == ((16, 3, 8, 8), torch.float32, True)
+    assert (labels.shape, labels.dtype) == ((16,), torch.int64)
+
+
+def test_labels_go_with_their_pictures():
+    loader = train_loader(SOURCE.train, np.arange(40), TrainingTransform(FACTS), batch_size=16, seed=0)
+    known = {pixels.tobytes(): label for pixels, label in zip(SOURCE.train.array, SOURCE.train.labels, strict=True)}
+    for images, labels in loader:
+        for image, label in zip(images, labels, strict=True):
+            pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            assert known[pixels.tobytes()] == label
+
+
+def test_an_epoch_depends_on_the_seed_and_its_number_only():
+    loader = training()
+    epochs = [epoch_of(loader, epoch) for epoch in range(3)]
+    torch.manual_seed(99)
+    np.random.default_rng().random()
+    assert same(epoch_of(training(), 2), epochs[2])
+    assert same(epoch_of(loader, 1), epochs[1])
+    assert not same(epochs[0], epochs[1])
+    assert not same(epoch_of(training(seed=1), 0), epochs[0])
+
+
+def test_an_iteration_broken_off_changes_nothing_later():
+    loader = training()
+    whole = epoch_of(loader, 1)
+    next(iter(loader))
+    assert same(epoch_of(loader, 1), whole)
+
+
+def test_the_global_generator_neither_matters_nor_moves():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    list(training())
+    list(evaluation_loader(SOURCE.test, np.arange(40), EvaluationTransform(FACTS), batch_size=16))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_workers_give_what_one_process_gives():
+    alone, with_workers = training(), training(workers=2)
+    for epoch in (0, 3):
+        assert same(epoch_of(alone, epoch), epoch_of(with_workers, epoch))
+
+
+@given(
+    n=st.integers(1, 200),
+    batch_size=st.integers(1, 40),
+    replicas=st.integers(1, 4),
+    seed=st.integers(0, 2**32),
+    epoch=st.integers(0, 50),
+)
+def test_an_epoch_has_every_picture_once_but_a_lonely_last_one(n, batch_size, replicas, seed, epoch):
+    whole = EpochBatches(np.arange(100, 100 + n), batch_size, seed)
+    whole.set_epoch(epoch)
+    batches = list(whole)
+    assert len(batches) == len(whole)
+    seen = np.concatenate([batch.indices for batch in batches])
+    lonely = n % batch_size == 1 and n > 1 and batch_size > 1
+    assert len(set(seen.tolist())) == len(seen) == n - lonely
+    assert set(seen.tolist()) <= set(range(100, 100 + n))
+
+    shards = [EpochBatches(np.arange(100, 100 + n), batch_size, seed, rank, replicas) for rank in range(replicas)]
+    for shard in shards:
+        shard.set_epoch(epoch)
+    together = [batch for step in zip(*shards, strict=True) for batch in step]
+    assert [b.seed for b in together] == [b.seed for b in batches[: len(batches) // replicas * replicas]]
+    for ours, theirs in zip(together, batches, strict=False):
+        np.testing.assert_array_equal(ours.indices, theirs.indices)
+
+
+def test_evaluation_is_all_of_a_split_in_order():
+    indices = np.array([3, 1, 4, 15, 9, 2, 6])
+    loader = evaluation_loader(SOURCE.test, indices, EvaluationTransform(FACTS), batch_size=3)
+    for _ in range(2):
+        images, labels = (torch.cat(part) for part in zip(*loader, strict=True))
+        assert labels.tolist() == SOURCE.test.labels[indices].tolist()
+        assert torch.equal(images, EvaluationTransform(FACTS)(SOURCE.test, indices))
+    assert len(loader) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_picture_is_one_line_from_a_worker_too(tmp_path, workers):
+    paths = [write_picture(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
+    paths[2].write_text("no picture")
+    files = FilePictures(paths, np.zeros(4, np.int64), 3)
+    loaders = [
+        train_loader(files, np.arange(4), TrainingTransform(FACTS), batch_size=2, seed=0, workers=workers),
+        evaluation_loader(files, np.arange(4), EvaluationTransform(FACTS), batch_size=2, workers=workers),
+    ]
+    for loader in loaders:
+        with pytest.raises(PictureError, match=r"2\.png cannot be read") as caught:
+            list(loader)
+        assert "\n" not in str(caught.value)
+        assert not multiprocessing.active_children()
