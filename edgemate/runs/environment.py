@@ -1,0 +1,32 @@
+"""What a run was made with: machine, versions, and the command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgemate.machine import PACKAGES, machine_facts
+
+_PACKAGES = (*PACKAGES, "onnxscript", "safetensors", "scikit-learn", "pydantic", "fvcore")
+
+
+def environment_facts() -> dict[str, Any]:
+    """Machine, package versions and the command line; torch's threads and GPUs where torch is already imported.
+
+    The command is written without the directories of its program and of the home folder: a run may be shown around.
+    """
+    facts: dict[str, Any] = dict(machine_facts(_PACKAGES))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts["torch_threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+            facts["cuda"] = torch.version.cuda
+    facts["command"] = [Path(sys.argv[0]).name, *(_without_home(argument) for argument in sys.argv[1:])]
+    return facts
+
+
+def _without_home(argument: str) -> str:
+    home = str(Path.home())
+    return argument if home == "/" else argument.replace(home, "~")
