@@ -1,0 +1,142 @@
+"""What happens around the epochs: seeding, the record, the best weights, checkpoints and the progress on screen."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
+
+from edgemate import files
+from edgemate.training.task import MultiExitTask
+
+
+class SeedEveryEpoch(Callback):
+    """Seeds all generators from (seed, epoch), so that a resumed epoch draws what an uninterrupted one draws."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed Python, numpy and torch."""
+        state = np.random.SeedSequence([self.seed, trainer.current_epoch]).generate_state(3)
+        random.seed(int(state[0]))
+        np.random.seed(int(state[1]))  # noqa: NPY002 - for what still draws from the global generator
+        torch.manual_seed(int(state[2]))
+
+
+class Record(Callback):
+    """Keeps every epoch's metrics: in `history.csv`, in TensorBoard, and as a line on the screen."""
+
+    def __init__(self, path: Path, console: Console) -> None:
+        self.path, self.console = path, console
+        self.rows: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch down and print it."""
+        assert isinstance(pl_module, MultiExitTask)
+        seconds = time.perf_counter() - self._started
+        metrics = pl_module.epoch_metrics()
+        epoch = trainer.current_epoch + 1
+        self.rows.append({"epoch": epoch, "seconds": seconds, **metrics})
+        self._write()
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=epoch)
+        line = _line(epoch, trainer.max_epochs or epoch, metrics, seconds)
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far, so that a resumed run has the whole history."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The epochs up to the checkpoint."""
+        self.rows = state_dict["rows"]
+
+    def _write(self) -> None:
+        table = io.StringIO()
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in self.rows)
+        files.write_text(self.path, table.getvalue())
+
+
+class BestEpoch(Callback):
+    """Keeps the model's weights of the epoch that is best by mean accuracy over exits on the calibration split.
+
+    It must stand before a callback that averages weights: at the end of validation that one puts the raw weights back.
+    """
+
+    def __init__(self) -> None:
+        self.score = -1.0
+        self.epoch = 0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare this epoch with the best so far."""
+        assert isinstance(pl_module, MultiExitTask)
+        score = pl_module.calibration_tally.accuracies()["mean"]
+        if score > self.score:
+            self.score, self.epoch = score, trainer.current_epoch + 1
+            self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best epoch so far."""
+        return {"score": self.score, "epoch": self.epoch, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The best epoch up to the checkpoint."""
+        self.score, self.epoch, self.weights = state_dict["score"], state_dict["epoch"], state_dict["weights"]
+
+
+class Checkpoint(Callback):
+    """Writes the whole state after every epoch; the file is replaced only once the new one is complete.
+
+    It must stand last, so that the other callbacks' state is that of the finished epoch.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the checkpoint."""
+        part = self.path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        part.replace(self.path)
+
+
+class ExitsProgressBar(RichProgressBar):
+    """Lightning's bar with the accuracy of every exit so far in this epoch."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Accuracies on the training pictures, in percent."""
+        assert isinstance(pl_module, MultiExitTask)
+        accuracies = pl_module.train_tally.accuracies()
+        if not accuracies:
+            return {}
+        shown = "/".join(f"{100 * accuracies[f'exit{k}']:.1f}" for k in range(1, pl_module.model.exits + 1))
+        return {"exits %": shown}
+
+
+def _line(epoch: int, epochs: int, metrics: dict[str, float], seconds: float) -> str:
+    exits = [value for name, value in metrics.items() if name.startswith("calibration/exit")]
+    shown = " ".join(f"{100 * value:5.2f}" for value in exits)
+    loss = sum(value for name, value in metrics.items() if name.startswith("loss/"))
+    return (
+        f"epoch {epoch:>{len(str(epochs))}}/{epochs}  loss {loss:8.4f}  calibration exits {shown} %  "
+        f"ensemble {100 * metrics.get('calibration/ensemble', 0):5.2f} %  {seconds:6.1f} s"
+    )

@@ -1,0 +1,51 @@
+"""Right answers per exit, counted on the device and read once per epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Tally:
+    """Counts of right answers of K exits, of the mean of their probabilities, and of a method's teachers."""
+
+    def __init__(self, exits: int) -> None:
+        self.exits = exits
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.pictures = 0
+        self._right: Tensor | None = None
+        self._ensemble: Tensor | None = None
+        self._teachers: Tensor | None = None
+
+    def add(self, logits: Tensor, labels: Tensor, teachers: Tensor | None = None) -> None:
+        """Count a batch: logits (N, K, C), labels (N,), teachers' logits (N, T, C) if there are any."""
+        self.pictures += len(labels)
+        self._right = _plus(self._right, _right(logits, labels))
+        mean = logits.softmax(-1).mean(1, keepdim=True)
+        self._ensemble = _plus(self._ensemble, _right(mean, labels))
+        if teachers is not None:
+            self._teachers = _plus(self._teachers, _right(teachers, labels))
+
+    def accuracies(self) -> dict[str, float]:
+        """`exit1` … `exitK`, their `mean`, the `ensemble`, and `teacher1` …, as shares of 1; empty before any batch."""
+        if self._right is None or self._ensemble is None:
+            return {}
+        exits = (self._right / self.pictures).tolist()
+        found = {f"exit{k}": value for k, value in enumerate(exits, 1)}
+        found["mean"] = sum(exits) / len(exits)
+        found["ensemble"] = float(self._ensemble) / self.pictures
+        if self._teachers is not None:
+            teachers = (self._teachers / self.pictures).tolist()
+            found |= {f"teacher{k}": value for k, value in enumerate(teachers, 1)}
+        return found
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(-1) == labels.unsqueeze(1)).sum(0).to(torch.float64)
+
+
+def _plus(total: Tensor | None, more: Tensor) -> Tensor:
+    return more if total is None else total + more

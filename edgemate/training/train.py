@@ -1,0 +1,204 @@
+"""`train`: a recipe becomes a run folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from edgemate import files
+from edgemate.config import Recipe
+from edgemate.data import Data, EvaluationTransform, build_data
+from edgemate.data.loaders import PictureLoader
+from edgemate.distillation import build_method
+from edgemate.errors import RunError
+from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
+from edgemate.models import build_model
+from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
+from edgemate.training.callbacks import BestEpoch, Checkpoint, ExitsProgressBar, Record, SeedEveryEpoch
+from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.task import MultiExitTask
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_GOLDEN_PICTURES = 32
+
+
+def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console | None = None) -> Run:
+    """Train the network that a recipe describes and write everything that comes after into a run folder.
+
+    Args:
+        recipe: a checked recipe.
+        path: the run folder; it must be absent or empty unless `resume`.
+        resume: go on from the last finished epoch. The weights at the end are those of an uninterrupted run on the
+            same machine (on GPUs as far as their kernels are deterministic).
+        console: where the epochs are shown; standard output if absent.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RecipeError: the recipe does not fit itself or this machine.
+        DataError: the data is missing or damaged.
+        RunError: the folder is taken, or holds a run of another recipe.
+        TrainingError: the loss is no number any more.
+    """
+    console = console or Console()
+    check_recipe(recipe, str(path))
+    run = _open_to_resume(recipe, path) if resume and path.exists() else None
+    if run is not None and run.finished:
+        console.print(f"{run.path} is finished already")
+        return run
+    data = _build_data(recipe)
+    if run is None:
+        run = Run.create(path)
+        run.write_recipe(recipe)
+        files.write_json(run.environment_path, environment_facts())
+
+    torch.manual_seed(recipe.training.seed)
+    model = build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
+    setting = setting_of(model, len(data.classes), recipe.optimization.label_smoothing)
+    method = build_method(recipe.distillation, setting)
+    run.write_facts(_facts(recipe, data, model.cuts))
+    loader = data.train_loader()
+    task = MultiExitTask(model, method, recipe.optimization, len(loader), recipe.training.channels_last)
+
+    record = Record(run.history_path, console)
+    best = BestEpoch() if recipe.training.weights == "best" else None
+    checkpoint = run.checkpoints_path / "last.ckpt"
+    with _quiet_lightning():
+        trainer = _trainer(recipe, run.path, [record, *([best] if best else [])], checkpoint, console)
+        try:
+            trainer.fit(
+                task,
+                loader,
+                data.calibration_loader(),
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit as error:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from error
+    if best:
+        model.load_state_dict(best.weights)
+    _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs)
+    return run
+
+
+def _open_to_resume(recipe: Recipe, path: Path) -> Run:
+    run = Run.open(path, finished=False)
+    if run.read_recipe() != recipe:
+        raise RunError(f"{path}: was begun with another recipe ({run.recipe_path}); resume with that one")
+    return run
+
+
+def _build_data(recipe: Recipe) -> Data:
+    section = recipe.data
+    return build_data(
+        section.name,
+        options=section.options,
+        image_size=section.image_size,
+        resize=section.resize,
+        resize_to=section.resize_to,
+        interpolation=section.interpolation,
+        mean=section.mean,
+        std=section.std,
+        calibration_fraction=section.calibration_fraction,
+        split_seed=section.split_seed,
+        train_limit=section.train_limit,
+        augmentation=[(part.name, part.options) for part in section.augmentation],
+        batch_size=recipe.optimization.batch_size,
+        workers=recipe.training.workers,
+        seed=recipe.training.seed,
+    )
+
+
+def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
+    splits = data.splits
+    return RunFacts(
+        data_set=recipe.data.name,
+        input=data.facts.to_json(),
+        classes=data.classes,
+        cuts=cuts,
+        pictures={"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)},
+    )
+
+
+def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint: Path, console: Console) -> Trainer:
+    settings = recipe.training
+    callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
+    if recipe.optimization.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.optimization.ema))
+    if console.is_terminal:
+        callbacks.append(ExitsProgressBar())
+    callbacks.append(Checkpoint(checkpoint))
+    return Trainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        max_epochs=recipe.optimization.epochs,
+        gradient_clip_val=recipe.optimization.gradient_clip,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
+        default_root_dir=folder,
+        enable_progress_bar=console.is_terminal,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        benchmark=True,
+    )
+
+
+def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int) -> None:
+    """Weights, logits of both splits, golden pictures and the final figures."""
+    splits = {}
+    channels_last = task.channels_last
+    loaders: dict[Split, PictureLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
+    for name, loader in loaders.items():
+        logits, labels = collect_logits(task.model, loader, device=task.device, channels_last=channels_last)
+        run.write_logits(name, logits, labels)
+        splits[name] = {
+            "pictures": len(labels),
+            "exits": [float(share) for share in exit_accuracy(logits, labels)],
+            "ensemble": float(ensemble_accuracy(logits, labels)),
+        }
+    chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_PICTURES, len(data.splits.test))).astype(np.int64)
+    golden = data.splits.test[chosen]
+    images = EvaluationTransform(data.facts)(data.source.test, golden).numpy()
+    run.write_golden(images, data.source.test.labels[golden])
+    write_tensors(run.model_path, task.model.state_dict())
+    own = task.method.state_dict()
+    if own:
+        write_tensors(run.method_path, own)
+    run.write_metrics(
+        {
+            "accuracy": splits,
+            "kept_epoch": kept_epoch,
+            "epochs": len(record.rows),
+            "train_seconds": sum(row["seconds"] for row in record.rows),
+            "method": task.method.report(),
+        }
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep advice that does not fit (more workers, hardware found) off the screen; errors stay."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*Checkpoint directory.*"):
+            warnings.filterwarnings("ignore", message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from edgemate.config import Recipe, load_recipe, parse_recipe
+from edgemate.errors import RecipeError, UsageError
+
+SMALLEST = {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}, "optimization": {"epochs": 2}}
+
+
+def write(path: Path, tree: object) -> Path:
+    path.write_text(tree if isinstance(tree, str) else yaml.safe_dump(tree))
+    return path
+
+
+def problems_of(tree: dict[str, object]) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(tree, "r.yaml")
+    return caught.value.problems
+
+
+def test_a_small_recipe_gets_every_default_the_parts_options_included(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path / "r.yaml", SMALLEST))
+    assert recipe.distillation.method == "mate"
+    assert recipe.distillation.options["primary"] == 0.7
+    assert recipe.model.options == {"width": 16}
+    assert recipe.optimization.optimizer_options == {"momentum": 0.9, "nesterov": False}
+
+
+def test_a_resolved_recipe_reads_back_as_itself(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path / "a.yaml", SMALLEST))
+    assert load_recipe(write(tmp_path / "b.yaml", recipe.model_dump(mode="json"))) == recipe
+
+
+def test_all_problems_are_named_at_once_each_with_its_path() -> None:
+    tree = {
+        "data": {"name": "digts", "calibration_fraction": 2},
+        "model": {"backbone": "resnet8", "options": {"widht": 3}},
+        "optimization": {"epochs": 2, "lr": -1, "momentum": 0.9},
+        "distilation": {},
+    }
+    problems = problems_of(tree)
+    text = "\n".join(problems)
+    assert len(problems) == 6
+    assert "data.calibration_fraction: should be less than 1, not 2" in text
+    assert "optimization.lr: should be greater than 0, not -1" in text
+    assert "optimization.momentum: unknown key" in text
+    assert "distilation: unknown key; did you mean 'distillation'" in text
+    assert "data.name: unknown data set 'digts'; did you mean 'digits'?" in text
+    assert "model.options.widht: unknown key; did you mean 'width'?" in text
+
+
+def test_a_missing_section_is_named() -> None:
+    assert "optimization: missing, and it is required" in problems_of(
+        {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}}
+    )
+
+
+def test_an_option_of_an_augmentation_is_checked_with_its_place() -> None:
+    tree = SMALLEST | {
+        "data": {"name": "digits", "augmentation": ["horizontal_flip", {"random_crop": {"padding": -1}}]}
+    }
+    (problem,) = problems_of(tree)
+    assert problem.startswith("data.augmentation.1.options.padding: should be greater than or equal to 0")
+
+
+def test_warmup_must_end_before_the_training_does() -> None:
+    (problem,) = problems_of(SMALLEST | {"optimization": {"epochs": 2, "warmup_epochs": 2}})
+    assert problem == "optimization: warmup_epochs (2) must be less than epochs (2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: [unclosed", "is no YAML"),
+        ("- a\n- b\n", "should be a mapping of sections, not list"),
+        ("", "should be a mapping of sections, not NoneType"),
+        ("data: {name: a}\ndata: {name: b}\n", "key 'data' is given twice"),
+    ],
+)
+def test_what_is_no_recipe_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path / "r.yaml", text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    assert said in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
+
+
+def test_bytes_that_are_no_text_are_said_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_bytes(b"\xff\xfe\x00data")
+    with pytest.raises(RecipeError, match="cannot be read as text"):
+        load_recipe(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there is no such file"):
+        load_recipe(tmp_path / "absent.yaml")
+
+
+def test_extends_lays_a_recipe_over_another(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", SMALLEST | {"distillation": {"method": "mate", "options": {"alpha": 2}}})
+    child = write(tmp_path / "child.yaml", {"extends": "base.yaml", "optimization": {"lr": 0.3}})
+    recipe = load_recipe(child)
+    assert (recipe.optimization.epochs, recipe.optimization.lr) == (2, 0.3)
+    assert recipe.distillation.options["alpha"] == 2
+
+
+def test_naming_another_part_leaves_the_old_parts_options_behind(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", SMALLEST | {"distillation": {"method": "mate", "options": {"proximity": 0}}})
+    child = write(tmp_path / "child.yaml", {"extends": "base.yaml", "distillation": {"method": "joint_ce"}})
+    assert load_recipe(child).distillation.options == {"weights": None}
+
+
+@pytest.mark.parametrize(
+    ("child", "said"),
+    [
+        ("extends: child.yaml", "leads back"),
+        ("extends: absent.yaml", "there is no file"),
+        ("extends: [a]", "one other file"),
+    ],
+)
+def test_extends_that_leads_nowhere_is_named(tmp_path: Path, child: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(write(tmp_path / "child.yaml", child))
+
+
+def test_overrides_are_yaml_laid_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", SMALLEST)
+    recipe = load_recipe(path, ["optimization.lr=5e-2", "exits.at=[stage1, stage3]", "distillation.options.alpha=2"])
+    assert recipe.optimization.lr == 0.05
+    assert recipe.exits.at == ["stage1", "stage3"]
+    assert recipe.distillation.options["alpha"] == 2
+
+
+@pytest.mark.parametrize("override", ["optimization.lr", "=3", "optimization..lr=3", "a=[1"])
+def test_an_override_of_no_form_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        load_recipe(write(tmp_path / "r.yaml", SMALLEST), [override])
+
+
+def test_a_dotted_path_names_a_users_own_part() -> None:
+    recipe = parse_recipe(SMALLEST | {"model": {"backbone": "edgemate.models.resnet8:resnet8"}}, "r.yaml")
+    assert isinstance(recipe, Recipe)
+    (problem,) = problems_of(SMALLEST | {"model": {"backbone": "no.such:thing"}})
+    assert problem.startswith("model.backbone: backbone 'no.such:thing' cannot be imported")

@@ -1,0 +1,202 @@
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from edgemate.errors import RecipeError, RunError, TrainingError
+from edgemate.evaluation import exit_accuracy, trained_model
+from edgemate.runs import Run, read_tensors
+from edgemate.training import callbacks, train
+from recipes import small_recipe
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def weights_of(run: Run) -> dict[str, torch.Tensor]:
+    own = (
+        {f"method.{name}": value for name, value in read_tensors(run.method_path).items()}
+        if run.method_path.exists()
+        else {}
+    )
+    return read_tensors(run.model_path) | own
+
+
+def assert_same_weights(one: Run, other: Run) -> None:
+    ours, theirs = weights_of(one), weights_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def history(run: Run) -> list[dict[str, str]]:
+    return list(csv.DictReader(run.history_path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(small_recipe(), tmp_path_factory.mktemp("runs") / "small", console=quiet())
+
+
+def test_a_run_holds_everything_that_comes_after_needs(run: Run) -> None:
+    assert run.finished
+    assert run.read_recipe() == small_recipe()
+    facts = run.read_facts()
+    assert facts.cuts == ("stage1", "stage2", "stage3")
+    assert facts.classes == tuple("0123456789")
+    assert facts.input["channels"] == 1
+    assert facts.pictures["train"] == 512
+    assert list((run.path / "tensorboard").glob("events*"))
+    golden = run.read_golden()
+    assert golden.images.shape == (32, 1, 8, 8)
+
+
+def test_stored_logits_are_those_of_the_stored_weights(run: Run) -> None:
+    model, golden, test = trained_model(run), run.read_golden(), run.read_logits("test")
+    with torch.no_grad():
+        logits = model(torch.from_numpy(golden.images)).numpy()
+    chosen = np.linspace(0, len(test.labels) - 1, len(golden.labels)).astype(int)
+    np.testing.assert_allclose(logits, test.logits[chosen], atol=1e-4)
+    np.testing.assert_array_equal(golden.labels, test.labels[chosen])
+    accuracy = run.read_metrics()["accuracy"]["test"]
+    np.testing.assert_allclose(accuracy["exits"], exit_accuracy(test.logits, test.labels))
+
+
+def test_every_epoch_is_on_record_with_exits_and_teachers(run: Run) -> None:
+    rows = history(run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    for column in (
+        "calibration/exit1",
+        "calibration/exit3",
+        "calibration/teacher2",
+        "method/teacher1_exit3",
+        "loss/labels",
+    ):
+        assert all(np.isfinite(float(row[column])) for row in rows), column
+    weights = [float(rows[-1][f"method/teacher1_exit{k}"]) for k in (1, 2, 3)]
+    assert sum(weights) == pytest.approx(1, abs=1e-4)
+    assert rows[0]["method/teacher1_exit1"] != rows[-1]["method/teacher1_exit1"]
+
+
+def test_training_teaches(run: Run) -> None:
+    losses = [float(row["loss/labels"]) for row in history(run)]
+    assert losses[-1] < losses[0]
+    assert min(run.read_metrics()["accuracy"]["test"]["exits"]) > 0.2
+
+
+class Killed(BaseException):
+    """Stands for a power cut: nothing may catch it and tidy up."""
+
+
+def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    seed = callbacks.SeedEveryEpoch.on_train_epoch_start
+
+    def on_train_epoch_start(self: callbacks.SeedEveryEpoch, trainer: object, module: object) -> None:
+        seed(self, trainer, module)  # type: ignore[arg-type]
+        if trainer.current_epoch == epoch:  # type: ignore[attr-defined]
+            raise Killed
+
+    monkeypatch.setattr(callbacks.SeedEveryEpoch, "on_train_epoch_start", on_train_epoch_start)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "",
+        "optimization.ema=0.9 training.precision=bf16",
+        "optimization.optimizer=adamw optimization.lr=0.01 training.weights=best optimization.gradient_clip=1",
+        "distillation.method=joint_ce optimization.schedule=multi_step optimization.schedule_options.milestones=[2]",
+    ],
+    ids=["sgd", "ema-bf16", "adamw-best-clip", "joint_ce-multi_step"],
+)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: str
+) -> None:
+    recipe = small_recipe(*overrides.split())
+    whole = train(recipe, tmp_path / "whole", console=quiet())
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 2)
+        with pytest.raises(Killed):
+            train(recipe, tmp_path / "cut", console=quiet())
+    torch.rand(3)  # whatever was drawn in between must not matter
+    cut = train(recipe, tmp_path / "cut", resume=True, console=quiet())
+    assert_same_weights(cut, whole)
+    assert cut.read_metrics()["accuracy"] == whole.read_metrics()["accuracy"]
+    without_seconds = [{k: v for k, v in row.items() if k != "seconds"} for row in history(cut)]
+    assert without_seconds == [{k: v for k, v in row.items() if k != "seconds"} for row in history(whole)]
+
+
+def test_the_seed_decides_the_weights(run: Run, tmp_path: Path) -> None:
+    assert_same_weights(train(small_recipe(), tmp_path / "again", console=quiet()), run)
+    other = train(small_recipe("training.seed=1"), tmp_path / "other", console=quiet())
+    assert not torch.equal(weights_of(other)["heads.0.classifier.weight"], weights_of(run)["heads.0.classifier.weight"])
+
+
+def test_the_best_epoch_is_the_one_that_is_kept(tmp_path: Path) -> None:
+    best = train(small_recipe("training.weights=best", "optimization.lr=0.5"), tmp_path / "best", console=quiet())
+    means = [float(row["calibration/mean"]) for row in history(best)]
+    assert best.read_metrics()["kept_epoch"] == 1 + int(np.argmax(means))
+    calibration = best.read_metrics()["accuracy"]["calibration"]["exits"]
+    assert np.mean(calibration) == pytest.approx(max(means), abs=1e-5)
+
+
+def test_a_folder_that_is_taken_is_refused(run: Run) -> None:
+    with pytest.raises(RunError, match="not empty"):
+        train(small_recipe(), run.path, console=quiet())
+
+
+def test_resuming_a_finished_run_leaves_it_as_it_is(run: Run) -> None:
+    before = run.model_path.stat().st_mtime_ns
+    train(small_recipe(), run.path, resume=True, console=quiet())
+    assert run.model_path.stat().st_mtime_ns == before
+
+
+def test_resuming_with_another_recipe_is_refused(run: Run) -> None:
+    with pytest.raises(RunError, match="begun with another recipe"):
+        train(small_recipe("optimization.lr=0.2"), run.path, resume=True, console=quiet())
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as caught:
+        train(small_recipe("optimization.lr=1e30"), tmp_path / "nan", console=quiet())
+    message = str(caught.value)
+    assert "at step 2 (epoch 1, batch 2)" in message
+    assert "largest gradients of the step before: " in message
+    assert "model." in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("exits.at=[stage1, stage9]", "exits.at: unknown cut point 'stage9'"),
+        ("exits.head=linear", None),
+        ("optimization.schedule_options.milestones=[9]", "milestones: 9 is never reached in 3 epochs"),
+        ("training.precision=fp16", "training.precision: fp16 needs a GPU"),
+    ],
+)
+def test_what_only_the_parts_know_is_checked_before_any_data_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, said: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    overrides = [override, "distillation.method=byot"]
+    if "milestones" in override:
+        overrides.append("optimization.schedule=multi_step")
+    with pytest.raises(RecipeError, match=said or "distillation: byot compares"):
+        train(small_recipe(*overrides), tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_terminal_sees_a_progress_bar_with_the_accuracy_of_every_exit(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    train(
+        small_recipe("optimization.epochs=1"),
+        tmp_path / "run",
+        console=Console(file=screen, force_terminal=True, width=200),
+    )
+    assert "calibration exits" in screen.getvalue()
