@@ -1,0 +1,242 @@
+"""What `bundle.json` says, and what must hold for it to make sense."""
+
+from __future__ import annotations
+
+import math
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION: Literal[1] = 1
+MANIFEST_FILE = "bundle.json"
+
+Layout = Literal["segments", "prefixes", "conditional"]
+Precision = Literal["fp32", "fp16", "int8", "int8+fp16"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Size = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _inside(path: str) -> str:
+    """`path` if it stays inside a folder whatever the machine; a bundle is made on one and read on another."""
+    windows = PureWindowsPath(path)
+    if not path or "\\" in path or "\0" in path or windows.drive or windows.root or PurePosixPath(path).is_absolute():
+        raise ValueError(f"{path!r} is no relative path with forward slashes")
+    if ".." in path.split("/"):
+        raise ValueError(f"{path!r} leaves the bundle")
+    if str(PurePosixPath(path)) != path or path == ".":
+        raise ValueError(f"{path!r} is not written in its shortest form")
+    return path
+
+
+FilePath = Annotated[str, AfterValidator(_inside)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resize(_Facts):
+    """How a decoded picture is resized, before any crop.
+
+    `stretch` takes `(height, width)`; `shorter_side` takes the new length of the shorter side, in pixels.
+    """
+
+    mode: Literal["stretch", "shorter_side"]
+    size: Size | tuple[Size, Size]
+    interpolation: Interpolation = "bilinear"
+
+    @model_validator(mode="after")
+    def _size_fits_mode(self) -> Resize:
+        if (self.mode == "stretch") != isinstance(self.size, tuple):
+            raise ValueError("size is (height, width) for stretch and one number for shorter_side")
+        return self
+
+
+class InputContract(_Facts):
+    """The tensor the network takes, and how a picture becomes one.
+
+    Decode, convert to grey or RGB, `resize`, `center_crop` to `(height, width)`, then `(pixel / divisor - mean) / std`
+    per channel: float32 `(N, channels, height, width)`.
+    """
+
+    name: Literal["image"] = "image"
+    channels: Literal[1, 3]
+    height: Size
+    width: Size
+    layout: Literal["NCHW"] = "NCHW"
+    dtype: Literal["float32"] = "float32"
+    resize: Resize | None = None
+    center_crop: tuple[Size, Size] | None = None
+    divisor: Annotated[float, Field(gt=0)] = 255.0
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> InputContract:
+        size = (self.height, self.width)
+        if self.center_crop not in (None, size):
+            raise ValueError(f"center_crop {self.center_crop} is not (height, width) {size}")
+        stretched = self.resize is not None and self.resize.mode == "stretch" and self.center_crop is None
+        if stretched and self.resize is not None and self.resize.size != size:
+            raise ValueError(f"resize to {self.resize.size} without a crop is not (height, width) {size}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"mean and std need {self.channels} numbers each, one per channel")
+        if not all(map(math.isfinite, (*self.mean, *self.std, self.divisor))):
+            raise ValueError("mean, std and divisor must be finite")
+        return self
+
+    def shape(self, batch: int) -> tuple[int, int, int, int]:
+        """The shape of `batch` ready pictures, `(batch, channels, height, width)`."""
+        return (batch, self.channels, self.height, self.width)
+
+
+class ExitFacts(_Facts):
+    """One exit. `exit` counts from 1; the last is the whole network.
+
+    `macs` is the work of the prefix, from the picture to this exit's logits and no other; `chained_macs` is the work of
+    segments 1 to `exit`, every earlier head included, which is what anytime use costs. `accuracy` is top-1 per split.
+    """
+
+    exit: Size
+    name: Name
+    macs: Count
+    chained_macs: Count
+    parameters: Count
+    accuracy: dict[str, Fraction] = {}
+
+
+class Tensor(_Facts):
+    """A named input or output of a graph. The first dimension is the batch, except in a conditional graph."""
+
+    name: Name
+    dtype: Literal["float32", "float16", "int32"] = "float32"
+    shape: tuple[Size | Literal["batch"], ...]
+
+    @model_validator(mode="after")
+    def _only_the_first_is_open(self) -> Tensor:
+        if not self.shape or "batch" in self.shape[1:]:
+            raise ValueError(f"{self.name}: only the first dimension may be 'batch', and there must be one")
+        return self
+
+
+class Graph(_Facts):
+    """One ONNX file: a segment, a prefix or the conditional graph, and the named tensors it takes and gives."""
+
+    exit: Size
+    file: FilePath
+    inputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
+
+
+class FileFacts(_Facts):
+    """The size in bytes and the SHA-256 of one file of the bundle."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Count
+
+
+class PrecisionFacts(_Facts):
+    """In which precision the graphs compute; they take and give float32 in every one.
+
+    `kept_fp32` names the nodes, as `<file stem>: <node> (<operator>)`, that float16 might not hold and that stayed in
+    float32. `calibration_samples` are the training pictures, by index in the data set, that the INT8 ranges and the
+    nodes kept were found on. `tolerance` is how far a logit was allowed to be from float32's, in units of the exit's
+    largest logit (of 1 where that is smaller).
+    """
+
+    name: Precision
+    kept_fp32: tuple[Name, ...] = ()
+    calibration_samples: tuple[Count, ...] = ()
+    tolerance: Annotated[float, Field(gt=0)]
+
+
+class BundleFacts(_Facts):
+    """Everything the manifest says but the files' hashes, which `BundleWriter` adds.
+
+    Segment 1 takes `image`. A later segment takes exactly the tensors it names, each an output of an earlier segment
+    (or `image`), and every segment gives `logits_<exit>`. A prefix takes `image` and gives `logits_<exit>`. Layout
+    `conditional` is one graph for one picture, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
+    `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
+    `engine_batch` is the smallest, usual and largest batch that engines are to be built for, where that was said.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: Name
+    created: AwareDatetime
+    tools: dict[str, str]
+    source: dict[str, str] = {}
+    input: InputContract
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    exits: Annotated[tuple[ExitFacts, ...], Field(min_length=1)]
+    graphs: Annotated[dict[Layout, tuple[Graph, ...]], Field(min_length=1)]
+    precision: PrecisionFacts | None = None
+    engine_batch: tuple[Size, Size, Size] | None = None
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> BundleFacts:
+        numbers = list(range(1, len(self.exits) + 1))
+        if [facts.exit for facts in self.exits] != numbers:
+            raise ValueError(f"exits are not numbered 1 to {len(self.exits)} in order")
+        if self.engine_batch is not None and list(self.engine_batch) != sorted(self.engine_batch):
+            raise ValueError(f"engine_batch {self.engine_batch} is not (smallest, usual, largest)")
+        for layout, graphs in self.graphs.items():
+            if layout == "conditional":
+                self._check_conditional(graphs)
+                continue
+            if [graph.exit for graph in graphs] != numbers:
+                raise ValueError(f"graphs.{layout} are not one per exit, 1 to {len(self.exits)} in order")
+            self._check_wiring(layout, graphs)
+        return self
+
+    def _check_conditional(self, graphs: tuple[Graph, ...]) -> None:
+        exits = len(self.exits)
+        if exits < 2:
+            raise ValueError("graphs.conditional: there is nothing to choose from with one exit")
+        takes = {Tensor(name=self.input.name, shape=self.input.shape(1)), Tensor(name="thresholds", shape=(exits - 1,))}
+        gives = {Tensor(name="logits", shape=(1, len(self.classes))), Tensor(name="exit", dtype="int32", shape=(1,))}
+        found = [(graph.exit, set(graph.inputs), set(graph.outputs)) for graph in graphs]
+        if found != [(exits, takes, gives)]:
+            raise ValueError(
+                f"graphs.conditional: is not one graph, of exit {exits}, from image and thresholds ({exits - 1},) "
+                f"to logits (1, {len(self.classes)}) and int32 exit (1,)"
+            )
+
+    def _check_wiring(self, layout: Layout, graphs: tuple[Graph, ...]) -> None:
+        image = Tensor(name=self.input.name, dtype=self.input.dtype, shape=("batch", *self.input.shape(1)[1:]))
+        known = {image.name: image}
+        for graph in graphs:
+            where = f"graphs.{layout}, exit {graph.exit}"
+            for tensor in graph.inputs:
+                if known.get(tensor.name) != tensor:
+                    raise ValueError(f"{where}: takes {tensor.name!r}, which nothing before it gives in that shape")
+            for tensor in graph.outputs:
+                if tensor.shape[0] != "batch":
+                    raise ValueError(f"{where}: the first dimension of {tensor.name!r} is not 'batch'")
+            logits = Tensor(name=f"logits_{graph.exit}", shape=("batch", len(self.classes)))
+            if logits not in graph.outputs:
+                raise ValueError(f"{where}: does not give float32 {logits.name!r} of {len(self.classes)} classes")
+            if layout == "segments":
+                for tensor in graph.outputs:
+                    if tensor.name in known:
+                        raise ValueError(f"{where}: gives {tensor.name!r}, which is already taken")
+                    known[tensor.name] = tensor
+
+
+class Manifest(BundleFacts):
+    """`bundle.json`: the facts, and every other file of the bundle with its size and hash."""
+
+    files: dict[FilePath, FileFacts]
+
+    @model_validator(mode="after")
+    def _graphs_are_listed(self) -> Manifest:
+        for layout, graphs in self.graphs.items():
+            for graph in graphs:
+                if graph.file not in self.files:
+                    raise ValueError(f"graphs.{layout}, exit {graph.exit}: {graph.file!r} is not among the files")
+        if MANIFEST_FILE in self.files:
+            raise ValueError(f"{MANIFEST_FILE} cannot list itself")
+        return self

@@ -1,0 +1,110 @@
+"""Opening a bundle: nothing of it is used before it is known to be whole, untouched and inside its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate import files
+from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileFacts, Manifest
+from edgemate.bundle.versioned_json import read_versioned
+from edgemate.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Real inputs and what the reference network said to them.
+
+    `images` float32 `(N, channels, height, width)`, ready for the network; `labels` int64 `(N,)`; `logits` float32
+    `(N, K, C)`, one row per exit.
+    """
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: the folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
+        """Open the bundle in folder `path`.
+
+        Every listed file must be there and inside the folder, symbolic links followed. With `verify` (the default) its
+        size and SHA-256 must be the manifest's too, which reads every file once.
+
+        Raises:
+            BundleError: anything of that does not hold; the message names the file or the key.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise BundleError(f"{path}: no such bundle folder")
+        if not (path / MANIFEST_FILE).is_file():
+            raise BundleError(f"{path}: is no bundle: it has no {MANIFEST_FILE}")
+        bundle = cls(path, read_versioned(path / MANIFEST_FILE, Manifest, FORMAT_VERSION))
+        for relative, facts in bundle.manifest.files.items():
+            listed = bundle.file(relative)
+            if verify:
+                _check_content(listed, facts)
+        return bundle
+
+    def has(self, relative: str) -> bool:
+        """Whether the manifest lists file `relative`."""
+        return relative in self.manifest.files
+
+    def file(self, relative: str) -> Path:
+        """Where the listed file `relative` is.
+
+        Raises:
+            BundleError: it is not listed, is missing, or a symbolic link leads out of the bundle.
+        """
+        if relative not in self.manifest.files:
+            raise BundleError(f"{self.path}: {relative!r} is not among the bundle's files")
+        path = self.path / relative
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise BundleError(f"{path}: a symbolic link leads out of the bundle")
+        if not path.is_file():
+            raise BundleError(f"{path}: listed in {MANIFEST_FILE} but missing; copy or export the bundle again")
+        return path
+
+    def golden(self) -> Golden:
+        """The golden samples, from `golden.npz`.
+
+        Raises:
+            BundleError: there are none, they cannot be read, or their shapes are not the manifest's.
+        """
+        path = self.file("golden.npz")
+        try:
+            arrays = files.read_arrays(path)
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path}: cannot be read: {error}") from error
+        samples = len(arrays.get("labels", ()))
+        manifest = self.manifest
+        expected: dict[str, tuple[type[Any], tuple[int, ...]]] = {
+            "images": (np.float32, manifest.input.shape(samples)),
+            "labels": (np.int64, (samples,)),
+            "logits": (np.float32, (samples, len(manifest.exits), len(manifest.classes))),
+        }
+        for name, (dtype, shape) in expected.items():
+            array = arrays.get(name)
+            if array is None or array.dtype != dtype or array.shape != shape:
+                given = "nothing" if array is None else f"{array.dtype} {array.shape}"
+                raise BundleError(f"{path}: {name} must be {np.dtype(dtype)} {shape}, not {given}")
+        return Golden(**{name: arrays[name] for name in expected})
+
+
+def _check_content(path: Path, facts: FileFacts) -> None:
+    size = path.stat().st_size
+    if size != facts.bytes:
+        raise BundleError(f"{path}: has {size} bytes where {facts.bytes} were written; copy the bundle again")
+    if files.sha256(path) != facts.sha256:
+        raise BundleError(f"{path}: was changed after it was written (its SHA-256 differs); copy the bundle again")

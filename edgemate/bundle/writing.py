@@ -1,0 +1,84 @@
+"""Writing a bundle: in a folder beside the target, which takes its name only when it is whole."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from edgemate import files
+from edgemate.bundle.manifest import MANIFEST_FILE, BundleFacts, Manifest
+from edgemate.bundle.reading import Bundle
+from edgemate.bundle.versioned_json import parse
+from edgemate.errors import BundleError
+
+
+class BundleWriter:
+    """A context manager: put files below `.path`, then `.finish(facts)`. Without it nothing is left behind.
+
+    Args:
+        target: the bundle's folder.
+        overwrite: replace a bundle that is already there. A folder that is no bundle is never replaced.
+
+    Raises:
+        BundleError: on entering, when `target` exists and may not be replaced.
+    """
+
+    def __init__(self, target: str | Path, *, overwrite: bool = False) -> None:
+        self.target = Path(target).resolve()
+        self.path = _beside(self.target, "part")
+        self._overwrite = overwrite
+
+    def __enter__(self) -> BundleWriter:
+        self._check_target()
+        self.path.mkdir(parents=True)
+        return self
+
+    def finish(self, facts: BundleFacts) -> Bundle:
+        """Hash the files below `.path`, write `bundle.json`, and move the folder to the target in one step.
+
+        Raises:
+            BundleError: a graph's file is not there, or the target may not be replaced.
+        """
+        listed = {
+            path.relative_to(self.path).as_posix(): {"sha256": files.sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file()
+        }
+        content = facts.model_dump(mode="json") | {"files": listed}
+        manifest = parse(content, Manifest, str(self.target / MANIFEST_FILE))
+        files.write_json(self.path / MANIFEST_FILE, manifest.model_dump(mode="json"))
+        self._move_into_place()
+        return Bundle(self.target, manifest)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _check_target(self) -> None:
+        if not self.target.exists():
+            return
+        if not (self.target / MANIFEST_FILE).is_file():
+            raise BundleError(f"{self.target}: exists and is no bundle; choose another folder")
+        if not self._overwrite:
+            raise BundleError(f"{self.target}: a bundle is already there; --force replaces it")
+
+    def _move_into_place(self) -> None:
+        self._check_target()
+        if not self.target.exists():
+            self.path.rename(self.target)
+            return
+        old = _beside(self.target, "old")
+        self.target.rename(old)
+        try:
+            self.path.rename(self.target)
+        except BaseException:
+            old.rename(self.target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import CONTRACT, write_graphs
+from pydantic import ValidationError
+
+from edgemate.bundle import BundleFacts, InputContract, Manifest, Resize, Tensor
+from edgemate.bundle.manifest import FileFacts
+
+FILE = {"sha256": "0" * 64, "bytes": 1}
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> BundleFacts:
+    return write_graphs(tmp_path_factory.mktemp("graphs"))
+
+
+def manifest(facts: BundleFacts, **changes: Any) -> Manifest:
+    files = {graph.file: FILE for graphs in facts.graphs.values() for graph in graphs}
+    return Manifest.model_validate(facts.model_dump() | {"files": files} | changes)
+
+
+def test_json_and_back_says_the_same(facts: BundleFacts) -> None:
+    whole = manifest(facts)
+    assert Manifest.model_validate_json(whole.model_dump_json()) == whole
+
+
+def test_a_segment_may_take_several_tensors(facts: BundleFacts) -> None:
+    second = manifest(facts).graphs["segments"][1]
+    assert [tensor.name for tensor in second.inputs] == ["fine", "coarse"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        ".",
+        "..",
+        "../up",
+        "a/../../up",
+        "a/..",
+        "/etc/passwd",
+        "C:/x",
+        "c:x",
+        "a\\b",
+        "\\\\host\\x",
+        "a//b",
+        "./a",
+        "a/",
+    ],
+)
+def test_paths_that_leave_or_are_not_plain_are_refused(facts: BundleFacts, path: str) -> None:
+    with pytest.raises(ValidationError, match=r"leaves the bundle|no relative path|shortest form"):
+        manifest(facts, files={path: FILE})
+
+
+def test_unknown_keys_are_refused(facts: BundleFacts) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        manifest(facts, colour="red")
+
+
+@pytest.mark.parametrize("fact", [{"sha256": "A" * 64, "bytes": 1}, {"sha256": "0" * 64, "bytes": -1}])
+def test_file_facts_are_a_hash_and_a_size(fact: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        FileFacts.model_validate(fact)
+
+
+def test_exits_are_numbered_from_one(facts: BundleFacts) -> None:
+    with pytest.raises(ValidationError, match="exits are not numbered 1 to 3"):
+        manifest(facts, exits=facts.exits[::-1])
+
+
+def test_every_layout_has_a_graph_per_exit(facts: BundleFacts) -> None:
+    graphs = {**facts.graphs, "prefixes": facts.graphs["prefixes"][:2]}
+    with pytest.raises(ValidationError, match=r"graphs\.prefixes are not one per exit"):
+        manifest(facts, graphs=graphs)
+
+
+def test_graphs_are_among_the_files(facts: BundleFacts) -> None:
+    with pytest.raises(ValidationError, match=r"segment_1\.onnx' is not among the files"):
+        manifest(facts, files={})
+
+
+def test_the_manifest_does_not_list_itself(facts: BundleFacts) -> None:
+    with pytest.raises(ValidationError, match="cannot list itself"):
+        manifest(facts, files={**manifest(facts).model_dump()["files"], "bundle.json": FILE})
+
+
+def replaced(facts: BundleFacts, segment: int, **changes: Any) -> dict[str, Any]:
+    segments = list(facts.graphs["segments"])
+    segments[segment - 1] = segments[segment - 1].model_copy(update=changes)
+    return {**facts.graphs, "segments": segments}
+
+
+@pytest.mark.parametrize(
+    ("segment", "changes", "problem"),
+    [
+        (2, {"inputs": (Tensor(name="nowhere", shape=("batch", 2)),)}, "exit 2: takes 'nowhere', which nothing before"),
+        (2, {"inputs": (Tensor(name="fine", shape=("batch", 9, 9)),)}, "exit 2: takes 'fine', which nothing before"),
+        (1, {"inputs": (Tensor(name="features_2", shape=("batch", 6, 4, 4)),)}, "exit 1: takes 'features_2'"),
+        (
+            3,
+            {"outputs": (Tensor(name="logits_3", shape=("batch", 7)),)},
+            "exit 3: does not give float32 'logits_3'",
+        ),
+        (3, {"outputs": (Tensor(name="logits_2", shape=("batch", 4)),)}, "exit 3: does not give"),
+    ],
+)
+def test_segments_fit_together(facts: BundleFacts, segment: int, changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        manifest(facts, graphs=replaced(facts, segment, **changes))
+
+
+def test_two_segments_do_not_give_the_same_tensor(facts: BundleFacts) -> None:
+    third = facts.graphs["segments"][2]
+    outputs = (*third.outputs, Tensor(name="fine", shape=("batch", 4, 8, 8)))
+    with pytest.raises(ValidationError, match="exit 3: gives 'fine', which is already taken"):
+        manifest(facts, graphs=replaced(facts, 3, outputs=outputs))
+
+
+@pytest.mark.parametrize("shape", [(1, 2), ("batch", "batch"), (2, "batch"), ()])
+def test_the_first_dimension_alone_is_the_batch(shape: tuple[Any, ...]) -> None:
+    with pytest.raises(ValidationError, match="'batch'"):
+        Tensor(name="x", shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"mean": (0.5,)}, "3 numbers each"),
+        ({"std": (0.1, 0.1, 0.0)}, "greater than 0"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "must be finite"),
+        ({"center_crop": (8, 9)}, "center_crop"),
+        ({"center_crop": None, "resize": Resize(mode="stretch", size=(9, 8))}, "without a crop"),
+        ({"channels": 2}, "1 or 3"),
+    ],
+)
+def test_an_input_contract_holds_together(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        InputContract.model_validate(CONTRACT.model_dump() | changes)
+
+
+@pytest.mark.parametrize(("mode", "size"), [("stretch", 8), ("shorter_side", (8, 8))])
+def test_a_resize_has_the_size_of_its_mode(mode: str, size: Any) -> None:
+    with pytest.raises(ValidationError, match="size is"):
+        Resize.model_validate({"mode": mode, "size": size})
+
+
+def test_facts_are_frozen(facts: BundleFacts) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        facts.name = "other"  # type: ignore[misc]
+
+
+def test_written_graphs_are_where_the_facts_say(tmp_path: Path) -> None:
+    for graphs in write_graphs(tmp_path).graphs.values():
+        assert all((tmp_path / graph.file).is_file() for graph in graphs)
