@@ -1,0 +1,23 @@
+"""Stop when the best class is far enough ahead of the second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from edgemate.exits.policy import Mask
+from edgemate.exits.score_policy import ScorePolicy
+from edgemate.exits.scores import margin
+
+
+class Margin(ScorePolicy):
+    """Stop when the two largest probabilities are more than `threshold` apart, 0 to 1; at 1 nothing stops early."""
+
+    name = "margin"
+    highest = 1.0
+
+    def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
+        """Rows whose two largest probabilities differ by more than `threshold`."""
+        mask: Mask = margin(logits) > threshold
+        return mask

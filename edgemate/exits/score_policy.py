@@ -1,0 +1,82 @@
+"""What the policies share that compare one score per picture with one threshold per exit."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import UsageError
+from edgemate.exits.policy import Decider, Mask, Policy
+
+
+class ScorePolicy(Policy):
+    """Stop where a score of the logits passes the exit's threshold.
+
+    Args:
+        threshold: one for every exit, or a list of K-1, one per exit but the last.
+        temperature: what the logits are divided by first; one for every exit, or a list of K-1.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    name: ClassVar[str]
+    highest: ClassVar[float]  # of the threshold; the lowest is 0 for all
+
+    def __init__(
+        self, threshold: float | Sequence[float], *, temperature: float | Sequence[float] | None = None
+    ) -> None:
+        self.threshold = _number_or_tuple(threshold)
+        self.temperature = None if temperature is None else _number_or_tuple(temperature)
+        for value in _numbers(self.threshold):
+            if not 0 <= value <= self.highest or math.isinf(value):
+                limit = f"from 0 to {self.highest:g}" if math.isfinite(self.highest) else "0 or more, and finite"
+                raise UsageError(f"{self.name}: threshold must be {limit}, not {value}")
+        for value in () if self.temperature is None else _numbers(self.temperature):
+            if not 0 < value < math.inf:
+                raise UsageError(f"{self.name}: temperature must be above 0 and finite, not {value}")
+
+    def begin(self, pictures: int, exits: int) -> Decider:
+        """A decider; UsageError when a list has not one number per exit."""
+        thresholds = self._per_exit("threshold", self.threshold, exits - 1)
+        if self.temperature is None:
+            return _ScoreDecider(self, thresholds, None)
+        return _ScoreDecider(self, thresholds, self._per_exit("temperature", self.temperature, exits - 1))
+
+    def _per_exit(self, parameter: str, given: float | tuple[float, ...], early: int) -> tuple[float, ...]:
+        if isinstance(given, float):
+            return (given,) * early
+        if len(given) != early:
+            raise UsageError(
+                f"{self.name}: {parameter} has {len(given)} numbers; {early + 1} exits need {early}, all but the last"
+            )
+        return given
+
+    @abstractmethod
+    def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
+        """Which rows of `logits` `(n, C)` are sure enough: bool `(n,)`."""
+
+
+class _ScoreDecider(Decider):
+    def __init__(self, policy: ScorePolicy, thresholds: Sequence[float], temperatures: Sequence[float] | None) -> None:
+        self._policy = policy
+        self._thresholds = thresholds
+        self._temperatures = temperatures
+
+    def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
+        if self._temperatures is not None:
+            logits = logits / np.float32(self._temperatures[exit - 1])
+        return self._policy.passes(logits, self._thresholds[exit - 1])
+
+
+def _number_or_tuple(given: float | Sequence[float]) -> float | tuple[float, ...]:
+    return tuple(map(float, given)) if isinstance(given, Sequence) else float(given)
+
+
+def _numbers(given: float | tuple[float, ...]) -> tuple[float, ...]:
+    return given if isinstance(given, tuple) else (given,)
