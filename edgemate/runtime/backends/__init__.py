@@ -1,0 +1,1 @@
+"""What runs the graphs: one folder or file per inference library, each imported only when it is used."""

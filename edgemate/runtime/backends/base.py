@@ -1,0 +1,63 @@
+"""What the classifier asks of an inference library.
+
+Features between two segments stay inside a `ForwardPass`: a backend may keep them on its own device, and compaction
+happens there too. Only pictures go in and logits come out as numpy arrays.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.bundle import Bundle
+from edgemate.bundle.manifest import Layout
+
+Array = npt.NDArray[Any]
+
+
+class Backend(ABC):
+    """One bundle's graphs, loaded.
+
+    Args:
+        bundle: an opened bundle.
+        layout: which graphs to load. `segments` serves `begin`, `prefixes` serves `run_prefix`.
+        threads: CPU threads to use, 1 or more; None leaves it to the backend.
+
+    Raises:
+        BackendError: the library is not installed, or cannot run this bundle.
+        BundleError: the bundle has no graphs of this layout, or a graph does not take and give what the manifest says.
+    """
+
+    @abstractmethod
+    def __init__(self, bundle: Bundle, *, layout: Layout, threads: int | None) -> None: ...
+
+    @abstractmethod
+    def begin(self, images: Array) -> ForwardPass:
+        """Start a forward pass of float32 images `(N, channels, height, width)`; no segment runs yet."""
+
+    @abstractmethod
+    def run_prefix(self, exit: int, images: Array) -> Array:
+        """Run one prefix: float32 images `(N, channels, height, width)` to the exit's logits, float32 `(N, C)`."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """The library, its version and what bears on its speed, for reports."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what it holds; it is not used after that."""
+
+
+class ForwardPass(ABC):
+    """A batch on its way through the segments."""
+
+    @abstractmethod
+    def advance(self) -> Array:
+        """Run the next segment on the pictures that remain: its exit's logits, float32 `(n, C)`."""
+
+    @abstractmethod
+    def keep(self, kept: npt.NDArray[np.intp]) -> None:
+        """Drop every picture whose row is not among the indices `kept`, ascending, before the next segment."""

@@ -1,0 +1,137 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.bundle import Bundle, Graph
+from edgemate.bundle.manifest import Layout
+from edgemate.errors import BackendError, BundleError
+from edgemate.machine import usable_cores
+from edgemate.runtime.backends.base import Array, Backend, ForwardPass
+from edgemate.runtime.backends.wiring import Step, wire
+
+# Every session has threads of its own, which spin while they wait for work. Left to themselves they go on for up to
+# half a second after a run and take the cores from the next segment's threads. ResNet-18 at 32x32 cut in four, batch 1,
+# 2 threads on 2 cores: ms of the single graph → of all segments, on an idle machine and beside two busy processes.
+#     ONNX Runtime's defaults                4.6 → 8.5    41 → 49
+#     stop spinning when a run ends          4.4 → 4.8    21 → 23
+#     and never spin for more than 20 µs     4.5 → 4.9     9 → 10
+#     never spin                             5.1 → 5.5     9 → 9
+#     one pool for all sessions              4.4 → 4.6    17 → 17, but that is a setting of the whole process
+# ONNX Runtime before 1.26 does not know the second key and passes over it. What the segments still cost is waking the
+# threads once for each, reordering features to and from the layout the convolutions use, and the earlier heads.
+_SPINNING = {"session.force_spinning_stop": "1", "session.intra_op.spin_duration_us": "20"}
+
+
+class ONNXRuntimeBackend(Backend):
+    """One session per graph: segments are loaded at once, a prefix when it is first run."""
+
+    def __init__(self, bundle: Bundle, *, layout: Layout, threads: int | None) -> None:
+        self._library = _import_library()
+        self._bundle = bundle
+        self._threads = threads or usable_cores()
+        if layout not in bundle.manifest.graphs:
+            raise BundleError(f"{bundle.path}: has no {layout}, only {' and '.join(bundle.manifest.graphs)}")
+        self._graphs = bundle.manifest.graphs[layout]
+        self._prefixes: dict[int, _Session] = {}
+        self._segments: tuple[tuple[_Session, Step], ...] = ()
+        if layout == "segments":
+            steps = wire(self._graphs)
+            self._segments = tuple((self._open(graph), step) for graph, step in zip(self._graphs, steps, strict=True))
+
+    def begin(self, images: Array) -> ForwardPass:
+        """A pass over the segments."""
+        return _ONNXRuntimePass(self._segments, images)
+
+    def run_prefix(self, exit: int, images: Array) -> Array:
+        """Run the prefix of `exit`."""
+        if exit not in self._prefixes:
+            self._prefixes[exit] = self._open(self._graphs[exit - 1])
+        return self._prefixes[exit].run((f"logits_{exit}",), {"image": images})[0]
+
+    def facts(self) -> dict[str, str]:
+        """Version and threads."""
+        return {"onnxruntime": self._library.__version__, "threads": str(self._threads)}
+
+    def close(self) -> None:
+        """Drop the sessions, which ends their threads."""
+        self._segments = ()
+        self._prefixes = {}
+
+    def _open(self, graph: Graph) -> _Session:
+        path = self._bundle.file(graph.file)
+        session = _Session(self._library, path, self._threads)
+        session.check(graph)
+        return session
+
+
+class _ONNXRuntimePass(ForwardPass):
+    def __init__(self, segments: tuple[tuple[_Session, Step], ...], images: Array) -> None:
+        self._remaining = iter(segments)
+        self._tensors = {"image": images}
+
+    def advance(self) -> Array:
+        session, step = next(self._remaining)
+        tensors = self._tensors
+        outputs = session.run(step.gives, {name: tensors[name] for name in step.takes})
+        tensors.update(zip(step.gives, outputs, strict=True))
+        for name in step.done:
+            del tensors[name]
+        return outputs[0]
+
+    def keep(self, kept: npt.NDArray[np.intp]) -> None:
+        self._tensors = {name: tensor[kept] for name, tensor in self._tensors.items()}
+
+
+class _Session:
+    """An `InferenceSession` that fails with one line."""
+
+    def __init__(self, library: Any, path: Path, threads: int) -> None:
+        self._path = path
+        options = library.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        for key, value in _SPINNING.items():
+            options.add_session_config_entry(key, value)
+        try:
+            self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has a class of its own for every status and no common base
+            raise BackendError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+
+    def check(self, graph: Graph) -> None:
+        """BundleError when the graph's tensors are not the manifest's."""
+        for what, said, found in (
+            ("takes", graph.inputs, self._session.get_inputs()),
+            ("gives", graph.outputs, self._session.get_outputs()),
+        ):
+            names = sorted(tensor.name for tensor in said)
+            if sorted(tensor.name for tensor in found) != names:
+                raise BundleError(
+                    f"{self._path}: {what} {', '.join(sorted(tensor.name for tensor in found))} "
+                    f"where the manifest says {', '.join(names)}"
+                )
+
+    def run(self, gives: tuple[str, ...], tensors: dict[str, Array]) -> list[Array]:
+        try:
+            outputs: list[Array] = self._session.run(gives, tensors)
+        except Exception as error:
+            raise BackendError(f"{self._path}: ONNX Runtime cannot run it: {_one_line(error)}") from error
+        return outputs
+
+
+def _import_library() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(f"onnxruntime cannot be imported ({error}); pip install 'edgemate[ort]'") from error
+    return onnxruntime
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,170 @@
+"""From a picture to the tensor the network was trained on, as the manifest's input contract says.
+
+Pillow and numpy alone, and yet the arithmetic of torchvision's v2 transforms on a PIL image (Resize, CenterCrop,
+PILToTensor, ToDtype with scale, Normalize), step by step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgemate.bundle import InputContract, Resize
+from edgemate.errors import PictureError
+
+Array = npt.NDArray[Any]
+Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+# A sliver of a few rows grows with its shorter side; beyond this it is no picture, or an attack on the memory.
+_MOST_PIXELS = 1 << 27
+
+
+class Preprocessor:
+    """Makes ready batches of pictures, float32 `(N, channels, height, width)`.
+
+    A picture is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a float32 array `(channels, height,
+    width)` that is ready already. A file is turned upright by its EXIF data; what is decoded already is taken as it is.
+    """
+
+    def __init__(self, contract: InputContract) -> None:
+        self._contract = contract
+        # torchvision multiplies by the rounded reciprocal; dividing would differ in the last bit.
+        self._scale = np.float32(1 / contract.divisor)
+        self._mean = np.array(contract.mean, dtype=np.float32)[:, None, None]
+        self._std = np.array(contract.std, dtype=np.float32)[:, None, None]
+
+    def prepare(self, picture: Picture) -> Array:
+        """One picture as float32 `(channels, height, width)`.
+
+        Raises:
+            PictureError: it cannot be read, or an array has another shape or dtype than those above.
+        """
+        if isinstance(picture, np.ndarray):
+            if picture.dtype == np.float32:
+                return self._checked(picture, "float32 array")
+            return self._from_image(_image_of_array(picture), f"uint8 array {picture.shape}")
+        if isinstance(picture, Image.Image):
+            return self._from_image(picture, "PIL image")
+        if isinstance(picture, (str, os.PathLike)):
+            return self._from_image(_read(picture), os.fspath(picture))
+        raise PictureError(
+            f"{type(picture).__name__} is no picture; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
+            f"float32 array"
+        )
+
+    def batches(self, pictures: Picture | Sequence[Picture], size: int) -> Iterator[Array]:
+        """One picture, a list of them, or a ready float32 array `(N, channels, height, width)`, `size` at a time.
+
+        Raises:
+            PictureError: as `prepare`; earlier batches have been given by then.
+        """
+        if isinstance(pictures, np.ndarray) and pictures.ndim == 4 and pictures.dtype == np.float32:
+            for start in range(0, len(pictures), size):
+                batch = np.ascontiguousarray(pictures[start : start + size])
+                self._checked(batch[0], "float32 array")
+                yield batch
+        elif isinstance(pictures, (list, tuple)):
+            for start in range(0, len(pictures), size):
+                yield np.stack([self.prepare(picture) for picture in pictures[start : start + size]])
+        else:
+            yield self.prepare(pictures)[None]  # type: ignore[arg-type]
+
+    def _from_image(self, image: Image.Image, name: str) -> Array:
+        contract = self._contract
+        try:
+            image = image.convert("L" if contract.channels == 1 else "RGB")
+        except Exception as error:  # an image that was opened but not loaded is decoded here, see _read
+            raise _undecodable(name, error) from error
+        if contract.resize is not None:
+            image = _resized(image, contract.resize, name)
+        if contract.center_crop is not None:
+            image = _center_cropped(image, contract.center_crop)
+        pixels = np.asarray(image)
+        planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        self._checked(planes, name)
+        # From here on in place: one float32 array per picture.
+        ready = np.ascontiguousarray(planes, dtype=np.float32)
+        ready *= self._scale
+        ready -= self._mean
+        ready /= self._std
+        return ready
+
+    def _checked(self, array: Array, name: str) -> Array:
+        expected = self._contract.shape(1)[1:]
+        if array.shape != expected:
+            raise PictureError(f"{name}: prepared it is {array.shape}; the network takes {expected}")
+        return array
+
+
+def _read(path: str | os.PathLike[str]) -> Image.Image:
+    """Decode a picture file, turned the way its EXIF data says it was held."""
+    name = os.fspath(path)
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise PictureError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise PictureError(f"{name}: is a folder, not a picture") from error
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name}: is no picture that Pillow can read") from error
+    except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
+        raise _undecodable(name, error) from error
+    # Transparency is dropped by the conversion anyway, which would warn about it in a palette image.
+    upright.info.pop("transparency", None)
+    return upright
+
+
+def _undecodable(name: str, error: Exception) -> PictureError:
+    return PictureError(f"{name}: cannot be decoded: {' '.join(str(error).split())}")
+
+
+def _image_of_array(array: Array) -> Image.Image:
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise PictureError(
+            f"{array.dtype} array {array.shape} is no picture; give uint8 (H, W) or (H, W, C), or ready float32 "
+            f"(channels, height, width)"
+        )
+    if not array.size:
+        raise PictureError(f"uint8 array {array.shape} has no pixels")
+    return Image.fromarray(array)
+
+
+def _resized(image: Image.Image, resize: Resize, name: str) -> Image.Image:
+    if isinstance(resize.size, tuple):
+        height, width = resize.size
+    else:
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        longer = int(resize.size * long / short)
+        width, height = (resize.size, longer) if width <= height else (longer, resize.size)
+    if (width, height) == image.size:
+        return image
+    if width * height > _MOST_PIXELS:
+        raise PictureError(f"{name}: {image.width}x{image.height} would become {width}x{height}, which is too large")
+    return image.resize((width, height), _RESAMPLING[resize.interpolation])
+
+
+def _center_cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of the picture; where it is smaller than the crop, black is added around it first."""
+    height, width = size
+    missing_width, missing_height = max(width - image.width, 0), max(height - image.height, 0)
+    if missing_width or missing_height:
+        left, top = missing_width // 2, missing_height // 2
+        image = ImageOps.expand(image, (left, top, missing_width - left, missing_height - top))
+    left = round((image.width - width) / 2)
+    top = round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import CLASSES
+from counting_backend import CountingBackend
+from PIL import Image
+
+from edgemate.bundle import Bundle
+from edgemate.errors import BackendError, BundleError, PictureError, UsageError
+from edgemate.exits import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy, read_operating_points
+from edgemate.runtime import AnytimeClassifier
+from edgemate.runtime.backends.base import Backend, ForwardPass
+from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
+
+POLICIES: list[Policy | str | None] = [
+    Confidence(0.9),
+    Confidence([0.95, 0.6], temperature=[1.5, 0.8]),
+    Entropy(0.6),
+    Margin(0.8),
+    Patience(1),
+    FixedExit(2),
+    Deadline(1e6, segment_ms=(1.0, 1.0, 1.0), inner=Confidence(0.9)),
+    "balanced",
+    None,
+]
+
+
+@pytest.fixture(scope="module")
+def backend(small_bundle: Bundle) -> CountingBackend:
+    return CountingBackend(ONNXRuntimeBackend(small_bundle, layout="segments", threads=1))
+
+
+@pytest.fixture
+def classifier(small_bundle: Bundle, backend: CountingBackend) -> AnytimeClassifier:
+    backend.calls.clear()
+    return AnytimeClassifier(small_bundle, backend)
+
+
+@pytest.fixture(scope="module")
+def golden(small_bundle: Bundle):
+    return small_bundle.golden()
+
+
+def test_every_exit_says_what_the_golden_samples_say(classifier: AnytimeClassifier, golden) -> None:
+    for picture, expected in zip(golden.images, golden.logits, strict=True):
+        answers = list(classifier.stream(picture))
+        np.testing.assert_allclose([answer.logits for answer in answers], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stream_gives_one_answer_per_exit(classifier: AnytimeClassifier, golden) -> None:
+    answers = list(classifier.stream(golden.images[0]))
+    assert [answer.exit for answer in answers] == [1, 2, 3]
+    assert [answer.final for answer in answers] == [False, False, True]
+    assert all(answer.label == CLASSES[answer.index] for answer in answers)
+    times = [answer.milliseconds for answer in answers]
+    assert times == sorted(times)
+    assert times[0] > 0
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+def test_a_stream_computes_no_segment_that_was_not_asked_for(
+    classifier: AnytimeClassifier, backend: CountingBackend, golden, taken: int
+) -> None:
+    stream = classifier.stream(golden.images[0])
+    list(itertools.islice(stream, taken))
+    del stream
+    assert backend.calls == [(exit, 1) for exit in range(1, taken + 1)]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_no_segment_runs_after_the_exit_taken(
+    classifier: AnytimeClassifier, backend: CountingBackend, golden, policy: Policy
+) -> None:
+    for picture in golden.images:
+        backend.calls.clear()
+        [answer] = classifier.classify(picture, policy)
+        assert backend.calls == [(exit, 1) for exit in range(1, answer.exit + 1)]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("batch_size", [5, 24])
+def test_a_batch_is_answered_as_its_pictures_are_one_at_a_time(
+    classifier: AnytimeClassifier, golden, policy: Policy, batch_size: int
+) -> None:
+    together = classifier.classify(golden.images, policy, batch_size=batch_size)
+    for picture, answer in zip(golden.images, together, strict=True):
+        [alone] = classifier.classify(picture, policy)
+        assert (answer.exit, answer.index, answer.final) == (alone.exit, alone.index, True)
+        np.testing.assert_allclose(answer.logits, alone.logits, rtol=1e-4, atol=1e-5)
+        assert answer.probability == pytest.approx(alone.probability, rel=1e-4)
+
+
+def test_pictures_that_stopped_are_not_in_the_next_segments_batch(
+    classifier: AnytimeClassifier, backend: CountingBackend, golden
+) -> None:
+    answers = classifier.classify(golden.images, Confidence(0.9))
+    taken = [answer.exit for answer in answers]
+    assert {1, 2, 3} == set(taken)
+    assert backend.calls == [(exit, sum(other >= exit for other in taken)) for exit in (1, 2, 3)]
+
+
+def test_a_long_list_goes_through_in_batches(classifier: AnytimeClassifier, backend: CountingBackend, golden) -> None:
+    assert len(classifier.classify(list(golden.images), FixedExit(1), batch_size=10)) == 24
+    assert backend.calls == [(1, 10), (1, 10), (1, 4)]
+
+
+def test_nothing_in_nothing_out(classifier: AnytimeClassifier, golden) -> None:
+    assert classifier.classify([]) == []
+    assert classifier.classify(golden.images[:0]) == []
+
+
+def test_all_kinds_of_pictures_give_the_same_answer(classifier: AnytimeClassifier, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "picture.png")
+    answers = classifier.classify([tmp_path / "picture.png", str(tmp_path / "picture.png"), image, pixels])
+    assert len({answer.logits.tobytes() for answer in answers}) == 1
+
+
+def test_an_operating_point_is_the_policy_of_that_name(classifier: AnytimeClassifier, golden, small_bundle) -> None:
+    balanced = classifier.classify(golden.images, "balanced")
+    with pytest.raises(UsageError, match="did you mean 'balanced'"):
+        classifier.classify(golden.images, "balance")
+    expected = read_operating_points(small_bundle).get("balanced").expected
+    shares = [sum(answer.exit == exit for answer in balanced) / 24 for exit in (1, 2, 3)]
+    assert shares == pytest.approx(expected.shares)
+    accuracy = np.mean([answer.index for answer in balanced] == golden.labels)
+    assert accuracy == pytest.approx(expected.accuracy)
+
+
+def test_a_deadline_measures_the_segments_where_no_times_are_given(
+    classifier: AnytimeClassifier, backend: CountingBackend, golden
+) -> None:
+    [hurried] = classifier.classify(golden.images[0], Deadline(1e-6))
+    assert hurried.exit == 1
+    measured = len(backend.calls)
+    assert measured > 30
+    [patient] = classifier.classify(golden.images[0], Deadline(1e6))
+    assert patient.exit == 3
+    assert len(backend.calls) == measured + 3  # not measured again
+
+
+def test_measured_segments_are_one_time_per_exit(classifier: AnytimeClassifier) -> None:
+    times = classifier.measure_segments(batch=2, repeats=5)
+    assert len(times) == 3
+    assert all(0 < time < 1e4 for time in times)
+
+
+@pytest.mark.parametrize("exit", [1, 2, 3])
+def test_prefixes_answer_at_a_fixed_exit_as_segments_do(small_bundle: Bundle, golden, exit: int) -> None:
+    with AnytimeClassifier.load(small_bundle.path, threads=1, layout="prefixes") as classifier:
+        answers = classifier.classify(golden.images, FixedExit(exit), batch_size=7)
+        assert {answer.exit for answer in answers} == {exit}
+        found = np.stack([answer.logits for answer in answers])
+        np.testing.assert_allclose(found, golden.logits[:, exit - 1], rtol=1e-4, atol=1e-5)
+
+
+def test_prefixes_refuse_what_they_cannot_do(small_bundle: Bundle, golden) -> None:
+    with AnytimeClassifier.load(small_bundle.path, threads=1, layout="prefixes") as classifier:
+        assert classifier.classify(golden.images[0])[0].exit == 3
+        with pytest.raises(UsageError, match="layout 'prefixes' answers at a fixed exit only"):
+            classifier.classify(golden.images, Confidence(0.5))
+        with pytest.raises(UsageError, match="stream: needs layout 'segments'"):
+            classifier.stream(golden.images[0])
+        with pytest.raises(UsageError, match="this network has exits 1 to 3"):
+            classifier.classify(golden.images, FixedExit(4))
+
+
+class ScriptedBackend(Backend):
+    """Says what it was told to, exit by exit, whatever the pictures; `kept` is what it was asked to keep."""
+
+    def __init__(self, *logits: list[list[float]]) -> None:
+        self.script = [np.array(rows, np.float32) for rows in logits]
+        self.kept: list[list[int]] = []
+
+    def begin(self, images: np.ndarray) -> ForwardPass:
+        return _ScriptedPass(self)
+
+    def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
+        return self.script[exit - 1]
+
+    def facts(self) -> dict[str, str]:
+        return {}
+
+    def close(self) -> None:
+        self.script.clear()
+
+
+class _ScriptedPass(ForwardPass):
+    def __init__(self, backend: ScriptedBackend) -> None:
+        self._backend = backend
+        self._remaining = iter(backend.script)
+
+    def advance(self) -> np.ndarray:
+        return next(self._remaining)
+
+    def keep(self, kept: np.ndarray) -> None:
+        self._backend.kept.append(kept.tolist())
+
+
+def test_logits_that_are_no_numbers_stop_nothing_and_are_counted(small_bundle: Bundle, golden) -> None:
+    unsure, sure = [0.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]
+    backend = ScriptedBackend(
+        [unsure, [math.nan, 9.0, 0.0, 0.0], unsure],
+        [sure, [0.0, 9.0, math.inf, 0.0], unsure],
+        [sure, [0.0, 9.0, -math.inf, 0.0]],
+    )
+    classifier = AnytimeClassifier(small_bundle, backend)
+    answers = classifier.classify(golden.images[:3], Confidence(0.9))
+    assert backend.kept == [[1, 2]]
+    assert [answer.exit for answer in answers] == [2, 3, 3]
+    assert answers[1].probability > 0.9
+    assert np.isnan(answers[2].probability)
+    assert classifier.non_finite == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda c, x: c.classify(x, batch_size=0), "batch_size: must be 1 or more"),
+        (lambda c, x: c.classify(x, Confidence([0.5] * 5)), "threshold has 5 numbers; 3 exits need 2"),
+        (lambda c, x: c.stream(x), "stream: takes one picture at a time"),
+        (lambda c, x: c.stream(x[:0]), "stream: takes one picture at a time"),
+    ],
+)
+def test_what_cannot_be_used_is_named(classifier: AnytimeClassifier, golden, call, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        call(classifier, golden.images)
+    assert problem in str(caught.value)
+
+
+def test_a_stream_of_no_picture_fails_at_once(classifier: AnytimeClassifier, tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="no such file"):
+        classifier.stream(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"backend": "onnxrutime"}, "unknown backend 'onnxrutime'; did you mean 'onnxruntime'"),
+        ({"threads": 0}, "threads: must be 1 or more, not 0"),
+        ({"layout": "segment"}, "layout: must be 'segments' or 'prefixes'"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(small_bundle: Bundle, options, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        AnytimeClassifier.load(small_bundle.path, **options)
+
+
+def test_a_damaged_bundle_is_not_loaded(own_bundle: Path) -> None:
+    graph = own_bundle / "onnx/segment_1.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
+    with pytest.raises(BundleError, match=r"segment_1\.onnx: was changed"):
+        AnytimeClassifier.load(own_bundle)
+    graph.write_bytes(b"no graph")
+    with pytest.raises(BackendError, match=r"segment_1\.onnx: ONNX Runtime cannot load it"):
+        AnytimeClassifier.load(own_bundle, verify=False)
+
+
+def test_exits_classes_and_input_are_the_manifests(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
+    assert classifier.exits == small_bundle.manifest.exits
+    assert classifier.classes == CLASSES
+    assert classifier.input == small_bundle.manifest.input

@@ -1,0 +1,43 @@
+"""A backend that records which segments ran, and on how many pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemate.runtime.backends.base import Backend, ForwardPass
+
+
+class CountingBackend(Backend):
+    """Hands everything on to `inner`. `calls` lists `(exit, pictures)` for each segment that ran."""
+
+    def __init__(self, inner: Backend) -> None:
+        self.inner = inner
+        self.calls: list[tuple[int, int]] = []
+
+    def begin(self, images: np.ndarray) -> ForwardPass:
+        return _CountingPass(self.inner.begin(images), self.calls)
+
+    def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
+        return self.inner.run_prefix(exit, images)
+
+    def facts(self) -> dict[str, str]:
+        return self.inner.facts()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class _CountingPass(ForwardPass):
+    def __init__(self, inner: ForwardPass, calls: list[tuple[int, int]]) -> None:
+        self._inner = inner
+        self._calls = calls
+        self._exit = 0
+
+    def advance(self) -> np.ndarray:
+        self._exit += 1
+        logits = self._inner.advance()
+        self._calls.append((self._exit, len(logits)))
+        return logits
+
+    def keep(self, kept: np.ndarray) -> None:
+        self._inner.keep(kept)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from edgemate import machine
+from edgemate.machine import machine_facts, package_version, processor, usable_cores
+
+
+def test_facts_are_there_and_go_into_json() -> None:
+    facts = json.loads(json.dumps(machine_facts(("numpy", "no-such-package"))))
+    assert {"edgemate", "processor", "cores", "system", "python", "numpy"} == facts.keys()
+    assert all(facts.values())
+
+
+def test_only_cores_this_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model", "shown"),
+    [
+        ("processor : 0\nmodel name\t: Some CPU @ 2 GHz\n", None, "Some CPU @ 2 GHz"),
+        ("processor : 0\nCPU part : 0xd42\n", "NVIDIA Jetson Orin Nano\0", "NVIDIA Jetson Orin Nano"),
+    ],
+)
+def test_the_processor_is_named_as_people_name_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str, model: str | None, shown: str
+) -> None:
+    (tmp_path / "proc" / "device-tree").mkdir(parents=True)
+    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo)
+    if model is not None:
+        (tmp_path / "proc" / "device-tree" / "model").write_text(model)
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+    assert processor() == shown
+
+
+def test_a_system_without_proc_still_says_something(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / "absent")
+    assert processor()
+
+
+def test_versions_come_from_metadata() -> None:
+    assert package_version("numpy")
+    assert package_version("no-such-package") is None
