@@ -1,0 +1,61 @@
+"""What a bundle's manifest says of the run it was made from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+
+from pydantic import ValidationError
+
+from edgemate.bundle import BundleFacts, ExitFacts, Graph, InputContract
+from edgemate.bundle.manifest import Layout
+from edgemate.errors import RunError
+from edgemate.evaluation import exit_accuracy
+from edgemate.machine import package_version
+from edgemate.models import Costs
+from edgemate.runs import Run, RunFacts
+
+_TOOLS = ("edgemate", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+def bundle_facts(run: Run, costs: Costs, graphs: Mapping[Layout, Sequence[Graph]]) -> BundleFacts:
+    """The facts of the bundle of `run`: input, classes, exits with costs and accuracy, graphs, tools and source."""
+    facts, recipe = run.read_facts(), run.read_recipe()
+    accuracy = {split: exit_accuracy(*run.read_logits(split)).tolist() for split in ("calibration", "test")}
+    return BundleFacts(
+        name=run.name,
+        created=datetime.now(timezone.utc).replace(microsecond=0),
+        tools={"python": platform.python_version()}
+        | {tool: version for tool in _TOOLS if (version := package_version(tool)) is not None},
+        source={
+            "run": run.name,
+            "data": facts.data_set,
+            "backbone": recipe.model.backbone,
+            "head": recipe.exits.head,
+            "method": recipe.distillation.method,
+        },
+        input=_input_contract(run, facts),
+        classes=facts.classes,
+        exits=tuple(
+            ExitFacts(
+                exit=cost.exit,
+                name=cut,
+                macs=cost.macs,
+                chained_macs=cost.chained_macs,
+                parameters=cost.parameters,
+                accuracy={split: values[cost.exit - 1] for split, values in accuracy.items()},
+            )
+            for cost, cut in zip(costs.exits, facts.cuts, strict=True)
+        ),
+        graphs={layout: tuple(parts) for layout, parts in graphs.items()},
+    )
+
+
+def _input_contract(run: Run, facts: RunFacts) -> InputContract:
+    try:
+        return InputContract.model_validate(facts.input)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{run.facts_path}: input.{key}: {first['msg']}; train the run again") from error

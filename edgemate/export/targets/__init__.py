@@ -1,0 +1,1 @@
+"""Export targets, one per file: what a bundle is made for."""

@@ -1,0 +1,111 @@
+"""Proof that graphs compute what the network computes, on real pictures, in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+
+from edgemate.bundle import Graph
+from edgemate.bundle.manifest import Layout
+from edgemate.errors import ExportError
+from edgemate.export.agreement import Agreement, Limits
+
+Float = npt.NDArray[np.float32]
+
+BATCH = 32
+
+
+def check_graph(path: Path, facts: Graph) -> None:
+    """Check one ONNX file with `onnx.checker`, and its inputs and outputs against what the manifest will say.
+
+    Raises:
+        ExportError: it is no valid graph, or a name, type or shape differs; a batch that is not dynamic is one.
+    """
+    proto = onnx.load(path)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{facts.file}: is no valid ONNX graph: {' '.join(str(error).split())}") from error
+    for declared, actual in ((facts.inputs, proto.graph.input), (facts.outputs, proto.graph.output)):
+        promised = [(tensor.name, tensor.shape) for tensor in declared]
+        found = [(value.name, _shape(value)) for value in actual]
+        if promised != found:
+            raise ExportError(f"{facts.file}: has tensors {found} where {promised} were to be")
+
+
+def verify_layout(
+    folder: Path, layout: Layout, graphs: Sequence[Graph], images: Float, reference: Float, limits: Limits
+) -> tuple[Agreement, ...]:
+    """Run a layout's graphs on real pictures, one alone and the rest in batches, and compare every exit.
+
+    Args:
+        folder: what the graphs' file names are relative to.
+        layout: segments are chained, each fed with what the one before it gave; prefixes are run from the picture.
+        graphs: one per exit, in order.
+        images: float32 (n, C, H, W).
+        reference: the network's logits, float32 (n, K, C).
+        limits: what is refused.
+
+    Returns:
+        One entry per exit.
+
+    Raises:
+        ExportError: a graph cannot be run, an exit is over a limit, or a logit is not finite. The message names the
+            layout, the exit, the figure and the limit.
+    """
+    try:
+        sessions = [_session(folder / graph.file) for graph in graphs]
+        batches = [images[:1], *(images[start : start + BATCH] for start in range(1, len(images), BATCH))]
+        logits = np.concatenate([_run(sessions, graphs, batch) for batch in batches])
+    except Exception as error:  # ONNX Runtime's exceptions have no public base class
+        raise ExportError(f"{layout}: ONNX Runtime cannot run the graphs: {' '.join(str(error).split())}") from error
+    return tuple(_compare(layout, k + 1, logits[:, k], reference[:, k], limits) for k in range(reference.shape[1]))
+
+
+def _compare(layout: Layout, exit: int, logits: Float, reference: Float, limits: Limits) -> Agreement:
+    where = f"{layout}, exit {exit}"
+    for whose, values in (("the network's", reference), ("the graph's", logits)):
+        broken = int((~np.isfinite(values)).any(1).sum())
+        if broken:
+            raise ExportError(
+                f"{where}: {whose} logits are not finite for {broken} of {len(values)} pictures; the limit is 0"
+            )
+    difference = float(np.abs(logits - reference).max())
+    limit = limits.difference * max(1.0, float(np.abs(reference).max()))
+    agreement = float((logits.argmax(1) == reference.argmax(1)).mean())
+    if difference > limit:
+        raise ExportError(
+            f"{where}: the largest difference from the network is {difference:.3g} over {len(logits)} pictures; "
+            f"the limit is {limit:.3g} (tolerance {limits.difference:g})"
+        )
+    if agreement < limits.agreement:
+        raise ExportError(
+            f"{where}: top-1 agrees with the network for {agreement:.2%} of {len(logits)} pictures; "
+            f"the limit is {limits.agreement:.2%}"
+        )
+    return Agreement(exit, difference, limit, agreement, len(logits))
+
+
+def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Graph], images: Float) -> Float:
+    """Logits (n, K, C) of all graphs, in order."""
+    tensors: dict[str, Any] = {"image": images}
+    for session, graph in zip(sessions, graphs, strict=True):
+        outputs = session.run(None, {tensor.name: tensors[tensor.name] for tensor in graph.inputs})
+        tensors.update(zip((tensor.name for tensor in graph.outputs), outputs, strict=True))
+    return np.stack([tensors[f"logits_{graph.exit}"] for graph in graphs], axis=1)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
+    return tuple(size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from runs import reference_logits
+
+from edgemate.bundle import Graph, Tensor
+from edgemate.errors import ExportError
+from edgemate.evaluation import trained_model
+from edgemate.export import Exported, Limits
+from edgemate.export.verify import check_graph, verify_layout
+from edgemate.runs import Run
+
+Reference = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def pictures(finished_run: Run) -> Reference:
+    images = finished_run.read_golden().images
+    return images, reference_logits(trained_model(finished_run), images)
+
+
+def bend(path: Path, by: float) -> None:
+    """Add something to the bias of a graph's classifier."""
+    proto = onnx.load(path)
+    gemm = next(node for node in proto.graph.node if node.op_type == "Gemm")
+    bias = next(tensor for tensor in proto.graph.initializer if tensor.name == gemm.input[2])
+    values = numpy_helper.to_array(bias).copy()
+    values[0] += by
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    onnx.save(proto, path)
+
+
+@pytest.fixture
+def folder(exported: Exported, tmp_path: Path) -> Path:
+    shutil.copytree(exported.bundle.path / "onnx", tmp_path / "onnx")
+    return tmp_path
+
+
+@pytest.mark.parametrize("layout", ["segments", "prefixes"])
+def test_every_exit_is_measured(exported: Exported, folder: Path, pictures: Reference, layout: str) -> None:
+    found = verify_layout(folder, layout, exported.bundle.manifest.graphs[layout], *pictures, Limits())
+    assert [agreement.exit for agreement in found] == [1, 2, 3]
+    for agreement in found:
+        assert agreement.largest_difference < 1e-4
+        assert agreement.agreement == 1
+        assert agreement.pictures == len(pictures[0])
+        assert agreement.limit >= 1e-3
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "exit"),
+    [("segments", "segment_2", 2), ("prefixes", "prefix_3", 3), ("segments", "segment_1", 1)],
+)
+def test_a_graph_that_is_off_is_refused(
+    exported: Exported, folder: Path, pictures: Reference, layout: str, file: str, exit: int
+) -> None:
+    bend(folder / "onnx" / f"{file}.onnx", 0.25)
+    graphs = exported.bundle.manifest.graphs[layout]
+    with pytest.raises(ExportError, match=rf"^{layout}, exit {exit}: the largest .* is 0.25 .* limit is 0.0"):
+        verify_layout(folder, layout, graphs, *pictures, Limits())
+    verify_layout(folder, layout, graphs, *pictures, Limits(difference=0.3, agreement=0.5))
+
+
+def test_top_1_must_agree(exported: Exported, folder: Path, pictures: Reference) -> None:
+    bend(folder / "onnx" / "prefix_2.onnx", 1000.0)
+    graphs = exported.bundle.manifest.graphs["prefixes"]
+    with pytest.raises(ExportError, match=r"prefixes, exit 2: top-1 agrees .* for \d+\.\d\d% of 40 .* limit is 99.00%"):
+        verify_layout(folder, "prefixes", graphs, *pictures, Limits(difference=1e9))
+
+
+def test_logits_must_be_finite(exported: Exported, folder: Path, pictures: Reference) -> None:
+    images, reference = pictures
+    graphs = exported.bundle.manifest.graphs["prefixes"]
+    broken = reference.copy()
+    broken[0, 1, 0] = np.nan
+    with pytest.raises(ExportError, match="prefixes, exit 2: the network's logits are not finite for 1 of 40 pictures"):
+        verify_layout(folder, "prefixes", graphs, images, broken, Limits())
+    bend(folder / "onnx" / "prefix_3.onnx", np.inf)
+    with pytest.raises(ExportError, match="prefixes, exit 3: the graph's logits are not finite for 40 of 40 pictures"):
+        verify_layout(folder, "prefixes", graphs, images, reference, Limits())
+
+
+def test_graphs_that_cannot_run_are_refused(exported: Exported, folder: Path, pictures: Reference) -> None:
+    images, reference = pictures
+    graphs = exported.bundle.manifest.graphs["prefixes"]
+    with pytest.raises(ExportError, match="prefixes: ONNX Runtime cannot run the graphs") as info:
+        verify_layout(folder, "prefixes", graphs, images[:, :, :4], reference, Limits())
+    assert "\n" not in str(info.value)
+
+
+def test_a_frozen_batch_is_refused(exported: Exported, folder: Path) -> None:
+    facts = exported.bundle.manifest.graphs["prefixes"][0]
+    path = folder / facts.file
+    check_graph(path, facts)
+    proto = onnx.load(path)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(proto, path)
+    with pytest.raises(ExportError, match=r"prefix_1.onnx: has tensors .*\(2, 1, 8, 8\)"):
+        check_graph(path, facts)
+
+
+def test_a_graph_must_keep_the_manifests_word(exported: Exported, folder: Path) -> None:
+    facts = exported.bundle.manifest.graphs["prefixes"][0]
+    other = Graph(exit=1, file=facts.file, inputs=facts.inputs, outputs=(Tensor(name="logits_1", shape=("batch", 11)),))
+    with pytest.raises(ExportError, match=r"has tensors .* where .*\('batch', 11\)"):
+        check_graph(folder / facts.file, other)
+
+
+def test_an_invalid_graph_is_refused(exported: Exported, folder: Path) -> None:
+    facts = exported.bundle.manifest.graphs["prefixes"][0]
+    proto = onnx.load(folder / facts.file)
+    proto.graph.node[0].op_type = "Convolve"
+    onnx.save(proto, folder / facts.file)
+    with pytest.raises(ExportError, match=r"prefix_1.onnx: is no valid ONNX graph: .*Convolve"):
+        check_graph(folder / facts.file, facts)

@@ -1,0 +1,53 @@
+"""A toy network whose cuts pass two tensors, one of them unchanged and one that is not always read."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from edgemate.models import Backbone, Features, MultiExitModel, Tap
+from edgemate.models.heads.linear import linear
+
+
+class Fork(nn.Module):
+    """From the picture to a fine and a coarse map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(1, 4, 3, padding=1)
+        self.coarse = nn.Conv2d(1, 6, 3, 2, 1)
+
+    def forward(self, features: Features) -> Features:
+        image = features["image"]
+        return {"fine": self.fine(image).relu(), "coarse": self.coarse(image).relu()}
+
+
+class Deepen(nn.Module):
+    """The coarse map goes on alone; the fine one passes unchanged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, features: Features) -> Features:
+        return {"fine": features["fine"], "coarse": self.conv(features["coarse"]).relu()}
+
+
+class Join(nn.Module):
+    """Both maps into one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 6, 3, 2, 1)
+
+    def forward(self, features: Features) -> Features:
+        return {"coarse": self.conv(features["fine"]) + features["coarse"]}
+
+
+def two_tensor_model(classes: int = 3) -> MultiExitModel:
+    """Three exits; images (N, 1, 8, 8)."""
+    torch.manual_seed(0)
+    tap = Tap(6, 6, 0, tensor="coarse")
+    blocks = {"fork": Fork(), "deepen": Deepen(), "join": Join()}
+    backbone = Backbone(blocks, dict.fromkeys(blocks, tap), tuple(blocks))
+    return MultiExitModel(backbone, None, lambda found: linear(found, classes)).eval()
