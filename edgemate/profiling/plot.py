@@ -1,0 +1,97 @@
+"""The trade-off curves as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+from edgemate.profiling.profile import Curve, Kind, Point, Profile
+
+CURVE = "#1f5fa8"
+EXITS = "#5b6570"
+FULL = "#c8372d"
+POINTS = ("#e08a00", "#2e8b57", "#7b4fa3", "#b0457b", "#3b8ea5")
+
+
+def tradeoff_png(profile: Profile) -> bytes:
+    """Both trade-off curves beside each other, as a PNG."""
+    figure = Figure(figsize=(11, 4.8), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw(left, profile.points, "accuracy-macs")
+    _draw(right, profile.points, "accuracy-latency")
+    left.set_xlabel("mean MACs per picture")
+    left.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    right.set_xlabel("mean latency per picture, ms (ONNX Runtime, batch 1)")
+    left.set_ylabel("top-1 accuracy")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    threads = f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
+    figure.suptitle(f"{profile.run}   ({profile.machine['processor']}, {threads})", fontsize=11)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    return png.getvalue()
+
+
+def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
+    here = [point for point in points if point.curve == curve]
+    swept = _of(here, "threshold")
+    measured = here[0].provenance == "measured"
+    axes.plot(
+        [_x(point) for point in swept],
+        [point.accuracy for point in swept],
+        color=CURVE,
+        linewidth=2,
+        marker="o" if measured else "",
+        markersize=4,
+        label="confidence threshold, swept",
+    )
+    fixed = _of(here, "fixed exit")
+    axes.plot(
+        [_x(point) for point in fixed],
+        [point.accuracy for point in fixed],
+        "D",
+        color=EXITS,
+        markersize=7,
+        label="fixed exit",
+        zorder=3,
+    )
+    for point in fixed:
+        axes.annotate(
+            f"exit {point.exit}",
+            (_x(point), point.accuracy),
+            xytext=(0, -9),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=9,
+            color=EXITS,
+        )
+    for point, color in zip(_of(here, "operating point"), POINTS, strict=False):
+        axes.plot(_x(point), point.accuracy, "s", color=color, markersize=8, label=point.name, zorder=4)
+    for point in _of(here, "full network"):
+        axes.plot(_x(point), point.accuracy, "*", color=FULL, markersize=15, label="full network, one graph", zorder=5)
+    axes.set_title(f"{here[0].provenance} on {here[0].pictures:,} test pictures", fontsize=10, loc="left")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if _spread(here) > 0.05 else 1))
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.08, y=0.1)
+
+
+def _of(points: Sequence[Point], kind: Kind) -> list[Point]:
+    return [point for point in points if point.kind == kind]
+
+
+def _x(point: Point) -> float:
+    return point.macs if point.latency_ms is None else point.latency_ms
+
+
+def _spread(points: Sequence[Point]) -> float:
+    accuracies = [point.accuracy for point in points]
+    return max(accuracies) - min(accuracies)

@@ -1,0 +1,108 @@
+"""`profile_run`: measure a run and write down what was found."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from edgemate import files
+from edgemate.errors import UsageError
+from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error, trained_model
+from edgemate.exits import read_operating_points
+from edgemate.export import ExportOptions, export_run
+from edgemate.machine import machine_facts, usable_cores
+from edgemate.models import count_costs
+from edgemate.profiling.latency import WARMUP, pytorch_latency
+from edgemate.profiling.pictures import sample_test_split
+from edgemate.profiling.plot import tradeoff_png
+from edgemate.profiling.profile import ExitProfile, Point, Profile, points_csv
+from edgemate.profiling.tradeoff import (
+    MEASURED_THRESHOLDS,
+    measured_points,
+    simulated_points,
+    spread_thresholds,
+)
+from edgemate.runs import Run
+from edgemate.runtime import AnytimeClassifier, measure_exits
+
+
+def profile_run(
+    run: Run,
+    *,
+    pictures: int = 500,
+    threads: int | None = None,
+    repeats: int = 100,
+    tell: Callable[[str], None] = lambda step: None,
+) -> Profile:
+    """Measure a finished run on this machine's CPU; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
+
+    Args:
+        run: the run. Its data set must be at hand.
+        pictures: test pictures to really classify for the accuracy-latency curve.
+        threads: CPU threads for PyTorch and for ONNX Runtime; all usable cores if None.
+        repeats: timed calls per exit.
+        tell: called with what is being done, for progress.
+
+    Raises:
+        UsageError: a number is not positive.
+        DataError: the data set is missing or damaged.
+        ExportError: the network cannot be exported for ONNX Runtime.
+        RunError: the run's files cannot be read, or its data set is another now.
+    """
+    for name, number in (("pictures", pictures), ("threads", threads), ("repeats", repeats)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name} must be at least 1, not {number}")
+    threads = threads or usable_cores()
+    images, labels = sample_test_split(run, pictures)
+    model = trained_model(run)
+    costs = count_costs(model, images.shape[1:])
+    test, facts = run.read_logits("test"), run.read_facts()
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(tell=tell)).bundle
+        # `full` is the end of the sweep already.
+        named = [point for point in read_operating_points(bundle).points if point.name != "full"]
+        tell("timing every exit in PyTorch")
+        in_pytorch = pytorch_latency(model, images[:1], threads, repeats)
+        with (
+            AnytimeClassifier.load(bundle.path, threads=threads) as segments,
+            AnytimeClassifier.load(bundle.path, threads=threads, layout="prefixes") as prefixes,
+        ):
+            tell("timing every exit in ONNX Runtime")
+            in_onnxruntime = measure_exits(segments, prefixes, images[:1], warmup=WARMUP, repeats=repeats)
+            chained = [cost.chained_macs for cost in costs.exits]
+            thresholds = spread_thresholds(test.logits, chained, MEASURED_THRESHOLDS)
+            points: list[Point] = [
+                *simulated_points(test, costs.exits, named),
+                *measured_points(segments, prefixes, images, labels, thresholds, named, tell),
+            ]
+    accuracy, ece = exit_accuracy(*test), expected_calibration_error(*test)
+    profile = Profile(
+        run=run.name,
+        machine=machine_facts(),
+        threads=threads,
+        ensemble_accuracy=ensemble_accuracy(*test),
+        exits=tuple(
+            ExitProfile(
+                exit=cost.exit,
+                name=facts.cuts[k],
+                macs=cost.macs,
+                flops=2 * cost.macs,
+                chained_macs=cost.chained_macs,
+                parameters=cost.parameters,
+                peak_activation_bytes=cost.peak_activation_bytes,
+                accuracy=float(accuracy[k]),
+                ece=float(ece[k]),
+                pytorch=in_pytorch[k],
+                onnxruntime_prefix=in_onnxruntime[k].prefix,
+                onnxruntime_segments=in_onnxruntime[k].segments,
+            )
+            for k, cost in enumerate(costs.exits)
+        ),
+        points=tuple(points),
+        skipped_operators=costs.skipped,
+    )
+    files.write_json(run.profile_path, profile.to_json())
+    files.write_text(run.tradeoff_csv_path, points_csv(profile.points))
+    files.write_bytes(run.tradeoff_png_path, tradeoff_png(profile))
+    return profile
