@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow clean
+.PHONY: install test lint test-slow demo clean
 
 install: $(VENV)/.installed
 
@@ -19,9 +19,19 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# From a recipe to answers on real pictures, with nothing to download.
+demo: install
+	$(BIN)/edgemate train recipes/digits/resnet8_mate.yaml --force
+	$(BIN)/edgemate profile runs/digits-resnet8_mate --threads 1
+	$(BIN)/edgemate export runs/digits-resnet8_mate --target onnx --output bundles/digits --force
+	$(BIN)/edgemate pictures recipes/digits/resnet8_mate.yaml --count 12 --output pictures/digits --force
+	$(BIN)/edgemate classify bundles/digits pictures/digits --threshold 0.9 --threads 1
+	$(BIN)/edgemate bench bundles/digits --threads 1
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The `edgemate` command, one file per subcommand."""

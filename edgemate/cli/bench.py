@@ -1,0 +1,101 @@
+"""`edgemate bench`: how long every exit takes on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgemate.runtime import AnytimeClassifier, ExitLatency
+
+FIGURES = ("p50", "p90", "p99", "mean")
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds to time; every exit is timed once in each.")] = 200,
+    warmup: Annotated[int, typer.Option(min=0, help="Rounds before that, not counted.")] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
+    backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
+) -> None:
+    """Measure the latency of every exit on the bundle's golden pictures.
+
+    Once as the segments up to the exit, one after another, which is what anytime use runs, and once as the exit's
+    prefix, one graph; both in turn within each round. Reading and preparing pictures is not in it.
+    """
+    import json
+
+    import numpy as np
+
+    from edgemate import files
+    from edgemate.runtime import AnytimeClassifier, measure_exits
+
+    with (
+        AnytimeClassifier.load(bundle, backend, threads=threads) as segments,
+        AnytimeClassifier.load(bundle, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
+    ):
+        golden = segments.bundle.golden().images
+        images = np.resize(golden, (batch, *golden.shape[1:]))
+        measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats)
+        report = _report(segments, measured, batch, warmup)
+    if output is not None:
+        files.write_json(output, report)
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _print_table(report)
+
+
+def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: int, warmup: int) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from edgemate.machine import machine_facts
+
+    return {
+        "bundle": classifier.bundle.manifest.name,
+        "machine": machine_facts(()),
+        "backend": classifier.backend.facts(),
+        "batch": batch,
+        "warmup": warmup,
+        "unit": "ms",
+        "exits": [
+            {
+                "exit": facts.exit,
+                "name": facts.name,
+                "macs": facts.macs,
+                "chained_macs": facts.chained_macs,
+                "segments": asdict(latency.segments),
+                "prefix": asdict(latency.prefix),
+                "segments_over_prefix": latency.ratio,
+            }
+            for facts, latency in zip(classifier.exits, measured, strict=True)
+        ],
+    }
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{escape(report['bundle'])}: ms per batch of {report['batch']}", title_justify="left")
+    for column in ("exit", "graphs"):
+        table.add_column(column)
+    for column in (*FIGURES, "ratio"):
+        table.add_column(column, justify="right")
+    for row in report["exits"]:
+        for layout, label, ratio in (
+            ("segments", f"{row['exit']} {escape(row['name'])}", f"{row['segments_over_prefix']:.2f}"),
+            ("prefix", "", ""),
+        ):
+            figures = (row[layout][figure] for figure in FIGURES)
+            table.add_row(label, layout, *(f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in figures), ratio)
+    console.print(table)
+    facts = {**report["machine"], **report["backend"]}
+    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), markup=False, highlight=False)

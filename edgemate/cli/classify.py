@@ -1,0 +1,163 @@
+"""`edgemate classify`: pictures → labels, each from the earliest exit that will do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgemate.exits import Policy
+    from edgemate.runtime import AnytimeClassifier, Prediction
+
+PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def classify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders to search for them.")],
+    policy: Annotated[str | None, typer.Option(help="One of the bundle's operating points, such as balanced.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Stop where the probability is above this, 0 to 1.", show_default=False)
+    ] = None,
+    exit: Annotated[int | None, typer.Option(help="Answer at this exit always, counted from 1.")] = None,
+    deadline_ms: Annotated[
+        float | None, typer.Option(help="Stop where the next segment would end later; alone or with one of the above.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture and line.")] = False,
+) -> None:
+    """Label pictures, and say at which exit each was decided and how long that took.
+
+    Without --policy, --threshold or --exit the whole network runs. The milliseconds are one picture's own, network and
+    exit policy; reading and preparing it come on top. A picture that cannot be read is named, and the exit code is 1.
+    """
+    from edgemate.errors import PictureError, UsageError
+    from edgemate.runtime import AnytimeClassifier
+
+    if sum(option is not None for option in (policy, threshold, exit)) > 1:
+        raise UsageError("--policy, --threshold and --exit exclude each other; give one")
+    files = _find(pictures)
+    fixed = exit is not None and deadline_ms is None
+    answers: list[tuple[Path, Prediction]] = []
+    with AnytimeClassifier.load(
+        bundle, backend, threads=threads, layout="prefixes" if fixed else "segments"
+    ) as classifier:
+        chosen = _policy(classifier, policy, threshold, exit, deadline_ms)
+        _warm_up(classifier, exit)
+        for file in files:
+            try:
+                [prediction] = classifier.classify(file, chosen)
+            except PictureError as error:
+                _report_failure(file, error, as_json)
+                continue
+            answers.append((file, prediction))
+            if as_json:
+                _print_json(file, prediction)
+        if not as_json:
+            _print_table(answers, len(classifier.exits))
+        if classifier.non_finite:
+            typer.echo(f"warning: {classifier.non_finite} times the logits of an exit were not finite", err=True)
+    if len(answers) < len(files):
+        raise typer.Exit(1)
+
+
+def _find(given: list[Path]) -> list[Path]:
+    """Every file given, and the pictures in every folder given, sorted by path."""
+    from edgemate.errors import DataError
+
+    found: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+        if not inside:
+            raise DataError(f"{path}: no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        found += inside
+    return found
+
+
+def _policy(
+    classifier: AnytimeClassifier,
+    policy: str | None,
+    threshold: float | None,
+    exit: int | None,
+    deadline_ms: float | None,
+) -> Policy | None:
+    from edgemate.exits import Confidence, Deadline, FixedExit, read_operating_points
+
+    chosen: Policy | None = None
+    if policy is not None:
+        chosen = read_operating_points(classifier.bundle).get(policy).as_policy()
+    elif threshold is not None:
+        chosen = Confidence(threshold)
+    elif exit is not None:
+        chosen = FixedExit(exit)
+    return chosen if deadline_ms is None else Deadline(deadline_ms, inner=chosen)
+
+
+def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
+    # The first runs allocate memory; without this the first pictures would look slower than they are.
+    import numpy as np
+
+    from edgemate.exits import FixedExit
+
+    nothing = np.zeros(classifier.input.shape(1), dtype=np.float32)
+    for _ in range(3):
+        classifier.classify(nothing, FixedExit(exit or len(classifier.exits)))
+
+
+def _report_failure(file: Path, error: Exception, as_json: bool) -> None:
+    import json
+
+    if as_json:
+        typer.echo(json.dumps({"picture": str(file), "error": str(error)}, ensure_ascii=False))
+    else:
+        typer.echo(f"error: {error}", err=True)
+
+
+def _print_json(file: Path, prediction: Prediction) -> None:
+    import json
+    import math
+
+    found = {
+        "picture": str(file),
+        "index": prediction.index,
+        "label": prediction.label,
+        "probability": None if math.isnan(prediction.probability) else prediction.probability,
+        "exit": prediction.exit,
+        "milliseconds": prediction.milliseconds,
+    }
+    typer.echo(json.dumps(found, ensure_ascii=False))
+
+
+def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not answers:
+        return
+    table = Table()
+    for column in ("picture", "label"):
+        table.add_column(column, overflow="fold")
+    for column in ("probability", "exit", "ms"):
+        table.add_column(column, justify="right")
+    for file, prediction in answers:
+        table.add_row(
+            escape(str(file)),
+            escape(prediction.label),
+            f"{prediction.probability:.3f}",
+            str(prediction.exit),
+            f"{prediction.milliseconds:.2f}",
+        )
+    console = Console()
+    console.print(table)
+    mean = sum(prediction.milliseconds for _, prediction in answers) / len(answers)
+    taken = [prediction.exit for _, prediction in answers]
+    shares = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
+    plural = "" if len(answers) == 1 else "s"
+    console.print(f"{len(answers)} picture{plural}, mean {mean:.2f} ms; {shares}")

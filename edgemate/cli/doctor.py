@@ -1,0 +1,102 @@
+"""`edgemate doctor`: what this machine has of what edgemate may need."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+# What brings which command to life: extra → distributions, as in pyproject.toml.
+EXTRAS = {
+    "base": ("numpy", "pillow", "pydantic", "pyyaml", "rich", "typer"),
+    "ort": ("onnxruntime",),
+    "train": (
+        "fvcore",
+        "lightning",
+        "matplotlib",
+        "safetensors",
+        "scikit-learn",
+        "tensorboard",
+        "torch",
+        "torchvision",
+    ),
+    "export": ("onnx", "onnxscript"),
+    "trt": ("cuda-bindings",),
+}
+
+# Data set → where below the data root its files lie, any of them.
+DATA_SETS = {
+    "cifar10": ("cifar-10-batches-py",),
+    "cifar100": ("cifar100.npz", "cifar-100-python"),
+    "fashion_mnist": ("FashionMNIST/raw",),
+}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Say what this machine has: packages per extra, processor, GPUs, what ONNX Runtime can use, and data sets."""
+    import json
+
+    facts = _facts()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        _print(facts)
+
+
+def _facts() -> dict[str, Any]:
+    import os
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from edgemate.machine import machine_facts, package_version
+    from edgemate.runtime.gpus import find_gpus
+
+    root = Path(os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
+    return {
+        "machine": machine_facts(()),
+        "packages": {
+            extra: {package: package_version(package) for package in packages} for extra, packages in EXTRAS.items()
+        },
+        "tensorrt": package_version("tensorrt"),
+        "gpus": [asdict(gpu) for gpu in find_gpus()],
+        "onnxruntime_providers": _providers(),
+        "data_root": str(root),
+        "data_sets": {
+            "digits": package_version("scikit-learn") is not None,
+            **{name: any((root / place).exists() for place in places) for name, places in DATA_SETS.items()},
+        },
+    }
+
+
+def _providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
+def _print(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    machine = facts["machine"]
+    console.print(f"edgemate {machine['edgemate']}, Python {machine['python']}, {machine['system']}", markup=False)
+    console.print(f"processor: {machine['processor']}, {machine['cores']} usable cores", markup=False)
+    gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in facts["gpus"])
+    console.print(f"NVIDIA GPUs: {gpus or 'none found'}", markup=False)
+    console.print(f"TensorRT: {facts['tensorrt'] or 'not installed'}", markup=False)
+    console.print(f"ONNX Runtime uses: {', '.join(facts['onnxruntime_providers']) or 'not installed'}", markup=False)
+    table = Table("extra", "packages", "to install what is missing", title="packages", title_justify="left")
+    for extra, packages in facts["packages"].items():
+        missing = [package for package, version in packages.items() if version is None]
+        here = [f"{package} {version}" for package, version in packages.items() if version is not None]
+        absent = [f"[bold]no {package}[/bold]" for package in missing]
+        fix = f"pip install 'edgemate\\[{extra}]'" if extra != "base" else "pip install edgemate"
+        table.add_row(extra, ", ".join([*here, *absent]), fix if missing else "")
+    console.print(table)
+    found = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in facts["data_sets"].items())
+    console.print(f"data root: {facts['data_root']}; data sets there: {found}", markup=False)

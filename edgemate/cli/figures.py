@@ -1,0 +1,23 @@
+"""Figures as tables show them."""
+
+from __future__ import annotations
+
+
+def engineering(value: float) -> str:
+    """Three significant digits and a prefix: 1234567 → `1.23 M`."""
+    for prefix in ("", "k", "M", "G"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {prefix}".rstrip()
+        value /= 1000
+    return f"{value:.3g} T"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a percentage: 0.9712 → `97.1 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def milliseconds(value: float) -> str:
+    """Three significant digits, no exponent: 0.0714 → `0.0714`, 12.34 → `12.3`."""
+    digits = 4 if value < 0.1 else 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"

@@ -1,0 +1,165 @@
+"""`edgemate inspect`: what a bundle or a run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A bundle's or a run's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
+    import json
+
+    from rich.console import Console
+
+    from edgemate.errors import UsageError
+
+    if (path / "bundle.json").is_file():
+        facts, show = _bundle_facts(path), _print_bundle
+    elif (path / "recipe.yaml").is_file():
+        facts, show = _run_facts(path), _print_run
+    else:
+        raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        show(facts, Console())
+
+
+def _bundle_facts(path: Path) -> dict[str, Any]:
+    from edgemate.bundle import Bundle
+    from edgemate.exits import read_operating_points
+    from edgemate.exits.operating_points import POLICIES_FILE
+
+    bundle = Bundle.open(path)
+    points = read_operating_points(bundle).model_dump(mode="json")["points"] if bundle.has(POLICIES_FILE) else []
+    return {"kind": "bundle", "path": str(path), **bundle.manifest.model_dump(mode="json"), "operating_points": points}
+
+
+def _run_facts(path: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from edgemate.runs import Run
+
+    run = Run.open(path, finished=False)
+    facts: dict[str, Any] = {"kind": "run", "path": str(path), "name": run.name, "finished": run.finished}
+    if run.facts_path.is_file():
+        facts["facts"] = asdict(run.read_facts())
+    if run.metrics_path.is_file():
+        facts["metrics"] = run.read_metrics()
+    return {**facts, "recipe": run.read_recipe().model_dump(mode="json")}
+
+
+def _print_bundle(facts: dict[str, Any], console: Console) -> None:
+    from rich.markup import escape
+
+    from edgemate.cli.figures import engineering, percent
+
+    _print_pairs(
+        {
+            "bundle": f"{facts['name']}, format {facts['format_version']}, made {facts['created']}",
+            "from": ", ".join(f"{key} {value}" for key, value in facts["source"].items()),
+            "with": ", ".join(f"{tool} {version}" for tool, version in facts["tools"].items()),
+            "input": _input(facts["input"]),
+            "classes": _names(facts["classes"]),
+        },
+        console,
+    )
+    splits = list(facts["exits"][0]["accuracy"])
+    table = _table("exits", "exit", "MACs", "as segments", "parameters", *(f"{split} accuracy" for split in splits))
+    for exit in facts["exits"]:
+        table.add_row(
+            escape(f"{exit['exit']} {exit['name']}"),
+            *(engineering(exit[key]) for key in ("macs", "chained_macs", "parameters")),
+            *(percent(exit["accuracy"][split]) for split in splits),
+        )
+    console.print(table)
+    if facts["operating_points"]:
+        shares = [f"exit {exit['exit']}" for exit in facts["exits"]]
+        table = _table("operating points", "name", "confidence above", "accuracy", "mean MACs", *shares, "from")
+        for point in facts["operating_points"]:
+            expected = point["expected"]
+            table.add_row(
+                escape(point["name"]),
+                ", ".join(dict.fromkeys(f"{threshold:.4g}" for threshold in point["thresholds"])),
+                percent(expected["accuracy"]),
+                engineering(expected["mean_macs"]),
+                *(percent(share) for share in expected["shares"]),
+                f"{point['split']} split, {point['provenance']}",
+            )
+        console.print(table)
+    files = _table("files, all as they were written", "file", "bytes", "SHA-256")
+    for name, file in facts["files"].items():
+        files.add_row(escape(name), f"{file['bytes']:,}", file["sha256"][:16] + "…")
+    console.print(files)
+
+
+def _print_run(facts: dict[str, Any], console: Console) -> None:
+    import yaml
+    from rich.syntax import Syntax
+
+    from edgemate.cli.figures import percent
+
+    state = "finished" if facts["finished"] else "training has not finished; `edgemate train RECIPE --resume` goes on"
+    pairs = {"run": f"{facts['name']}, {state}"}
+    known = facts.get("facts")
+    if known:
+        pictures = ", ".join(f"{split} {number:,}" for split, number in known["pictures"].items())
+        pairs |= {
+            "data": f"{known['data_set']}; pictures: {pictures}",
+            "input": _input(known["input"]),
+            "classes": _names(known["classes"]),
+            "exits": ", ".join(f"{i + 1} {cut}" for i, cut in enumerate(known["cuts"])),
+        }
+    _print_pairs(pairs, console)
+    accuracy = facts.get("metrics", {}).get("accuracy", {})
+    if accuracy:
+        exits = len(next(iter(accuracy.values()))["exits"])
+        table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
+        for split, shares in accuracy.items():
+            table.add_row(split, *(percent(share) for share in [*shares["exits"], shares["ensemble"]]))
+        console.print(table)
+    console.print(Syntax(yaml.safe_dump(facts["recipe"], sort_keys=False).rstrip(), "yaml", background_color="default"))
+
+
+def _print_pairs(pairs: dict[str, str], console: Console) -> None:
+    width = max(map(len, pairs))
+    for key, value in pairs.items():
+        console.print(f"{key:<{width}}  {value}", markup=False, highlight=False)
+
+
+def _table(title: str, first: str, *columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _input(given: dict[str, Any]) -> str:
+    kind = "grey" if given["channels"] == 1 else "RGB"
+    steps = []
+    if given["resize"]:
+        size = given["resize"]["size"]
+        shown = f"{size} px" if isinstance(size, int) else f"{size[0]}×{size[1]}"
+        steps.append(f"{given['resize']['mode'].replace('_', ' ')} {shown} ({given['resize']['interpolation']})")
+    if given["center_crop"]:
+        steps.append("centre crop")
+    numbers = {key: ", ".join(f"{value:.4g}" for value in given[key]) for key in ("mean", "std")}
+    steps.append(f"mean {numbers['mean']}, std {numbers['std']}")
+    return f"{kind} {given['height']}×{given['width']}; {'; '.join(steps)}"
+
+
+def _names(classes: list[str], shown: int = 10) -> str:
+    rest = f", … ({len(classes)} in all)" if len(classes) > shown else ""
+    return ", ".join(classes[:shown]) + rest

@@ -1,0 +1,83 @@
+"""The `edgemate` command: what the subcommands are, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgemate import __version__
+from edgemate.cli.bench import bench
+from edgemate.cli.classify import classify
+from edgemate.cli.doctor import doctor
+from edgemate.cli.export import export
+from edgemate.cli.inspect import inspect
+from edgemate.cli.pictures import pictures
+from edgemate.cli.profile import profile
+from edgemate.cli.recipes import recipes
+from edgemate.cli.train import train
+from edgemate.errors import EdgemateError
+
+# Which extra brings a module that a command may miss.
+_EXTRAS = {
+    "fvcore": "train",
+    "lightning": "train",
+    "matplotlib": "train",
+    "onnx": "export",
+    "onnxruntime": "ort",
+    "onnxscript": "export",
+    "safetensors": "train",
+    "sklearn": "train",
+    "torch": "train",
+    "torchvision": "train",
+}
+
+app = typer.Typer(
+    name="edgemate",
+    help="Train multi-exit image classifiers, see what every exit costs, and answer from the earliest that will do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (train, profile, export, classify, bench, inspect, pictures, doctor):
+    app.command()(command)
+app.add_typer(recipes, name="recipes")
+
+
+def main() -> None:
+    """Run the command line. What a user can cause ends in one line on standard error and exit code 2."""
+    try:
+        app()
+    except EdgemateError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(f"this command needs {error.name}, which is not installed: pip install 'edgemate[{extra}]'")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has gone
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgemate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _edgemate(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None: ...
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,54 @@
+"""`edgemate pictures`: real pictures of a recipe's data, as files."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Split(str, Enum):
+    """A split, by the name that a user gives it."""
+
+    TRAIN = "train"
+    CALIBRATION = "calibration"
+    TEST = "test"
+
+
+def pictures(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) whose data section names the pictures.")],
+    split: Annotated[Split, typer.Option(help="Where to take them from.")] = Split.TEST,
+    count: Annotated[int, typer.Option(min=1, help="How many, shared out over the classes.")] = 20,
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("pictures"),
+    seed: Annotated[int, typer.Option(min=0, help="Draws them.")] = 0,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the recipe.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+) -> None:
+    """Write real pictures of a recipe's data set as PNG files, <index>_<label>.png, before any resizing."""
+    import io
+    import re
+
+    from edgemate.config import load_recipe
+    from edgemate.data import load_source, stratified_sample
+    from edgemate.data import split as split_source
+    from edgemate.errors import UsageError
+    from edgemate.files import write_bytes
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; name a folder with --output")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise UsageError(f"{output} is not empty; name another folder with --output, or add --force")
+    data = load_recipe(recipe, overrides or []).data
+    source = load_source(data.name, data.options)
+    splits = split_source(source, data.calibration_fraction, data.split_seed, data.train_limit)
+    chosen = source.test if split is Split.TEST else source.train
+    indices = getattr(splits, split.value)
+    sample = indices[stratified_sample(chosen.labels[indices], count, seed)]
+    for index in sample:
+        label = re.sub(r"[^\w.-]+", "-", source.classes[chosen.labels[index]])
+        buffer = io.BytesIO()
+        chosen.picture(int(index)).save(buffer, "PNG")
+        write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
+    typer.echo(f"{len(sample)} {split.value} pictures of {source.name} in {output}")

@@ -1,0 +1,115 @@
+"""`edgemate profile`: what every exit and operating point of a run costs and gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgemate.profiling import Profile
+
+
+def profile(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    pictures: Annotated[int, typer.Option(min=1, help="Test pictures to really classify for the latency curve.")] = 500,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Count, score and time every exit of a run; write profile.json, tradeoff.csv and tradeoff.png into it.
+
+    Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.markup import escape
+
+    from edgemate.cli.progress import showing_steps
+    from edgemate.profiling import profile_run
+    from edgemate.runs import Run
+
+    opened = Run.open(run)
+    with showing_steps() as tell:
+        found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, tell=tell)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    _print_exits(found, console)
+    _print_points(found, console)
+    if found.skipped_operators:
+        skipped = ", ".join(f"{operator} ({times}×)" for operator, times in found.skipped_operators.items())
+        console.print(f"not in the MACs: {skipped}", markup=False, highlight=False)
+    written = (opened.profile_path, opened.tradeoff_csv_path, opened.tradeoff_png_path)
+    console.print(f"written: {', '.join(str(path) for path in written)}", markup=False, highlight=False)
+    console.print(f"next: edgemate export {escape(str(run))} --target onnx", highlight=False)
+
+
+def _print_exits(profile: Profile, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgemate.cli.figures import engineering, milliseconds, percent
+
+    threads = f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
+    table = Table(
+        title=f"{escape(profile.run)}: exits; median ms at batch 1, {profile.machine['processor']}, {threads}",
+        title_justify="left",
+    )
+    table.add_column("exit")
+    for column in ("MACs", "FLOPs", "params", "peak memory", "accuracy", "ECE"):
+        table.add_column(column, justify="right")
+    for column in ("PyTorch", "ONNX Runtime", "as segments"):
+        table.add_column(column, justify="right")
+    for exit in profile.exits:
+        table.add_row(
+            f"{exit.exit} {escape(exit.name)}",
+            engineering(exit.macs),
+            engineering(exit.flops),
+            engineering(exit.parameters),
+            engineering(exit.peak_activation_bytes) + "B",
+            percent(exit.accuracy),
+            f"{exit.ece:.3f}",
+            *(
+                milliseconds(latency.p50)
+                for latency in (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments)
+            ),
+        )
+    console.print(table)
+    console.print(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}", highlight=False)
+
+
+def _print_points(profile: Profile, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgemate.cli.figures import engineering, milliseconds, percent
+
+    points = [point for point in profile.points if point.curve == "accuracy-latency"]
+    (full,) = (point for point in points if point.kind == "full network")
+    table = Table(title=f"measured on {full.pictures:,} test pictures, batch 1, ONNX Runtime", title_justify="left")
+    table.add_column("stops at")
+    for column in ("accuracy", "mean MACs", "mean ms", "p99 ms", "speed-up"):
+        table.add_column(column, justify="right")
+    for point in points:
+        table.add_row(
+            escape(_how(point.kind, point.name, point.threshold, point.exit)),
+            percent(point.accuracy),
+            engineering(point.macs),
+            *(milliseconds(time or 0.0) for time in (point.latency_ms, point.latency_p99_ms)),
+            f"{(full.latency_ms or 0.0) / (point.latency_ms or 1.0):.2f} ×",
+        )
+    console.print(table)
+
+
+def _how(kind: str, name: str, threshold: float | None, exit: int | None) -> str:
+    if kind == "threshold":
+        return f"confidence > {threshold:.4g}"
+    if kind == "operating point":
+        return name if threshold is None else f"{name}: > {threshold:.4g}"
+    return f"exit {exit}, one graph" if kind == "fixed exit" else "full network, one graph"

@@ -1,0 +1,114 @@
+"""`edgemate recipes`: the recipes that come with edgemate, and checks of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+recipes = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
+
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
+]
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with edgemate."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgemate.config.loading import read_tree
+    from edgemate.config.shipped import shipped_recipes
+
+    table = Table()
+    table.add_column("recipe", no_wrap=True)
+    for title in ("data", "backbone", "method", "epochs"):
+        table.add_column(title)
+    for name, path in shipped_recipes().items():
+        tree = read_tree(path)
+        table.add_row(
+            name,
+            _at(tree, "data", "name"),
+            _at(tree, "model", "backbone"),
+            _at(tree, "distillation", "method"),
+            _at(tree, "optimization", "epochs"),
+        )
+    Console().print(table)
+
+
+@recipes.command()
+def show(
+    recipe: Annotated[str, typer.Argument(help="A file, or a name from the list.")],
+    resolved: Annotated[bool, typer.Option("--resolved", help="With what it extends and every default.")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Print a recipe."""
+    import yaml
+
+    from edgemate.config import load_recipe
+    from edgemate.config.shipped import find_recipe
+
+    path = find_recipe(recipe)
+    if resolved or overrides:
+        print(yaml.safe_dump(load_recipe(path, overrides or []).model_dump(mode="json"), sort_keys=False), end="")
+    else:
+        print(path.read_text(encoding="utf-8"), end="")
+
+
+@recipes.command()
+def copy(
+    recipe: Annotated[str, typer.Argument(help="A file, or a name from the list.")],
+    target: Annotated[Path, typer.Argument(help="Where the copy goes.")],
+) -> None:
+    """Copy a recipe, with what it extends filled in, to start one's own from."""
+    import yaml
+
+    from edgemate import files
+    from edgemate.config.loading import read_tree
+    from edgemate.config.shipped import find_recipe
+    from edgemate.errors import UsageError
+
+    path = find_recipe(recipe)
+    if target.is_dir():
+        target = target / path.name
+    if target.exists():
+        raise UsageError(f"{target}: is there already; choose another name")
+    text = path.read_text(encoding="utf-8")
+    if "extends" in (yaml.safe_load(text) or {}):
+        text = yaml.safe_dump(read_tree(path), sort_keys=False)
+    files.write_text(target, text)
+    print(target)
+
+
+@recipes.command()
+def validate(
+    recipe: Annotated[list[str], typer.Argument(help="Files, or names from the list.")],
+    overrides: Overrides = None,
+) -> None:
+    """Check recipes whole, without reading any data; every problem of a recipe is named at once."""
+    from edgemate.config import load_recipe
+    from edgemate.config.shipped import find_recipe
+    from edgemate.training import check_recipe
+
+    for given in recipe:
+        path = find_recipe(given)
+        check_recipe(load_recipe(path, overrides or []), str(path))
+        print(f"{path}: good")
+
+
+@recipes.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    import json
+
+    from edgemate.config.json_schema import recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))
+
+
+def _at(tree: dict[str, object], section: str, key: str) -> str:
+    part = tree.get(section)
+    return str(part.get(key, "")) if isinstance(part, dict) else ""

@@ -1,0 +1,75 @@
+"""`edgemate train`: recipe → run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgemate.runs import Run
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of one that comes with edgemate.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
+) -> None:
+    """Train the multi-exit network that a recipe describes and write a run folder."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from edgemate.config import load_recipe
+    from edgemate.config.shipped import find_recipe, run_name
+    from edgemate.errors import RunError, UsageError
+
+    path = find_recipe(recipe)
+    checked = load_recipe(path, overrides or [])
+    folder = output or Path("runs") / run_name(path)
+    if resume and force:
+        raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
+    if not resume and not force and folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder}: is there already; --resume goes on with it, --force starts it anew")
+
+    import shutil
+
+    from edgemate.runs import Run
+    from edgemate.training import check_recipe
+    from edgemate.training import train as train_run
+
+    check_recipe(checked, str(path))
+    if force and folder.exists():
+        Run.open(folder, finished=False)  # never delete a folder that is no run
+        shutil.rmtree(folder)
+    console = Console()
+    run = train_run(checked, folder, resume=resume, console=console)
+    _print_accuracies(run, console)
+    console.print(f"run: [bold]{escape(str(run.path))}[/bold]   next: edgemate profile {escape(str(run.path))}")
+
+
+def _print_accuracies(run: Run, console: Console) -> None:
+    from rich.table import Table
+
+    metrics = run.read_metrics()
+    table = Table(title=f"{run.name}: top-1 accuracy, %", title_justify="left")
+    table.add_column("split")
+    table.add_column("pictures", justify="right")
+    exits = len(metrics["accuracy"]["test"]["exits"])
+    for k in range(1, exits + 1):
+        table.add_column(f"exit {k}", justify="right")
+    table.add_column("mean", justify="right")
+    table.add_column("ensemble", justify="right")
+    for split, figures in metrics["accuracy"].items():
+        shares = [*figures["exits"], sum(figures["exits"]) / exits, figures["ensemble"]]
+        table.add_row(split, f"{figures['pictures']:,}", *(f"{100 * share:.2f}" for share in shares))
+    console.print(table)
+    console.print(
+        f"{metrics['epochs']} epochs in {metrics['train_seconds']:.0f} s, weights of epoch {metrics['kept_epoch']}"
+    )

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from bundles import CLASSES
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from edgemate.bundle import Bundle
+from edgemate.cli.classify import classify
+from edgemate.errors import BundleError, DataError, UsageError
+from edgemate.exits import Confidence
+from edgemate.runtime import AnytimeClassifier
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name in ("b.png", "a.PNG", "deep/c.bmp"):
+        Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+def run(*arguments: Any) -> Result:
+    app = typer.Typer()
+    app.command()(classify)
+    return CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--threads", 1)])
+
+
+def answers(*arguments: Any) -> list[dict[str, Any]]:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_every_picture_is_answered_sorted_as_the_classifier_would(small_bundle: Bundle, pictures: Path) -> None:
+    found = answers(small_bundle.path, pictures, "--threshold", 0.9)
+    assert [Path(answer["picture"]).name for answer in found] == ["a.PNG", "b.png", "c.bmp"]
+    with AnytimeClassifier.load(small_bundle.path, threads=1) as classifier:
+        for answer in found:
+            [expected] = classifier.classify(answer["picture"], Confidence(0.9))
+            assert answer["label"] == expected.label == CLASSES[answer["index"]]
+            assert answer["exit"] == expected.exit
+            assert answer["probability"] == pytest.approx(expected.probability)
+            assert 0 < answer["milliseconds"] < 1e4
+
+
+def test_the_table_names_pictures_and_closes_with_the_shares(small_bundle: Bundle, pictures: Path) -> None:
+    result = run(small_bundle.path, pictures / "b.png", "--exit", 2)
+    assert result.exit_code == 0, result.output
+    assert "1 picture, mean" in result.stdout
+    assert "exit 1 0.0 %, exit 2 100.0 %, exit 3 0.0 %" in result.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("options", "exits"),
+    [
+        ([], {3}),
+        (["--exit", 1], {1}),
+        (["--exit", 3], {3}),
+        (["--policy", "full"], {3}),
+        (["--threshold", 0], {1}),
+        (["--deadline-ms", 1e-6], {1}),
+        (["--deadline-ms", 1e6], {3}),
+        (["--deadline-ms", 1e6, "--exit", 2], {2}),
+        (["--deadline-ms", 1e6, "--threshold", 0], {1}),
+    ],
+)
+def test_options_decide_where_it_stops(
+    small_bundle: Bundle, pictures: Path, options: list[Any], exits: set[int]
+) -> None:
+    assert {answer["exit"] for answer in answers(small_bundle.path, pictures, *options)} == exits
+
+
+def test_a_file_that_is_no_picture_is_named_and_the_others_are_answered(small_bundle: Bundle, pictures: Path) -> None:
+    broken = pictures / "broken.png"
+    broken.write_text("no picture")
+    result = run(small_bundle.path, pictures, pictures / "missing.png")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"error: {broken}: is no picture that Pillow can read",
+        f"error: {pictures / 'missing.png'}: no such file",
+    ]
+    assert "3 pictures" in result.stdout
+
+
+def test_programs_are_told_of_failures_too(small_bundle: Bundle, pictures: Path) -> None:
+    broken = pictures / "broken.png"
+    broken.write_text("no picture")
+    result = run(small_bundle.path, broken, pictures / "b.png", "--json")
+    assert result.exit_code == 1
+    failure, answer = map(json.loads, result.stdout.splitlines())
+    assert failure == {"picture": str(broken), "error": f"{broken}: is no picture that Pillow can read"}
+    assert answer["picture"] == str(pictures / "b.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        (["--threshold", 0.5, "--exit", 1], UsageError, "--policy, --threshold and --exit exclude each other"),
+        (["--threshold", 90], UsageError, "confidence: threshold must be from 0 to 1, not 90"),
+        (["--exit", 4], UsageError, "exit: 4 asked for; this network has exits 1 to 3"),
+        (["--exit", 0], UsageError, "exit: counts from 1"),
+        (["--policy", "quick"], UsageError, "unknown operating point 'quick'"),
+        (["--backend", "tensorrt11"], UsageError, "unknown backend"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(
+    small_bundle: Bundle,
+    pictures: Path,
+    options: list[Any],
+    error: type[Exception],
+    problem: str,
+) -> None:
+    result = run(small_bundle.path, pictures, *options)
+    assert isinstance(result.exception, error)
+    assert problem in str(result.exception)
+
+
+def test_a_folder_without_pictures_is_named(small_bundle: Bundle, tmp_path: Path) -> None:
+    result = run(small_bundle.path, tmp_path)
+    assert isinstance(result.exception, DataError)
+    assert f"{tmp_path}: no picture in this folder" in str(result.exception)
+
+
+def test_a_bundle_that_is_none_is_named(pictures: Path) -> None:
+    result = run(pictures, pictures)
+    assert isinstance(result.exception, BundleError)
+    assert "is no bundle" in str(result.exception)

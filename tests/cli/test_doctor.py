@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import invoke
+
+from edgemate.cli.doctor import EXTRAS, doctor
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    tomllib = None  # type: ignore[assignment]
+
+
+def test_it_says_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    monkeypatch.setenv("EDGEMATE_DATA", str(tmp_path))
+    result = invoke(doctor, "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["packages"]["base"]["numpy"]
+    assert facts["packages"]["train"]["torch"]
+    assert "CPUExecutionProvider" in facts["onnxruntime_providers"]
+    assert facts["machine"]["cores"] >= 1
+    assert facts["data_root"] == str(tmp_path)
+    assert facts["data_sets"] == {"digits": True, "cifar10": False, "cifar100": False, "fashion_mnist": True}
+
+
+def test_what_is_missing_comes_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTRAS, "trt", ("no-such-package",))
+    result = invoke(doctor)
+    assert result.exit_code == 0, result.output
+    assert "no no-such-package" in result.stdout
+    assert "pip install 'edgemate[trt]'" in result.stdout
+    assert "pip install 'edgemate[train]'" not in result.stdout
+
+
+def test_neither_torch_nor_the_workshop_is_imported() -> None:
+    program = (
+        "import sys; from edgemate.cli.doctor import doctor; doctor(); wing = ('runs', 'data', 'models', 'training');"
+        "assert not {'torch', 'onnx', *(f'edgemate.{room}' for room in wing)} & set(sys.modules), 'heavy imports'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.skipif(tomllib is None, reason="tomllib came with Python 3.11")
+def test_the_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    declared = {"base": project["dependencies"], **project["optional-dependencies"]}
+    for extra, packages in EXTRAS.items():
+        names = {re.split(r"[\s<>=!~;\[]", requirement)[0].lower() for requirement in declared[extra]}
+        assert set(packages) == names - {"edgemate"}

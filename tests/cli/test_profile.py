@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import invoke
+
+from edgemate.cli.profile import profile
+from edgemate.errors import RunError
+from edgemate.export import Exported
+from edgemate.runs import Run
+
+
+@pytest.fixture
+def run(finished_run: Run, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    def ready(run: Run, output: Path, **options: Any) -> Exported:
+        return exported
+
+    monkeypatch.setattr("edgemate.profiling.profiler.export_run", ready)
+    return Run(Path(shutil.copytree(finished_run.path, tmp_path / "tiny")))
+
+
+def test_tables_are_printed_and_files_written(run: Run) -> None:
+    result = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    for text in ("peak memory", "ONNX Runtime", "1 thread", "measured on 10 test pictures", "balanced: > 0."):
+        assert text in result.stdout
+    assert "full network, one graph" in result.stdout
+    assert "not in the MACs: aten::add (3×)" in result.stdout
+    for name in ("profile.json", "tradeoff.csv", "tradeoff.png"):
+        assert name in result.stdout
+        assert (run.path / name).is_file()
+
+
+def test_json_is_what_was_written(run: Run) -> None:
+    result = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((run.path / "profile.json").read_text())
+
+
+def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+    assert isinstance(invoke(profile, tmp_path).exception, RunError)

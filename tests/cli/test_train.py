@@ -1,0 +1,119 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from edgemate.runs import Run, read_tensors
+from recipes import SMALL
+
+COMMAND = [sys.executable, "-m", "edgemate", "train"]
+
+
+def edgemate_train(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd)
+
+
+def write_recipe(folder: Path, **sections: object) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL | sections))
+    return path
+
+
+def one_line_error(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_killed_in_mid_epoch_a_run_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    # Epochs long enough that a kill soon after the second one began lies well inside it.
+    data = {"name": "digits", "augmentation": [{"random_affine": {}}]}
+    recipe = write_recipe(tmp_path, data=data)
+    process = subprocess.Popen(
+        [*COMMAND, recipe, "--output", tmp_path / "cut"], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    try:
+        checkpoint = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(0.1)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    cut = Run.open(tmp_path / "cut", finished=False)
+    assert checkpoint.exists()
+    assert not cut.finished
+    epochs = len(cut.history_path.read_text().splitlines()) - 1
+    assert 1 <= epochs < 3
+
+    resumed = edgemate_train(recipe, "--output", tmp_path / "cut", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert edgemate_train(recipe, "--output", tmp_path / "whole", cwd=tmp_path).returncode == 0
+    for file in ("model.safetensors", "method.safetensors"):
+        ours, theirs = read_tensors(tmp_path / "cut" / file), read_tensors(tmp_path / "whole" / file)
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert torch.equal(value, theirs[name]), name
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and the run of it."""
+    folder = tmp_path_factory.mktemp("workshop")
+    recipe = write_recipe(folder)
+    result = edgemate_train(recipe.name, "--set", "optimization.epochs=1", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert "next: edgemate profile runs/small" in result.stdout
+    return folder
+
+
+def test_a_run_is_named_after_its_recipe_and_overrides_are_kept(workshop: Path) -> None:
+    assert Run.open(workshop / "runs" / "small").read_recipe().optimization.epochs == 1
+
+
+def test_a_run_is_never_written_over_by_accident(workshop: Path) -> None:
+    error = one_line_error(edgemate_train("small.yaml", cwd=workshop))
+    assert "runs/small: is there already; --resume goes on with it, --force starts it anew" in error
+
+
+def test_force_deletes_runs_and_nothing_else(workshop: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    error = one_line_error(edgemate_train("small.yaml", "--output", tmp_path / "photos", "--force", cwd=workshop))
+    assert "is no run" in error
+    assert (tmp_path / "photos" / "cat.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: [", "is no YAML"),
+        (
+            "data: {name: digits}\nmodel: {backbone: resnet8}\noptimization: {epoch: 3, epochs: 1}",
+            "optimization.epoch: unknown key",
+        ),
+        (
+            "data: {name: image_folder, image_size: 32, options: {path: nowhere}}\n"
+            "model: {backbone: resnet8}\noptimization: {epochs: 1}",
+            "nowhere",
+        ),
+    ],
+    ids=["no-yaml", "unknown-key", "missing-data"],
+)
+def test_a_recipe_that_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    assert said in one_line_error(edgemate_train("bad.yaml", cwd=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_an_unknown_recipe_is_one_line_with_the_closest(tmp_path: Path) -> None:
+    error = one_line_error(edgemate_train("digits/resnet8_mat", cwd=tmp_path))
+    assert "did you mean 'digits/resnet8_mate'" in error
