@@ -82,7 +82,8 @@ def choose_confidence(
 ) -> float:
     """The confidence threshold, one for all exits, of the least mean cost that keeps the accuracy.
 
-    Exact: every threshold at which some picture changes its exit is tried. Of equal costs the more accurate is taken.
+    Exact: every threshold at which some picture changes its exit is tried. Of equal costs the more accurate is taken,
+    and of thresholds that all do the same the middle one, so that rounding elsewhere does not move a picture.
 
     Args:
         logits: float32 `(N, K, C)`.
@@ -112,7 +113,7 @@ def choose_confidence(
     last = np.flatnonzero(np.append(events[1:] != events[:-1], True)) if len(events) else np.empty(0, dtype=np.intp)
     hits = correct[:, 0].sum() + np.append(0, np.cumsum(more_correct[order])[last])
     cost = np.append(0.0, np.cumsum(more_cost[order])[last])
-    thresholds = np.append(0.0, events[last])
+    thresholds = _between(np.append(np.float32(0), events[last].astype(np.float32)))
     allowed = np.flatnonzero(hits >= correct[:, -1].sum() - max_drop * pictures - 1e-9)
     best = allowed[np.lexsort((-hits[allowed], cost[allowed]))[0]]
     return float(thresholds[best])
@@ -145,6 +146,13 @@ def operating_points(
             )
         )
     return OperatingPoints(points=tuple(points))
+
+
+def _between(candidates: Array) -> Array:
+    """Float32 thresholds halfway from each candidate, ascending, to the next; the candidate where none lies between."""
+    following = np.append(candidates[1:], np.float32(NEVER))
+    halfway = candidates + (following - candidates) / 2
+    return np.where(halfway < following, halfway, candidates)
 
 
 def _confidences(logits: Array, temperatures: Sequence[float] | None) -> Array:

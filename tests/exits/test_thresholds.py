@@ -92,6 +92,16 @@ def test_temperatures_scale_the_logits_the_choice_is_made_on() -> None:
     )
 
 
+def test_no_picture_stands_on_the_threshold() -> None:
+    logits, labels, costs = make_stored(300, 3, 5)
+    threshold = choose_confidence(logits, labels, costs, 0.02)
+    confidences = scores.max_probability(logits.reshape(-1, 5))
+    assert np.abs(confidences - threshold).min() > 1e-6
+    taken = simulate(logits, labels, costs, Confidence(threshold)).exits_taken
+    for nearby in (threshold - 1e-6, threshold + 1e-6):
+        np.testing.assert_array_equal(simulate(logits, labels, costs, Confidence(nearby)).exits_taken, taken)
+
+
 def test_an_exit_whose_logits_are_no_numbers_is_never_counted_on() -> None:
     logits, labels, costs = make_stored(200, 3, 5)
     logits[:, 0, 0] = np.nan

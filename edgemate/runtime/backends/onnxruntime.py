@@ -15,18 +15,6 @@ from edgemate.machine import usable_cores
 from edgemate.runtime.backends.base import Array, Backend, ForwardPass
 from edgemate.runtime.backends.wiring import Step, wire
 
-# Every session has threads of its own, which spin while they wait for work. Left to themselves they go on for up to
-# half a second after a run and take the cores from the next segment's threads. ResNet-18 at 32x32 cut in four, batch 1,
-# 2 threads on 2 cores: ms of the single graph → of all segments, on an idle machine and beside two busy processes.
-#     ONNX Runtime's defaults                4.6 → 8.5    41 → 49
-#     stop spinning when a run ends          4.4 → 4.8    21 → 23
-#     and never spin for more than 20 µs     4.5 → 4.9     9 → 10
-#     never spin                             5.1 → 5.5     9 → 9
-#     one pool for all sessions              4.4 → 4.6    17 → 17, but that is a setting of the whole process
-# ONNX Runtime before 1.26 does not know the second key and passes over it. What the segments still cost is waking the
-# threads once for each, reordering features to and from the layout the convolutions use, and the earlier heads.
-_SPINNING = {"session.force_spinning_stop": "1", "session.intra_op.spin_duration_us": "20"}
-
 
 class ONNXRuntimeBackend(Backend):
     """One session per graph: segments are loaded at once, a prefix when it is first run."""
@@ -97,8 +85,7 @@ class _Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        for key, value in _SPINNING.items():
-            options.add_session_config_entry(key, value)
+        options.add_session_config_entry(*_spinning(library.__version__))
         try:
             self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has a class of its own for every status and no common base
@@ -123,6 +110,29 @@ class _Session:
         except Exception as error:
             raise BackendError(f"{self._path}: ONNX Runtime cannot run it: {_one_line(error)}") from error
         return outputs
+
+
+def _spinning(version: str) -> tuple[str, str]:
+    """The session option that keeps the sessions' threads out of each other's way.
+
+    Every session has threads of its own, which spin while they wait for work: by default for up to half a second after
+    a run, on the cores that the next segment's threads need. ResNet-18 at 32×32 cut in four, batch 1, 2 threads on 2
+    cores, ms of the single graph → of all segments, on an idle machine and beside two busy processes:
+
+        as it comes                            4.6 → 8.5    41 → 49
+        stop spinning when a run ends          4.4 → 4.8    21 → 23
+        spin for 25 µs                         4.3 → 4.6    10 → 11
+        never spin                             5.1 → 5.5     9 → 9
+        one pool for all sessions              4.4 → 4.6    17 → 17, but that is a setting of the whole process
+
+    Those 25 µs bridge the gap to the next segment, whose threads wake faster on a core that has not gone to sleep. What
+    stopping still costs is that waking, the features' way to and from the layout of the convolutions, and the earlier
+    heads.
+    """
+    major, minor = version.split(".")[:2]
+    if (int(major), int(minor)) >= (1, 26):
+        return "session.intra_op.spin_duration_us", "25"
+    return "session.force_spinning_stop", "1"
 
 
 def _import_library() -> Any:

@@ -1,0 +1,69 @@
+"""A bundle of an untrained network: how long graphs take does not depend on what their weights say."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgemate import __version__, files
+from edgemate.bundle import Bundle, BundleFacts, BundleWriter, ExitFacts, Graph, InputContract
+from edgemate.bundle.manifest import Layout
+
+
+def write_random_bundle(target: Path, backbone: str, picture_shape: tuple[int, int, int], **options: Any) -> Bundle:
+    """Write the bundle of `backbone` with `options` and linear heads on 100 classes.
+
+    Args:
+        target: its folder.
+        backbone: a registered name.
+        picture_shape: `(channels, height, width)`.
+        options: the backbone's.
+    """
+    # In a process of its own: the one that measures is to be as a device's is, without torch, its threads and memory.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_write, target, backbone, picture_shape, options).result()
+    return Bundle.open(target)
+
+
+def _write(target: Path, backbone: str, picture_shape: tuple[int, int, int], options: dict[str, Any]) -> None:
+    import torch
+
+    from edgemate.config import Exits, Model
+    from edgemate.export.graphs import export_graphs
+    from edgemate.models import build_model, count_costs
+
+    torch.manual_seed(0)
+    channels, height, width = picture_shape
+    model = build_model(Model(backbone=backbone, options=options), Exits(), channels, 100)
+    graphs: dict[Layout, list[Graph]] = {"segments": [], "prefixes": []}
+    with BundleWriter(target) as writer:
+        for layout, listed in graphs.items():
+            for graph in export_graphs(model, picture_shape, layout):
+                files.write_bytes(writer.path / graph.facts.file, graph.proto.SerializeToString())
+                listed.append(graph.facts)
+        costs = count_costs(model, picture_shape).exits
+        writer.finish(
+            BundleFacts(
+                name=backbone,
+                created=datetime.now(timezone.utc),
+                tools={"edgemate": __version__},
+                input=InputContract(
+                    channels=channels, height=height, width=width, mean=(0.5,) * channels, std=(0.25,) * channels
+                ),
+                classes=tuple(map(str, range(100))),
+                exits=tuple(
+                    ExitFacts(
+                        exit=cost.exit,
+                        name=cut,
+                        macs=cost.macs,
+                        chained_macs=cost.chained_macs,
+                        parameters=cost.parameters,
+                    )
+                    for cost, cut in zip(costs, model.cuts, strict=True)
+                ),
+                graphs={layout: tuple(listed) for layout, listed in graphs.items()},
+            )
+        )
