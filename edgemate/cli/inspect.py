@@ -41,7 +41,13 @@ def _bundle_facts(path: Path) -> dict[str, Any]:
 
     bundle = Bundle.open(path)
     points = read_operating_points(bundle).model_dump(mode="json")["points"] if bundle.has(POLICIES_FILE) else []
-    return {"kind": "bundle", "path": str(path), **bundle.manifest.model_dump(mode="json"), "operating_points": points}
+    return {
+        "kind": "bundle",
+        "path": str(path),
+        **bundle.manifest.model_dump(mode="json"),
+        "operating_points": points,
+        "engines": sorted(folder.name for folder in (path / "engines").glob("[!.]*")),
+    }
 
 
 def _run_facts(path: Path) -> dict[str, Any]:
@@ -70,6 +76,8 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
             "with": ", ".join(f"{tool} {version}" for tool, version in facts["tools"].items()),
             "input": _input(facts["input"]),
             "classes": _names(facts["classes"]),
+            "graphs": _graphs(facts),
+            "engines": ", ".join(facts["engines"]) or f"not built here; on the device: edgemate build {facts['path']}",
         },
         console,
     )
@@ -83,9 +91,12 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     if facts["operating_points"]:
+        points = facts["operating_points"]
         shares = [f"exit {exit['exit']}" for exit in facts["exits"]]
-        table = _table("operating points", "name", "confidence above", "accuracy", "mean MACs", *shares, "from")
-        for point in facts["operating_points"]:
+        found_on = dict.fromkeys(f"{point['split']} split, {point['provenance']}" for point in points)
+        title = f"operating points ({'; '.join(found_on)})"
+        table = _table(title, "name", "above", "accuracy", "mean MACs", *shares)
+        for point in points:
             expected = point["expected"]
             table.add_row(
                 escape(point["name"]),
@@ -93,7 +104,6 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
                 *(percent(share) for share in expected["shares"]),
-                f"{point['split']} split, {point['provenance']}",
             )
         console.print(table)
     files = _table("files, all as they were written", "file", "bytes", "SHA-256")
@@ -158,6 +168,14 @@ def _input(given: dict[str, Any]) -> str:
     numbers = {key: ", ".join(f"{value:.4g}" for value in given[key]) for key in ("mean", "std")}
     steps.append(f"mean {numbers['mean']}, std {numbers['std']}")
     return f"{kind} {given['height']}×{given['width']}; {'; '.join(steps)}"
+
+
+def _graphs(facts: dict[str, Any]) -> str:
+    layouts, precision = ", ".join(facts["graphs"]), facts["precision"]
+    if precision is None:
+        return f"{layouts}; fp32"
+    kept = f"; kept in fp32: {', '.join(precision['kept_fp32'])}" if precision["kept_fp32"] else ""
+    return f"{layouts}; {precision['name']}, set on {len(precision['calibration_samples'])} calibration pictures{kept}"
 
 
 def _names(classes: list[str], shown: int = 10) -> str:
