@@ -56,31 +56,28 @@ def _print_exits(profile: Profile, console: Console) -> None:
 
     from edgemate.cli.figures import engineering, milliseconds, percent
 
+    costs = Table(title=f"{escape(profile.run)}: what every exit costs", title_justify="left")
+    costs.add_column("exit")
+    for column in ("MACs", "FLOPs", "MACs as segments", "parameters", "peak memory"):
+        costs.add_column(column, justify="right")
     threads = f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
-    table = Table(
-        title=f"{escape(profile.run)}: exits; median ms at batch 1, {profile.machine['processor']}, {threads}",
-        title_justify="left",
-    )
-    table.add_column("exit")
-    for column in ("MACs", "FLOPs", "params", "peak memory", "accuracy", "ECE"):
-        table.add_column(column, justify="right")
-    for column in ("PyTorch", "ONNX Runtime", "as segments"):
-        table.add_column(column, justify="right")
+    title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {threads}"
+    gives = Table(title=title, title_justify="left")
+    gives.add_column("exit")
+    for column in ("accuracy", "ECE", "PyTorch", "ONNX Runtime", "ditto, as segments"):
+        gives.add_column(column, justify="right")
     for exit in profile.exits:
-        table.add_row(
-            f"{exit.exit} {escape(exit.name)}",
-            engineering(exit.macs),
-            engineering(exit.flops),
-            engineering(exit.parameters),
+        name = f"{exit.exit} {escape(exit.name)}"
+        costs.add_row(
+            name,
+            *(engineering(count) for count in (exit.macs, exit.flops, exit.chained_macs, exit.parameters)),
             engineering(exit.peak_activation_bytes) + "B",
-            percent(exit.accuracy),
-            f"{exit.ece:.3f}",
-            *(
-                milliseconds(latency.p50)
-                for latency in (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments)
-            ),
         )
-    console.print(table)
+        latencies = (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments)
+        times = (milliseconds(latency.p50) for latency in latencies)
+        gives.add_row(name, percent(exit.accuracy), f"{exit.ece:.3f}", *times)
+    console.print(costs)
+    console.print(gives)
     console.print(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}", highlight=False)
 
 
