@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow demo clean
+.PHONY: install test lint test-slow test-device demo clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,25 @@ lint: install
 test-slow: install
 	$(BIN)/python -m pytest -m slow
 
+# The device's rooms in what a device has: Python 3.10 and the base dependencies, once without and once with ONNX Runtime.
+# The ONNX files that tests need are written beforehand, where onnx is.
+PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
+	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
+EXTRAS_ort := [ort]
+DEVICE_TESTS := tests/bundle tests/exits tests/runtime tests/test_files.py tests/test_machine.py \
+	$(addprefix tests/cli/test_,bench.py build.py classify.py doctor.py on_tensorrt.py)
+
+test-device: install .venv-device-base/.installed .venv-device-ort/.installed
+	rm -rf build/test-bundles
+	$(BIN)/python tests/support/bundles.py build/test-bundles
+	EDGEMATE_TEST_BUNDLES=$(CURDIR)/build/test-bundles .venv-device-base/bin/python -m pytest -m "not slow" $(DEVICE_TESTS)
+	EDGEMATE_TEST_BUNDLES=$(CURDIR)/build/test-bundles .venv-device-ort/bin/python -m pytest -m "not slow" $(DEVICE_TESTS)
+
+.venv-device-%/.installed: pyproject.toml
+	$(PYTHON310) -m venv .venv-device-$*
+	.venv-device-$*/bin/python -m pip install --quiet --editable ".$(EXTRAS_$*)" hypothesis pytest pytest-timeout
+	touch $@
+
 # From a recipe to answers on real pictures, with nothing to download.
 demo: install
 	$(BIN)/edgemate train recipes/digits/resnet8_mate.yaml --force
@@ -34,4 +53,4 @@ demo: install
 	$(BIN)/edgemate bench bundles/digits --threads 1
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-device-* build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -98,6 +98,8 @@ AUGMENTATIONS = Registry(
 BACKBONES = Registry(
     "backbone",
     {
+        "mobilenet_v3_large": "edgemate.models.mobilenet:mobilenet_v3_large",
+        "mobilenet_v3_small": "edgemate.models.mobilenet:mobilenet_v3_small",
         "resnet8": "edgemate.models.resnet8:resnet8",
         "resnet18": "edgemate.models.resnet:resnet18",
         "resnet34": "edgemate.models.resnet:resnet34",
@@ -161,6 +163,8 @@ BACKENDS = Registry(
     "backend",
     {
         "onnxruntime": "edgemate.runtime.backends.onnxruntime:ONNXRuntimeBackend",
+        "tensorrt": "edgemate.runtime.backends.tensorrt.backend:TensorRTBackend",
+        "tensorrt_rtx": "edgemate.runtime.backends.tensorrt.backend:TensorRTRTXBackend",
     },
 )
 
@@ -169,5 +173,6 @@ EXPORT_TARGETS = Registry(
     {
         "onnx": "edgemate.export.targets.onnx:export_onnx",
         "trt": "edgemate.export.targets.trt:export_trt",
+        "trt-rtx": "edgemate.export.targets.trt_rtx:export_trt_rtx",
     },
 )

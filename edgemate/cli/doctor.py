@@ -35,14 +35,22 @@ DATA_SETS = {
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Say what this machine has: packages per extra, processor, GPUs, what ONNX Runtime can use, and data sets."""
+    """Say what this machine has: packages per extra, processor, GPUs, TensorRT, ONNX Runtime, and data sets.
+
+    A TensorRT that is installed and cannot be used here ends in exit code 2.
+    """
     import json
+
+    from edgemate.errors import BackendError
 
     facts = _facts()
     if as_json:
         typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
     else:
         _print(facts)
+    problems = [found["problem"] for found in facts["tensorrt"] if found["problem"]]
+    if problems:
+        raise BackendError(problems[0])
 
 
 def _facts() -> dict[str, Any]:
@@ -51,6 +59,7 @@ def _facts() -> dict[str, Any]:
     from pathlib import Path
 
     from edgemate.machine import machine_facts, package_version
+    from edgemate.runtime.backends.tensorrt.survey import survey
     from edgemate.runtime.gpus import find_gpus
 
     root = Path(os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
@@ -59,7 +68,7 @@ def _facts() -> dict[str, Any]:
         "packages": {
             extra: {package: package_version(package) for package in packages} for extra, packages in EXTRAS.items()
         },
-        "tensorrt": package_version("tensorrt"),
+        "tensorrt": [asdict(found) for found in survey()],
         "gpus": [asdict(gpu) for gpu in find_gpus()],
         "onnxruntime_providers": _providers(),
         "data_root": str(root),
@@ -88,7 +97,10 @@ def _print(facts: dict[str, Any]) -> None:
     console.print(f"processor: {machine['processor']}, {machine['cores']} usable cores", markup=False)
     gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in facts["gpus"])
     console.print(f"NVIDIA GPUs: {gpus or 'none found'}", markup=False)
-    console.print(f"TensorRT: {facts['tensorrt'] or 'not installed'}", markup=False)
+    for found in facts["tensorrt"]:
+        console.print(_tensorrt(found), markup=False)
+    if not facts["tensorrt"]:
+        console.print("TensorRT: not installed")
     console.print(f"ONNX Runtime uses: {', '.join(facts['onnxruntime_providers']) or 'not installed'}", markup=False)
     table = Table("extra", "packages", "to install what is missing", title="packages", title_justify="left")
     for extra, packages in facts["packages"].items():
@@ -100,3 +112,11 @@ def _print(facts: dict[str, Any]) -> None:
     console.print(table)
     found = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in facts["data_sets"].items())
     console.print(f"data root: {facts['data_root']}; data sets there: {found}", markup=False)
+
+
+def _tensorrt(found: dict[str, Any]) -> str:
+    if found["problem"]:
+        return f"{found['name']}: cannot be used here"
+    if found["ahead_of_time"]:
+        return f"{found['name']}: builds ahead of time here"
+    return f"{found['name']}: builds and runs engines"

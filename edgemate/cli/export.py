@@ -8,31 +8,55 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgemate.bundle.manifest import Layout
+    from rich.console import Console
+
+    from edgemate.bundle.manifest import Precision
     from edgemate.export import Exported
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    target: Annotated[str, typer.Option(help="What the bundle is for: onnx or trt.")] = "onnx",
+    target: Annotated[str, typer.Option(help="What the bundle is for: onnx, trt or trt-rtx.")] = "onnx",
     output: Annotated[Path | None, typer.Option(help="The bundle's folder; bundles/NAME if absent.")] = None,
     layouts: Annotated[
-        str, typer.Option(help="How the network is cut into graphs, comma-separated: segments, prefixes.")
+        str,
+        typer.Option(help="How the network is cut into graphs, comma-separated: segments, prefixes, conditional."),
     ] = "segments,prefixes",
+    precision: Annotated[str, typer.Option(help="What the graphs compute in: fp32, fp16, int8 or int8+fp16.")] = "fp32",
     tolerance: Annotated[
-        float,
-        typer.Option(help="Largest difference from the network, in units of the exit's largest logit (at least of 1)."),
-    ] = 1e-3,
+        float | None,
+        typer.Option(
+            help="Largest difference from the network, in units of the exit's largest logit (at least of 1); the "
+            "limits of top-1 agreement and accuracy move with it. Usual: 0.001 for fp32, 0.02 for fp16, 0.25 for int8.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="trt, trt-rtx: pictures at a time, min:opt:max.", show_default="1:1:8")
+    ] = None,
+    require_engines: Annotated[
+        bool, typer.Option("--require-engines", help="trt: fail where no engine can be built.")
+    ] = False,
+    compute_capability: Annotated[
+        str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there already.")] = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real pictures before anything is left on disk."""
+    from edgemate.cli.layouts import parse_layouts
     from edgemate.cli.progress import showing_steps
     from edgemate.errors import UsageError
-    from edgemate.export import ExportOptions, Limits, export_run
+    from edgemate.export import ExportOptions, export_run
     from edgemate.runs import Run
 
-    if not tolerance > 0:
+    if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance {tolerance:g}: must be above 0, such as 1e-3")
+    if batch is not None and target not in ("trt", "trt-rtx"):
+        raise UsageError(f"--batch: is about engines; --target {target} makes none")
+    if require_engines and target != "trt":
+        raise UsageError(f"--require-engines: is for --target trt, not {target}")
+    if compute_capability is not None and target != "trt-rtx":
+        raise UsageError(f"--compute-capability: is for --target trt-rtx, not {target}")
     opened = Run.open(run)
     with showing_steps() as tell:
         exported = export_run(
@@ -40,59 +64,101 @@ def export(
             output or Path("bundles") / opened.name,
             target=target,
             options=ExportOptions(
-                layouts=_layouts(layouts), limits=Limits(difference=tolerance), overwrite=force, tell=tell
+                layouts=parse_layouts(layouts),
+                precision=_precision(precision),
+                tolerance=tolerance,
+                engine_batch=_batch(batch),
+                require_engines=require_engines,
+                compute_capabilities=_capabilities(compute_capability),
+                overwrite=force,
+                tell=tell,
             ),
         )
-    _print_table(exported, output or Path("bundles") / opened.name)
+    _print(exported, output or Path("bundles") / opened.name)
 
 
-def _layouts(given: str) -> tuple[Layout, ...]:
+def _precision(given: str) -> Precision:
     from typing import get_args
 
-    from edgemate.bundle.manifest import Layout
+    from edgemate.bundle.manifest import Precision
     from edgemate.errors import UsageError
 
-    known = {str(layout): layout for layout in get_args(Layout)}
-    names = [name.strip() for name in given.split(",")]
-    if not set(names) <= set(known) or len(set(names)) != len(names):
-        raise UsageError(f"--layouts {given!r}: name some of {', '.join(known)}, each once, with commas between")
-    return tuple(known[name] for name in names)
+    for known in get_args(Precision):
+        if given == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"--precision {given!r}: must be one of {', '.join(get_args(Precision))}")
 
 
-def _print_table(exported: Exported, path: Path) -> None:
+def _batch(given: str | None) -> tuple[int, int, int] | None:
+    from edgemate.runtime.backends.tensorrt.options import BatchRange
+
+    if given is None:
+        return None
+    batch = BatchRange.parse(given)
+    return batch.min, batch.opt, batch.max
+
+
+def _capabilities(given: str | None) -> tuple[str, ...]:
+    return () if given is None else tuple(capability.strip() for capability in given.split(","))
+
+
+def _print(exported: Exported, path: Path) -> None:
     from rich.console import Console
+
+    from edgemate.cli.figures import engineering
+
+    console = Console()
+    _print_table(exported, console)
+    manifest = exported.bundle.manifest
+    kept = () if manifest.precision is None else manifest.precision.kept_fp32
+    lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
+    size = sum(facts.bytes for facts in manifest.files.values())
+    lines.append(f"bundle: {path} ({len(manifest.files)} files, {engineering(size, 'B')})")
+    if exported.no_engines is not None:
+        lines += [
+            f"engines: not built here: {exported.no_engines}",
+            f"on the device: edgemate build {path}",
+            f"               edgemate classify {path} PICTURE --backend tensorrt",
+        ]
+    elif exported.engines:
+        size = sum(engine.stat().st_size for engine in exported.engines)
+        lines.append(f"engines: {exported.engines[0].parent} ({len(exported.engines)} files, {engineering(size, 'B')})")
+    else:
+        lines[-1] += f"   next: edgemate classify {path} PICTURE"
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(exported: Exported, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from edgemate.cli.figures import engineering, percent
 
     manifest = exported.bundle.manifest
-    pictures = next(iter(exported.agreement.values()))[0].pictures
+    pictures = max(layout[0].pictures for layout in exported.agreement.values())
+    precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
+    layouts = ", ".join(exported.agreement)
     table = Table(
-        title=f"{escape(manifest.name)}: {' and '.join(exported.agreement)} against the network on {pictures} pictures",
+        title=f"{escape(manifest.name)}: {layouts}{precision} against the network on {pictures} pictures",
         title_justify="left",
     )
     table.add_column("exit")
-    table.add_column("MACs", justify="right")
-    table.add_column("test accuracy", justify="right")
-    table.add_column("largest difference", justify="right")
-    table.add_column("its limit", justify="right")
-    table.add_column("top-1 agreement", justify="right")
+    columns = ["MACs", "test accuracy", "largest difference", "its limit", "top-1 agreement"]
+    for column in [*columns, "change, points"] if manifest.precision else columns:
+        table.add_column(column, justify="right")
     for facts in manifest.exits:
         found = [of_layout[facts.exit - 1] for of_layout in exported.agreement.values()]
-        table.add_row(
+        row = [
             f"{facts.exit} {escape(facts.name)}",
             engineering(facts.macs),
             percent(facts.accuracy["test"]),
             f"{max(agreement.largest_difference for agreement in found):.1e}",
             f"{found[0].limit:.1e}",
             percent(min(agreement.agreement for agreement in found)),
-        )
-    console = Console()
+        ]
+        if manifest.precision:
+            changes = [agreement.accuracy_change for agreement in found if agreement.accuracy_change is not None]
+            row.append(f"{100 * min(changes):+.2f}" if changes else "–")
+        table.add_row(*row)
     console.print(table)
-    size = sum(facts.bytes for facts in manifest.files.values())
-    console.print(
-        f"bundle: {path} ({len(manifest.files)} files, {engineering(size)}B)   next: edgemate classify {path} PICTURE",
-        markup=False,
-        highlight=False,
-    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 
-def engineering(value: float) -> str:
-    """Three significant digits and a prefix: 1234567 → `1.23 M`."""
+def engineering(value: float, unit: str = "") -> str:
+    """Three significant digits, a prefix and perhaps a unit: 1234567 → `1.23 M`, 4 bytes → `4 B`."""
     for prefix in ("", "k", "M", "G"):
         if abs(value) < 999.5:
-            return f"{value:.3g} {prefix}".rstrip()
+            return f"{value:.3g} {prefix}{unit}".rstrip()
         value /= 1000
-    return f"{value:.3g} T"
+    return f"{value:.3g} T{unit}"
 
 
 def percent(share: float) -> str:

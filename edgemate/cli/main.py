@@ -9,6 +9,7 @@ import typer
 
 from edgemate import __version__
 from edgemate.cli.bench import bench
+from edgemate.cli.build import build
 from edgemate.cli.classify import classify
 from edgemate.cli.doctor import doctor
 from edgemate.cli.export import export
@@ -40,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, profile, export, classify, bench, inspect, pictures, doctor):
+for command in (train, profile, export, build, classify, bench, inspect, pictures, doctor):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 

@@ -71,7 +71,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
         costs.add_row(
             name,
             *(engineering(count) for count in (exit.macs, exit.flops, exit.chained_macs, exit.parameters)),
-            engineering(exit.peak_activation_bytes) + "B",
+            engineering(exit.peak_activation_bytes, "B"),
         )
         latencies = (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments)
         times = (milliseconds(latency.p50) for latency in latencies)

@@ -17,6 +17,10 @@ class Confidence(ScorePolicy):
     name = "confidence"
     highest = 1.0
 
+    def thresholds(self, exits: int) -> tuple[float, ...]:
+        """The threshold of each of `exits` exits but the last; UsageError when a list has not one number per exit."""
+        return self._per_exit("threshold", self.threshold, exits - 1)
+
     def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
         """Rows whose largest probability is above `threshold`."""
         mask: Mask = max_probability(logits) > threshold

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from pydantic import ValidationError
 
-from edgemate.bundle import BundleFacts, ExitFacts, Graph, InputContract
+from edgemate.bundle import BundleFacts, ExitFacts, Graph, InputContract, PrecisionFacts
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import RunError
 from edgemate.evaluation import exit_accuracy
@@ -19,7 +19,13 @@ from edgemate.runs import Run, RunFacts
 _TOOLS = ("edgemate", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
-def bundle_facts(run: Run, costs: Costs, graphs: Mapping[Layout, Sequence[Graph]]) -> BundleFacts:
+def bundle_facts(
+    run: Run,
+    costs: Costs,
+    graphs: Mapping[Layout, Sequence[Graph]],
+    precision: PrecisionFacts | None = None,
+    engine_batch: tuple[int, int, int] | None = None,
+) -> BundleFacts:
     """The facts of the bundle of `run`: input, classes, exits with costs and accuracy, graphs, tools and source."""
     facts, recipe = run.read_facts(), run.read_recipe()
     accuracy = {split: exit_accuracy(*run.read_logits(split)).tolist() for split in ("calibration", "test")}
@@ -49,6 +55,8 @@ def bundle_facts(run: Run, costs: Costs, graphs: Mapping[Layout, Sequence[Graph]
             for cost, cut in zip(costs.exits, facts.cuts, strict=True)
         ),
         graphs={layout: tuple(parts) for layout, parts in graphs.items()},
+        precision=precision,
+        engine_batch=engine_batch,
     )
 
 

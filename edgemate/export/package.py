@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.bundle import Bundle
-from edgemate.bundle.manifest import Layout
-from edgemate.export.agreement import Agreement, Limits
+from edgemate.bundle.manifest import Layout, Precision
+from edgemate.export.agreement import Agreement
 from edgemate.registry import EXPORT_TARGETS
 from edgemate.runs import Run
 
@@ -22,25 +22,42 @@ class ExportOptions:
 
     Attributes:
         layouts: how the network is cut into graphs.
-        limits: how far a graph may be from the network.
+        precision: what the graphs compute in. All but `fp32` need the run's data set, to set and check it on.
+        tolerance: how far a graph may be from the network, in place of what is usual for the precision; see `Limits`.
         samples: golden samples that go into the bundle.
+        engine_batch: smallest, usual and largest batch of the engines; the builder's own if None. For `trt`, `trt-rtx`.
+        require_engines: having no engine built here is an error. For `trt`.
+        compute_capabilities: GPUs to build for ahead of time, such as `8.6`. For `trt-rtx`.
         overwrite: replace a bundle that is already there.
         tell: called with what is being done, for progress.
     """
 
     layouts: tuple[Layout, ...] = ("segments", "prefixes")
-    limits: Limits = field(default_factory=Limits)
+    precision: Precision = "fp32"
+    tolerance: float | None = None
     samples: int = 16
+    engine_batch: tuple[int, int, int] | None = None
+    require_engines: bool = False
+    compute_capabilities: tuple[str, ...] = ()
     overwrite: bool = False
     tell: Callable[[str], None] = _quiet
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and how well its graphs agree with the network: layout → one entry per exit."""
+    """A bundle, and how its making went.
+
+    Attributes:
+        bundle: the bundle.
+        agreement: how well its graphs agree with the network: layout → one entry per exit.
+        engines: engine files that were built here.
+        no_engines: why none was, where engines were wanted.
+    """
 
     bundle: Bundle
     agreement: dict[Layout, tuple[Agreement, ...]]
+    engines: tuple[Path, ...] = ()
+    no_engines: str | None = None
 
 
 def export_run(run: Run, output: str | Path, *, target: str = "onnx", options: ExportOptions | None = None) -> Exported:
@@ -56,6 +73,8 @@ def export_run(run: Run, output: str | Path, *, target: str = "onnx", options: E
         ExportError: a graph cannot be made or does not agree with the network, or the target is not to be had.
         BundleError: `output` exists and may not be replaced.
         RunError: the run's files cannot be read.
+        DataError: a precision other than fp32 is wanted, and the run's data set is not at hand.
+        BackendError: engines are required, or for a certain GPU, and cannot be built here; a bundle may be left then.
         UsageError: the target is unknown.
     """
     exported: Exported = EXPORT_TARGETS.get(target)(run, Path(output), options or ExportOptions())

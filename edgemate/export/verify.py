@@ -15,8 +15,10 @@ from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
 from edgemate.export.agreement import Agreement, Limits
+from edgemate.export.rounding import with_rounding
 
 Float = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 
 BATCH = 32
 
@@ -40,17 +42,25 @@ def check_graph(path: Path, facts: Graph) -> None:
 
 
 def verify_layout(
-    folder: Path, layout: Layout, graphs: Sequence[Graph], images: Float, reference: Float, limits: Limits
+    folder: Path,
+    layout: Layout,
+    graphs: Sequence[Graph],
+    images: Float,
+    reference: Float,
+    limits: Limits,
+    labels: Labels | None = None,
 ) -> tuple[Agreement, ...]:
     """Run a layout's graphs on real pictures, one alone and the rest in batches, and compare every exit.
 
     Args:
         folder: what the graphs' file names are relative to.
-        layout: segments are chained, each fed with what the one before it gave; prefixes are run from the picture.
-        graphs: one per exit, in order.
+        layout: segments are chained, each fed with what the one before it gave; prefixes are run from the picture; the
+            conditional graph is made to stop at every exit in turn.
+        graphs: one per exit, in order, or the one conditional graph.
         images: float32 (n, C, H, W).
         reference: the network's logits, float32 (n, K, C).
         limits: what is refused.
+        labels: int64 (n,), to compare the accuracy too.
 
     Returns:
         One entry per exit.
@@ -60,15 +70,36 @@ def verify_layout(
             layout, the exit, the figure and the limit.
     """
     try:
-        sessions = [_session(folder / graph.file) for graph in graphs]
-        batches = [images[:1], *(images[start : start + BATCH] for start in range(1, len(images), BATCH))]
-        logits = np.concatenate([_run(sessions, graphs, batch) for batch in batches])
+        logits = layout_logits(folder, layout, graphs, images)
+    except ExportError:
+        raise
     except Exception as error:  # ONNX Runtime's exceptions have no public base class
         raise ExportError(f"{layout}: ONNX Runtime cannot run the graphs: {' '.join(str(error).split())}") from error
-    return tuple(_compare(layout, k + 1, logits[:, k], reference[:, k], limits) for k in range(reference.shape[1]))
+    exits = range(reference.shape[1])
+    return tuple(_compare(layout, k + 1, logits[:, k], reference[:, k], labels, limits) for k in exits)
 
 
-def _compare(layout: Layout, exit: int, logits: Float, reference: Float, limits: Limits) -> Agreement:
+def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images: Float) -> Float:
+    """What a layout's graphs say of pictures (n, C, H, W) at every exit, float16 rounded: float32 (n, K, classes)."""
+    protos = [onnx.load(folder / graph.file) for graph in graphs]
+    if layout == "conditional":  # in float16 its segments were looked at by themselves
+        return _run_conditional(open_session(protos[0].SerializeToString()), images, graphs[0].exit)
+    sessions = [open_session(with_rounding(proto).SerializeToString()) for proto in protos]
+    batches = [images[:1], *(images[start : start + BATCH] for start in range(1, len(images), BATCH))]
+    return np.concatenate([_run(sessions, graphs, batch) for batch in batches])
+
+
+def open_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
+    """A session for a file, or for a serialised graph, on the CPU and without chatter."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    given = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def _compare(
+    layout: Layout, exit: int, logits: Float, reference: Float, labels: Labels | None, limits: Limits
+) -> Agreement:
     where = f"{layout}, exit {exit}"
     for whose, values in (("the network's", reference), ("the graph's", logits)):
         broken = int((~np.isfinite(values)).any(1).sum())
@@ -89,7 +120,16 @@ def _compare(layout: Layout, exit: int, logits: Float, reference: Float, limits:
             f"{where}: top-1 agrees with the network for {agreement:.2%} of {len(logits)} pictures; "
             f"the limit is {limits.agreement:.2%}"
         )
-    return Agreement(exit, difference, limit, agreement, len(logits))
+    change = None
+    if labels is not None:
+        right, wanted = (int((values.argmax(1) == labels).sum()) for values in (logits, reference))
+        change = (right - wanted) / len(labels)
+        if wanted - right > max(1, limits.accuracy_loss * len(labels)):
+            raise ExportError(
+                f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {len(labels)} pictures; "
+                f"the limit is {100 * limits.accuracy_loss:.2f} (tolerance {limits.difference:g})"
+            )
+    return Agreement(exit, difference, limit, agreement, change, len(logits))
 
 
 def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Graph], images: Float) -> Float:
@@ -101,10 +141,19 @@ def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Grap
     return np.stack([tensors[f"logits_{graph.exit}"] for graph in graphs], axis=1)
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _run_conditional(session: onnxruntime.InferenceSession, images: Float, exits: int) -> Float:
+    """Logits (n, K, C): a threshold of 0 stops every picture, one of 1 none."""
+    logits = []
+    for picture in range(len(images)):
+        for exit in range(1, exits + 1):
+            thresholds = (np.arange(1, exits) < exit).astype(np.float32)
+            given, taken = session.run(
+                ["logits", "exit"], {"image": images[picture : picture + 1], "thresholds": thresholds}
+            )
+            if taken.tolist() != [exit]:
+                raise ExportError(f"conditional, exit {exit}: thresholds {thresholds.tolist()} led to exit {taken[0]}")
+            logits.append(given[0])
+    return np.reshape(logits, (len(images), exits, -1))
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:

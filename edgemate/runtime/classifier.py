@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from edgemate.bundle import Bundle, ExitFacts, InputContract
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import UsageError
-from edgemate.exits import Deadline, FixedExit, OperatingPoints, Policy, read_operating_points, scores
+from edgemate.exits import Confidence, Deadline, FixedExit, OperatingPoints, Policy, read_operating_points, scores
 from edgemate.registry import BACKENDS
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.latency import Latency
@@ -50,6 +51,7 @@ class AnytimeClassifier:
         threads: int | None = None,
         verify: bool = True,
         layout: Layout = "segments",
+        **options: Any,
     ) -> AnytimeClassifier:
         """Open the bundle in folder `path`.
 
@@ -59,20 +61,24 @@ class AnytimeClassifier:
             threads: CPU threads, 1 or more; by default all usable cores.
             verify: check every file's SHA-256 first.
             layout: `segments` can stop at any exit; `prefixes` runs one graph per picture and answers at a fixed exit
-                only, which is the cheapest way to do that.
+                only, which is the cheapest way to do that; `conditional` is one graph that compares the probabilities
+                with thresholds itself, one picture at a time.
+            options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:
             BundleError: the bundle is missing, damaged, unsafe, of a newer format, or has no graphs of this layout.
             BackendError: the backend is not installed or cannot run this bundle.
-            UsageError: an unknown backend or layout, or fewer than 1 thread.
+            UsageError: an unknown backend, layout or option, or fewer than 1 thread.
         """
-        if layout not in ("segments", "prefixes"):
-            raise UsageError(f"layout: must be 'segments' or 'prefixes', not {layout!r}")
+        if layout not in get_args(Layout):
+            raise UsageError(f"layout: must be {' or '.join(map(repr, get_args(Layout)))}, not {layout!r}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads: must be 1 or more, not {threads}")
         factory = BACKENDS.get(backend)
+        for option in options.keys() - inspect.signature(factory).parameters.keys():
+            raise UsageError(f"{option}: backend {backend!r} has no such option")
         bundle = Bundle.open(os.fspath(path), verify=verify)
-        return cls(bundle, factory(bundle, layout=layout, threads=threads), layout=layout)
+        return cls(bundle, factory(bundle, layout=layout, threads=threads, **options), layout=layout)
 
     @property
     def exits(self) -> tuple[ExitFacts, ...]:
@@ -119,8 +125,9 @@ class AnytimeClassifier:
         Args:
             pictures: one picture, a list of them, or ready float32 `(N, C, H, W)`.
             policy: an exit policy, the name of one of the bundle's operating points, or None for the whole network.
-                Layout `prefixes` takes only `FixedExit` and None.
-            batch_size: pictures per batch, 1 or more.
+                Layout `prefixes` takes only `FixedExit` and None; `conditional` these and `Confidence` without a
+                temperature.
+            batch_size: pictures per batch, 1 or more; fewer where the backend takes no more at a time.
 
         Raises:
             PictureError: a picture cannot be read; nothing is answered then.
@@ -129,13 +136,18 @@ class AnytimeClassifier:
         if batch_size < 1:
             raise UsageError(f"batch_size: must be 1 or more, not {batch_size}")
         chosen = self._policy(policy)
-        batches = self._preprocessor.batches(pictures, batch_size)
+        batches = self._preprocessor.batches(pictures, min(batch_size, self.backend.largest_batch or batch_size))
         if self.layout == "segments":
             return [answer for images in batches for answer in self._classify_batch(images, chosen)]
-        if not isinstance(chosen, FixedExit):
-            raise UsageError("policy: layout 'prefixes' answers at a fixed exit only; load the bundle with 'segments'")
-        chosen.begin(0, len(self.exits))  # there is such an exit
-        return [answer for images in batches for answer in self._classify_fixed(images, chosen)]
+        chosen.begin(0, len(self.exits))  # it is for this number of exits
+        if self.layout == "prefixes":
+            if not isinstance(chosen, FixedExit):
+                raise UsageError(
+                    "policy: layout 'prefixes' answers at a fixed exit only; load the bundle with 'segments'"
+                )
+            return [answer for images in batches for answer in self._classify_fixed(images, chosen)]
+        thresholds = self._thresholds(chosen)
+        return [answer for images in batches for answer in self._classify_conditional(images, thresholds)]
 
     def measure_segments(self, *, batch: int = 1, repeats: int = 30) -> tuple[float, ...]:
         """The 99th percentile of each segment's time on this machine, in milliseconds, for `batch` pictures: `(K,)`.
@@ -203,6 +215,25 @@ class AnytimeClassifier:
     def _classify_fixed(self, images: Array, policy: FixedExit) -> list[Prediction]:
         started = time.perf_counter_ns()
         return self._predictions(self.backend.run_prefix(policy.exit, images), policy.exit, started)
+
+    def _classify_conditional(self, images: Array, thresholds: Array) -> list[Prediction]:
+        answers = []
+        for row in range(len(images)):
+            started = time.perf_counter_ns()
+            logits, exit = self.backend.run_conditional(images[row : row + 1], thresholds)
+            answers += self._predictions(logits, exit, started)
+        return answers
+
+    def _thresholds(self, policy: Policy) -> Array:
+        early = range(1, len(self.exits))
+        if isinstance(policy, FixedExit):
+            return np.array([0.0 if exit >= policy.exit else 1.0 for exit in early], dtype=np.float32)
+        if isinstance(policy, Confidence) and policy.temperature is None:
+            return np.array(policy.thresholds(len(self.exits)), dtype=np.float32)
+        raise UsageError(
+            "policy: layout 'conditional' compares probabilities with thresholds, without a temperature; for other "
+            "policies load the bundle with 'segments'"
+        )
 
     def _predictions(self, logits: Array, exit: int, started: int, *, final: bool = True) -> list[Prediction]:
         milliseconds = _milliseconds_since(started)

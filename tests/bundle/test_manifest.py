@@ -7,7 +7,7 @@ import pytest
 from bundles import CONTRACT, write_graphs
 from pydantic import ValidationError
 
-from edgemate.bundle import BundleFacts, InputContract, Manifest, Resize, Tensor
+from edgemate.bundle import BundleFacts, Graph, InputContract, Manifest, PrecisionFacts, Resize, Tensor
 from edgemate.bundle.manifest import FileFacts
 
 FILE = {"sha256": "0" * 64, "bytes": 1}
@@ -121,10 +121,56 @@ def test_two_segments_do_not_give_the_same_tensor(facts: BundleFacts) -> None:
         manifest(facts, graphs=replaced(facts, 3, outputs=outputs))
 
 
-@pytest.mark.parametrize("shape", [(1, 2), ("batch", "batch"), (2, "batch"), ()])
-def test_the_first_dimension_alone_is_the_batch(shape: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("shape", [("batch", "batch"), (2, "batch"), ()])
+def test_the_first_dimension_alone_may_be_the_batch(shape: tuple[Any, ...]) -> None:
     with pytest.raises(ValidationError, match="'batch'"):
         Tensor(name="x", shape=shape)
+
+
+def test_a_segment_gives_as_many_as_it_takes(facts: BundleFacts) -> None:
+    first = facts.graphs["segments"][0]
+    outputs = (*first.outputs, Tensor(name="summary", shape=(1, 4)))
+    with pytest.raises(ValidationError, match="exit 1: the first dimension of 'summary' is not 'batch'"):
+        manifest(facts, graphs=replaced(facts, 1, outputs=outputs))
+
+
+def conditional(**changes: Any) -> Graph:
+    graph = Graph(
+        exit=3,
+        file="onnx/segment_1.onnx",
+        inputs=(Tensor(name="image", shape=(1, 3, 8, 8)), Tensor(name="thresholds", shape=(2,))),
+        outputs=(Tensor(name="logits", shape=(1, 4)), Tensor(name="exit", dtype="int32", shape=(1,))),
+    )
+    return graph.model_copy(update=changes)
+
+
+def test_a_conditional_graph_takes_thresholds_and_gives_the_exit(facts: BundleFacts) -> None:
+    graphs = {**facts.graphs, "conditional": (conditional(),)}
+    assert manifest(facts, graphs=graphs).graphs["conditional"] == (conditional(),)
+    for wrong in (
+        (),
+        (conditional(), conditional()),
+        (conditional(exit=1),),
+        (conditional(inputs=conditional().inputs[:1]),),
+        (conditional(inputs=(conditional().inputs[0], Tensor(name="thresholds", shape=(3,)))),),
+        (conditional(outputs=(conditional().outputs[0], Tensor(name="exit", shape=(1,)))),),
+    ):
+        with pytest.raises(ValidationError, match=r"graphs\.conditional: is not one graph, of exit 3"):
+            manifest(facts, graphs={**facts.graphs, "conditional": wrong})
+
+
+def test_precision_and_batch_may_be_said(facts: BundleFacts) -> None:
+    assert manifest(facts).precision is None
+    said = manifest(
+        facts,
+        precision={"name": "int8", "kept_fp32": [], "calibration_samples": [3, 5], "tolerance": 0.25},
+        engine_batch=(1, 1, 8),
+    )
+    assert said.precision == PrecisionFacts(name="int8", calibration_samples=(3, 5), tolerance=0.25)
+    with pytest.raises(ValidationError, match="precision"):
+        manifest(facts, precision={"name": "int4", "tolerance": 0.25})
+    with pytest.raises(ValidationError, match=r"engine_batch \(1, 4, 2\) is not"):
+        manifest(facts, engine_batch=(1, 4, 2))
 
 
 @pytest.mark.parametrize(

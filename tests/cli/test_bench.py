@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from edgemate.bundle import Bundle
 from edgemate.cli.bench import bench
+
+pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 
 
 def run(*arguments: Any) -> Result:

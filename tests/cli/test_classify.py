@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
-from bundles import CLASSES
 from PIL import Image
+from small_network import CLASSES
 from typer.testing import CliRunner, Result
 
 from edgemate.bundle import Bundle
@@ -16,6 +17,8 @@ from edgemate.cli.classify import classify
 from edgemate.errors import BundleError, DataError, UsageError
 from edgemate.exits import Confidence
 from edgemate.runtime import AnytimeClassifier
+
+pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ import json
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from commands import invoke
 
 from edgemate.cli.doctor import EXTRAS, doctor
+from edgemate.errors import BackendError
+from edgemate.machine import package_version
+from edgemate.runtime.backends.tensorrt import survey
+from edgemate.runtime.backends.tensorrt.survey import Installed
 
 try:
     import tomllib
@@ -24,20 +29,50 @@ def test_it_says_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert facts["packages"]["base"]["numpy"]
-    assert facts["packages"]["train"]["torch"]
-    assert "CPUExecutionProvider" in facts["onnxruntime_providers"]
+    assert facts["packages"]["train"]["torch"] == package_version("torch")
+    assert ("CPUExecutionProvider" in facts["onnxruntime_providers"]) == (find_spec("onnxruntime") is not None)
     assert facts["machine"]["cores"] >= 1
     assert facts["data_root"] == str(tmp_path)
-    assert facts["data_sets"] == {"digits": True, "cifar10": False, "cifar100": False, "fashion_mnist": True}
+    digits = find_spec("sklearn") is not None
+    assert facts["data_sets"] == {"digits": digits, "cifar10": False, "cifar100": False, "fashion_mnist": True}
 
 
 def test_what_is_missing_comes_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXTRAS, "trt", ("no-such-package",))
+    monkeypatch.setitem(EXTRAS, "train", ("numpy",))
     result = invoke(doctor)
     assert result.exit_code == 0, result.output
     assert "no no-such-package" in result.stdout
     assert "pip install 'edgemate[trt]'" in result.stdout
     assert "pip install 'edgemate[train]'" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((), ["TensorRT: not installed"]),
+        (
+            (Installed("TensorRT 10.3.0"), Installed("TensorRT-RTX 1.7.1", ahead_of_time=True)),
+            ["TensorRT 10.3.0: builds and runs engines", "TensorRT-RTX 1.7.1: builds ahead of time here"],
+        ),
+    ],
+)
+def test_what_there_is_of_tensorrt(
+    monkeypatch: pytest.MonkeyPatch, found: tuple[Installed, ...], said: list[str]
+) -> None:
+    monkeypatch.setattr(survey, "survey", lambda: found)
+    result = invoke(doctor)
+    assert result.exit_code == 0, result.output
+    assert set(said) <= set(result.stdout.splitlines())
+
+
+def test_a_tensorrt_that_cannot_be_used_is_an_error_after_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "survey", lambda: (Installed("TensorRT 8.6.1", "TensorRT 8.6.1 needs a GPU"),))
+    result = invoke(doctor)
+    assert isinstance(result.exception, BackendError)
+    assert str(result.exception) == "TensorRT 8.6.1 needs a GPU"
+    assert "TensorRT 8.6.1: cannot be used here" in result.stdout
+    assert "data root" in result.stdout
 
 
 def test_neither_torch_nor_the_workshop_is_imported() -> None:

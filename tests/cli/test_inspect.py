@@ -27,6 +27,22 @@ def test_a_bundle_as_json_is_its_manifest_and_operating_points(exported: Exporte
     assert [point["name"] for point in facts["operating_points"]] == ["fast", "balanced", "accurate", "full"]
 
 
+def test_precision_and_engines_are_told(exported: Exported, tmp_path: Path) -> None:
+    assert "graphs   segments, prefixes; fp32" in invoke(inspect, exported.bundle.path).stdout
+    bundle = Path(shutil.copytree(exported.bundle.path, tmp_path / "bundle"))
+    said = f"not built here; on the device: edgemate build {bundle}"
+    assert said in invoke(inspect, bundle).stdout.replace("\n", "")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["precision"] = {"name": "int8+fp16", "kept_fp32": ["prefix_1: mean (ReduceMean)"], "tolerance": 0.25}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    for folder in ("orin_sm87_trt10.3.0", ".orin_sm87_trt10.3.0.part"):
+        (bundle / "engines" / folder).mkdir(parents=True)
+    shown = invoke(inspect, bundle).stdout
+    assert "int8+fp16, set on 0 calibration pictures; kept in fp32: prefix_1: mean (ReduceMean)" in shown
+    assert "engines  orin_sm87_trt10.3.0\n" in shown
+    assert json.loads(invoke(inspect, bundle, "--json").stdout)["engines"] == ["orin_sm87_trt10.3.0"]
+
+
 def test_a_damaged_bundle_is_refused(exported: Exported, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(exported.bundle.path, tmp_path / "bundle"))
     content = bytearray((bundle / "golden.npz").read_bytes())

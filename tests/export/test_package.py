@@ -13,7 +13,7 @@ from edgemate.bundle import Bundle
 from edgemate.errors import BundleError, ExportError, UsageError
 from edgemate.evaluation import exit_accuracy, trained_model
 from edgemate.exits import FixedExit, read_operating_points, simulate
-from edgemate.export import Exported, ExportOptions, export_run
+from edgemate.export import Exported, ExportOptions, Limits, export_run
 from edgemate.export.graphs import ExportedGraph
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier
@@ -125,3 +125,42 @@ def test_a_failed_check_keeps_the_bundle_that_was_there(
 def test_unknown_targets_name_the_known_ones(finished_run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown export target 'onxx'; did you mean 'onnx'"):
         export_run(finished_run, tmp_path / "bundle", target="onxx")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8+fp16"])
+def test_a_precision_is_set_and_proved_on_calibration_pictures(
+    finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path, precision: Any
+) -> None:
+    options = ExportOptions(layouts=("segments", "conditional"), precision=precision)
+    found = export_run(finished_run, tmp_path / "bundle", options=options)
+    facts = Bundle.open(tmp_path / "bundle").manifest.precision
+    assert facts is not None
+    assert facts.name == precision
+    assert len(facts.calibration_samples) == finished_run.read_facts().pictures["calibration"] // 2
+    assert facts.tolerance == Limits.of(precision).difference
+    for agreement in found.agreement["segments"]:
+        assert agreement.pictures == finished_run.read_facts().pictures["calibration"] - len(facts.calibration_samples)
+        assert agreement.accuracy_change is not None
+        assert agreement.largest_difference > 1e-5
+    with AnytimeClassifier.load(tmp_path / "bundle", threads=1) as classifier:
+        golden = classifier.bundle.golden()
+        said = [answer.index for answer in classifier.classify(golden.images)]
+    assert np.mean(said == golden.logits[:, 2].argmax(1)) > 0.9
+
+
+def test_a_precision_past_its_limit_is_refused(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:
+    options = ExportOptions(layouts=("prefixes",), precision="int8", tolerance=1e-4)
+    with pytest.raises(ExportError, match=r"prefixes, exit \d: .* from the network .* \(tolerance 0.0001\)"):
+        export_run(finished_run, tmp_path / "bundle", options=options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_conditional_graph_can_stand_alone(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:
+    options = ExportOptions(layouts=("conditional",), engine_batch=(1, 1, 1))
+    found = export_run(finished_run, tmp_path / "bundle", options=options)
+    manifest = Bundle.open(tmp_path / "bundle").manifest
+    assert [path.name for path in (tmp_path / "bundle" / "onnx").iterdir()] == ["conditional.onnx"]
+    assert list(manifest.graphs) == ["conditional"]
+    assert (manifest.precision, manifest.engine_batch) == (None, (1, 1, 1))
+    assert [agreement.exit for agreement in found.agreement["conditional"]] == [1, 2, 3]
+    assert all(agreement.largest_difference < 1e-4 for agreement in found.agreement["conditional"])

@@ -74,6 +74,27 @@ def test_top_1_must_agree(exported: Exported, folder: Path, pictures: Reference)
         verify_layout(folder, "prefixes", graphs, *pictures, Limits(difference=1e9))
 
 
+def test_accuracy_may_fall_by_one_picture_or_the_limit(
+    exported: Exported, folder: Path, finished_run: Run, pictures: Reference
+) -> None:
+    graphs = exported.bundle.manifest.graphs["prefixes"]
+    images, reference = pictures
+    said = reference[:, 1].argmax(1)
+    for wrong, limit, refused in ((1, 0.0, False), (2, 0.0, True), (2, 0.05, False), (3, 0.05, True)):
+        changed = reference.copy()
+        for picture in range(wrong):  # the network was right where the graph is not
+            changed[picture, 1] = 0
+            changed[picture, 1, (said[picture] + 1) % 10] = 1
+        labels = changed[:, 1].argmax(1)
+        limits = Limits(1e9, 0, limit)
+        if refused:
+            with pytest.raises(ExportError, match=rf"exit 2: top-1 accuracy falls by {wrong / 0.4:.2f} points over 40"):
+                verify_layout(folder, "prefixes", graphs, images, changed, limits, labels)
+        else:
+            found = verify_layout(folder, "prefixes", graphs, images, changed, limits, labels)
+            assert found[1].accuracy_change == -wrong / 40
+
+
 def test_logits_must_be_finite(exported: Exported, folder: Path, pictures: Reference) -> None:
     images, reference = pictures
     graphs = exported.bundle.manifest.graphs["prefixes"]

@@ -38,6 +38,7 @@ app()
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("onnxruntime")
     return bare_environment.build(tmp_path_factory.mktemp("bare") / "packages")
 
 

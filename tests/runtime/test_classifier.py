@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import CLASSES
+from backends import Opener
 from counting_backend import CountingBackend
 from PIL import Image
+from small_network import CLASSES
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError, BundleError, PictureError, UsageError
 from edgemate.exits import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy, read_operating_points
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.base import Backend, ForwardPass
-from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
 
 POLICIES: list[Policy | str | None] = [
     Confidence(0.9),
@@ -31,14 +31,14 @@ POLICIES: list[Policy | str | None] = [
 
 
 @pytest.fixture(scope="module")
-def backend(small_bundle: Bundle) -> CountingBackend:
-    return CountingBackend(ONNXRuntimeBackend(small_bundle, layout="segments", threads=1))
+def backend(opener: Opener) -> CountingBackend:
+    return CountingBackend(opener())
 
 
 @pytest.fixture
-def classifier(small_bundle: Bundle, backend: CountingBackend) -> AnytimeClassifier:
+def classifier(opener: Opener, backend: CountingBackend) -> AnytimeClassifier:
     backend.calls.clear()
-    return AnytimeClassifier(small_bundle, backend)
+    return AnytimeClassifier(opener.bundle, backend)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def golden(small_bundle: Bundle):
 def test_every_exit_says_what_the_golden_samples_say(classifier: AnytimeClassifier, golden) -> None:
     for picture, expected in zip(golden.images, golden.logits, strict=True):
         answers = list(classifier.stream(picture))
-        np.testing.assert_allclose([answer.logits for answer in answers], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose([answer.logits for answer in answers], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_stream_gives_one_answer_per_exit(classifier: AnytimeClassifier, golden) -> None:
@@ -72,7 +72,12 @@ def test_a_stream_computes_no_segment_that_was_not_asked_for(
     assert backend.calls == [(exit, 1) for exit in range(1, taken + 1)]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def name_of(policy: Policy | str | None) -> str:
+    # An object's address would differ between the processes that share the tests.
+    return type(policy).__name__ if isinstance(policy, Policy) else str(policy)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=name_of)
 def test_no_segment_runs_after_the_exit_taken(
     classifier: AnytimeClassifier, backend: CountingBackend, golden, policy: Policy
 ) -> None:
@@ -82,7 +87,7 @@ def test_no_segment_runs_after_the_exit_taken(
         assert backend.calls == [(exit, 1) for exit in range(1, answer.exit + 1)]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@pytest.mark.parametrize("policy", POLICIES, ids=name_of)
 @pytest.mark.parametrize("batch_size", [5, 24])
 def test_a_batch_is_answered_as_its_pictures_are_one_at_a_time(
     classifier: AnytimeClassifier, golden, policy: Policy, batch_size: int
@@ -91,8 +96,8 @@ def test_a_batch_is_answered_as_its_pictures_are_one_at_a_time(
     for picture, answer in zip(golden.images, together, strict=True):
         [alone] = classifier.classify(picture, policy)
         assert (answer.exit, answer.index, answer.final) == (alone.exit, alone.index, True)
-        np.testing.assert_allclose(answer.logits, alone.logits, rtol=1e-4, atol=1e-5)
-        assert answer.probability == pytest.approx(alone.probability, rel=1e-4)
+        np.testing.assert_allclose(answer.logits, alone.logits, rtol=1e-4, atol=1e-4)
+        assert answer.probability == pytest.approx(alone.probability, rel=1e-3)
 
 
 def test_pictures_that_stopped_are_not_in_the_next_segments_batch(
@@ -151,24 +156,54 @@ def test_measured_segments_are_one_time_per_exit(classifier: AnytimeClassifier) 
     assert all(0 < time < 1e4 for time in times)
 
 
+@pytest.fixture(scope="module")
+def prefixes(opener: Opener) -> AnytimeClassifier:
+    return AnytimeClassifier(opener.bundle, opener("prefixes"), layout="prefixes")
+
+
 @pytest.mark.parametrize("exit", [1, 2, 3])
-def test_prefixes_answer_at_a_fixed_exit_as_segments_do(small_bundle: Bundle, golden, exit: int) -> None:
-    with AnytimeClassifier.load(small_bundle.path, threads=1, layout="prefixes") as classifier:
-        answers = classifier.classify(golden.images, FixedExit(exit), batch_size=7)
-        assert {answer.exit for answer in answers} == {exit}
-        found = np.stack([answer.logits for answer in answers])
-        np.testing.assert_allclose(found, golden.logits[:, exit - 1], rtol=1e-4, atol=1e-5)
+def test_prefixes_answer_at_a_fixed_exit_as_segments_do(prefixes: AnytimeClassifier, golden, exit: int) -> None:
+    answers = prefixes.classify(golden.images, FixedExit(exit), batch_size=7)
+    assert {answer.exit for answer in answers} == {exit}
+    found = np.stack([answer.logits for answer in answers])
+    np.testing.assert_allclose(found, golden.logits[:, exit - 1], rtol=1e-4, atol=1e-4)
 
 
-def test_prefixes_refuse_what_they_cannot_do(small_bundle: Bundle, golden) -> None:
-    with AnytimeClassifier.load(small_bundle.path, threads=1, layout="prefixes") as classifier:
-        assert classifier.classify(golden.images[0])[0].exit == 3
-        with pytest.raises(UsageError, match="layout 'prefixes' answers at a fixed exit only"):
-            classifier.classify(golden.images, Confidence(0.5))
-        with pytest.raises(UsageError, match="stream: needs layout 'segments'"):
-            classifier.stream(golden.images[0])
-        with pytest.raises(UsageError, match="this network has exits 1 to 3"):
-            classifier.classify(golden.images, FixedExit(4))
+def test_prefixes_refuse_what_they_cannot_do(prefixes: AnytimeClassifier, golden) -> None:
+    assert prefixes.classify(golden.images[0])[0].exit == 3
+    with pytest.raises(UsageError, match="layout 'prefixes' answers at a fixed exit only"):
+        prefixes.classify(golden.images, Confidence(0.5))
+    with pytest.raises(UsageError, match="stream: needs layout 'segments'"):
+        prefixes.stream(golden.images[0])
+    with pytest.raises(UsageError, match="this network has exits 1 to 3"):
+        prefixes.classify(golden.images, FixedExit(4))
+
+
+@pytest.fixture(scope="module")
+def conditional(conditional_opener: Opener) -> AnytimeClassifier:
+    return AnytimeClassifier(conditional_opener.bundle, conditional_opener("conditional"), layout="conditional")
+
+
+@pytest.mark.parametrize("policy", [None, FixedExit(1), FixedExit(2), Confidence(0.9), Confidence([0.95, 0.6])])
+def test_the_conditional_graph_stops_where_the_policy_does(
+    conditional_opener: Opener, conditional: AnytimeClassifier, golden, policy: Policy
+) -> None:
+    segments = AnytimeClassifier(conditional_opener.bundle, conditional_opener())
+    for expected, found in zip(
+        segments.classify(golden.images, policy), conditional.classify(golden.images, policy), strict=True
+    ):
+        assert (found.exit, found.index, found.final) == (expected.exit, expected.index, True)
+        np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "policy", [Entropy(0.6), Patience(1), Deadline(5.0, segment_ms=(1, 1, 1)), Confidence(0.9, temperature=2.0)]
+)
+def test_the_conditional_graph_refuses_what_it_cannot_do(conditional: AnytimeClassifier, golden, policy) -> None:
+    with pytest.raises(UsageError, match="layout 'conditional' compares probabilities with thresholds"):
+        conditional.classify(golden.images, policy)
+    with pytest.raises(UsageError, match="stream: needs layout 'segments'"):
+        conditional.stream(golden.images[0])
 
 
 class ScriptedBackend(Backend):
@@ -183,6 +218,9 @@ class ScriptedBackend(Backend):
 
     def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
         return self.script[exit - 1]
+
+    def run_conditional(self, image: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
+        return self.script[0], 1
 
     def facts(self) -> dict[str, str]:
         return {}
@@ -244,7 +282,8 @@ def test_a_stream_of_no_picture_fails_at_once(classifier: AnytimeClassifier, tmp
     [
         ({"backend": "onnxrutime"}, "unknown backend 'onnxrutime'; did you mean 'onnxruntime'"),
         ({"threads": 0}, "threads: must be 1 or more, not 0"),
-        ({"layout": "segment"}, "layout: must be 'segments' or 'prefixes'"),
+        ({"layout": "segment"}, "layout: must be 'segments' or 'prefixes' or 'conditional', not"),
+        ({"speculate": True}, "speculate: backend 'onnxruntime' has no such option"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(small_bundle: Bundle, options, problem: str) -> None:
@@ -257,6 +296,7 @@ def test_a_damaged_bundle_is_not_loaded(own_bundle: Path) -> None:
     graph.write_bytes(graph.read_bytes()[:-1] + b"\0")
     with pytest.raises(BundleError, match=r"segment_1\.onnx: was changed"):
         AnytimeClassifier.load(own_bundle)
+    pytest.importorskip("onnxruntime")
     graph.write_bytes(b"no graph")
     with pytest.raises(BackendError, match=r"segment_1\.onnx: ONNX Runtime cannot load it"):
         AnytimeClassifier.load(own_bundle, verify=False)

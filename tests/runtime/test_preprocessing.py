@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from PIL import Image
-from torchvision.transforms import v2
 
 from edgemate.bundle import InputContract, Resize
 from edgemate.errors import PictureError
@@ -29,6 +28,9 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarr
 
 
 def by_torchvision(image: Image.Image, facts: InputContract) -> np.ndarray:
+    import torch
+    from torchvision.transforms import v2
+
     steps: list[Any] = []
     if facts.resize is not None:
         interpolation = v2.InterpolationMode(facts.resize.interpolation)
@@ -44,6 +46,7 @@ def by_torchvision(image: Image.Image, facts: InputContract) -> np.ndarray:
 SIDES = st.integers(1, 40)
 
 
+@pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")
 @settings(deadline=None)
 @given(
     picture=st.tuples(SIDES, SIDES),

@@ -14,11 +14,18 @@ class CountingBackend(Backend):
         self.inner = inner
         self.calls: list[tuple[int, int]] = []
 
+    @property
+    def largest_batch(self) -> int | None:
+        return self.inner.largest_batch
+
     def begin(self, images: np.ndarray) -> ForwardPass:
         return _CountingPass(self.inner.begin(images), self.calls)
 
     def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
         return self.inner.run_prefix(exit, images)
+
+    def run_conditional(self, image: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
+        return self.inner.run_conditional(image, thresholds)
 
     def facts(self) -> dict[str, str]:
         return self.inner.facts()

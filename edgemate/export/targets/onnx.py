@@ -6,22 +6,28 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
 from edgemate import files
-from edgemate.bundle import BundleWriter, Graph
+from edgemate.bundle import BundleWriter, Graph, PrecisionFacts
 from edgemate.bundle.manifest import Layout
 from edgemate.evaluation import collect_logits, trained_model
 from edgemate.exits import operating_points
 from edgemate.exits.operating_points import POLICIES_FILE
-from edgemate.export.agreement import Agreement
+from edgemate.export.agreement import Agreement, Limits
+from edgemate.export.conditional import conditional_graph
 from edgemate.export.facts import bundle_facts
 from edgemate.export.golden import golden_samples
-from edgemate.export.graphs import export_graphs
+from edgemate.export.graphs import ExportedGraph, export_graphs
 from edgemate.export.package import Exported, ExportOptions
+from edgemate.export.pictures import precision_pictures
+from edgemate.export.precision import convert_layout
 from edgemate.export.verify import BATCH, check_graph, verify_layout
 from edgemate.models import MultiExitModel, count_costs
-from edgemate.runs import Golden, Run
+from edgemate.runs import Run
+
+Float = npt.NDArray[np.float32]
 
 
 def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
@@ -30,32 +36,106 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
         options.tell("counting what every exit costs")
         model = trained_model(run)
         golden = run.read_golden()
-        picture_shape = golden.images.shape[1:]
-        costs = count_costs(model, picture_shape)
-        reference = _reference_logits(model, golden)
+        costs = count_costs(model, golden.images.shape[1:])
+        reference = _reference_logits(model, golden.images)
 
-        graphs: dict[Layout, list[Graph]] = {}
-        agreement: dict[Layout, tuple[Agreement, ...]] = {}
-        for layout in options.layouts:
-            graphs[layout] = []
-            for graph in export_graphs(model, picture_shape, layout):
-                options.tell(f"{layout}: exit {graph.facts.exit} of {model.exits}")
-                path = writer.path / graph.facts.file
-                files.write_bytes(path, graph.proto.SerializeToString())
-                check_graph(path, graph.facts)
-                graphs[layout].append(graph.facts)
-            options.tell(f"{layout}: comparing with the network on {len(golden.images)} pictures")
-            agreement[layout] = verify_layout(
-                writer.path, layout, graphs[layout], golden.images, reference, options.limits
-            )
+        work = _Graphs(writer.path, model, options)
+        work.make(golden.images, reference)
+        precision = work.convert(run) if options.precision != "fp32" else None
+        if "conditional" in options.layouts:
+            work.assemble_conditional(golden.images, reference)
+        work.drop_what_was_not_asked_for()
 
         files.write_arrays(writer.path / "golden.npz", golden_samples(golden, reference, options.samples))
         points = operating_points(*run.read_logits("calibration"), [cost.chained_macs for cost in costs.exits])
         files.write_json(writer.path / POLICIES_FILE, points.model_dump(mode="json"))
-        return Exported(writer.finish(bundle_facts(run, costs, graphs)), agreement)
+        facts = bundle_facts(run, costs, work.graphs, precision, options.engine_batch)
+        return Exported(writer.finish(facts), work.agreement)
 
 
-def _reference_logits(model: MultiExitModel, golden: Golden) -> npt.NDArray[np.float32]:
-    images, labels = torch.from_numpy(golden.images), torch.from_numpy(golden.labels)
-    starts = range(0, len(images), BATCH)
-    return collect_logits(model, ((images[i : i + BATCH], labels[i : i + BATCH]) for i in starts))[0]
+class _Graphs:
+    """The bundle's graphs while they are made, and how each layout was last found to agree with the network."""
+
+    def __init__(self, folder: Path, model: MultiExitModel, options: ExportOptions) -> None:
+        self.graphs: dict[Layout, list[Graph]] = {}
+        self.agreement: dict[Layout, tuple[Agreement, ...]] = {}
+        self._folder = folder
+        self._model = model
+        self._options = options
+
+    def make(self, images: Float, reference: Float) -> None:
+        """Every layout that torch exports, in float32."""
+        layouts = [layout for layout in self._options.layouts if layout != "conditional"]
+        if "segments" not in layouts and "conditional" in self._options.layouts:
+            layouts.append("segments")  # it is made of these
+        limits = self._limits() if self._options.precision == "fp32" else Limits.of("fp32")
+        for layout in layouts:
+            self.graphs[layout] = []
+            for graph in export_graphs(self._model, images.shape[1:], layout):
+                self._options.tell(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
+                self._write(layout, graph)
+            self._verify(layout, images, reference, limits)
+
+    def convert(self, run: Run) -> PrecisionFacts:
+        """Every layout so far into the wanted precision, compared on pictures that its ranges were not found on."""
+        precision = self._options.precision
+        self._options.tell(f"{precision}: preparing calibration pictures")
+        pictures = precision_pictures(run)
+        reference = _reference_logits(self._model, pictures.images)
+        limits = self._limits()
+        kept: list[str] = []
+        for layout, graphs in self.graphs.items():
+            self._options.tell(f"{layout}: converting to {precision} on {len(pictures.ranges)} pictures")
+            kept += convert_layout(self._folder, graphs, precision, pictures.ranges)
+            for graph in graphs:
+                check_graph(self._folder / graph.file, graph)
+            self._verify(layout, pictures.images, reference, limits, pictures.labels)
+        return PrecisionFacts(
+            name=precision,
+            kept_fp32=tuple(kept),
+            calibration_samples=pictures.indices,
+            tolerance=limits.difference,
+        )
+
+    def assemble_conditional(self, images: Float, reference: Float) -> None:
+        """The conditional graph, from the segments in the precision that they have now."""
+        self._options.tell("conditional: assembling the segments")
+        segments = self.graphs["segments"]
+        protos = [onnx.load(self._folder / graph.file) for graph in segments]
+        self.graphs["conditional"] = []
+        self._write("conditional", conditional_graph(protos, segments))
+        self._verify("conditional", images, reference, self._limits())
+
+    def drop_what_was_not_asked_for(self) -> None:
+        """Segments that only the conditional graph was made of; what was found of them is true of both, and stays."""
+        for layout in set(self.graphs) - set(self._options.layouts):
+            for graph in self.graphs.pop(layout):
+                (self._folder / graph.file).unlink()
+
+    def _write(self, layout: Layout, graph: ExportedGraph) -> None:
+        path = self._folder / graph.facts.file
+        files.write_bytes(path, graph.proto.SerializeToString())
+        check_graph(path, graph.facts)
+        self.graphs[layout].append(graph.facts)
+
+    def _verify(
+        self,
+        layout: Layout,
+        images: Float,
+        reference: Float,
+        limits: Limits,
+        labels: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self._options.tell(f"{layout}: comparing with the network on {len(images)} pictures")
+        self.agreement[layout] = verify_layout(
+            self._folder, layout, self.graphs[layout], images, reference, limits, labels
+        )
+
+    def _limits(self) -> Limits:
+        return Limits.of(self._options.precision, self._options.tolerance)
+
+
+def _reference_logits(model: MultiExitModel, images: Float) -> Float:
+    pictures, unread = torch.from_numpy(images), torch.zeros(BATCH, dtype=torch.int64)
+    starts = range(0, len(pictures), BATCH)
+    return collect_logits(model, ((pictures[i : i + BATCH], unread) for i in starts))[0]

@@ -23,7 +23,8 @@ class Backend(ABC):
 
     Args:
         bundle: an opened bundle.
-        layout: which graphs to load. `segments` serves `begin`, `prefixes` serves `run_prefix`.
+        layout: which graphs to load. `segments` serves `begin`, `prefixes` serves `run_prefix`, `conditional` serves
+            `run_conditional`.
         threads: CPU threads to use, 1 or more; None leaves it to the backend.
 
     Raises:
@@ -34,6 +35,11 @@ class Backend(ABC):
     @abstractmethod
     def __init__(self, bundle: Bundle, *, layout: Layout, threads: int | None) -> None: ...
 
+    @property
+    def largest_batch(self) -> int | None:
+        """The most pictures it takes at a time; None where there is no such limit."""
+        return None
+
     @abstractmethod
     def begin(self, images: Array) -> ForwardPass:
         """Start a forward pass of float32 images `(N, channels, height, width)`; no segment runs yet."""
@@ -41,6 +47,18 @@ class Backend(ABC):
     @abstractmethod
     def run_prefix(self, exit: int, images: Array) -> Array:
         """Run one prefix: float32 images `(N, channels, height, width)` to the exit's logits, float32 `(N, C)`."""
+
+    @abstractmethod
+    def run_conditional(self, image: Array, thresholds: Array) -> tuple[Array, int]:
+        """Run the conditional graph on one picture.
+
+        Args:
+            image: float32 `(1, channels, height, width)`.
+            thresholds: float32 `(K-1,)`: exit k answers if its largest probability is above the k-th of them.
+
+        Returns:
+            The logits, float32 `(1, C)`, and the exit that gave them, counted from 1.
+        """
 
     @abstractmethod
     def facts(self) -> dict[str, str]:

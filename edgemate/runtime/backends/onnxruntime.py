@@ -17,7 +17,7 @@ from edgemate.runtime.backends.wiring import Step, wire
 
 
 class ONNXRuntimeBackend(Backend):
-    """One session per graph: segments are loaded at once, a prefix when it is first run."""
+    """One session per graph: a prefix is loaded when it is first run, the others at once."""
 
     def __init__(self, bundle: Bundle, *, layout: Layout, threads: int | None) -> None:
         self._library = _import_library()
@@ -26,11 +26,13 @@ class ONNXRuntimeBackend(Backend):
         if layout not in bundle.manifest.graphs:
             raise BundleError(f"{bundle.path}: has no {layout}, only {' and '.join(bundle.manifest.graphs)}")
         self._graphs = bundle.manifest.graphs[layout]
-        self._prefixes: dict[int, _Session] = {}
+        self._whole: dict[int, _Session] = {}  # exit → what answers it in one run: its prefix, or the conditional graph
         self._segments: tuple[tuple[_Session, Step], ...] = ()
         if layout == "segments":
             steps = wire(self._graphs)
             self._segments = tuple((self._open(graph), step) for graph, step in zip(self._graphs, steps, strict=True))
+        elif layout == "conditional":
+            self._whole = {graph.exit: self._open(graph) for graph in self._graphs}
 
     def begin(self, images: Array) -> ForwardPass:
         """A pass over the segments."""
@@ -38,9 +40,15 @@ class ONNXRuntimeBackend(Backend):
 
     def run_prefix(self, exit: int, images: Array) -> Array:
         """Run the prefix of `exit`."""
-        if exit not in self._prefixes:
-            self._prefixes[exit] = self._open(self._graphs[exit - 1])
-        return self._prefixes[exit].run((f"logits_{exit}",), {"image": images})[0]
+        if exit not in self._whole:
+            self._whole[exit] = self._open(self._graphs[exit - 1])
+        return self._whole[exit].run((f"logits_{exit}",), {"image": images})[0]
+
+    def run_conditional(self, image: Array, thresholds: Array) -> tuple[Array, int]:
+        """Run the conditional graph."""
+        [session] = self._whole.values()
+        logits, exit = session.run(("logits", "exit"), {"image": image, "thresholds": thresholds})
+        return logits, int(exit[0])
 
     def facts(self) -> dict[str, str]:
         """Version and threads."""
@@ -49,7 +57,7 @@ class ONNXRuntimeBackend(Backend):
     def close(self) -> None:
         """Drop the sessions, which ends their threads."""
         self._segments = ()
-        self._prefixes = {}
+        self._whole = {}
 
     def _open(self, graph: Graph) -> _Session:
         path = self._bundle.file(graph.file)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError, BundleError
-from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
+from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend, _spinning
+
+pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 
 
 @pytest.fixture(scope="module")
@@ -16,45 +19,24 @@ def segments(small_bundle: Bundle) -> ONNXRuntimeBackend:
     return ONNXRuntimeBackend(small_bundle, layout="segments", threads=1)
 
 
-def test_segments_give_the_golden_logits(small_bundle: Bundle, segments: ONNXRuntimeBackend) -> None:
-    golden = small_bundle.golden()
-    flow = segments.begin(golden.images)
-    for exit in range(3):
-        np.testing.assert_allclose(flow.advance(), golden.logits[:, exit], rtol=1e-4, atol=1e-5)
-
-
-def test_pictures_that_are_not_kept_are_gone_from_every_tensor(
-    small_bundle: Bundle, segments: ONNXRuntimeBackend
-) -> None:
-    golden = small_bundle.golden()
-    flow = segments.begin(golden.images)
-    flow.advance()
-    flow.keep(np.array([0, 5, 7]))
-    np.testing.assert_allclose(flow.advance(), golden.logits[[0, 5, 7], 1], rtol=1e-4, atol=1e-5)
-    flow.keep(np.array([2]))
-    np.testing.assert_allclose(flow.advance(), golden.logits[[7], 2], rtol=1e-4, atol=1e-5)
-
-
-def test_two_passes_at_once_do_not_mix(small_bundle: Bundle, segments: ONNXRuntimeBackend) -> None:
-    golden = small_bundle.golden()
-    first, second = segments.begin(golden.images[:1]), segments.begin(golden.images[1:2])
-    first.advance(), second.advance()
-    np.testing.assert_allclose(first.advance(), golden.logits[:1, 1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(second.advance(), golden.logits[1:2, 1], rtol=1e-4, atol=1e-5)
-
-
-def test_prefixes_give_the_golden_logits(small_bundle: Bundle) -> None:
-    golden = small_bundle.golden()
-    backend = ONNXRuntimeBackend(small_bundle, layout="prefixes", threads=1)
-    for exit in (1, 2, 3):
-        found = backend.run_prefix(exit, golden.images)
-        np.testing.assert_allclose(found, golden.logits[:, exit - 1], rtol=1e-4, atol=1e-5)
-
-
 def test_it_says_what_it_is(segments: ONNXRuntimeBackend) -> None:
     import onnxruntime
 
     assert segments.facts() == {"onnxruntime": onnxruntime.__version__, "threads": "1"}
+
+
+@pytest.mark.parametrize(
+    ("version", "key"),
+    [
+        ("1.20.0", "session.force_spinning_stop"),
+        ("1.25.2", "session.force_spinning_stop"),
+        ("1.26.0", "session.intra_op.spin_duration_us"),
+        ("1.32.0.dev1", "session.intra_op.spin_duration_us"),
+        ("2.0.0", "session.intra_op.spin_duration_us"),
+    ],
+)
+def test_a_version_is_given_the_option_it_knows(version: str, key: str) -> None:
+    assert _spinning(version)[0] == key
 
 
 def test_without_the_library_it_says_how_to_get_it(small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from bundles import SEGMENTS, write_graphs
+from bundles import write_graphs
+from small_network import SEGMENTS
 
 from edgemate.bundle import Graph, Tensor
 from edgemate.runtime.backends.wiring import Step, wire

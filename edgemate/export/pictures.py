@@ -1,0 +1,60 @@
+"""The calibration pictures that a lower precision is set and checked on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.data import EvaluationTransform, InputFacts, load_source, split, stratified_sample
+from edgemate.errors import RunError
+from edgemate.runs import Run
+
+# Ranges settle after some hundred pictures; a change of accuracy takes more to see.
+RANGE_PICTURES = 256
+CHECK_PICTURES = 500
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionPictures:
+    """Two samples of the calibration split with no picture in common, both with the shares of the classes kept.
+
+    Attributes:
+        indices: of the pictures for the ranges, among the data set's training pictures, ascending.
+        ranges: those pictures, ready for the network: float32 (n, C, H, W).
+        images: the pictures for the check, float32 (m, C, H, W).
+        labels: theirs, int64 (m,).
+    """
+
+    indices: tuple[int, ...]
+    ranges: npt.NDArray[np.float32]
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+
+def precision_pictures(run: Run) -> PrecisionPictures:
+    """Draw both samples; the same ones on every machine. A small split is shared out evenly.
+
+    Raises:
+        DataError: the data set is missing or damaged.
+        RunError: it is not the one that the run was trained on, or its calibration split holds one picture.
+    """
+    section = run.read_recipe().data
+    source = load_source(section.name, section.options)
+    calibration = split(source, section.calibration_fraction, section.split_seed).calibration
+    labels = source.train.labels[calibration]
+    if not np.array_equal(labels, run.read_logits("calibration").labels):
+        raise RunError(f"{run.path}: was not trained on the pictures that data set {section.name} now has")
+    if len(labels) < 2:
+        raise RunError(f"{run.path}: one calibration picture is too few to set a precision on; raise the fraction")
+    chosen = stratified_sample(labels, min(RANGE_PICTURES, len(labels) // 2))
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    checked = rest[stratified_sample(labels[rest], CHECK_PICTURES)]
+    transform = EvaluationTransform(InputFacts.from_json(run.read_facts().input))
+    return PrecisionPictures(
+        tuple(calibration[chosen].tolist()),
+        transform(source.train, calibration[chosen]).numpy(),
+        transform(source.train, calibration[checked]).numpy(),
+        labels[checked],
+    )

@@ -1,0 +1,52 @@
+"""MobileNetV3 of torchvision (Howard et al. 2019), cut after any of its blocks.
+
+Cut points are torchvision's own, `features.1`, `features.2`, …; the exits usually stand where the map is about to be
+halved, and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torchvision
+from torch import nn
+from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights, MobileNetV3, WeightsEnum
+
+from edgemate.errors import UsageError
+from edgemate.models.backbone import Backbone, Block, Tap
+
+
+def mobilenet_v3_small(in_channels: int, *, pretrained: bool = False) -> Backbone:
+    """MobileNetV3-Small: 11 inverted residual blocks and a last convolution to 576 channels."""
+    return _cut(torchvision.models.mobilenet_v3_small, MobileNet_V3_Small_Weights.DEFAULT, in_channels, pretrained)
+
+
+def mobilenet_v3_large(in_channels: int, *, pretrained: bool = False) -> Backbone:
+    """MobileNetV3-Large: 15 inverted residual blocks and a last convolution to 960 channels."""
+    return _cut(torchvision.models.mobilenet_v3_large, MobileNet_V3_Large_Weights.DEFAULT, in_channels, pretrained)
+
+
+def _cut(build: Callable[..., MobileNetV3], weights: WeightsEnum, in_channels: int, pretrained: bool) -> Backbone:
+    """A torchvision MobileNetV3 as a backbone; its 1280-wide classifier is left out. Pretrained needs 3 channels."""
+    if pretrained and in_channels != 3:
+        raise UsageError(f"pretrained weights are for 3 channels, not {in_channels}; set pretrained: false")
+    try:
+        parts = list(build(weights=weights if pretrained else None).features)
+    except OSError as error:
+        raise UsageError(f"pretrained weights could not be had ({error}); set pretrained: false") from error
+    if in_channels != 3:
+        parts[0][0] = nn.Conv2d(in_channels, parts[0][0].out_channels, 3, 2, 1, bias=False)
+        nn.init.kaiming_normal_(parts[0][0].weight, mode="fan_out")
+
+    halves = [any(isinstance(m, nn.Conv2d) and m.stride[0] > 1 for m in part.modules()) for part in parts]
+    blocks: dict[str, nn.Module] = {}
+    taps: dict[str, Tap] = {}
+    usual = []
+    # The stem alone is no place for an exit; it goes with the first block.
+    for i in range(1, len(parts)):
+        name = f"features.{i}"
+        blocks[name] = Block(nn.Sequential(parts[0], parts[1]) if i == 1 else parts[i])
+        taps[name] = Tap(parts[i].out_channels, parts[-1].out_channels, sum(halves[i + 1 :]))
+        if i + 1 == len(parts) or halves[i + 1]:
+            usual.append(name)
+    return Backbone(blocks, taps, default_cuts=usual)

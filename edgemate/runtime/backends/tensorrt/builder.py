@@ -1,0 +1,284 @@
+"""From ONNX files to engines, on the device that will run them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgemate import __version__, files
+from edgemate.bundle import Bundle, Graph
+from edgemate.bundle.manifest import FileFacts, Layout
+from edgemate.errors import BackendError, BundleError
+from edgemate.runtime.backends.tensorrt.compat import TensorRT
+from edgemate.runtime.backends.tensorrt.device import sm, this_system
+from edgemate.runtime.backends.tensorrt.engine_facts import (
+    EngineFacts,
+    facts_path,
+    layer_precisions,
+    layers_off_dla,
+)
+from edgemate.runtime.backends.tensorrt.loading import (
+    ENGINES_FOLDER,
+    EngineFile,
+    check_engine,
+    engine_name,
+    engine_tag,
+    graphs_of,
+    open_engine,
+)
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.timing_cache import TimingCache, default_folder
+
+Tell = Callable[[str], None]
+
+
+def _quiet(step: str) -> None: ...
+
+
+def build_bundle_engines(
+    bundle: Bundle,
+    trt: TensorRT,
+    options: BuildOptions,
+    *,
+    layouts: Sequence[Layout] = ("segments",),
+    rebuild: bool = False,
+    tell: Tell = _quiet,
+) -> list[EngineFile]:
+    """Build the engines of a bundle into `engines/<tag>/`, with their facts beside them.
+
+    A layout's engines take their place when all of them are built. Until then they wait in a hidden folder beside it,
+    so that a build that fails or is stopped leaves what was there before, and the next one goes on where it ended.
+
+    Args:
+        bundle: an opened bundle.
+        trt: what builds them.
+        options: how.
+        layouts: which of its graphs.
+        rebuild: build those too that are there already, from the same graphs and with the same options.
+        tell: called with what is being done, for progress.
+
+    Returns:
+        All engines of these layouts, in order.
+
+    Raises:
+        BackendError: an option is not to be had here, or TensorRT cannot build a graph.
+        BundleError: the bundle has no graphs of a layout.
+    """
+    tag = _tag(trt, options)
+    there = bundle.path / ENGINES_FOLDER / tag
+    waiting = there.with_name(f".{tag}.part")
+    found: list[EngineFile] = []
+    try:
+        for layout in layouts:
+            ready = []
+            for graph in graphs_of(bundle, layout):
+                engine = None if rebuild else _built_before(bundle, graph, trt, options, (there, waiting))
+                if engine is None:
+                    tell(f"{graph.file}: building")
+                    engine = _build(bundle, layout, graph, trt, options, waiting, tell)
+                ready.append(engine)
+            found += [_move(engine, there) for engine in ready]
+        if waiting.is_dir() and not any(waiting.iterdir()):
+            waiting.rmdir()
+    except OSError as error:
+        raise BackendError(f"{there}: engines cannot be written: {error.strerror or error}") from error
+    return found
+
+
+def remove_engines(engines: Sequence[EngineFile]) -> None:
+    """Remove engines that turned out to be wrong, facts first, so that nothing ever loads them again."""
+    for engine in engines:
+        facts_path(engine.path).unlink(missing_ok=True)
+        engine.path.unlink(missing_ok=True)
+
+
+def build_engine(
+    trt: TensorRT, onnx: Path, options: BuildOptions, precision: str = "fp32", progress: Tell = _quiet
+) -> bytes:
+    """Build one engine.
+
+    Args:
+        trt: what builds it.
+        onnx: the graph; the first dimension of its pictures and features is the batch.
+        options: how.
+        precision: of the graph: `fp32`, `fp16`, `int8` or `int8+fp16`.
+        progress: called with how far it is, where the version tells that.
+
+    Raises:
+        BackendError: an option is not to be had here, or TensorRT cannot parse or build the graph: the message has its
+            own last errors and the layer.
+    """
+    builder = trt.create_builder(options)
+    network = trt.create_network(builder, options)
+    parser = trt.module.OnnxParser(network, trt.logger)  # it owns the weights, and so must outlive the build
+    _parse(trt, parser, onnx)
+    config = builder.create_builder_config()
+    trt.apply(config, options, builder)
+    trt.set_precision(config, network, precision, options)
+    _add_profile(builder, network, config, options.batch, onnx)
+    cache = _timing_cache(trt, options)
+    if cache is not None:
+        _or_tell(lambda: cache.load(config), progress)
+    monitor = trt.progress_monitor(config, lambda step: progress(f"{onnx.name}: {step}"))
+    plan = builder.build_serialized_network(network, config)
+    if monitor is not None and monitor.interrupted:
+        raise KeyboardInterrupt
+    if plan is None:
+        raise BackendError(_build_failure(trt, onnx))
+    if cache is not None:
+        _or_tell(lambda: cache.save(config), progress)
+    return bytes(plan)
+
+
+def precision_of(bundle: Bundle) -> str:
+    """The precision of a bundle's graphs, as its manifest says; fp32 where it says nothing."""
+    precision = bundle.manifest.precision
+    return "fp32" if precision is None else precision.name
+
+
+def _tag(trt: TensorRT, options: BuildOptions) -> str:
+    if options.compute_capabilities:
+        return f"{'-'.join(map(sm, options.compute_capabilities))}_{trt.tag}"
+    return engine_tag(trt, trt.require_device())
+
+
+def _built_before(
+    bundle: Bundle, graph: Graph, trt: TensorRT, options: BuildOptions, folders: Sequence[Path]
+) -> EngineFile | None:
+    for folder in folders:
+        device = None if options.compute_capabilities else trt.require_device()
+        try:
+            engine = check_engine(folder / engine_name(graph), bundle, graph, trt, device)
+        except (BackendError, BundleError):
+            continue
+        if engine.facts.options == options.facts():
+            return engine
+    return None
+
+
+def _build(
+    bundle: Bundle, layout: Layout, graph: Graph, trt: TensorRT, options: BuildOptions, folder: Path, tell: Tell
+) -> EngineFile:
+    precision = precision_of(bundle)
+    started = time.perf_counter()
+    plan = build_engine(trt, bundle.file(graph.file), options, precision, tell)
+    seconds = time.perf_counter() - started
+    device = None if options.compute_capabilities else trt.require_device()
+    facts = EngineFacts(
+        edgemate=__version__,
+        created=datetime.now(timezone.utc).replace(microsecond=0),
+        layout=layout,
+        exit=graph.exit,
+        onnx=graph.file,
+        onnx_sha256=bundle.manifest.files[graph.file].sha256,
+        engine=FileFacts(sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
+        library=trt.flavour,
+        version=trt.version_text,
+        gpu=device and device.name,
+        compute_capabilities=(device.compute_capability,) if device else options.compute_capabilities,
+        driver=device and device.driver,
+        system=this_system(),
+        precision=precision,
+        layer_precisions=None,
+        options=options.facts(),
+        build_seconds=round(seconds, 3),
+    )
+    engine = EngineFile(folder / engine_name(graph), facts, graph)
+    facts_path(engine.path).unlink(missing_ok=True)  # of an engine that waited here, built otherwise
+    files.write_bytes(engine.path, plan)
+    if device is not None:
+        tell(f"{graph.file}: reading the engine back")
+        try:
+            engine = EngineFile(engine.path, _read_back(trt, options, engine), graph)
+        except BackendError:
+            engine.path.unlink()
+            raise
+    files.write_json(facts_path(engine.path), engine.facts.model_dump(mode="json"))
+    return engine
+
+
+def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> EngineFacts:
+    opened = open_engine(trt, engine)
+    wanted, level = options.hardware_compatibility_level, trt.hardware_compatibility_level(opened)
+    if level != wanted:
+        raise BackendError(
+            f"{engine.graph.file}: --hardware-compatibility-level {wanted}: {trt.name} ignored it, "
+            f"the engine it built has {level}"
+        )
+    information = trt.engine_information(opened)
+    return engine.facts.model_copy(
+        update={
+            "layer_precisions": layer_precisions(information),
+            "gpu_layers": () if options.dla_core is None else layers_off_dla(information),
+        }
+    )
+
+
+def _move(engine: EngineFile, folder: Path) -> EngineFile:
+    path = folder / engine.path.name
+    if path != engine.path:
+        folder.mkdir(parents=True, exist_ok=True)
+        engine.path.replace(path)
+        facts_path(engine.path).replace(facts_path(path))
+    return EngineFile(path, engine.facts, engine.graph)
+
+
+def _parse(trt: TensorRT, parser: Any, onnx: Path) -> None:
+    if parser.parse_from_file(str(onnx)):
+        return
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    said = "; ".join(dict.fromkeys(_parser_error(error) for error in errors)) or trt.last_errors()
+    raise BackendError(f"{onnx}: {trt.name} cannot parse it: {said}")
+
+
+def _parser_error(error: Any) -> str:
+    said = " ".join(str(error.desc()).split())
+    if error.node() < 0:  # the file as a whole
+        return said
+    where = f"node {error.node()}"
+    if hasattr(error, "node_name"):  # 10.x and later
+        where += f" {error.node_name()} ({error.node_operator()})"
+    return f"{where}: {said}"
+
+
+def _add_profile(builder: Any, network: Any, config: Any, batch: BatchRange, onnx: Path) -> None:
+    shapes = {}
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        shape = tuple(tensor.shape)
+        if -1 in shape[1:]:
+            raise BackendError(f"{onnx}: input {tensor.name} has another dynamic dimension than the batch: {shape}")
+        if shape[:1] == (-1,):
+            shapes[tensor.name] = [(size, *shape[1:]) for size in (batch.min, batch.opt, batch.max)]
+    if not shapes:  # the conditional graph takes one picture
+        return
+    profile = builder.create_optimization_profile()
+    for name, sizes in shapes.items():
+        profile.set_shape(name, *sizes)
+    config.add_optimization_profile(profile)
+
+
+def _timing_cache(trt: TensorRT, options: BuildOptions) -> TimingCache | None:
+    if not trt.has_timing_cache:
+        return None
+    return TimingCache(options.timing_cache or default_folder(), engine_tag(trt, trt.require_device()))
+
+
+def _or_tell(call: Callable[[], None], tell: Tell) -> None:
+    # Timings only save time: a home that cannot be written to must not stop a build.
+    try:
+        call()
+    except OSError as error:
+        tell(f"timings are not kept: {error}")
+
+
+def _build_failure(trt: TensorRT, onnx: Path) -> str:
+    said = trt.last_errors()
+    layer = re.search(r"for (?:node|layer):? ?(\{[^}]*\}|[^\s;,)]+)", said)
+    where = f" at layer {layer[1].rstrip('.')}" if layer else ""
+    return f"{onnx}: {trt.name} cannot build it{where}: {said}"

@@ -1,0 +1,103 @@
+"""Is there a GPU? Asked before anything of TensorRT is touched, which without one ends the whole process."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemate.errors import BackendError
+from edgemate.runtime.gpus import find_gpus
+
+
+@dataclass(frozen=True)
+class Device:
+    """What an engine is tied to, beside the library's version.
+
+    Attributes:
+        name: the GPU, as its driver calls it.
+        compute_capability: `major.minor`.
+        driver: its version where the system says, and the newest CUDA it serves.
+        system: operating system and processor architecture.
+    """
+
+    name: str
+    compute_capability: str
+    driver: str
+    system: str
+
+    @property
+    def tag(self) -> str:
+        """`nvidia-h200_sm90`: fit for a folder's name."""
+        name = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "gpu"
+        return f"{name}_{sm(self.compute_capability)}"
+
+
+def sm(compute_capability: str) -> str:
+    """`8.6` → `sm86`."""
+    return "sm" + compute_capability.replace(".", "")
+
+
+def this_system() -> str:
+    """Operating system and processor architecture, `Linux aarch64`."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def find_device() -> Device | None:
+    """The GPU that CUDA takes when it is not told otherwise (CUDA_VISIBLE_DEVICES chooses), or None."""
+    gpus = find_gpus()
+    if not gpus:
+        return None
+    return Device(gpus[0].name, gpus[0].compute_capability, _driver(), this_system())
+
+
+def require_gpu(wanted_by: str) -> Device:
+    """The GPU, for something that cannot go on without one.
+
+    Args:
+        wanted_by: what that is, for the message.
+
+    Raises:
+        BackendError: there is none, or its driver is older than the CUDA that is installed here.
+    """
+    device = find_device()
+    if device is None:
+        raise BackendError(
+            f"{wanted_by} needs an NVIDIA GPU and its driver, and none is found on this machine; "
+            f"run this on the device (onnxruntime runs the bundle here)"
+        )
+    problem = _runtime_problem()
+    if problem:
+        raise BackendError(
+            f"{wanted_by} cannot use {device.name}: {problem}; install a newer NVIDIA driver, or the cuda-bindings of "
+            f"the driver's CUDA, such as pip install 'cuda-bindings<13' for CUDA 12"
+        )
+    return device
+
+
+def _runtime_problem() -> str | None:
+    # A driver that answers may still be too old for the CUDA runtime, which is what kills the process then.
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        return None
+    status, count = runtime.cudaGetDeviceCount()
+    if status != runtime.cudaError_t.cudaSuccess:
+        return f"cudaGetDeviceCount says {status.name}"
+    return None if count else "cudaGetDeviceCount finds no device"
+
+
+def _driver() -> str:
+    try:
+        found = re.search(r"\b(\d+\.\d+(?:\.\d+)?)\b", Path("/proc/driver/nvidia/version").read_text(encoding="utf-8"))
+    except OSError:  # a Jetson's driver is part of its kernel
+        found = None
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return found.group(1) if found else "unknown"
+    cuda = f"CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+    return f"{found.group(1)}, {cuda}" if found else cuda

@@ -1,0 +1,134 @@
+"""One engine, opened: what it takes and gives, checked against the manifest, and contexts that execute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgemate.bundle import Graph
+from edgemate.errors import BackendError
+from edgemate.runtime.backends.tensorrt.options import BatchRange
+
+if TYPE_CHECKING:
+    from edgemate.runtime.backends.tensorrt.compat import TensorRT
+
+# By TensorRT's names, since its own nptype() breaks on numpy 1.24 and later up to version 8.5.
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input or output of an engine.
+
+    `shape` is one row's: a picture's, or the whole tensor's where it has no batch (`batched` is false), as in the
+    conditional graph.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    batched: bool
+    is_input: bool
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes per row."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    def of(self, rows: int) -> tuple[int, ...]:
+        """The tensor's shape for `rows` pictures."""
+        return (rows, *self.shape) if self.batched else self.shape
+
+
+class Engine:
+    """An engine of one graph.
+
+    Args:
+        trt: the library.
+        path: the engine's file, for messages.
+        opened: the deserialised engine.
+        graph: what the manifest says of its graph.
+
+    Raises:
+        BackendError: the engine does not take and give what the manifest says.
+    """
+
+    def __init__(self, trt: TensorRT, path: Path, opened: Any, graph: Graph) -> None:
+        self.path = path
+        self.exit = graph.exit
+        self._trt = trt
+        self._opened = opened
+        self.slots = self._checked_slots(graph)
+        self.batch = self._batch_range(graph.inputs[0].name)
+        self.scratch_bytes = trt.scratch_bytes(opened)
+
+    def create_context(self, scratch: int) -> Any:
+        """A context that works in the device memory at `scratch`, which must have `scratch_bytes`.
+
+        No two contexts may work in the same memory at the same time.
+        """
+        context = self._trt.create_execution_context(self._opened, scratch)
+        if context is None:
+            raise self._failed("no execution context can be made")
+        return context
+
+    def bind(self, context: Any, rows: int, addresses: Mapping[str, int]) -> None:
+        """Let `context` take `rows` pictures, every tensor at its address on the device."""
+        for slot in self.slots.values():
+            shaped = not slot.is_input or context.set_input_shape(slot.name, slot.of(rows))
+            if not shaped or not context.set_tensor_address(slot.name, addresses[slot.name]):
+                raise self._failed(f"{slot.name} of {rows} pictures is refused")
+
+    def execute(self, context: Any, stream: Any) -> None:
+        """Enqueue the engine's work on `stream`."""
+        if not context.execute_async_v3(int(stream)):
+            raise self._failed("cannot be run")
+
+    def close(self) -> None:
+        """Give the engine back; its contexts must be gone."""
+        self._opened = None
+
+    def _checked_slots(self, graph: Graph) -> dict[str, Slot]:
+        opened = self._opened
+        found = {name: self._describe(name) for name in map(opened.get_tensor_name, range(opened.num_io_tensors))}
+        said = {
+            tensor.name: (what, tensor.dtype, tensor.shape[1:] if tensor.shape[0] == "batch" else tensor.shape)
+            for what, tensors in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs))
+            for tensor in tensors
+        }
+        batched = {tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.shape[0] == "batch"}
+        slots = {}
+        for name in sorted(found.keys() | said.keys()):
+            mode, dtype, shape = found.get(name, ("", "", ()))
+            row = shape[1:] if name in batched else shape
+            if said.get(name) != (mode, dtype, row):
+                raise BackendError(
+                    f"{self.path}: {name} is {_words(found.get(name))} where the manifest says "
+                    f"{_words(said.get(name))}; build the engines again with edgemate build"
+                )
+            slots[name] = Slot(name, dtype, row, name in batched, mode == "INPUT")
+        return slots
+
+    def _describe(self, name: str) -> tuple[str, str, tuple[int, ...]]:
+        opened = self._opened
+        dtype = opened.get_tensor_dtype(name).name
+        return opened.get_tensor_mode(name).name, _DTYPES.get(dtype, dtype), tuple(opened.get_tensor_shape(name))
+
+    def _batch_range(self, name: str) -> BatchRange:
+        if not self.slots[name].batched:
+            return BatchRange(1, 1, 1)
+        fixed = self._opened.get_tensor_shape(name)[0]
+        if fixed != -1:
+            return BatchRange(fixed, fixed, fixed)
+        return BatchRange(*(shape[0] for shape in self._opened.get_tensor_profile_shape(name, 0)))
+
+    def _failed(self, what: str) -> BackendError:
+        return BackendError(f"{self.path}: {what}: {self._trt.last_errors()}")
+
+
+def _words(tensor: tuple[Any, ...] | None) -> str:
+    return " ".join(map(str, tensor)).lower() if tensor else "absent"

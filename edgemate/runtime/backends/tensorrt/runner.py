@@ -1,0 +1,212 @@
+"""Engines between fixed buffers: what a forward pass holds on the device, and how its work is enqueued."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import BackendError
+from edgemate.runtime.backends.tensorrt.cuda import Cuda
+from edgemate.runtime.backends.tensorrt.engine import Engine
+from edgemate.runtime.backends.tensorrt.memory import DeviceTensor, Memory, PinnedTensor, compact
+
+# Every graph needs a context of its own, see Runner; batch sizes met after that many run without a graph.
+MOST_GRAPHS = 8
+
+
+class Lane:
+    """All that one forward pass has for itself: a stream, a place for every tensor, and a runner per engine.
+
+    Tensors stay where they are from segment to segment and from pass to pass, which is what lets a CUDA graph hold
+    their addresses. A lane serves one pass at a time.
+
+    Args:
+        cuda: the CUDA runtime.
+        engines: in the order in which they run. Inputs that no engine before gives come from the host.
+        fetched: per engine, the outputs that go back to the host.
+        rows: the most pictures at a time.
+        cuda_graphs: whether batch sizes become CUDA graphs.
+        warm: batch sizes to run once, and to make graphs of, now.
+
+    Raises:
+        BackendError: a call of CUDA or TensorRT failed; nothing is held then.
+    """
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        engines: Sequence[Engine],
+        fetched: Sequence[Sequence[str]],
+        rows: int,
+        *,
+        cuda_graphs: bool,
+        warm: Iterable[int] = (),
+    ) -> None:
+        self.holder: weakref.ref[object] | None = None  # the pass that it serves, or served last
+        self._cuda = cuda
+        self._memory = Memory(cuda)
+        self._events: list[Any] = []
+        self.runners: list[Runner] = []
+        self._stream = cuda.create_stream()
+        try:
+            scratch = self._memory.scratch(max(engine.scratch_bytes for engine in engines))
+            self._tensors: dict[str, DeviceTensor] = {}
+            self.given: dict[str, npt.NDArray[Any]] = {}
+            self._answers: list[list[npt.NDArray[Any]]] = []
+            for engine, names in zip(engines, fetched, strict=True):
+                self._add(engine, names, rows, scratch, cuda_graphs)
+            for size in sorted(warm):
+                for index in range(len(engines)):
+                    self.enqueue(index, size)
+                cuda.synchronize(self._stream)
+        except BaseException:
+            with contextlib.suppress(BackendError):  # the first error is the one to tell
+                self.close()
+            raise
+
+    def enqueue(self, index: int, rows: int) -> None:
+        """Give engine `index` to the stream, for the first `rows` rows; the first engine takes `given`, filled before.
+
+        The call comes back at once.
+        """
+        self.runners[index].enqueue(rows)
+        self._cuda.record(self._events[index], self._stream)
+
+    def answer(self, index: int, rows: int) -> list[npt.NDArray[Any]]:
+        """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each."""
+        self._cuda.wait(self._events[index])
+        return [array[:rows].copy() for array in self._answers[index]]
+
+    def keep(self, names: Iterable[str], kept: npt.NDArray[np.intp]) -> None:
+        """Bring the rows `kept` of the named tensors to the front, when the stream gets there."""
+        compact(self._cuda, [self._tensors[name] for name in names], kept, self._stream)
+
+    def close(self) -> None:
+        """Wait for the device and give everything back."""
+        self._cuda.synchronize(self._stream)
+        while self.runners:
+            self.runners.pop().close()
+        while self._events:
+            self._cuda.destroy_event(self._events.pop())
+        self.given = {}
+        self._answers = []
+        self._memory.free()
+        self._cuda.destroy_stream(self._stream)
+
+    def _add(self, engine: Engine, fetched: Sequence[str], rows: int, scratch: int, cuda_graphs: bool) -> None:
+        uploads = []
+        for slot in engine.slots.values():
+            if slot.name in self._tensors:
+                continue
+            self._tensors[slot.name] = self._memory.tensor(rows, slot.row_bytes)
+            if slot.is_input:
+                pinned = self._memory.pinned((rows, *slot.shape), slot.dtype)
+                self.given[slot.name] = pinned.array
+                uploads.append(Transfer(pinned, self._tensors[slot.name]))
+        downloads = []
+        for name in fetched:
+            pinned = self._memory.pinned((rows, *engine.slots[name].shape), engine.slots[name].dtype)
+            downloads.append(Transfer(pinned, self._tensors[name]))
+        self._answers.append([transfer.host.array for transfer in downloads])
+        self._events.append(self._cuda.create_event())
+        self.runners.append(
+            Runner(
+                self._cuda,
+                engine,
+                self._stream,
+                {name: self._tensors[name].address for name in engine.slots},
+                uploads,
+                downloads,
+                scratch,
+                cuda_graphs,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A tensor's two places."""
+
+    host: PinnedTensor
+    device: DeviceTensor
+
+
+class Runner:
+    """Enqueues one engine: what goes up, the engine, what comes down.
+
+    As a CUDA graph that is one launch. A graph holds for one batch size, and for the context it was captured from only
+    as long as that is not touched again: so every graph has a context of its own, and all contexts of a lane, which
+    never run at the same time, share their working memory. (TensorRT's developer guide, "CUDA Graphs".)
+    """
+
+    def __init__(
+        self,
+        cuda: Cuda,
+        engine: Engine,
+        stream: Any,
+        addresses: Mapping[str, int],
+        uploads: Sequence[Transfer],
+        downloads: Sequence[Transfer],
+        scratch: int,
+        cuda_graphs: bool,
+    ) -> None:
+        self._cuda = cuda
+        self._engine = engine
+        self._stream = stream
+        self._addresses = addresses
+        self._uploads = uploads
+        self._downloads = downloads
+        self._scratch = scratch
+        self._graphs: dict[int, tuple[Any, Any]] = {}  # rows → graph, and the context that must outlive it
+        self._plain: Any = None
+        self._plain_rows = 0
+        self.capturable = cuda_graphs
+
+    def enqueue(self, rows: int) -> None:
+        """Give the stream the work for `rows` pictures.
+
+        Raises:
+            BackendError: a call of CUDA or TensorRT failed.
+        """
+        if rows in self._graphs:
+            self._cuda.launch(self._graphs[rows][0], self._stream)
+        elif self.capturable and len(self._graphs) < MOST_GRAPHS:
+            context = self._engine.create_context(self._scratch)
+            self._engine.bind(context, rows, self._addresses)
+            # A context's first run after a change of shape does things that cannot be captured; it is this pass's run.
+            self._enqueue(context, rows)
+            graph = self._cuda.capture(self._stream, lambda: self._enqueue(context, rows))
+            if graph is None:
+                self.capturable = False
+                self._plain, self._plain_rows = context, rows
+            else:
+                self._graphs[rows] = (graph, context)
+        else:
+            if self._plain is None:
+                self._plain = self._engine.create_context(self._scratch)
+            if self._plain_rows != rows:
+                self._engine.bind(self._plain, rows, self._addresses)
+                self._plain_rows = rows
+            self._enqueue(self._plain, rows)
+
+    def close(self) -> None:
+        """Give graphs and contexts back; the stream must be done with them."""
+        while self._graphs:
+            _, (graph, _) = self._graphs.popitem()
+            self._cuda.destroy_graph(graph)
+        self._plain = None
+
+    def _enqueue(self, context: Any, rows: int) -> None:
+        for transfer in self._uploads:
+            size = rows * transfer.device.row_bytes
+            self._cuda.upload(transfer.device.address, transfer.host.address, size, self._stream)
+        self._engine.execute(context, self._stream)
+        for transfer in self._downloads:
+            size = rows * transfer.device.row_bytes
+            self._cuda.download(transfer.host.address, transfer.device.address, size, self._stream)

@@ -1,0 +1,130 @@
+"""Proof that a backend computes on this machine what the network computed where it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.bundle import Bundle
+from edgemate.bundle.manifest import Layout
+from edgemate.errors import BackendError
+from edgemate.runtime.backends.base import Backend
+from edgemate.runtime.latency import Latency, measure_alternately
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ExitProof:
+    """One exit, against the bundle's golden samples.
+
+    Attributes:
+        exit: k, 1-based.
+        largest_difference: of any logit from the network's, absolute.
+        limit: of that difference.
+        agreement: share of pictures for which both name the same class.
+        pictures: on so many.
+        problem: what is wrong, in one line that names layout, exit, figure and limit; None if nothing is.
+        latency: of the answer at this exit, one picture, from numpy array to logits.
+    """
+
+    exit: int
+    largest_difference: float
+    limit: float
+    agreement: float
+    pictures: int
+    problem: str | None
+    latency: Latency
+
+
+def default_tolerance(bundle: Bundle) -> float:
+    """How far a logit may be from the network's, in units of the exit's largest logit (of 1 where that is smaller).
+
+    Twice what the graphs themselves were allowed on a CPU, and not less than what TF32 and other orders of summation
+    come to on a GPU.
+    """
+    precision = bundle.manifest.precision
+    return max(0.01, 2 * precision.tolerance if precision else 0.0)
+
+
+def prove(
+    bundle: Bundle,
+    backend: Backend,
+    layout: Layout,
+    *,
+    tolerance: float,
+    batch: int = 1,
+    warmup: int = 20,
+    repeats: int = 100,
+) -> tuple[ExitProof, ...]:
+    """Answer the golden samples at every exit, compare, and time every exit.
+
+    Args:
+        bundle: whose golden samples.
+        backend: that bundle's `layout`, loaded.
+        layout: which graphs to run.
+        tolerance: see `default_tolerance`.
+        batch: pictures at a time while comparing; the timing is of one.
+        warmup: rounds that are not counted.
+        repeats: rounds that are.
+
+    Raises:
+        BackendError: the backend fails, or a conditional graph stops elsewhere than its thresholds say.
+        BundleError: the golden samples cannot be read.
+    """
+    golden = bundle.golden()
+    exits = range(1, len(bundle.manifest.exits) + 1)
+    found = {}
+    for exit in exits:
+        parts = [
+            _answer(backend, layout, exit, len(exits), golden.images[start : start + batch])
+            for start in range(0, len(golden.images), batch)
+        ]
+        found[exit] = _compare(layout, exit, np.concatenate(parts), golden.logits[:, exit - 1], tolerance)
+    picture = golden.images[:1]
+    calls: dict[int, Callable[[], object]] = {
+        exit: partial(_answer, backend, layout, exit, len(exits), picture) for exit in exits
+    }
+    latency = measure_alternately(calls, warmup=warmup, repeats=repeats)
+    return tuple(ExitProof(exit, *found[exit], latency[exit]) for exit in exits)
+
+
+def _answer(backend: Any, layout: Layout, exit: int, exits: int, images: Array) -> Array:
+    """Logits `(N, C)` of one exit; `run_conditional` is not every backend's."""
+    if layout == "prefixes":
+        return np.asarray(backend.run_prefix(exit, images))
+    if layout == "segments":
+        flow = backend.begin(images)
+        for _ in range(exit - 1):
+            flow.advance()
+        return np.asarray(flow.advance())
+    thresholds = (np.arange(1, exits) < exit).astype(np.float32)  # 0 stops every picture, 1 none
+    answers = [backend.run_conditional(images[row : row + 1], thresholds) for row in range(len(images))]
+    for _, taken in answers:
+        if taken != exit:
+            raise BackendError(f"conditional, exit {exit}: thresholds {thresholds.tolist()} led to exit {taken}")
+    return np.concatenate([logits for logits, _ in answers])
+
+
+def _compare(
+    layout: Layout, exit: int, logits: Array, reference: Array, tolerance: float
+) -> tuple[float, float, float, int, str | None]:
+    difference = float(np.abs(logits - reference).max())
+    limit = tolerance * max(1.0, float(np.abs(reference).max()))
+    agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
+    broken = int((~np.isfinite(logits)).any(axis=1).sum())
+    samples = f"{len(logits)} golden samples"
+    problem = None
+    if broken:
+        problem = f"{layout}, exit {exit}: logits are not finite for {broken} of {samples}"
+    elif difference > limit:
+        problem = (
+            f"{layout}, exit {exit}: the largest difference from the network is {difference:.3g} on {samples}; "
+            f"the limit is {limit:.3g} (tolerance {tolerance:g})"
+        )
+    return difference, limit, agreement, len(logits), problem

@@ -1,0 +1,69 @@
+"""Everything that only a GPU can show: `-m gpu`, on a machine with TensorRT."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backends import BATCH, load_real_tensorrt
+from bundles import write_small_bundle
+
+from edgemate.bundle import Bundle
+from edgemate.errors import BackendError
+from edgemate.exits import Confidence
+from edgemate.registry import BACKENDS
+from edgemate.runtime import AnytimeClassifier
+from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.proof import default_tolerance, prove
+
+pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
+
+
+@pytest.fixture(scope="module")
+def flavour() -> str:
+    found: str = load_real_tensorrt().flavour
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(flavour: str, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    bundle = write_small_bundle(tmp_path_factory.mktemp("engines") / "small", conditional=True)
+    options = BuildOptions(batch=BatchRange.parse(BATCH), tf32=False)
+    build_bundle_engines(bundle, load_real_tensorrt(), options, layouts=("segments", "prefixes", "conditional"))
+    return bundle
+
+
+@pytest.mark.parametrize("layout", ["segments", "prefixes", "conditional"])
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_every_layout_is_proved_on_the_golden_samples(built: Bundle, flavour: str, layout, cuda_graphs: bool) -> None:
+    backend = BACKENDS.get(flavour)(built, layout=layout, threads=None, cuda_graphs=cuda_graphs)
+    try:
+        proofs = prove(built, backend, layout, tolerance=default_tolerance(built), warmup=2, repeats=5)
+        captured = backend.facts()["cuda graphs"]
+    finally:
+        backend.close()
+    assert captured == ("on" if cuda_graphs and layout != "conditional" else "off")
+    assert [proof.agreement for proof in proofs] == [1.0] * 3
+
+
+@pytest.mark.parametrize("speculate", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3, 24])
+def test_speculation_changes_no_answer(built: Bundle, flavour: str, speculate: bool, batch_size: int) -> None:
+    golden = built.golden()
+    with AnytimeClassifier.load(built.path, flavour, speculate=speculate) as classifier:
+        for policy in (Confidence(0.9), None):
+            for answer, logits in zip(
+                classifier.classify(golden.images, policy, batch_size=batch_size), golden.logits, strict=True
+            ):
+                np.testing.assert_allclose(answer.logits, logits[answer.exit - 1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_truncated_engine_is_refused(built: Bundle, flavour: str, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(built.path, tmp_path / "copy"))
+    [engine] = copy.glob("engines/*/segment_2.engine")
+    engine.write_bytes(engine.read_bytes()[:-1])
+    with pytest.raises(BackendError, match=r"segment_2\.engine: has .* bytes"):
+        AnytimeClassifier.load(copy, flavour)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgemate.errors import UsageError
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=3, max_size=3).map(sorted))
+def test_a_batch_range_is_read_as_it_is_written(sizes: list[int]) -> None:
+    batch = BatchRange(*sizes)
+    assert BatchRange.parse(str(batch)) == batch
+
+
+def test_one_number_is_all_three() -> None:
+    assert BatchRange.parse("4") == BatchRange(4, 4, 4)
+
+
+@pytest.mark.parametrize("text", ["", "1:8", "1:1:8:8", "a:b:c", "-1:1:8", "1:8:1", "0:1:1", "0", "1.5", "²"])
+def test_other_batches_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--batch") as caught:
+        BatchRange.parse(text)
+    assert "1:1:8" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"workspace_mib": 0}, "--workspace 0"),
+        ({"builder_optimization_level": 6}, "--builder-optimization-level 6: must be 0 to 5"),
+        ({"builder_optimization_level": -1}, "--builder-optimization-level -1: must be 0 to 5"),
+        ({"profiling_verbosity": "loud"}, "--profiling-verbosity 'loud': must be one of layer_names_only, detailed"),
+        ({"hardware_compatibility_level": "all"}, "--hardware-compatibility-level 'all': must be one of none, ampere"),
+        ({"allow_gpu_fallback": True}, "--allow-gpu-fallback: means something only with --use-dla-core"),
+        ({"dla_core": -1, "batch": BatchRange(1, 1, 1)}, "--use-dla-core -1"),
+        ({"dla_core": 0}, "--batch 1:1:8: a DLA takes one batch size only"),
+        ({"compute_capabilities": ("8.6", "sm89")}, "--compute-capability 'sm89': give major.minor, such as 8.6"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        BuildOptions(**given)
+    assert said in str(caught.value)
+
+
+def test_the_facts_survive_json_and_do_not_tell_where_the_cache_is() -> None:
+    options = BuildOptions(timing_cache=Path("private"), compute_capabilities=("8.6", "8.9"))
+    assert json.loads(json.dumps(options.facts())) == options.facts()
+    assert options.facts() == BuildOptions(compute_capabilities=("8.6", "8.9")).facts()
+    assert options.facts()["batch"] == "1:1:8"
