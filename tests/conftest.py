@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from edgemate.export import Exported
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 # Several test processes share the machine; pools of spinning threads would starve each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples on every run; and no time limit, which would fail a test for what else the machine does.
+settings.register_profile("edgemate", derandomize=True, deadline=None)
+settings.load_profile("edgemate")
 
 
 @pytest.fixture(scope="session")
