@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
-from edgemate.distillation.method import Loss, Method, Progress, Setting
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import cross_entropies, masked_squares, require_equal_widths, soft_cross_entropy
 from edgemate.models import ExitOutputs
 
@@ -40,10 +39,10 @@ class BYOT(Method):
             require_equal_widths("byot", "distillation.options.beta", setting.pooled_widths)
         self.alpha, self.temperature, self.beta = alpha, temperature, beta
 
-    def forward(self, outputs: ExitOutputs, labels: Tensor, progress: Progress) -> Loss:
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
-        logits, pooled = outputs
-        hard = (1 - self.alpha) * cross_entropies(logits, labels, self.setting.label_smoothing).sum()
+        logits, pooled = outputs.logits, outputs.pooled
+        hard = (1 - self.alpha) * cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
         last = logits[:, -1:].detach()
         soft = self.alpha * soft_cross_entropy(last, logits[:, :-1], self.temperature).sum()
         total = hard + soft

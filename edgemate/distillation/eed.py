@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edgemate.distillation.method import Loss, Method, Progress, Setting
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import cross_entropies, kl_to, masked_squares, require_equal_widths
 from edgemate.models import ExitOutputs
 
@@ -47,10 +47,10 @@ class EED(Method):
         self.logits_weight = default_weight if logits_weight is None else logits_weight
         self.temperature, self.features_weight = temperature, features_weight
 
-    def forward(self, outputs: ExitOutputs, labels: Tensor, progress: Progress) -> Loss:
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
-        logits, pooled = outputs
-        hard = cross_entropies(logits, labels, self.setting.label_smoothing).sum()
+        logits, pooled = outputs.logits, outputs.pooled
+        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
         mean = logits.mean(1, keepdim=True).detach()
         if self.form == "mse":
             soft = (logits - mean).square().mean((0, 2)).sum()

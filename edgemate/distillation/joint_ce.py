@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edgemate.distillation.method import Loss, Method, Progress, Setting
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
@@ -29,7 +29,7 @@ class JointCE(Method):
         self.register_buffer("weights", torch.tensor(weights or [1.0] * setting.exits), persistent=False)
         self.weights: Tensor
 
-    def forward(self, outputs: ExitOutputs, labels: Tensor, progress: Progress) -> Loss:
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The weighted sum of the exits' cross-entropies."""
-        labels_term = cross_entropies(outputs.logits, labels, self.setting.label_smoothing) @ self.weights
+        labels_term = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing) @ self.weights
         return Loss(labels_term, {"labels": labels_term.detach()})

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgemate.distillation.method import Loss, Method, Progress, Setting
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import cross_entropies, kl_to, weighted
 from edgemate.models import ExitOutputs
 
@@ -70,17 +70,17 @@ class MATE(Method):
         self.register_buffer("shares", shares, persistent=False)
         self.shares: Tensor
 
-    def forward(self, outputs: ExitOutputs, labels: Tensor, progress: Progress) -> Loss:
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The exits' losses plus the teachers' own."""
         logits = outputs.logits
         taught = logits.detach()
-        hard = cross_entropies(logits, labels, self.setting.label_smoothing).sum()
+        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
         soft = self.alpha * self._from_teachers(logits, taught)
         total = hard + soft
         terms = {"labels": hard.detach(), "teachers": soft.detach()}
         if self.learned:
             teachers = self.teachers(taught)
-            own = cross_entropies(teachers, labels, self.setting.label_smoothing).sum()
+            own = cross_entropies(teachers, batch.labels, self.setting.label_smoothing).sum()
             near = self.proximity * self._gap(teachers, taught)
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}

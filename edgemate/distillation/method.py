@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from edgemate.config import Distillation
-from edgemate.models import ExitOutputs
+from edgemate.models import ExitOutputs, Features, Tap
 from edgemate.registry import METHODS
 
 
@@ -26,12 +26,26 @@ class Setting:
         classes: C.
         pooled_widths: per exit the width D_k of its pooled feature.
         label_smoothing: share of the target that the hard-label terms spread over all classes.
+        taps: per exit the feature map that its head reads.
     """
 
     exits: int
     classes: int
     pooled_widths: tuple[int, ...]
     label_smoothing: float = 0.0
+    taps: tuple[Tap, ...] = ()
+
+
+class Batch(NamedTuple):
+    """What the loader gave.
+
+    Attributes:
+        images: float32 (N, C, H, W), augmented and normalised: what the network has seen.
+        labels: int64 (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
 
 
 class Progress(NamedTuple):
@@ -57,8 +71,12 @@ class Method(nn.Module, ABC):
         self.setting = setting
 
     @abstractmethod
-    def forward(self, outputs: ExitOutputs, labels: Tensor, progress: Progress) -> Loss:
-        """The loss of a batch: `outputs.logits` (N, K, C) in float32, labels (N,) int64."""
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
+        """The loss of a batch. Logits (N, K, C) and pooled features come in float32 whatever the network ran in."""
+
+    def at_cut(self, exit: int, features: Features) -> tuple[Features, Features]:
+        """What head `exit` reads and what the next stage goes on from; for methods that change the gradient there."""
+        return features, features
 
     def teachers(self, logits: Tensor) -> Tensor | None:
         """Logits of the ensemble teachers, (N, K, C) → (N, T, C), or None for a method that has none to show."""

@@ -20,10 +20,16 @@ class ExitOutputs(NamedTuple):
     Attributes:
         logits: (N, K, C).
         pooled: per exit the pooled feature that its classifier reads, (N, D_k).
+        maps: per exit the feature map that its head reads, (N, D, H, W).
     """
 
     logits: Tensor
     pooled: tuple[Tensor, ...]
+    maps: tuple[Tensor, ...] = ()
+
+
+AtCut = Callable[[int, Features], tuple[Features, Features]]
+"""From k and the features after stage k to those that head k reads and those that stage k+1 goes on from."""
 
 
 class MultiExitModel(nn.Module):
@@ -36,6 +42,7 @@ class MultiExitModel(nn.Module):
 
     Attributes:
         cuts: names of the cut points, one per exit.
+        taps: what each head finds at its cut.
         pooled_widths: per exit the width D_k of its pooled feature.
 
     Raises:
@@ -56,7 +63,8 @@ class MultiExitModel(nn.Module):
         self.stages = nn.ModuleList(
             _Stage([backbone.blocks[i] for i in range(start, end + 1)]) for start, end in zip(starts, ends, strict=True)
         )
-        heads = [make_head(backbone.taps[backbone.block_names[end]]) for end in ends]
+        self.taps = tuple(backbone.taps[backbone.block_names[end]] for end in ends)
+        heads = [make_head(tap) for tap in self.taps]
         self.heads = nn.ModuleList(heads)
         self.pooled_widths = tuple(head.width for head in heads)
 
@@ -69,16 +77,23 @@ class MultiExitModel(nn.Module):
         """Logits of every exit: (N, C, H, W) → (N, K, classes)."""
         return self.outputs(images).logits
 
-    def outputs(self, images: Tensor) -> ExitOutputs:
-        """Logits and pooled features of every exit for `images` of shape (N, C, H, W)."""
+    def outputs(self, images: Tensor, at_cut: AtCut | None = None) -> ExitOutputs:
+        """Logits, pooled features and maps of every exit for `images` of shape (N, C, H, W).
+
+        Args:
+            images: the pictures.
+            at_cut: laid over the features at every cut, for objectives that change what flows back there.
+        """
         features: Features = {"image": images}
-        logits, pooled = [], []
-        for stage, head in zip(self.stages, self.heads, strict=True):
+        logits, pooled, maps = [], [], []
+        for exit, (stage, head, tap) in enumerate(zip(self.stages, self.heads, self.taps, strict=True), 1):
             features = stage(features)
-            exit_logits, exit_pooled = head(features)
+            read, features = at_cut(exit, features) if at_cut else (features, features)
+            exit_logits, exit_pooled = head(read)
             logits.append(exit_logits)
             pooled.append(exit_pooled)
-        return ExitOutputs(torch.stack(logits, 1), tuple(pooled))
+            maps.append(read[tap.tensor])
+        return ExitOutputs(torch.stack(logits, 1), tuple(pooled), tuple(maps))
 
 
 class Prefix(nn.Module):

@@ -56,4 +56,4 @@ def check_recipe(recipe: Recipe, source: str) -> None:
 
 def setting_of(model: MultiExitModel, classes: int, label_smoothing: float = 0.0) -> Setting:
     """What a method must know of a network."""
-    return Setting(model.exits, classes, model.pooled_widths, label_smoothing)
+    return Setting(model.exits, classes, model.pooled_widths, label_smoothing, model.taps)

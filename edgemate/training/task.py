@@ -11,14 +11,12 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from edgemate.config import Optimization
-from edgemate.distillation import Method, Progress
+from edgemate.distillation import Batch, Method, Progress
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.registry import OPTIMIZERS, SCHEDULES
 from edgemate.training.schedules import with_warmup
 from edgemate.training.tally import Tally
-
-Batch = tuple[Tensor, Tensor]
 
 
 class MultiExitTask(LightningModule):
@@ -51,16 +49,16 @@ class MultiExitTask(LightningModule):
         self.calibration_tally = Tally(model.exits)
         self.term_sums: dict[str, Tensor] = {}
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch. Raises TrainingError when it is no finite number."""
         images, labels = self._lay_out(batch[0]), batch[1]
-        outputs = self.model.outputs(images)
+        outputs = self.model.outputs(images, self.method.at_cut)
         # Temperatures and logarithms want float32 whatever the network ran in.
         with torch.autocast(images.device.type, enabled=False):
             outputs = outputs._replace(
                 logits=outputs.logits.float(), pooled=tuple(feature.float() for feature in outputs.pooled)
             )
-            loss = self.method(outputs, labels, self._progress(batch_index))
+            loss = self.method(outputs, Batch(images, labels), self._progress(batch_index))
         if not torch.isfinite(loss.total):
             self._stop_at(loss.total, batch_index)
         self.train_tally.add(outputs.logits.detach(), labels)
@@ -69,7 +67,7 @@ class MultiExitTask(LightningModule):
         total: Tensor = loss.total
         return total
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Count the exits', and the teachers', right answers on a batch of the calibration split."""
         images, labels = self._lay_out(batch[0]), batch[1]
         logits = self.model(images).float()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exit_outputs import SETTING, START, C, K, make_outputs
+from exit_outputs import SETTING, START, C, K, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
@@ -17,10 +17,12 @@ UNEQUAL = Setting(exits=K, classes=C, pooled_widths=(2, 4, 8))
 
 
 def test_joint_ce_is_the_weighted_sum_of_cross_entropies() -> None:
-    (logits, pooled), labels = make_outputs()
+    (logits, pooled, _), labels = make_outputs()
     each = [F.cross_entropy(logits[:, k], labels) for k in range(K)]
-    assert JointCE(SETTING)(ExitOutputs(logits, pooled), labels, START).total == pytest.approx(float(sum(each)))
-    weighted = JointCE(SETTING, weights=[0.5, 0, 2])(ExitOutputs(logits, pooled), labels, START).total
+    assert JointCE(SETTING)(ExitOutputs(logits, pooled), batch_of(labels), START).total == pytest.approx(
+        float(sum(each))
+    )
+    weighted = JointCE(SETTING, weights=[0.5, 0, 2])(ExitOutputs(logits, pooled), batch_of(labels), START).total
     assert weighted == pytest.approx(float(0.5 * each[0] + 2 * each[2]))
 
 
@@ -30,17 +32,17 @@ def test_joint_ce_needs_a_weight_per_exit() -> None:
 
 
 def test_label_smoothing_reaches_the_hard_labels() -> None:
-    (logits, pooled), labels = make_outputs()
+    (logits, pooled, _), labels = make_outputs()
     method = JointCE(Setting(K, C, (5,) * K, label_smoothing=0.2))
     expected = sum(F.cross_entropy(logits[:, k], labels, label_smoothing=0.2) for k in range(K))
-    assert method(ExitOutputs(logits, pooled), labels, START).total == pytest.approx(float(expected))
+    assert method(ExitOutputs(logits, pooled), batch_of(labels), START).total == pytest.approx(float(expected))
 
 
 def test_byot_of_a_two_exit_example() -> None:
     logits = torch.tensor([[[0.0, 0.0], [torch.log(torch.tensor(3.0)), 0.0]]])
     pooled = (torch.tensor([[1.0, -1.0]]), torch.tensor([[3.0, -2.0]]))
     method = BYOT(Setting(2, 2, (2, 2)), alpha=0.5, temperature=1.0, beta=0.25)
-    loss = method(ExitOutputs(logits, pooled), torch.tensor([0]), START)
+    loss = method(ExitOutputs(logits, pooled), batch_of(torch.tensor([0])), START)
     log2, log43 = torch.log(torch.tensor(2.0)), torch.log(torch.tensor(4 / 3))
     assert loss.terms["labels"] == pytest.approx(float(0.5 * (log2 + log43)))
     assert loss.terms["last_exit"] == pytest.approx(float(0.5 * log2))  # uniform student: cross-entropy log 2
@@ -49,8 +51,8 @@ def test_byot_of_a_two_exit_example() -> None:
 
 def test_byots_last_exit_learns_from_labels_alone() -> None:
     outputs, labels = make_outputs(1, requires_grad=True)
-    BYOT(SETTING, beta=1.0)(outputs, labels, START).total.backward()
-    (logits, _), _ = make_outputs(1, requires_grad=True)
+    BYOT(SETTING, beta=1.0)(outputs, batch_of(labels), START).total.backward()
+    (logits, _, _), _ = make_outputs(1, requires_grad=True)
     (0.9 * F.cross_entropy(logits[:, -1], labels)).backward()
     assert outputs.logits.grad is not None
     assert logits.grad is not None
@@ -60,8 +62,8 @@ def test_byots_last_exit_learns_from_labels_alone() -> None:
 
 
 def test_eed_pulls_every_exit_to_the_plain_mean() -> None:
-    (logits, pooled), labels = make_outputs(2)
-    loss = EED(SETTING)(ExitOutputs(logits, pooled), labels, START)
+    (logits, pooled, _), labels = make_outputs(2)
+    loss = EED(SETTING)(ExitOutputs(logits, pooled), batch_of(labels), START)
     mean = logits.mean(1)
     expected = sum(F.mse_loss(logits[:, k], mean) for k in range(K))
     assert loss.terms["ensemble"] == pytest.approx(float(expected))
@@ -71,8 +73,8 @@ def test_eed_pulls_every_exit_to_the_plain_mean() -> None:
 
 
 def test_eeds_kl_form_weighs_a_tenth_of_t_squared() -> None:
-    (logits, pooled), labels = make_outputs(3)
-    loss = EED(SETTING, logits="kl", features_weight=0)(ExitOutputs(logits, pooled), labels, START)
+    (logits, pooled, _), labels = make_outputs(3)
+    loss = EED(SETTING, logits="kl", features_weight=0)(ExitOutputs(logits, pooled), batch_of(labels), START)
     target = F.softmax(logits.mean(1) / 3, -1)
     divergences = [F.kl_div(F.log_softmax(logits[:, k] / 3, -1), target, reduction="batchmean") for k in range(K)]
     assert loss.terms["ensemble"] == pytest.approx(float(0.1 * 9 * sum(divergences)))
@@ -81,8 +83,8 @@ def test_eeds_kl_form_weighs_a_tenth_of_t_squared() -> None:
 def test_eeds_mean_is_a_constant_target() -> None:
     outputs, labels = make_outputs(4, requires_grad=True)
     method = EED(SETTING, logits_weight=7.0, features_weight=3.0)
-    method(outputs, labels, START).total.backward()
-    (logits, pooled), _ = make_outputs(4, requires_grad=True)
+    method(outputs, batch_of(labels), START).total.backward()
+    (logits, pooled, _), _ = make_outputs(4, requires_grad=True)
     total = sum(F.cross_entropy(logits[:, k], labels) for k in range(K))
     mean, average = logits.mean(1).detach(), torch.stack(pooled).mean(0).detach()
     total = total + 7 * sum(F.mse_loss(logits[:, k], mean) for k in range(K))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from exit_outputs import SETTING, START, C, K, N, make_outputs
+from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
@@ -14,7 +14,7 @@ def by_the_formula(
     method: MATE, temperature: float, alpha: float, primary: float, mu: float, seed: int
 ) -> torch.Tensor:
     """The loss as the docstring writes it, one sum at a time."""
-    (logits, _), labels = make_outputs(seed)
+    (logits, _, _), labels = make_outputs(seed)
     weights = torch.softmax(method.scores.detach(), 1)
     teachers = [sum(weights[k, j] * logits[:, j] for j in range(K)) for k in range(K)]
 
@@ -39,7 +39,7 @@ def test_the_loss_is_the_formulas(temperature: float, alpha: float, primary: flo
     with torch.no_grad():
         method.scores.add_(torch.randn(K, K, generator=torch.Generator().manual_seed(1)))
     outputs, labels = make_outputs(5)
-    loss = method(outputs, labels, START)
+    loss = method(outputs, batch_of(labels), START)
     torch.testing.assert_close(loss.total, by_the_formula(method, temperature, alpha, primary, mu, 5))
     torch.testing.assert_close(loss.total, torch.stack(list(loss.terms.values())).sum())
 
@@ -48,9 +48,9 @@ def test_exits_learn_from_labels_and_teachers_as_from_constants() -> None:
     """The exits' gradient is that of CE + KL to fixed teachers: nothing reaches an exit through a teacher."""
     method = MATE(SETTING)
     outputs, labels = make_outputs(2, requires_grad=True)
-    method(outputs, labels, START).total.backward()
+    method(outputs, batch_of(labels), START).total.backward()
 
-    (logits, _), _ = make_outputs(2, requires_grad=True)
+    (logits, _, _), _ = make_outputs(2, requires_grad=True)
     teachers = method.teachers(logits.detach()).detach()
     total = torch.zeros(())
     for i in range(K):
@@ -67,7 +67,7 @@ def test_teacher_weights_learn_from_their_own_term_alone() -> None:
     gradients = []
     for alpha in (0.0, 5.0):
         method = MATE(SETTING, alpha=alpha)
-        method(outputs, labels, START).total.backward()
+        method(outputs, batch_of(labels), START).total.backward()
         assert method.scores.grad is not None
         gradients.append(method.scores.grad)
     torch.testing.assert_close(gradients[0], gradients[1])
@@ -82,7 +82,7 @@ def test_a_teacher_worse_than_another_exit_moves_its_weight_there() -> None:
     optimizer = torch.optim.SGD(method.parameters(), lr=1.0)
     for _ in range(20):
         optimizer.zero_grad()
-        method(make_outputs()[0]._replace(logits=logits), labels, START).total.backward()
+        method(make_outputs()[0]._replace(logits=logits), batch_of(labels), START).total.backward()
         optimizer.step()
     assert (method.weights()[:, 2] > 0.9).all()
 
@@ -98,7 +98,7 @@ def test_the_proximity_term_keeps_teachers_apart() -> None:
         optimizer = torch.optim.SGD(method.parameters(), lr=0.5)
         for _ in range(200):
             optimizer.zero_grad()
-            method(make_outputs()[0]._replace(logits=logits), labels, START).total.backward()
+            method(make_outputs()[0]._replace(logits=logits), batch_of(labels), START).total.backward()
             optimizer.step()
         kept.append(method.weights().detach()[0, 0].item())
     assert kept[0] < 0.1 < kept[1]
@@ -114,15 +114,15 @@ def test_the_proximity_term_keeps_teachers_apart() -> None:
 )
 def test_frozen_weights_are_the_logit_targets_of_other_methods(weights: str, ensemble: list[float]) -> None:
     method = MATE(SETTING, weights=weights)
-    (logits, _), _ = make_outputs(4)
+    (logits, _, _), _ = make_outputs(4)
     target = (logits * torch.tensor(ensemble).view(1, K, 1)).sum(1)
     for k in range(K):
         torch.testing.assert_close(method.teachers(logits)[:, k], target, rtol=0, atol=1e-6)
 
 
 def test_frozen_uniform_weights_give_eeds_kl_term() -> None:
-    (logits, _pooled), labels = make_outputs(6)
-    loss = MATE(SETTING, weights="uniform")(make_outputs(6)[0], labels, START)
+    (logits, _, _), labels = make_outputs(6)
+    loss = MATE(SETTING, weights="uniform")(make_outputs(6)[0], batch_of(labels), START)
     eed = kl_to(logits.mean(1, keepdim=True), logits, 3.0).sum()
     torch.testing.assert_close(loss.terms["teachers"], eed, rtol=0, atol=1e-6)
     assert set(loss.terms) == {"labels", "teachers"}
@@ -131,9 +131,9 @@ def test_frozen_uniform_weights_give_eeds_kl_term() -> None:
 def test_frozen_last_exit_weights_give_byots_soft_gradient() -> None:
     """BYOT writes a cross-entropy and MATE a divergence; they differ by the teacher's entropy, which is a constant."""
     outputs, labels = make_outputs(7, requires_grad=True)
-    loss = MATE(SETTING, weights="last_exit")(outputs, labels, START)
+    loss = MATE(SETTING, weights="last_exit")(outputs, batch_of(labels), START)
     (loss.total - sum(F.cross_entropy(outputs.logits[:, k], labels) for k in range(K))).backward()
-    (logits, _), _ = make_outputs(7, requires_grad=True)
+    (logits, _, _), _ = make_outputs(7, requires_grad=True)
     soft_cross_entropy(logits[:, -1:].detach(), logits[:, :-1], 3.0).sum().backward()
     assert outputs.logits.grad is not None
     assert logits.grad is not None
@@ -146,9 +146,9 @@ def test_frozen_weights_have_nothing_to_train() -> None:
 
 
 def test_one_exit_alone_is_its_own_teacher() -> None:
-    (logits, pooled), labels = make_outputs(8)
+    (logits, pooled, _), labels = make_outputs(8)
     outputs = make_outputs(8)[0]._replace(logits=logits[:, :1], pooled=pooled[:1])
-    loss = MATE(Setting(1, C, (5,)))(outputs, labels, START)
+    loss = MATE(Setting(1, C, (5,)))(outputs, batch_of(labels), START)
     expected = 2 * F.cross_entropy(logits[:, 0], labels)
     torch.testing.assert_close(loss.total, expected)
 

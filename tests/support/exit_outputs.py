@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgemate.distillation import Progress, Setting
+from edgemate.distillation import Batch, Progress, Setting
 from edgemate.models import ExitOutputs
 
 N, K, C, D = 6, 3, 4, 5
@@ -22,3 +22,8 @@ def make_outputs(seed: int = 0, requires_grad: bool = False) -> tuple[ExitOutput
     for tensor in (logits, *pooled):
         tensor.requires_grad_(requires_grad)
     return ExitOutputs(logits, pooled), labels
+
+
+def batch_of(labels: Tensor) -> Batch:
+    """A batch with these labels, for methods that do not look at the pictures."""
+    return Batch(torch.zeros(len(labels), 1, 1, 1), labels)
