@@ -15,10 +15,11 @@ from torch import nn
 from edgemate.bundle import Graph, Tensor
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
+from edgemate.export.pooling import pool_globally
 from edgemate.models import MultiExitModel, Prefix, Segment
 
-# The lowest that torch's exporter writes by itself. Lower is only had by onnx's converter, which fails on ReduceMean
-# (every pooled head); higher gains nothing here. TensorRT 8.6 to 11 and TensorRT-RTX (opsets 13 to 23) read it.
+# The lowest that torch's exporter writes by itself; higher gains nothing here. TensorRT 10, 11 and RTX read it.
+# TensorRT 8.5 and 8.6 know opset 17: they take no offence at 18, so what opset 18 changed must not be in a graph.
 OPSET = 18
 
 # A batch of one can be frozen into the graph, for torch.export takes a size of one for a constant.
@@ -131,6 +132,7 @@ def _export(module: nn.Module, facts: Graph, examples: tuple[torch.Tensor, ...])
     assert program is not None
     proto = program.model_proto
     _strip_traces(proto)
+    pool_globally(proto)
     return ExportedGraph(facts, proto)
 
 
