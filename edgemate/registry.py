@@ -95,17 +95,42 @@ AUGMENTATIONS = Registry(
     },
 )
 
+CORRUPTIONS = Registry(
+    "corruption",
+    {
+        "brightness": "edgemate.data.corruption:brightness",
+        "contrast": "edgemate.data.corruption:contrast",
+        "gaussian_blur": "edgemate.data.corruption:gaussian_blur",
+        "gaussian_noise": "edgemate.data.corruption:gaussian_noise",
+        "invert": "edgemate.data.corruption:invert",
+    },
+)
+
 BACKBONES = Registry(
     "backbone",
     {
+        "mobilenet_v2": "edgemate.models.mobilenet:mobilenet_v2",
         "mobilenet_v3_large": "edgemate.models.mobilenet:mobilenet_v3_large",
         "mobilenet_v3_small": "edgemate.models.mobilenet:mobilenet_v3_small",
-        "resnet8": "edgemate.models.resnet8:resnet8",
+        "resnet8": "edgemate.models.cifar_resnet:resnet8",
         "resnet18": "edgemate.models.resnet:resnet18",
+        "resnet20": "edgemate.models.cifar_resnet:resnet20",
+        "resnet32": "edgemate.models.cifar_resnet:resnet32",
         "resnet34": "edgemate.models.resnet:resnet34",
+        "resnet44": "edgemate.models.cifar_resnet:resnet44",
         "resnet50": "edgemate.models.resnet:resnet50",
+        "resnet56": "edgemate.models.cifar_resnet:resnet56",
         "resnet101": "edgemate.models.resnet:resnet101",
+        "resnet110": "edgemate.models.cifar_resnet:resnet110",
         "resnet152": "edgemate.models.resnet:resnet152",
+        "vgg11_bn": "edgemate.models.vgg:vgg11_bn",
+        "vgg13_bn": "edgemate.models.vgg:vgg13_bn",
+        "vgg16_bn": "edgemate.models.vgg:vgg16_bn",
+        "vgg19_bn": "edgemate.models.vgg:vgg19_bn",
+        "wide_resnet": "edgemate.models.wide_resnet:wide_resnet",
+        "wrn_16_4": "edgemate.models.wide_resnet:wrn_16_4",
+        "wrn_28_10": "edgemate.models.wide_resnet:wrn_28_10",
+        "wrn_40_2": "edgemate.models.wide_resnet:wrn_40_2",
     },
 )
 
@@ -122,10 +147,26 @@ HEADS = Registry(
 METHODS = Registry(
     "distillation method",
     {
+        "beed": "edgemate.distillation.beed:BEED",
+        "boosted": "edgemate.distillation.boosted:Boosted",
         "byot": "edgemate.distillation.byot:BYOT",
+        "dfa": "edgemate.distillation.dfa:DFA",
+        "dks": "edgemate.distillation.dks:DKS",
+        "dml": "edgemate.distillation.dml:DML",
         "eed": "edgemate.distillation.eed:EED",
+        "gradient_equilibrium": "edgemate.distillation.gradient_equilibrium:GradientEquilibrium",
         "joint_ce": "edgemate.distillation.joint_ce:JointCE",
+        "kd": "edgemate.distillation.kd:KD",
+        "last_exit": "edgemate.distillation.last_exit:LastExit",
+        "loth": "edgemate.distillation.loth:LOTH",
         "mate": "edgemate.distillation.mate:MATE",
+        "okddip": "edgemate.distillation.okddip:OKDDip",
+        "one": "edgemate.distillation.one:ONE",
+        "prokt": "edgemate.distillation.prokt:ProKT",
+        "rco": "edgemate.distillation.rco:RCO",
+        "safe_kd": "edgemate.distillation.safe_kd:SafeKD",
+        "uda_kd": "edgemate.distillation.uda_kd:UDAKD",
+        "wsl": "edgemate.distillation.wsl:WSL",
     },
 )
 
@@ -154,8 +195,19 @@ POLICIES = Registry(
         "deadline": "edgemate.exits.deadline:Deadline",
         "entropy": "edgemate.exits.entropy:Entropy",
         "fixed": "edgemate.exits.fixed:FixedExit",
+        "learned": "edgemate.exits.learned:Learned",
         "margin": "edgemate.exits.margin:Margin",
         "patience": "edgemate.exits.patience:Patience",
+    },
+)
+
+SOLVERS = Registry(
+    "solver",
+    {
+        "direct": "edgemate.exits.solvers.direct:direct",
+        "eenet": "edgemate.exits.solvers.eenet:eenet",
+        "msdnet": "edgemate.exits.solvers.msdnet:msdnet",
+        "patience": "edgemate.exits.solvers.patience:patience",
     },
 )
 

@@ -24,4 +24,4 @@ def test_a_miss_names_the_closest() -> None:
 
 
 def test_names_can_be_listed_by_wildcard() -> None:
-    assert registry.BACKBONES.names("resnet1*") == ["resnet101", "resnet152", "resnet18"]
+    assert registry.BACKBONES.names("resnet1*") == ["resnet101", "resnet110", "resnet152", "resnet18"]

@@ -10,13 +10,15 @@ from edgemate.bundle.manifest import (
     Resize,
     Tensor,
 )
-from edgemate.bundle.reading import Bundle, Golden
-from edgemate.bundle.writing import BundleWriter
+from edgemate.bundle.reading import CALIBRATION_FILE, Bundle, CalibrationLogits, Golden
+from edgemate.bundle.writing import BundleWriter, replace_file
 
 __all__ = [
+    "CALIBRATION_FILE",
     "Bundle",
     "BundleFacts",
     "BundleWriter",
+    "CalibrationLogits",
     "ExitFacts",
     "Golden",
     "Graph",
@@ -25,4 +27,5 @@ __all__ = [
     "PrecisionFacts",
     "Resize",
     "Tensor",
+    "replace_file",
 ]

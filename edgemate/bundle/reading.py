@@ -14,6 +14,8 @@ from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileFacts, M
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError
 
+CALIBRATION_FILE = "calibration.npz"
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -26,6 +28,17 @@ class Golden:
     images: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CalibrationLogits:
+    """What every exit said of pictures of the calibration split.
+
+    `logits` float32 `(N, K, C)`; `labels` int64 `(N,)`.
+    """
+
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -82,24 +95,44 @@ class Bundle:
         Raises:
             BundleError: there are none, they cannot be read, or their shapes are not the manifest's.
         """
-        path = self.file("golden.npz")
+        return Golden(**self._arrays("golden.npz", ("images", "labels", "logits")))
+
+    def calibration(self) -> CalibrationLogits:
+        """What every exit said of the calibration split, from `calibration.npz`.
+
+        Raises:
+            BundleError: it has none, as those of earlier versions; or it cannot be read, or is of other shapes.
+        """
+        if not self.has(CALIBRATION_FILE):
+            raise BundleError(
+                f"{self.path}: has no {CALIBRATION_FILE}, which thresholds are chosen from; export the run again"
+            )
+        return CalibrationLogits(**self._arrays(CALIBRATION_FILE, ("labels", "logits")))
+
+    def check(self, relative: str) -> None:
+        """BundleError when the listed file `relative` is not as it was written."""
+        _check_content(self.file(relative), self.manifest.files[relative])
+
+    def _arrays(self, relative: str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+        path = self.file(relative)
         try:
             arrays = files.read_arrays(path)
         except (OSError, ValueError) as error:
             raise BundleError(f"{path}: cannot be read: {error}") from error
         samples = len(arrays.get("labels", ()))
         manifest = self.manifest
-        expected: dict[str, tuple[type[Any], tuple[int, ...]]] = {
+        known: dict[str, tuple[type[Any], tuple[int, ...]]] = {
             "images": (np.float32, manifest.input.shape(samples)),
             "labels": (np.int64, (samples,)),
             "logits": (np.float32, (samples, len(manifest.exits), len(manifest.classes))),
         }
+        expected = {name: known[name] for name in names}
         for name, (dtype, shape) in expected.items():
             array = arrays.get(name)
             if array is None or array.dtype != dtype or array.shape != shape:
                 given = "nothing" if array is None else f"{array.dtype} {array.shape}"
                 raise BundleError(f"{path}: {name} must be {np.dtype(dtype)} {shape}, not {given}")
-        return Golden(**{name: arrays[name] for name in expected})
+        return {name: arrays[name] for name in expected}
 
 
 def _check_content(path: Path, facts: FileFacts) -> None:

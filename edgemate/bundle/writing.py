@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 from pathlib import Path
@@ -78,6 +79,25 @@ class BundleWriter:
             old.rename(self.target)
             raise
         shutil.rmtree(old, ignore_errors=True)
+
+
+def replace_file(bundle: Bundle, relative: str, content: bytes) -> Bundle:
+    """Put a new version of one listed file, or a further one, into a bundle, and its hash into the manifest.
+
+    Both files are replaced whole, one after the other; when power fails between the two, opening the bundle says that
+    `relative` was changed, and doing this again puts it right.
+
+    Raises:
+        BundleError: the manifest does not hold together with it.
+    """
+    path = bundle.path / relative
+    facts = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    listed = bundle.manifest.model_dump(mode="json")
+    listed["files"] = dict(sorted({**listed["files"], relative: facts}.items()))
+    manifest = parse(listed, Manifest, str(bundle.path / MANIFEST_FILE))
+    files.write_bytes(path, content)
+    files.write_json(bundle.path / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    return Bundle(bundle.path, manifest)
 
 
 def _beside(target: Path, suffix: str) -> Path:

@@ -20,6 +20,9 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
     backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Keep it in the bundle as the latency table of a device of this name.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
 ) -> None:
@@ -27,14 +30,24 @@ def bench(
 
     Once as the segments up to the exit, one after another, which is what anytime use runs, and once as the exit's
     prefix, one graph; both in turn within each round. Reading and preparing pictures is not in it.
+
+    With --device, `edgemate calibrate` can choose thresholds by the times of this device, and deadlines are kept by
+    them. Measure while the machine is as busy as it will be.
     """
     import json
 
     import numpy as np
 
     from edgemate import files
-    from edgemate.runtime import AnytimeClassifier, measure_exits
+    from edgemate.errors import UsageError
+    from edgemate.exits import write_latency_table
+    from edgemate.exits.latency_table import check_tag
+    from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops
 
+    if device is not None:
+        check_tag(device)
+        if batch != 1:
+            raise UsageError(f"--device: a latency table is of one picture at a time, not of --batch {batch}")
     with (
         AnytimeClassifier.load(bundle, backend, threads=threads) as segments,
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
@@ -43,6 +56,9 @@ def bench(
         images = np.resize(golden, (batch, *golden.shape[1:]))
         measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats)
         report = _report(segments, measured, batch, warmup)
+        if device is not None:
+            table = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats)
+            report["latency_table"] = write_latency_table(segments.bundle, table)
     if output is not None:
         files.write_json(output, report)
     if as_json:
@@ -99,3 +115,5 @@ def _print_table(report: dict[str, Any]) -> None:
     console.print(table)
     facts = {**report["machine"], **report["backend"]}
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), markup=False, highlight=False)
+    if "latency_table" in report:
+        console.print(f"kept in the bundle: {report['latency_table']}", markup=False, highlight=False)

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from edgemate.exits import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
 
-PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-
 
 def classify(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
@@ -47,6 +45,7 @@ def classify(
     ) as classifier:
         chosen = _policy(classifier, policy, threshold, exit, deadline_ms)
         _warm_up(classifier, exit)
+        classifier.reset_statistics()
         for file in files:
             try:
                 [prediction] = classifier.classify(file, chosen)
@@ -58,6 +57,9 @@ def classify(
                 _print_json(file, prediction)
         if not as_json:
             _print_table(answers, len(classifier.exits))
+        statistics = classifier.statistics()
+        if statistics.deadlines and not as_json:
+            typer.echo(f"deadline {deadline_ms:g} ms: {statistics.late} of {statistics.deadlines} answers came late")
         if classifier.non_finite:
             typer.echo(f"warning: {classifier.non_finite} times the logits of an exit were not finite", err=True)
     if len(answers) < len(files):
@@ -66,18 +68,9 @@ def classify(
 
 def _find(given: list[Path]) -> list[Path]:
     """Every file given, and the pictures in every folder given, sorted by path."""
-    from edgemate.errors import DataError
+    from edgemate.runtime.labelled import find_pictures
 
-    found: list[Path] = []
-    for path in given:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
-        if not inside:
-            raise DataError(f"{path}: no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-        found += inside
-    return found
+    return [file for path in given for file in (find_pictures(path) if path.is_dir() else [path])]
 
 
 def _policy(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def engineering(value: float, unit: str = "") -> str:
     """Three significant digits, a prefix and perhaps a unit: 1234567 → `1.23 M`, 4 bytes → `4 B`."""
@@ -15,6 +17,16 @@ def engineering(value: float, unit: str = "") -> str:
 def percent(share: float) -> str:
     """A share in [0, 1] as a percentage: 0.9712 → `97.1 %`."""
     return f"{100 * share:.1f} %"
+
+
+def stops_at(policy: str, thresholds: Sequence[float], patience: int | None) -> str:
+    """When an operating point stops: `confidence > 0.8, 0.6`, `patience 2`; one threshold for all exits once."""
+    if patience is not None:
+        return f"{policy} {patience}"
+    numbers = [f"{threshold:.4g}" for threshold in thresholds]
+    if len(set(numbers)) == 1:
+        numbers = numbers[:1]
+    return f"{policy} {'<' if policy == 'entropy' else '>'} {', '.join(numbers)}" if numbers else "the last exit"
 
 
 def milliseconds(value: float) -> str:

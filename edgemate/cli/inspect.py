@@ -67,7 +67,7 @@ def _run_facts(path: Path) -> dict[str, Any]:
 def _print_bundle(facts: dict[str, Any], console: Console) -> None:
     from rich.markup import escape
 
-    from edgemate.cli.figures import engineering, percent
+    from edgemate.cli.figures import engineering, percent, stops_at
 
     _print_pairs(
         {
@@ -95,12 +95,12 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
         shares = [f"exit {exit['exit']}" for exit in facts["exits"]]
         found_on = dict.fromkeys(f"{point['split']} split, {point['provenance']}" for point in points)
         title = f"operating points ({'; '.join(found_on)})"
-        table = _table(title, "name", "above", "accuracy", "mean MACs", *shares)
+        table = _table(title, "name", "stops at", "accuracy", "mean MACs", *shares)
         for point in points:
             expected = point["expected"]
             table.add_row(
                 escape(point["name"]),
-                ", ".join(dict.fromkeys(f"{threshold:.4g}" for threshold in point["thresholds"])),
+                stops_at(point["policy"], point["thresholds"], point["patience"]),
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
                 *(percent(share) for share in expected["shares"]),

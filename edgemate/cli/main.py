@@ -10,8 +10,11 @@ import typer
 from edgemate import __version__
 from edgemate.cli.bench import bench
 from edgemate.cli.build import build
+from edgemate.cli.calibrate import calibrate
 from edgemate.cli.classify import classify
+from edgemate.cli.compare import compare
 from edgemate.cli.doctor import doctor
+from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
 from edgemate.cli.inspect import inspect
 from edgemate.cli.pictures import pictures
@@ -41,7 +44,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, profile, export, build, classify, bench, inspect, pictures, doctor):
+for command in (
+    train,
+    compare,
+    profile,
+    export,
+    build,
+    calibrate,
+    evaluate,
+    classify,
+    bench,
+    inspect,
+    pictures,
+    doctor,
+):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 

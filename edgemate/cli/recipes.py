@@ -33,7 +33,7 @@ def list_recipes() -> None:
             name,
             _at(tree, "data", "name"),
             _at(tree, "model", "backbone"),
-            _at(tree, "distillation", "method"),
+            _methods(tree),
             _at(tree, "optimization", "epochs"),
         )
     Console().print(table)
@@ -107,6 +107,15 @@ def schema() -> None:
     from edgemate.config.json_schema import recipe_schema
 
     print(json.dumps(recipe_schema(), indent=2))
+
+
+def _methods(tree: dict[str, object]) -> str:
+    """The method, or the methods, whichever way they are written."""
+    from edgemate.config import Distillation
+
+    section = tree.get("distillation")
+    named = {key: section[key] for key in ("method", "methods") if key in section} if isinstance(section, dict) else {}
+    return " + ".join(Distillation.model_validate(named).names)
 
 
 def _at(tree: dict[str, object], section: str, key: str) -> str:

@@ -10,6 +10,7 @@ from edgemate.config.schema import (
     Part,
     Recipe,
     Training,
+    Unlabelled,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Part",
     "Recipe",
     "Training",
+    "Unlabelled",
     "load_recipe",
     "parse_recipe",
 ]

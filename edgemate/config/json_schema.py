@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgemate.config.options import options_model
-from edgemate.config.parts import SLOTS
+from edgemate.config.parts import LISTS, SLOTS
 from edgemate.config.schema import Recipe
+from edgemate.registry import Registry
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -21,17 +22,57 @@ def recipe_schema() -> dict[str, Any]:
     ]
     # Sections may come from the extended file.
     schema.pop("required", None)
+    definitions = schema["$defs"]
     for slot in SLOTS:
-        definition = schema["$defs"][slot.section.capitalize()]
+        definition = definitions[_class_of(slot.section)]
         definition.pop("required", None)
-        names = slot.registry.names()
-        definition["properties"][slot.key] = {"anyOf": [{"enum": names}, {"type": "string", "pattern": ":"}]} | {
-            key: value for key, value in definition["properties"][slot.key].items() if key in ("default", "description")
+        given = definition["properties"][slot.key]
+        optional = [kind for kind in given.get("anyOf", []) if kind == {"type": "null"}]
+        definition["properties"][slot.key] = {"anyOf": [*_names(slot.registry), *optional]} | {
+            key: value for key, value in given.items() if key in ("default", "description")
         }
-        for name in names:
-            options = options_model(slot.registry.get(name)).model_json_schema()
-            schema["$defs"].update(options.pop("$defs", {}))
+        for name in slot.registry.names():
             condition = {"properties": {slot.key: {"const": name}}, "required": [slot.key]}
-            consequence = {"properties": {slot.options_key: options}}
+            consequence = {"properties": {slot.options_key: _options(slot.registry, name, definitions)}}
             definition.setdefault("allOf", []).append({"if": condition, "then": consequence})
+    for listed in LISTS:
+        parts = definitions[_class_of(listed.section)]["properties"][listed.key]
+        parts = next((kind for kind in parts.get("anyOf", []) if "items" in kind), parts)
+        parts["items"] = _part(listed.registry, parts["items"], definitions)
     return schema
+
+
+def _class_of(section: str) -> str:
+    return section.rpartition(".")[2].capitalize()
+
+
+def _names(registry: Registry) -> list[dict[str, Any]]:
+    return [{"enum": registry.names()}, {"type": "string", "pattern": ":"}]
+
+
+def _options(registry: Registry, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    options = options_model(registry.get(name)).model_json_schema()
+    definitions.update(options.pop("$defs", {}))
+    return options
+
+
+def _part(registry: Registry, written_out: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A name, `{name: options}`, or the form that is written out in full."""
+    options = {name: _options(registry, name, definitions) for name in registry.names()}
+    short = {
+        "type": "object",
+        "properties": {name: {"anyOf": [one, {"type": "null"}]} for name, one in options.items()},
+        "patternProperties": {":": {"type": ["object", "null"]}},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    follow = [
+        {
+            "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+            "then": {"properties": {"options": one}},
+        }
+        for name, one in options.items()
+    ]
+    named = {"properties": {"name": {"anyOf": _names(registry)}}, "allOf": follow}
+    return {"anyOf": [*_names(registry), short, {"allOf": [written_out, named]}]}

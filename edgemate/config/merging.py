@@ -18,6 +18,8 @@ _OPTIONS_OF = {
     "optimizer": "optimizer_options",
     "schedule": "schedule_options",
 }
+# Of two ways to say one thing, the later one counts: what it takes the place of is left behind, options included.
+_IN_PLACE_OF = {"method": ("methods",), "methods": ("method", "options")}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,6 +28,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     for name, options in _OPTIONS_OF.items():
         if name in over and name in base and over[name] != base[name]:
             merged.pop(options, None)
+    for name, others in _IN_PLACE_OF.items():
+        if over.get(name) is not None:
+            for other in others:
+                merged.pop(other, None)
     for key, value in over.items():
         known = merged.get(key)
         merged[key] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value

@@ -12,12 +12,25 @@ from pydantic import ValidationError
 from edgemate.config.options import options_model
 from edgemate.config.problems import problems_of
 from edgemate.errors import UsageError
-from edgemate.registry import AUGMENTATIONS, BACKBONES, DATA_SETS, HEADS, METHODS, OPTIMIZERS, SCHEDULES, Registry
+from edgemate.registry import (
+    AUGMENTATIONS,
+    BACKBONES,
+    CORRUPTIONS,
+    DATA_SETS,
+    HEADS,
+    METHODS,
+    OPTIMIZERS,
+    SCHEDULES,
+    Registry,
+)
 
 
 @dataclass(frozen=True)
 class PartSlot:
-    """A section's key that holds a registered name, and the key that holds that part's options."""
+    """A section's key that holds a registered name, and the key that holds that part's options.
+
+    A section within a section is written with a dot.
+    """
 
     section: str
     key: str
@@ -27,11 +40,28 @@ class PartSlot:
 
 SLOTS = (
     PartSlot("data", "name", "options", DATA_SETS),
+    PartSlot("data.unlabelled", "name", "options", DATA_SETS),
     PartSlot("model", "backbone", "options", BACKBONES),
     PartSlot("exits", "head", "options", HEADS),
     PartSlot("distillation", "method", "options", METHODS),
     PartSlot("optimization", "optimizer", "optimizer_options", OPTIMIZERS),
     PartSlot("optimization", "schedule", "schedule_options", SCHEDULES),
+)
+
+
+@dataclass(frozen=True)
+class PartList:
+    """A section's key that holds a list of registered names, each with its options."""
+
+    section: str
+    key: str
+    registry: Registry
+
+
+LISTS = (
+    PartList("data", "augmentation", AUGMENTATIONS),
+    PartList("data.unlabelled", "corruptions", CORRUPTIONS),
+    PartList("distillation", "methods", METHODS),
 )
 
 
@@ -64,11 +94,18 @@ def resolve_options(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 def _places(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str, str, Registry]]:
     for slot in SLOTS:
-        section = tree.get(slot.section)
-        if isinstance(section, dict):
+        section = _section(tree, slot.section)
+        if section is not None:
             yield section, slot.section, slot.key, slot.options_key, slot.registry
-    data = tree.get("data")
-    augmentation = data.get("augmentation") if isinstance(data, dict) else None
-    for i, part in enumerate(augmentation if isinstance(augmentation, list) else []):
-        if isinstance(part, dict):
-            yield part, f"data.augmentation.{i}", "name", "options", AUGMENTATIONS
+    for listed in LISTS:
+        parts = (_section(tree, listed.section) or {}).get(listed.key)
+        for i, part in enumerate(parts if isinstance(parts, list) else []):
+            if isinstance(part, dict):
+                yield part, f"{listed.section}.{listed.key}.{i}", "name", "options", listed.registry
+
+
+def _section(tree: dict[str, Any], path: str) -> dict[str, Any] | None:
+    section: Any = tree
+    for key in path.split("."):
+        section = section.get(key) if isinstance(section, dict) else None
+    return section if isinstance(section, dict) else None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Options = dict[str, Any]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Ensemble = Literal["none", "mean", "learned"]
 
 
 class Section(BaseModel):
@@ -37,6 +38,35 @@ class Part(Section):
         return value
 
 
+class WeightedMethod(Part):
+    """One of several distillation methods, and the weight of its loss in their sum."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Unlabelled(Section):
+    """A second domain: pictures of the same classes whose labels training never sees."""
+
+    name: str | None = Field(
+        None, description="Registered data set; if absent the same one, its training split parted between the domains."
+    )
+    options: Options = Field({}, description="Options of the data set.")
+    corruptions: list[Part] = Field([], description="Laid over its pictures, for training and test, in this order.")
+    share: Fraction | None = Field(
+        None, description="Of the training split that is parted, the unlabelled domain's; half if absent."
+    )
+    limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many unlabelled pictures.")
+    per_batch: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Unlabelled pictures in a batch; as many as labelled ones if absent."
+    )
+
+    @model_validator(mode="after")
+    def _options_are_of_a_set(self) -> Unlabelled:
+        if self.options and self.name is None:
+            raise ValueError("options are of the data set that name gives, and there is no name: add it")
+        return self
+
+
 class Data(Section):
     """Which pictures, how they are split and prepared."""
 
@@ -58,6 +88,16 @@ class Data(Section):
     split_seed: Annotated[int, Field(ge=0)] = 0
     train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training pictures.")
     augmentation: list[Part] = []
+    unlabelled: Unlabelled | None = Field(None, description="A second domain, for methods that adapt to it.")
+
+    @model_validator(mode="after")
+    def _only_one_set_is_parted(self) -> Data:
+        other = self.unlabelled
+        if other and other.share is not None and other.name not in (None, self.name):
+            raise ValueError(
+                f"unlabelled.share parts one data set, but unlabelled.name is {other.name}: leave one of them out"
+            )
+        return self
 
 
 class Model(Section):
@@ -75,6 +115,11 @@ class Exits(Section):
     )
     head: str = "linear"
     options: Options = {}
+    ensemble: Ensemble = Field(
+        "none",
+        description="What exit k answers with: its own logits, the mean of those of exits 1 … k, or the method's "
+        "learned ensemble of them.",
+    )
 
     @field_validator("at")
     @classmethod
@@ -85,10 +130,48 @@ class Exits(Section):
 
 
 class Distillation(Section):
-    """The objective that trains all exits together."""
+    """The objective that trains all exits together: one method, or the weighted sum of several."""
 
-    method: str = "mate"
-    options: Options = {}
+    method: str | None = Field("mate", description="Registered method; null where there are several.")
+    options: Options = Field({}, description="Options of the method.")
+    methods: Annotated[list[WeightedMethod], Field(min_length=1)] | None = Field(
+        None, description="Several methods instead of one, each a name, {name: options}, or name, weight and options."
+    )
+    teacher: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="For methods that learn from another network: a run folder, a checkpoint in one, "
+        "torchvision:NAME, or torchvision:NAME@FILE.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_way_of_naming(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("methods") is None:
+            return value
+        if value.get("method") is not None or value.get("options"):
+            given = "method" if value.get("method") is not None else "options"
+            raise ValueError(
+                f"{given} beside methods: name one under method, with its options, or all of them under methods, each "
+                "with its own"
+            )
+        return {**value, "method": None}
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Distillation:
+        names = self.names
+        if not names:
+            raise ValueError("name a method, or several under methods")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"methods names {name} twice; give it one weight and one set of options")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The method, or the methods, by name."""
+        if self.methods is not None:
+            return [part.name for part in self.methods]
+        return [self.method] if self.method is not None else []
 
 
 class Optimization(Section):
@@ -125,10 +208,22 @@ class Training(Section):
     )
     channels_last: bool = True
     workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare pictures; 0 prepares in line.")
+    data_on_device: bool = Field(
+        False,
+        description="Keep the pictures on the training device and crop and flip them there; for data sets in memory, "
+        "with random_crop and horizontal_flip only.",
+    )
+    compile: bool = Field(False, description="Compile the network for training by torch.compile; needs a C++ compiler.")
+    cuda_graphs: bool = Field(False, description="With compile, on a GPU: replay the network's steps as CUDA graphs.")
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     weights: Literal["last", "best"] = Field(
         "last",
         description="The epoch that is kept; best is by mean accuracy over exits on the calibration split.",
+    )
+    keep_every: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        description="Beside it keep the weights of every so many epochs, and of the last, in checkpoints/; none if "
+        "absent.",
     )
 
 

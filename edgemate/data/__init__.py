@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
     from edgemate.data.splits import Splits, split, stratified_sample
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+    from edgemate.data.unlabelled import Target, TargetPlan
 
 __all__ = [
     "ArrayPictures",
@@ -25,6 +26,8 @@ __all__ = [
     "Pictures",
     "Resize",
     "Splits",
+    "Target",
+    "TargetPlan",
     "TrainingTransform",
     "build_data",
     "load_source",
@@ -38,6 +41,7 @@ _HOMES = {
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
     "splits": ("Splits", "split", "stratified_sample"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),
+    "unlabelled": ("Target", "TargetPlan"),
 }
 
 

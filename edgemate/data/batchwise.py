@@ -20,38 +20,54 @@ from edgemate.errors import DataError
 def batchwise(transform: v2.Transform) -> Callable[[Tensor], Tensor]:
     """What `transform` does to one picture, for uint8 (N, C, H, W), drawing from torch's global generator."""
     if type(transform) is v2.RandomCrop and not transform.pad_if_needed and transform.fill == 0:
-        return _Crop(transform)
+        return Crop(transform)
     if type(transform) is v2.RandomHorizontalFlip:
-        return _Flip(transform.p)
+        return Flip(transform.p)
     return _PictureByPicture(transform)
 
 
-class _Crop:
-    """`v2.RandomCrop`, with a place of its own for every picture."""
+class Crop:
+    """`v2.RandomCrop`, with a place of its own for every picture.
+
+    Attributes:
+        size: (height, width) of the window.
+        padding: pixels (above, below), (left, right).
+        mode: NumPy's name for what is padded with; torchvision's names are the same.
+    """
 
     def __init__(self, transform: v2.RandomCrop) -> None:
-        self._height, self._width = transform.size
+        height, width = transform.size
         left, right, top, bottom = transform.padding or (0, 0, 0, 0)
-        self._padding = ((0, 0), (0, 0), (top, bottom), (left, right))
-        self._mode = transform.padding_mode
+        self.size: tuple[int, int] = (height, width)
+        self.padding = ((top, bottom), (left, right))
+        self.mode = transform.padding_mode
 
     def __call__(self, batch: Tensor) -> Tensor:
-        # NumPy's padding modes are torchvision's, by the same names.
-        padded = torch.from_numpy(np.pad(batch.numpy(), self._padding, mode=self._mode))
-        n, _, height, width = padded.shape
-        top = torch.randint(0, height - self._height + 1, (n,))
-        left = torch.randint(0, width - self._width + 1, (n,))
-        return crop_each(padded, top, left, self._height, self._width)
+        """The windows (N, C, *size) of pictures (N, C, H, W)."""
+        padded = torch.from_numpy(np.pad(batch.numpy(), ((0, 0), (0, 0), *self.padding), mode=self.mode))
+        return crop_each(padded, *self.draw(len(batch), *batch.shape[2:]), *self.size)
+
+    def draw(self, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Upper left corners, top (n,) and left (n,), in the padded pictures; the pictures are height × width."""
+        (above, below), (before, after) = self.padding
+        top = torch.randint(0, height + above + below - self.size[0] + 1, (n,))
+        left = torch.randint(0, width + before + after - self.size[1] + 1, (n,))
+        return top, left
 
 
-class _Flip:
+class Flip:
     """`v2.RandomHorizontalFlip`, with a throw of its own for every picture."""
 
     def __init__(self, probability: float) -> None:
         self._probability = probability
 
     def __call__(self, batch: Tensor) -> Tensor:
-        return flip_each(batch, torch.rand(len(batch)) < self._probability)
+        """The pictures (N, C, H, W), some of them mirrored."""
+        return flip_each(batch, self.draw(len(batch)))
+
+    def draw(self, n: int) -> Tensor:
+        """Which of `n` pictures to mirror, bool (n,)."""
+        return torch.rand(n) < self._probability
 
 
 class _PictureByPicture:

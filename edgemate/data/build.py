@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import torch
+
 from edgemate.data.input_facts import InputFacts, Interpolation, plan_input
-from edgemate.data.loaders import PictureLoader, evaluation_loader, train_loader
+from edgemate.data.loaders import EpochBatches, PictureLoader, evaluation_loader, train_loader
+from edgemate.data.mixed import Domain, mixed_loader
+from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
-from edgemate.data.splits import Splits, split
+from edgemate.data.splits import Splits, limited, split
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+from edgemate.data.unlabelled import Target, TargetPlan, build_target, part, require_same_size, require_same_task
 from edgemate.errors import DataError
 from edgemate.registry import AUGMENTATIONS, DATA_SETS
 
@@ -28,6 +34,7 @@ class Data:
         batch_size: pictures per batch.
         workers: processes that prepare batches.
         seed: of the training order and augmentation.
+        target: the second domain, where there is one.
     """
 
     source: DataSource
@@ -37,6 +44,7 @@ class Data:
     batch_size: int
     workers: int
     seed: int
+    target: Target | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -56,6 +64,23 @@ class Data:
             replicas=replicas,
         )
 
+    def train_loader_on(self, device: torch.device) -> OnDeviceTrainLoader:
+        """The batches of `train_loader`, made on `device`; see `edgemate.data.on_device`. Raises DataError."""
+        return train_loader_on(
+            device,
+            self.source.train,
+            self.splits.train,
+            self.transform,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+
+    def calibration_loader_on(self, device: torch.device) -> OnDeviceLoader:
+        """The batches of `calibration_loader`, made on `device`. Raises DataError."""
+        return evaluation_loader_on(
+            device, self.source.train, self.splits.calibration, self.facts, batch_size=self.batch_size
+        )
+
     def calibration_loader(self) -> PictureLoader:
         """The calibration split, in order."""
         return self._evaluation_loader("calibration")
@@ -63,6 +88,38 @@ class Data:
     def test_loader(self) -> PictureLoader:
         """The test split, in order."""
         return self._evaluation_loader("test")
+
+    def mixed_loader(self, rank: int = 0, replicas: int = 1) -> PictureLoader:
+        """The training batches with unlabelled pictures of the target behind the labelled ones; see `mixed_loader`.
+
+        Raises:
+            DataError: there is no target.
+        """
+        target = self._target()
+        batches = EpochBatches(self.splits.train, self.batch_size, self.seed, rank, replicas)
+        return mixed_loader(
+            Domain(self.source.train, self.transform),
+            Domain(target.train, target.transform),
+            batches,
+            per_batch=target.per_batch,
+            workers=self.workers,
+        )
+
+    def target_test_loader(self) -> PictureLoader:
+        """The target's test split, in order. Raises DataError where there is no target."""
+        target = self._target()
+        return evaluation_loader(
+            target.test,
+            np.arange(len(target.test), dtype=np.int64),
+            EvaluationTransform(target.facts),
+            batch_size=self.batch_size,
+            workers=self.workers,
+        )
+
+    def _target(self) -> Target:
+        if self.target is None:
+            raise DataError("there is no target domain; data.unlabelled names one")
+        return self.target
 
     def _evaluation_loader(self, name: Literal["calibration", "test"]) -> PictureLoader:
         pictures = self.source.test if name == "test" else self.source.train
@@ -92,6 +149,7 @@ def build_data(
     batch_size: int = 128,
     workers: int = 0,
     seed: int = 0,
+    unlabelled: TargetPlan | None = None,
 ) -> Data:
     """Load a data set, split it and make ready to load it.
 
@@ -111,21 +169,37 @@ def build_data(
         batch_size: pictures per batch.
         workers: processes that prepare batches.
         seed: of the training order and augmentation.
+        unlabelled: a second domain, whose pictures have no labels in training. Where it is made of the same data set,
+            the training split is parted between the two before `train_limit` applies.
 
     Raises:
-        DataError: the data set is missing or damaged, or the options do not fit it.
+        DataError: a data set is missing or damaged, the options do not fit it, or the two domains not each other.
         UsageError: a name is unknown, or an option is out of range.
     """
     if (mean is None) != (std is None):
         raise DataError("data.mean and data.std stand together: set both, or neither to have them measured")
     source = load_source(name, options)
     facts = plan_input(source, image_size, resize, resize_to, interpolation)
-    splits = split(source, calibration_fraction, split_seed, train_limit)
+    splits = split(source, calibration_fraction, split_seed)
+    domain, for_target = source, None
+    if unlabelled is not None:
+        if _is_same(unlabelled, name, options):
+            own, for_target = part(source.train.labels, splits.train, unlabelled.share, split_seed)
+            splits = replace(splits, train=own)
+        else:
+            domain = load_source(str(unlabelled.name), unlabelled.options)
+            require_same_task(source, domain)
+    splits = replace(splits, train=limited(source.train.labels, splits.train, train_limit, split_seed))
     if mean is None or std is None:
         mean, std = channel_statistics(source.train, splits.train, facts, split_seed)
     facts = facts.with_normalisation(mean, std)
     augmentations = [AUGMENTATIONS.get(part)(facts, **part_options) for part, part_options in augmentation]
-    return Data(source, splits, facts, TrainingTransform(facts, augmentations), batch_size, workers, seed)
+    data = Data(source, splits, facts, TrainingTransform(facts, augmentations), batch_size, workers, seed)
+    if unlabelled is None:
+        return data
+    domain_facts = plan_input(domain, image_size, resize, resize_to, interpolation).with_normalisation(mean, std)
+    require_same_size(facts, domain_facts)
+    return replace(data, target=build_target(unlabelled, domain, for_target, domain_facts, augmentations, split_seed))
 
 
 def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
@@ -134,3 +208,7 @@ def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSour
     if not isinstance(source, DataSource):
         raise DataError(f"data set {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
     return source
+
+
+def _is_same(plan: TargetPlan, name: str, options: Mapping[str, Any] | None) -> bool:
+    return plan.name is None or (plan.name == name and dict(plan.options or {}) == dict(options or {}))

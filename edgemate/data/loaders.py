@@ -23,7 +23,7 @@ from edgemate.errors import EdgemateError
 
 Indices = npt.NDArray[np.int64]
 LabelledBatch = tuple[Tensor, Tensor]
-"""Images float32 (N, C, H, W), normalised, and labels int64 (N,)."""
+"""Images float32 (N, C, H, W), normalised, and labels int64 (N,), −1 where a picture has none."""
 
 
 def train_loader(
@@ -53,7 +53,7 @@ def train_loader(
         replicas: how many do.
     """
     batches = EpochBatches(indices, batch_size, seed, rank, replicas)
-    return _loader(_TrainingSet(pictures, transform), batches, workers)
+    return picture_loader(TrainingSet(pictures, transform), batches, workers)
 
 
 def evaluation_loader(
@@ -61,7 +61,7 @@ def evaluation_loader(
 ) -> PictureLoader:
     """Batches of the pictures at `indices` (N,), all of them, in that order."""
     batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    return _loader(_EvaluationSet(pictures, transform), batches, workers)
+    return picture_loader(_EvaluationSet(pictures, transform), batches, workers)
 
 
 class PictureLoader(DataLoader[LabelledBatch]):
@@ -95,33 +95,35 @@ class EpochBatches(Sampler[TrainingBatch]):
 
     def __init__(self, indices: Indices, batch_size: int, seed: int, rank: int = 0, replicas: int = 1) -> None:
         self._indices = indices
-        self._batch_size = batch_size
-        self._seed = seed
-        self._rank = rank
-        self._replicas = replicas
-        self._epoch = 0
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.replicas = replicas
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration gives."""
-        self._epoch = epoch
+        self.epoch = epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self._indices), self._batch_size)
+        full, rest = divmod(len(self._indices), self.batch_size)
         batches = full + (rest > 1 or (rest == 1 and full == 0))
-        return batches // self._replicas
+        return batches // self.replicas
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        epoch = self._epoch
-        order = self._indices[permutation(len(self._indices), Purpose.ORDER, self._seed, epoch)]
+        epoch = self.epoch
+        order = self._indices[permutation(len(self._indices), Purpose.ORDER, self.seed, epoch)]
         for step in range(len(self)):
-            batch = step * self._replicas + self._rank
+            batch = step * self.replicas + self.rank
             yield TrainingBatch(
-                order[batch * self._batch_size : (batch + 1) * self._batch_size],
-                seed_of(Purpose.AUGMENTATION, self._seed, epoch, batch),
+                order[batch * self.batch_size : (batch + 1) * self.batch_size],
+                seed_of(Purpose.AUGMENTATION, self.seed, epoch, batch),
             )
 
 
-class _TrainingSet(Dataset[LabelledBatch]):
+class TrainingSet(Dataset[LabelledBatch]):
+    """Augmented pictures with their labels; an item is a `TrainingBatch`."""
+
     def __init__(self, pictures: Pictures, transform: TrainingTransform) -> None:
         self._pictures = pictures
         self._transform = transform
@@ -147,7 +149,8 @@ class _EvaluationSet(Dataset[LabelledBatch]):
         return images, torch.from_numpy(self._pictures.labels[indices])
 
 
-def _loader(pictures: Dataset[LabelledBatch], batches: Any, workers: int) -> PictureLoader:
+def picture_loader(pictures: Dataset[LabelledBatch], batches: Any, workers: int) -> PictureLoader:
+    """A loader of the batches that the data set gives for each of `batches`."""
     return PictureLoader(
         pictures,
         sampler=batches,

@@ -22,6 +22,11 @@ class Purpose(IntEnum):
     STATISTICS = 5
     ORDER = 6
     AUGMENTATION = 7
+    DOMAINS = 8
+    UNLABELLED_LIMIT = 9
+    UNLABELLED_ORDER = 10
+    UNLABELLED_AUGMENTATION = 11
+    CORRUPTION = 12
 
 
 def permutation(n: int, purpose: Purpose, *key: int) -> npt.NDArray[np.int64]:

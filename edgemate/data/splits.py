@@ -41,12 +41,17 @@ def split(source: DataSource, calibration_fraction: float, seed: int, train_limi
     train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
     if len(calibration) == 0:
         raise DataError(f"data set {source.name}: no class has two training pictures, so none can be held out")
-    if train_limit is not None:
-        if train_limit < 1:
-            raise UsageError(f"train_limit is {train_limit}; it must be at least 1")
-        order, _ = _by_class(labels[train], Purpose.TRAIN_LIMIT, seed)
-        train = np.sort(train[order[:train_limit]])
-    return Splits(train, calibration, np.arange(len(source.test), dtype=np.int64))
+    return Splits(limited(labels, train, train_limit, seed), calibration, np.arange(len(source.test), dtype=np.int64))
+
+
+def limited(labels: Indices, train: Indices, train_limit: int | None, seed: int) -> Indices:
+    """`train`, or so many of it with the shares of the classes kept; arguments and errors as for `split`."""
+    if train_limit is None:
+        return train
+    if train_limit < 1:
+        raise UsageError(f"train_limit is {train_limit}; it must be at least 1")
+    order, _ = _by_class(labels[train], Purpose.TRAIN_LIMIT, seed)
+    return np.sort(train[order[:train_limit]])
 
 
 def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> tuple[Indices, Indices]:

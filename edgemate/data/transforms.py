@@ -26,7 +26,7 @@ class EvaluationTransform:
 
     def __init__(self, facts: InputFacts) -> None:
         self._facts = facts
-        self._normalise = _Normalise(facts)
+        self._normalise = Normalise(facts)
 
     def __call__(self, pictures: Pictures, indices: Indices) -> Tensor:
         """The pictures at `indices` (N,) as float32 (N, C, H, W)."""
@@ -46,12 +46,16 @@ class TrainingTransform:
         facts: of the network's input.
         augmentations: torchvision v2 transforms of uint8 (C, H, W), in order. What they draw, they must draw from
             torch's global generator on the CPU.
+
+    Attributes:
+        facts: as given.
+        augmentations: as given.
     """
 
     def __init__(self, facts: InputFacts, augmentations: Sequence[v2.Transform] = ()) -> None:
-        self._facts = facts
-        self._normalise = _Normalise(facts)
-        self._augmentations = list(augmentations)
+        self.facts = facts
+        self._normalise = Normalise(facts)
+        self.augmentations = tuple(augmentations)
         self._batchwise = [batchwise(augmentation) for augmentation in augmentations]
         self._resizes = not any(isinstance(a, v2.RandomResizedCrop) for a in augmentations)
         self._crops = not any(isinstance(a, v2.RandomCrop) for a in augmentations)
@@ -66,13 +70,13 @@ class TrainingTransform:
             DataError: an augmentation leaves pictures of another shape than the network takes.
         """
         prepared = self._prepare(pictures, indices)
-        with _seeded(seed):
+        with seeded(seed):
             if isinstance(prepared, Tensor):
                 for augment in self._batchwise:
                     prepared = augment(prepared)
             else:
                 prepared = stack([self._augment_one(picture) for picture in prepared])
-        wanted = (self._facts.channels, self._facts.height, self._facts.width)
+        wanted = (self.facts.channels, self.facts.height, self.facts.width)
         if prepared.shape[1:] != wanted or prepared.dtype != torch.uint8:
             raise DataError(
                 f"data.augmentation leaves {prepared.dtype} pictures of shape {tuple(prepared.shape[1:])}; "
@@ -82,28 +86,29 @@ class TrainingTransform:
 
     def _prepare(self, pictures: Pictures, indices: Indices) -> Tensor | list[Tensor]:
         array = pictures.array
-        if array is not None and (self._facts.resize is None or not self._resizes):
+        if array is not None and (self.facts.resize is None or not self._resizes):
             return _gather(array, indices)
         ready = []
         for i in indices:
             picture = pictures.picture(int(i))
-            ready.append(_pixels(fit(picture, self._facts, crop=self._crops) if self._resizes else picture))
+            ready.append(_pixels(fit(picture, self.facts, crop=self._crops) if self._resizes else picture))
         return torch.stack(ready) if self._one_size else ready
 
     def _augment_one(self, picture: Tensor) -> Tensor:
-        for augmentation in self._augmentations:
+        for augmentation in self.augmentations:
             picture = augmentation(picture)
         return picture
 
 
-class _Normalise:
-    """uint8 (..., C, H, W) to float32: scaled to [0, 1], less the mean, by the standard deviation."""
+class Normalise:
+    """uint8 (..., C, H, W) on `device` to float32: scaled to [0, 1], less the mean, by the standard deviation."""
 
-    def __init__(self, facts: InputFacts) -> None:
-        self._mean = torch.tensor(facts.mean, dtype=torch.float32).view(-1, 1, 1)
-        self._std = torch.tensor(facts.std, dtype=torch.float32).view(-1, 1, 1)
+    def __init__(self, facts: InputFacts, device: torch.device | str = "cpu") -> None:
+        self._mean = torch.tensor(facts.mean, dtype=torch.float32, device=device).view(-1, 1, 1)
+        self._std = torch.tensor(facts.std, dtype=torch.float32, device=device).view(-1, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
+        """The network's input of the pixels' shape."""
         return pixels.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)
 
 
@@ -129,7 +134,8 @@ def _gather(array: npt.NDArray[np.uint8], indices: Indices) -> Tensor:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator on the CPU set to `seed` within, and afterwards where it was before."""
     # torch.manual_seed would also move the generators of GPUs, which fork_rng(devices=[]) does not put back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

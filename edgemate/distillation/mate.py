@@ -19,11 +19,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to, weighted
+from edgemate.distillation.mixing import up_to_own_exit
+from edgemate.distillation.teacher_weights import Attention, frozen_scores, own_exits, primary_teachers, shares_of
+from edgemate.distillation.terms import cross_entropies, ramp, weighted
+from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
 Weights = Literal["learned", "uniform", "geometric", "last_exit"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MATE(Method):
@@ -41,11 +46,24 @@ class MATE(Method):
         setting: what it is built for.
         temperature: T.
         alpha: α, weight of the teachers beside the labels.
+        ramp_up: share of the training over which α rises from almost 0, as exp(−5(1−x)²); 0 begins with all of it.
         primary: λ, share of the primary teacher.
-        proximity: μ, pull of teacher k towards the exit that it is primary for.
+        primary_last: λ of the last exit, which is the one that may pay for being taught by weaker ones; as the others
+            if absent.
+        proximity: μ, pull of teacher k towards the exit that it stands at.
         start: every row of `a` starts as `start` on its own exit and 0 elsewhere.
+        reach: teacher k is made of exits ≤ k + reach only; of all of them if absent.
+        attention: weights differ from picture to picture: to `a` come scores from the exits' pooled features
+            (`Attention`), trained by L_T too.
+        teachers: how many; one per exit if absent. Exits and teachers are spread evenly over the depth: an exit's
+            primary teacher is the nearest one (the shallower in a tie), and a teacher stands at the exit nearest to
+            it (the deeper in a tie).
+        teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
         weights: `learned`, or frozen at one ensemble for all teachers: `uniform` is EED's logit target, `geometric`
             BEED's (weight ∝ 1.6^{k−1}), `last_exit` BYOT's. Frozen teachers have no L_T.
+
+    Raises:
+        UsageError: `reach` or `attention` beside frozen weights.
     """
 
     def __init__(
@@ -54,72 +72,108 @@ class MATE(Method):
         *,
         temperature: Annotated[float, Field(gt=0)] = 3.0,
         alpha: Annotated[float, Field(ge=0)] = 1.0,
-        primary: Annotated[float, Field(ge=0, le=1)] = 0.7,
+        ramp_up: Share = 0.0,
+        primary: Share = 0.7,
+        primary_last: Share | None = None,
         proximity: Annotated[float, Field(ge=0)] = 1.0,
         start: Annotated[float, Field(ge=0)] = 0.5,
+        reach: Annotated[int, Field(ge=0)] | None = None,
+        attention: bool = False,
+        teachers: Annotated[int, Field(ge=1)] | None = None,
+        teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
         weights: Weights = "learned",
     ) -> None:
         super().__init__(setting)
-        self.temperature, self.alpha, self.proximity = temperature, alpha, proximity
+        self.temperature, self.alpha, self.ramp_up, self.proximity = temperature, alpha, ramp_up, proximity
+        self.teacher_rate = teacher_rate
         self.learned = weights == "learned"
-        k = setting.exits
-        scores = start * torch.eye(k) if self.learned else _frozen_scores(weights, k)
+        if not self.learned and (attention or reach is not None):
+            given = "attention" if attention else "reach"
+            raise UsageError(f"mate: {given} belongs to learned weights; leave it out, or set weights: learned")
+        k, t = setting.exits, teachers or setting.exits
+        own = own_exits(k, t)
+        scores = start * F.one_hot(torch.tensor(own), k).float() if self.learned else frozen_scores(weights, k, t)
         self.scores = nn.Parameter(scores, requires_grad=self.learned)
-        shares = torch.full((k, k), (1 - primary) / max(k - 1, 1))
-        shares.fill_diagonal_(primary if k > 1 else 1.0)
-        self.register_buffer("shares", shares, persistent=False)
+        out_of_reach = [[reach is not None and j > i + reach for j in range(k)] for i in own]
+        self.register_buffer("limits", torch.zeros(t, k).masked_fill(torch.tensor(out_of_reach), -torch.inf), False)
+        self.limits: Tensor
+        self.register_buffer("own_exits", torch.tensor(own), persistent=False)
+        self.own_exits: Tensor
+        last = primary if primary_last is None else primary_last
+        self.register_buffer("shares", shares_of(k, t, primary, last), persistent=False)
         self.shares: Tensor
+        self.attention = Attention(setting.pooled_widths, own) if attention else None
+        if attention:
+            self.register_buffer("mean_weights", F.softmax(scores + self.limits, -1))
+            self.mean_weights: Tensor
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The exits' losses plus the teachers' own."""
         logits = outputs.logits
-        taught = logits.detach()
+        teachers = weighted(logits.detach(), self._batch_weights(outputs.pooled))
+        exits_log = F.log_softmax(logits / self.temperature, -1)
+        teachers_log = F.log_softmax(teachers / self.temperature, -1)
         hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
-        soft = self.alpha * self._from_teachers(logits, taught)
+        soft = (
+            self.alpha * ramp(progress.fraction, self.ramp_up) * self._from_teachers(exits_log, teachers_log.detach())
+        )
         total = hard + soft
         terms = {"labels": hard.detach(), "teachers": soft.detach()}
         if self.learned:
-            teachers = self.teachers(taught)
             own = cross_entropies(teachers, batch.labels, self.setting.label_smoothing).sum()
-            near = self.proximity * self._gap(teachers, taught)
+            near = self.proximity * self._gap(teachers_log, exits_log.detach())
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}
         return Loss(total, terms)
 
     def teachers(self, logits: Tensor) -> Tensor:
-        """Logits of the K teachers, (N, K, C) → (N, K, C). Gradients flow to whatever requires them."""
+        """Logits of the teachers by `weights`, (N, K, C) → (N, T, C). Gradients flow to whatever requires them."""
         return weighted(logits, self.weights())
 
     def weights(self) -> Tensor:
-        """Row k: the weights of teacher k over exits, (K, K), each row summing to 1."""
-        return F.softmax(self.scores, 1)
+        """Row k: the weights of teacher k over exits, (T, K), each row summing to 1.
+
+        With attention their mean over the last batch that was trained on.
+        """
+        return F.softmax(self.scores + self.limits, -1) if self.attention is None else self.mean_weights
+
+    def mixing(self) -> Tensor | None:
+        """Where a learned ensemble is asked for: exit k's primary teacher, made of exits ≤ k alone.
+
+        None with frozen weights, which are not learned, and with attention, which has others for every picture.
+        """
+        if self.setting.ensemble != "learned" or not self.learned or self.attention is not None:
+            return None
+        rows = primary_teachers(self.setting.exits, len(self.scores))
+        return up_to_own_exit((self.scores + self.limits)[rows])
 
     def report(self) -> dict[str, float]:
         """Weight of every exit in every teacher, both counted from 1."""
         rows = self.weights().detach().cpu().tolist()
         return {f"teacher{k}_exit{j}": weight for k, row in enumerate(rows, 1) for j, weight in enumerate(row, 1)}
 
-    def _from_teachers(self, logits: Tensor, taught: Tensor) -> Tensor:
-        """Σ_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)), through the mixture Σ_k g_ik s_T(t_k): K terms instead of K²."""
-        with torch.no_grad():
-            log_teachers = F.log_softmax(self.teachers(taught) / self.temperature, -1)
-            teachers = log_teachers.exp()
-            mixture = weighted(teachers, self.shares)
-            negative_entropy = (teachers * log_teachers).sum(-1) @ self.shares.sum(0)
-        students = F.log_softmax(logits / self.temperature, -1)
-        return self.temperature**2 * (negative_entropy - (mixture * students).sum((-2, -1))).mean()
+    def _batch_weights(self, pooled: tuple[Tensor, ...]) -> Tensor:
+        """The weights on this batch, (T, K), or (N, T, K) with attention."""
+        if self.attention is None:
+            weights = self.weights()
+        else:
+            weights = F.softmax(self.scores + self.limits + self.attention(pooled), -1)
+            if self.training:
+                self.mean_weights.copy_(weights.detach().mean(0))
+        return weights if self.teacher_rate == 1 else rescale_gradient(weights, self.teacher_rate)
 
-    def _gap(self, teachers: Tensor, taught: Tensor) -> Tensor:
-        """Σ_k T² · KL(s_T(t'_k) ‖ s_T(z_k)): gradients reach the teacher, not the exit."""
-        return kl_to(teachers, taught, self.temperature).sum()
+    def _from_teachers(self, exits: Tensor, teachers: Tensor) -> Tensor:
+        """Σ_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)), through the mixture Σ_k g_ik s_T(t_k): K terms instead of K².
 
+        Both are logarithms of s_T, (N, K, C) and (N, T, C).
+        """
+        probabilities = teachers.exp()
+        mixture = weighted(probabilities, self.shares)
+        # Taken apart class by class: the two sums are large beside their difference.
+        negative_entropy = weighted(probabilities * teachers, self.shares)
+        return self.temperature**2 * (negative_entropy - mixture * exits).sum((-2, -1)).mean()
 
-def _frozen_scores(weights: Weights, k: int) -> Tensor:
-    """Scores whose softmax is the named ensemble, in every row."""
-    row = torch.zeros(k)
-    if weights == "geometric":
-        row = torch.arange(k) * torch.log(torch.tensor(1.6))
-    elif weights == "last_exit":
-        row = torch.full((k,), -torch.inf)
-        row[-1] = 0.0
-    return row.expand(k, k).clone()
+    def _gap(self, teachers: Tensor, exits: Tensor) -> Tensor:
+        """Σ_k T² · KL(s_T(t'_k) ‖ s_T(z_k)), from logarithms of s_T: gradients reach the teacher, not the exit."""
+        gap = teachers - exits[:, self.own_exits]
+        return self.temperature**2 * (teachers.exp() * gap).sum((-2, -1)).mean()

@@ -1,7 +1,8 @@
 """The interface of every objective.
 
 A method sees what all exits say of a batch and gives one number to make smaller. It is a module, so what it owns
-(teacher weights, gates) trains, checkpoints and resumes with the network; none of that reaches the exported graphs.
+(teacher weights, gates) trains, checkpoints and resumes with the network. None of that reaches the exported graphs, but
+what `mixing` gives.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from edgemate.config import Distillation
-from edgemate.models import ExitOutputs, Features, Tap
-from edgemate.registry import METHODS
+from edgemate.config.schema import Ensemble
+from edgemate.distillation.teacher import Teacher
+from edgemate.errors import UsageError
+from edgemate.models import ExitOutputs, Features, MultiExitModel, Tap
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Setting:
         pooled_widths: per exit the width D_k of its pooled feature.
         label_smoothing: share of the target that the hard-label terms spread over all classes.
         taps: per exit the feature map that its head reads.
+        ensemble: what the recipe wants exits to answer with; see `Method.mixing`.
+        unlabelled: there is a second domain, `data.unlabelled`.
+        teacher: the network of `distillation.teacher`.
     """
 
     exits: int
@@ -34,6 +40,15 @@ class Setting:
     pooled_widths: tuple[int, ...]
     label_smoothing: float = 0.0
     taps: tuple[Tap, ...] = ()
+    ensemble: Ensemble = "none"
+    unlabelled: bool = False
+    teacher: Teacher | None = None
+
+    def needed_teacher(self, method: str) -> Teacher:
+        """The teacher. Raises UsageError, on behalf of that method, where there is none."""
+        if self.teacher is None:
+            raise UsageError(f"{method} needs a teacher; name one under distillation.teacher")
+        return self.teacher
 
 
 class Batch(NamedTuple):
@@ -41,7 +56,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: float32 (N, C, H, W), augmented and normalised: what the network has seen.
-        labels: int64 (N,).
+        labels: int64 (N,), −1 where a picture has none; only methods with `uses_unlabelled` see such.
     """
 
     images: Tensor
@@ -64,11 +79,26 @@ class Loss(NamedTuple):
 
 
 class Method(nn.Module, ABC):
-    """Base of all objectives. Subclasses take the setting, then their options as keyword-only arguments."""
+    """Base of all objectives. Subclasses take the setting, then their options as keyword-only arguments.
+
+    Attributes:
+        uses_unlabelled: it also learns from the pictures of `data.unlabelled`, which then come in its batches with the
+            label −1; a method that does not never sees them.
+        needs_teacher: it learns from the network that `distillation.teacher` names; naming one for a method that does
+            not is an error.
+        has_loss: it trains the exits by itself; one that only changes what others do needs their company.
+    """
+
+    uses_unlabelled: bool = False
+    needs_teacher: bool = False
+    has_loss: bool = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         self.setting = setting
+
+    def bind(self, model: MultiExitModel) -> None:
+        """Called once, before training and before a checkpoint is read, with the network that is trained."""
 
     @abstractmethod
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
@@ -82,16 +112,21 @@ class Method(nn.Module, ABC):
         """Logits of the ensemble teachers, (N, K, C) → (N, T, C), or None for a method that has none to show."""
         return None
 
+    def mixing(self) -> Tensor | None:
+        """Lower-triangular (K, K) weights with which what is deployed answers; None: every exit for itself.
+
+        A method that has learnt an ensemble gives it when `setting.ensemble` is `learned`; one whose exits mean nothing
+        by themselves always does.
+        """
+        return None
+
+    def optimizers(self) -> list[Optimizer]:
+        """Those that `forward` steps by itself, over parameters that the recipe's optimiser then leaves alone.
+
+        Their state is kept in checkpoints. Such a method cannot train in fp16, whose gradients need scaling.
+        """
+        return []
+
     def report(self) -> dict[str, float]:
         """Figures on the method's own parameters, for the logs of every epoch."""
         return {}
-
-
-def build_method(distillation: Distillation, setting: Setting) -> Method:
-    """The objective that a recipe's `distillation` section names.
-
-    Raises:
-        UsageError: the method does not fit the network (feature terms need equal widths, for example).
-    """
-    method: Method = METHODS.get(distillation.method)(setting, **distillation.options)
-    return method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,11 +27,23 @@ def kl_to(target_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
     return temperature**2 * (target.exp() * (target - given)).sum(-1).mean(0)
 
 
-def soft_cross_entropy(target_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
+def soft_cross_entropy(target_logits: Tensor, logits: Tensor, temperature: float | Tensor) -> Tensor:
     """T² · CE(s_T(target), s_T(logits)), batch mean per column: (N, K or 1, C), (N, K, C) → (K,)."""
     target = F.softmax(target_logits / temperature, -1)
     given = F.log_softmax(logits / temperature, -1)
     return -(temperature**2) * (target * given).sum(-1).mean(0)
+
+
+def kl_from_others(logits: Tensor, temperature: float) -> Tensor:
+    """T² · Σ_{j≠k} KL(sg s_T(z_j) ‖ s_T(z_k)), batch mean per exit: (N, K, C) → (K,); 0 where K is 1.
+
+    Summed over targets first, K terms instead of K²; j = k adds neither value nor gradient, so it may stay in.
+    """
+    given = F.log_softmax(logits / temperature, -1)
+    targets = given.detach()
+    shares = targets.exp()
+    negative_entropy = (shares * targets).sum((-2, -1)).unsqueeze(1)
+    return temperature**2 * (negative_entropy - (shares.sum(1, keepdim=True) * given).sum(-1)).mean(0)
 
 
 def masked_squares(feature: Tensor, target: Tensor) -> Tensor:
@@ -49,5 +62,14 @@ def require_equal_widths(method: str, option: str, widths: Sequence[int]) -> Non
 
 
 def weighted(logits: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums over exits: (N, K, C), (T, K) → (N, T, C)."""
-    return torch.einsum("tk,nkc->ntc", weights, logits)
+    """Weighted sums over exits: (N, K, C), and (T, K) or of every picture (N, T, K) → (N, T, C)."""
+    return weights @ logits if weights.dim() == 3 else torch.einsum("tk,nkc->ntc", weights, logits)
+
+
+def ramp(fraction: float, share: float) -> float:
+    """exp(−5(1−x)²), the sigmoid-shaped rise of Laine, Aila (arXiv 1610.02242) from .007 to 1.
+
+    x is how much of the first `share` of the training has passed; a share of 0 is over at once.
+    """
+    passed = min(1.0, fraction / share) if share else 1.0
+    return math.exp(-5 * (1 - passed) ** 2)

@@ -7,7 +7,7 @@ from edgemate.evaluation.metrics import (
     expected_calibration_error,
     negative_log_likelihood,
 )
-from edgemate.evaluation.trained import trained_model
+from edgemate.evaluation.trained import trained_model, untrained_model
 
 __all__ = [
     "collect_logits",
@@ -16,4 +16,5 @@ __all__ = [
     "expected_calibration_error",
     "negative_log_likelihood",
     "trained_model",
+    "untrained_model",
 ]

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from edgemate.errors import RunError
+from edgemate.errors import RunError, UsageError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 
 
 def trained_model(run: Run) -> MultiExitModel:
-    """The multi-exit model of a finished run, on the CPU, in evaluation mode.
+    """The multi-exit model of a finished run, on the CPU, in evaluation mode; it mixes if its weights say so.
 
     Raises:
         RunError: the weights cannot be read, or are not of the network that the run's recipe describes.
     """
+    model = untrained_model(run)
+    weights = read_tensors(run.model_path)
+    try:
+        model.mix(weights.get("mixing"))
+        model.load_state_dict(weights)
+    except (RuntimeError, UsageError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{run.model_path}: not the weights of {run.recipe_path.name}'s network: {reason}") from error
+    return model.eval()
+
+
+def untrained_model(run: Run) -> MultiExitModel:
+    """The same network with new weights, on the device that is torch's default."""
     recipe, facts = run.read_recipe(), run.read_facts()
     section = recipe.model
     if "pretrained" in section.options:  # nothing is to be fetched only to be overwritten
         section = section.model_copy(update={"options": {**section.options, "pretrained": False}})
-    model = build_model(section, recipe.exits, facts.input["channels"], len(facts.classes))
-    try:
-        model.load_state_dict(read_tensors(run.model_path))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{run.model_path}: not the weights of {run.recipe_path.name}'s network: {reason}") from error
-    return model.eval()
+    return build_model(section, recipe.exits, facts.input["channels"], len(facts.classes))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgemate.exits.policy import Mask
 from edgemate.exits.score_policy import ScorePolicy
 from edgemate.exits.scores import max_probability
 
@@ -17,11 +16,7 @@ class Confidence(ScorePolicy):
     name = "confidence"
     highest = 1.0
 
-    def thresholds(self, exits: int) -> tuple[float, ...]:
-        """The threshold of each of `exits` exits but the last; UsageError when a list has not one number per exit."""
-        return self._per_exit("threshold", self.threshold, exits - 1)
-
-    def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
-        """Rows whose largest probability is above `threshold`."""
-        mask: Mask = max_probability(logits) > threshold
-        return mask
+    @staticmethod
+    def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The largest probability."""
+        return max_probability(logits)

@@ -45,6 +45,10 @@ class Deadline(Policy):
         """The same deadline with this table of segment times."""
         return Deadline(self.ms, segment_ms=segment_ms, inner=self.inner)
 
+    def fits(self, exit: int, elapsed_ms: float) -> bool:
+        """Whether segment `exit`, 1-based, would end in time if it were started after `elapsed_ms`."""
+        return self.segment_ms is not None and elapsed_ms + self.segment_ms[exit - 1] <= self.ms
+
     def begin(self, pictures: int, exits: int) -> Decider:
         """A decider; UsageError when there is not one segment time per exit."""
         if self.segment_ms is None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgemate.exits.policy import Mask
 from edgemate.exits.score_policy import ScorePolicy
 from edgemate.exits.scores import entropy
 
@@ -17,8 +16,9 @@ class Entropy(ScorePolicy):
 
     name = "entropy"
     highest = math.inf
+    rises = False
 
-    def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
-        """Rows whose entropy is below `threshold`."""
-        mask: Mask = entropy(logits) < threshold
-        return mask
+    @staticmethod
+    def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The entropy of the softmax, in nats."""
+        return entropy(logits)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgemate.exits.policy import Mask
 from edgemate.exits.score_policy import ScorePolicy
 from edgemate.exits.scores import margin
 
@@ -17,7 +16,7 @@ class Margin(ScorePolicy):
     name = "margin"
     highest = 1.0
 
-    def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
-        """Rows whose two largest probabilities differ by more than `threshold`."""
-        mask: Mask = margin(logits) > threshold
-        return mask
+    @staticmethod
+    def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """How far the two largest probabilities are apart."""
+        return margin(logits)

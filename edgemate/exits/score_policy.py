@@ -27,6 +27,7 @@ class ScorePolicy(Policy):
 
     name: ClassVar[str]
     highest: ClassVar[float]  # of the threshold; the lowest is 0 for all
+    rises: ClassVar[bool] = True  # whether a higher score is a surer one
 
     def __init__(
         self, threshold: float | Sequence[float], *, temperature: float | Sequence[float] | None = None
@@ -43,10 +44,16 @@ class ScorePolicy(Policy):
 
     def begin(self, pictures: int, exits: int) -> Decider:
         """A decider; UsageError when a list has not one number per exit."""
-        thresholds = self._per_exit("threshold", self.threshold, exits - 1)
-        if self.temperature is None:
-            return _ScoreDecider(self, thresholds, None)
-        return _ScoreDecider(self, thresholds, self._per_exit("temperature", self.temperature, exits - 1))
+        temperatures = None if self.temperature is None else self.temperatures(exits)
+        return _ScoreDecider(self, self.thresholds(exits), temperatures)
+
+    def thresholds(self, exits: int) -> tuple[float, ...]:
+        """The threshold of each of `exits` exits but the last; UsageError when a list has not one number per exit."""
+        return self._per_exit("threshold", self.threshold, exits - 1)
+
+    def temperatures(self, exits: int) -> tuple[float, ...]:
+        """The temperature of each, likewise; 1 where none was given."""
+        return self._per_exit("temperature", 1.0 if self.temperature is None else self.temperature, exits - 1)
 
     def _per_exit(self, parameter: str, given: float | tuple[float, ...], early: int) -> tuple[float, ...]:
         if isinstance(given, float):
@@ -57,9 +64,20 @@ class ScorePolicy(Policy):
             )
         return given
 
+    def with_temperature(self, temperature: float | Sequence[float]) -> ScorePolicy:
+        """The same thresholds on logits that are scaled first."""
+        return type(self)(self.threshold, temperature=temperature)
+
+    @staticmethod
     @abstractmethod
+    def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One number per row of `logits` `(n, C)`: float32 `(n,)`."""
+
     def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
-        """Which rows of `logits` `(n, C)` are sure enough: bool `(n,)`."""
+        """Which rows of `logits` `(n, C)` are surer than `threshold`: bool `(n,)`."""
+        score = self.score(logits)
+        mask: Mask = score > threshold if self.rises else score < threshold
+        return mask
 
 
 class _ScoreDecider(Decider):

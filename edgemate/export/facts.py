@@ -39,7 +39,7 @@ def bundle_facts(
             "data": facts.data_set,
             "backbone": recipe.model.backbone,
             "head": recipe.exits.head,
-            "method": recipe.distillation.method,
+            "method": " + ".join(recipe.distillation.names),
         },
         input=_input_contract(run, facts),
         classes=facts.classes,

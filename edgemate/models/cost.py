@@ -2,6 +2,7 @@
 
 MACs are what fvcore calls flops: a multiplication and the addition that goes with it count once; FLOPs = 2 × MACs.
 They are counted on a module that returns only exit k, because fvcore leaves out only what the output does not use.
+fvcore counts no plain products, so mixing (`edgemate.models.mixing`) is counted here: k · C MACs for exit k's answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class ExitCost:
 
     Attributes:
         exit: k, 1-based.
-        macs: MACs from the picture to exit k with no earlier head run (a prefix).
+        macs: MACs from the picture to exit k with no earlier head run (a prefix). When mixing, the earlier heads are
+            part of the answer, and of the prefix; what chaining adds then are the earlier answers' mixtures.
         chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k).
         parameters: parameters of the prefix.
         chained_parameters: parameters of segments 1 … k.
@@ -62,32 +64,37 @@ def count_costs(model: MultiExitModel, picture_shape: Sequence[int]) -> Costs:
     model.eval()
     try:
         image = torch.zeros(1, *picture_shape, device=next(model.parameters()).device)
+        with torch.no_grad():
+            classes = model(image).shape[-1]
         exits: list[ExitCost] = []
-        earlier_heads = earlier_head_parameters = 0
+        # What chaining adds to the prefix.
+        beside = beside_parameters = 0
         skipped: Counter[str] = Counter()
         for exit in range(1, model.exits + 1):
             prefix = Prefix(model, exit)
             macs, head_macs, skipped = _count_macs(prefix, image)
-            parameters, head_parameters = _parameters(prefix), _parameters(prefix.head)
+            mixture_macs = exit * classes if prefix.mix else 0
+            macs += mixture_macs
+            parameters = _parameters(prefix)
             exits.append(
                 ExitCost(
                     exit=exit,
                     macs=macs,
-                    chained_macs=macs + earlier_heads,
+                    chained_macs=macs + beside,
                     parameters=parameters,
-                    chained_parameters=parameters + earlier_head_parameters,
+                    chained_parameters=parameters + beside_parameters,
                     peak_activation_bytes=peak_activation_bytes(prefix, image),
                 )
             )
-            earlier_heads += head_macs
-            earlier_head_parameters += head_parameters
+            beside += mixture_macs if prefix.mix else head_macs
+            beside_parameters += 0 if prefix.mix else _parameters(prefix.head)
         return Costs(tuple(exits), dict(skipped))
     finally:
         model.train(was_training)
 
 
 def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[str]]:
-    """MACs of the whole prefix and of its head alone, and the operators left out."""
+    """MACs of the whole prefix without its mixture, and of its head alone, and the operators left out."""
     with warnings.catch_warnings(), torch.no_grad():
         # fvcore uses torch.jit, on import and to trace; torch's notices about that say nothing of the network.
         warnings.simplefilter("ignore")
@@ -101,7 +108,10 @@ def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[
             by_module = analysis.by_module()
         finally:
             jit_log.setLevel(level)
-        return int(by_module[""]), int(by_module["head"]), analysis.unsupported_ops()
+        skipped = analysis.unsupported_ops()
+        if prefix.mix:
+            skipped -= analysis.unsupported_ops("mix")
+        return int(by_module[""]), int(by_module["head"]), skipped
 
 
 def _parameters(module: nn.Module) -> int:

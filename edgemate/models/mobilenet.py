@@ -1,4 +1,4 @@
-"""MobileNetV3 of torchvision (Howard et al. 2019), cut after any of its blocks.
+"""MobileNetV2 and V3 of torchvision (Sandler et al. 2018, Howard et al. 2019), cut after any of their blocks.
 
 Cut points are torchvision's own, `features.1`, `features.2`, …; the exits usually stand where the map is about to be
 halved, and at the end.
@@ -7,13 +7,34 @@ halved, and at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torchvision
 from torch import nn
-from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights, MobileNetV3, WeightsEnum
+from torchvision.models import (
+    MobileNet_V2_Weights,
+    MobileNet_V3_Large_Weights,
+    MobileNet_V3_Small_Weights,
+    MobileNetV2,
+    MobileNetV3,
+    WeightsEnum,
+)
 
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Block, Tap
+
+
+def mobilenet_v2(
+    in_channels: int, *, stem: Literal["imagenet", "cifar"] = "imagenet", pretrained: bool = False
+) -> Backbone:
+    """MobileNetV2: 17 inverted residual blocks and a last convolution to 1280 channels.
+
+    `stem: cifar` leaves the first two halvings out, as is usual at 32×32, so that the last map is 4×4. The weights'
+    shapes stay, so pretrained ones fit.
+    """
+    halvings_left_out = 2 if stem == "cifar" else 0
+    build = torchvision.models.mobilenet_v2
+    return _cut(build, MobileNet_V2_Weights.DEFAULT, in_channels, pretrained, halvings_left_out)
 
 
 def mobilenet_v3_small(in_channels: int, *, pretrained: bool = False) -> Backbone:
@@ -26,8 +47,14 @@ def mobilenet_v3_large(in_channels: int, *, pretrained: bool = False) -> Backbon
     return _cut(torchvision.models.mobilenet_v3_large, MobileNet_V3_Large_Weights.DEFAULT, in_channels, pretrained)
 
 
-def _cut(build: Callable[..., MobileNetV3], weights: WeightsEnum, in_channels: int, pretrained: bool) -> Backbone:
-    """A torchvision MobileNetV3 as a backbone; its 1280-wide classifier is left out. Pretrained needs 3 channels."""
+def _cut(
+    build: Callable[..., MobileNetV2 | MobileNetV3],
+    weights: WeightsEnum,
+    in_channels: int,
+    pretrained: bool,
+    halvings_left_out: int = 0,
+) -> Backbone:
+    """A torchvision MobileNet as a backbone; its classifier is left out. Pretrained needs 3 channels."""
     if pretrained and in_channels != 3:
         raise UsageError(f"pretrained weights are for 3 channels, not {in_channels}; set pretrained: false")
     try:
@@ -38,7 +65,10 @@ def _cut(build: Callable[..., MobileNetV3], weights: WeightsEnum, in_channels: i
         parts[0][0] = nn.Conv2d(in_channels, parts[0][0].out_channels, 3, 2, 1, bias=False)
         nn.init.kaiming_normal_(parts[0][0].weight, mode="fan_out")
 
-    halves = [any(isinstance(m, nn.Conv2d) and m.stride[0] > 1 for m in part.modules()) for part in parts]
+    strided = [m for part in parts for m in part.modules() if isinstance(m, nn.Conv2d) and m.stride[0] > 1]
+    for convolution in strided[:halvings_left_out]:
+        convolution.stride = (1, 1)
+    halves = [any(m in strided[halvings_left_out:] for m in part.modules()) for part in parts]
     blocks: dict[str, nn.Module] = {}
     taps: dict[str, Tap] = {}
     usual = []

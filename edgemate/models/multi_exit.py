@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.heads.head import Head
+from edgemate.models.mixing import Mixture, checked_mixing, mixture
+
+SAID = "said"
+"""Beside the feature tensors, what passes a cut when mixing: the raw logits of the exits so far, (N, k, C)."""
 
 
 class ExitOutputs(NamedTuple):
@@ -44,6 +48,8 @@ class MultiExitModel(nn.Module):
         cuts: names of the cut points, one per exit.
         taps: what each head finds at its cut.
         pooled_widths: per exit the width D_k of its pooled feature.
+        mixing: W, float32 (K, K), if exits answer with weighted sums (see `edgemate.models.mixing`); it is stored with
+            the weights then. None: every exit answers for itself.
 
     Raises:
         UsageError: a cut point is unknown, out of order, or the last one is not the backbone's end.
@@ -67,18 +73,40 @@ class MultiExitModel(nn.Module):
         heads = [make_head(tap) for tap in self.taps]
         self.heads = nn.ModuleList(heads)
         self.pooled_widths = tuple(head.width for head in heads)
+        self.register_buffer("mixing", None)
+        self.mixing: Tensor | None
 
     @property
     def exits(self) -> int:
         """K."""
         return len(self.stages)
 
+    def mix(self, weights: Tensor | None) -> None:
+        """Let exit k answer with Σ_{j≤k} W_kj z_j from now on; with its own logits if None.
+
+        Raises:
+            UsageError: W is not lower-triangular (K, K).
+        """
+        if weights is None:
+            self.mixing = None
+        elif self.mixing is None:
+            self.mixing = checked_mixing(weights, self.exits).to(next(self.parameters()).device, copy=True)
+        else:  # in place, where averaged copies and checkpoints look for it
+            self.mixing.copy_(checked_mixing(weights, self.exits))
+
+    def answers(self, said: Tensor) -> Tensor:
+        """What the exits answer when they say `said`, which without mixing is the same: (N, K, C) → (N, K, C)."""
+        mixing = self.mixing
+        if mixing is None:
+            return said
+        return torch.stack([mixture(said[:, :k], mixing[k - 1, :k]) for k in range(1, self.exits + 1)], 1)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of every exit: (N, C, H, W) → (N, K, classes)."""
-        return self.outputs(images).logits
+        """The answers of every exit: (N, C, H, W) → (N, K, classes)."""
+        return self.answers(self.outputs(images).logits)
 
     def outputs(self, images: Tensor, at_cut: AtCut | None = None) -> ExitOutputs:
-        """Logits, pooled features and maps of every exit for `images` of shape (N, C, H, W).
+        """Raw logits, pooled features and maps of every exit for `images` of shape (N, C, H, W).
 
         Args:
             images: the pictures.
@@ -97,7 +125,9 @@ class MultiExitModel(nn.Module):
 
 
 class Prefix(nn.Module):
-    """Input to exit k and nothing else: (N, C, H, W) → logits (N, classes). Shares the model's modules.
+    """Input to the answer of exit k and nothing else: (N, C, H, W) → (N, classes). Shares the model's modules.
+
+    When mixing, the answer takes the heads of exits 1 … k−1 too, so they are part of it.
 
     Args:
         model: the multi-exit model.
@@ -108,18 +138,28 @@ class Prefix(nn.Module):
         super().__init__()
         self.stages = model.stages[:exit]
         self.head = model.heads[exit - 1]
+        self.mix = _mixture(model, exit)
+        self.earlier_heads = model.heads[: exit - 1] if self.mix else nn.ModuleList()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of exit k."""
+        """The answer of exit k."""
         features: Features = {"image": image}
-        for stage in self.stages:
+        said = []
+        for stage, head in itertools.zip_longest(self.stages, self.earlier_heads):
             features = stage(features)
+            if head is not None:
+                said.append(head(features)[0])
         logits: Tensor = self.head(features)[0]
-        return logits
+        if self.mix is None:
+            return logits
+        answer: Tensor = self.mix(torch.stack([*said, logits], 1))
+        return answer
 
 
 class Segment(nn.Module):
-    """Features of exit k−1 to features and logits of exit k. Shares the model's modules.
+    """Features of exit k−1 to features and answer of exit k. Shares the model's modules.
+
+    When mixing, `SAID` is among the features that a segment gives, and that all but the first take.
 
     Args:
         model: the multi-exit model.
@@ -130,11 +170,21 @@ class Segment(nn.Module):
         super().__init__()
         self.stage = model.stages[exit - 1]
         self.head = model.heads[exit - 1]
+        self.mix = _mixture(model, exit)
 
     def forward(self, features: Features) -> tuple[Features, Tensor]:
-        """The features after this stage, and the logits (N, classes) of its exit."""
-        features = self.stage(features)
-        return features, self.head(features)[0]
+        """The features after this stage, and the answer (N, classes) of its exit."""
+        earlier = [features[SAID]] if SAID in features else []
+        features = self.stage({name: tensor for name, tensor in features.items() if name != SAID})
+        logits = self.head(features)[0]
+        if self.mix is None:
+            return features, logits
+        said = torch.cat([*earlier, logits.unsqueeze(1)], 1)
+        return {**features, SAID: said}, self.mix(said)
+
+
+def _mixture(model: MultiExitModel, exit: int) -> Mixture | None:
+    return None if model.mixing is None else Mixture(model.mixing[exit - 1, :exit])
 
 
 class _Stage(nn.Module):

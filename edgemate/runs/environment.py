@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,20 @@ def environment_facts() -> dict[str, Any]:
         if torch.cuda.is_available():
             facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
             facts["cuda"] = torch.version.cuda
+            facts["cudnn"] = torch.backends.cudnn.version()
+            facts["driver"] = _driver()
     facts["command"] = [Path(sys.argv[0]).name, *(_without_home(argument) for argument in sys.argv[1:])]
     return facts
+
+
+def _driver() -> str | None:
+    """The NVIDIA driver's version as its own tool tells it; None where the tool is not at hand."""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.split("\n")[0].strip()
 
 
 def _without_home(argument: str) -> str:

@@ -18,7 +18,8 @@ from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.errors import RunError
 
-Split = Literal["calibration", "test"]
+Split = Literal["calibration", "test", "target_test"]
+"""`target_test` is there in runs with a second domain only: that domain's test split."""
 
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -125,6 +126,11 @@ class Run:
         return self.path / "history.csv"
 
     @property
+    def speed_path(self) -> Path:
+        """Every epoch's pictures per second, wait for data and peak memory."""
+        return self.path / "speed.csv"
+
+    @property
     def metrics_path(self) -> Path:
         """Final figures."""
         return self.path / "metrics.json"
@@ -133,6 +139,19 @@ class Run:
     def checkpoints_path(self) -> Path:
         """Folder of resumable checkpoints."""
         return self.path / "checkpoints"
+
+    def epoch_path(self, epoch: int) -> Path:
+        """The model's weights after an epoch, counted from 1, if `training.keep_every` keeps that one."""
+        return self.checkpoints_path / f"epoch_{epoch}.safetensors"
+
+    def kept_epochs(self) -> dict[int, Path]:
+        """Epoch → the model's weights after it, of all that were kept, in order."""
+        found = {}
+        for path in self.checkpoints_path.glob("epoch_*.safetensors"):
+            number = path.stem.removeprefix("epoch_")
+            if number.isdecimal():
+                found[int(number)] = path
+        return dict(sorted(found.items()))
 
     @property
     def model_path(self) -> Path:
@@ -148,6 +167,11 @@ class Run:
     def golden_path(self) -> Path:
         """`Golden`."""
         return self.path / "golden.npz"
+
+    @property
+    def policies_path(self) -> Path:
+        """Operating points that `edgemate calibrate` chose; absent where it has not."""
+        return self.path / "policies.json"
 
     @property
     def profile_path(self) -> Path:

@@ -15,9 +15,22 @@ import numpy.typing as npt
 from edgemate.bundle import Bundle, ExitFacts, InputContract
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import UsageError
-from edgemate.exits import Confidence, Deadline, FixedExit, OperatingPoints, Policy, read_operating_points, scores
+from edgemate.exits import (
+    Confidence,
+    Deadline,
+    FixedExit,
+    Learned,
+    Policy,
+    ScorePolicy,
+    Statistics,
+    matching_latency_table,
+    read_operating_points,
+    scores,
+)
+from edgemate.exits.operating_points import POLICIES_FILE
 from edgemate.registry import BACKENDS
 from edgemate.runtime.backends.base import Backend
+from edgemate.runtime.counting import Counts
 from edgemate.runtime.latency import Latency
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import Picture, Preprocessor
@@ -29,17 +42,22 @@ class AnytimeClassifier:
     """An opened bundle on a backend. Use it as a context manager, or `close()` it.
 
     Pictures are paths, PIL images, uint8 arrays `(H, W)` or `(H, W, C)`, or ready float32 arrays `(C, H, W)` and, for
-    several at once, `(N, C, H, W)`. `non_finite` counts the times a picture's logits at some exit held a NaN or an
-    infinity, at which no policy stops before the last exit.
+    several at once, `(N, C, H, W)`.
+
+    Where temperatures were fitted for the bundle, the probabilities in answers are of logits scaled by them, and so is
+    what a policy decides on that has no temperature of its own.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, *, layout: Layout = "segments") -> None:
         self.bundle = bundle
         self.backend = backend
         self.layout = layout
-        self.non_finite = 0
+        self._counts = Counts(len(bundle.manifest.exits))
         self._preprocessor = Preprocessor(bundle.manifest.input)
-        self._points: OperatingPoints | None = None
+        self._points = read_operating_points(bundle) if bundle.has(POLICIES_FILE) else None
+        fitted = None if self._points is None else self._points.temperatures
+        self._temperatures = None if fitted is None else tuple(found.temperature for found in fitted)
+        self._scaled: tuple[Policy, Policy] | None = None  # the last policy given, and the same with temperatures
         self._segment_ms: dict[int, tuple[float, ...]] = {}
 
     @classmethod
@@ -95,20 +113,49 @@ class AnytimeClassifier:
         """What the network takes, and how a picture becomes that."""
         return self.bundle.manifest.input
 
-    def stream(self, picture: Picture) -> Iterator[Prediction]:
+    @property
+    def temperatures(self) -> tuple[float, ...] | None:
+        """What the logits of each exit are divided by before they become probabilities, `(K,)`; None where not."""
+        return self._temperatures
+
+    @property
+    def non_finite(self) -> int:
+        """Times a picture's logits at some exit held a NaN or an infinity; no policy stops there before the last."""
+        return self._counts.non_finite
+
+    def statistics(self) -> Statistics:
+        """What became of all pictures since the start or the last `reset_statistics()`."""
+        return self._counts.statistics()
+
+    def reset_statistics(self) -> None:
+        """Count anew."""
+        self._counts = Counts(len(self.exits))
+
+    def stream(self, picture: Picture, policy: Policy | str | None = None) -> Iterator[Prediction]:
         """Answers about one picture, one per exit, each better than the last.
 
-        A segment is computed when its answer is asked for: stop iterating, and the rest is never done.
+        A segment is computed when its answer is asked for: stop iterating, and the rest is never done. The last answer
+        taken is the one that counts in the statistics.
+
+        Args:
+            picture: one picture.
+            policy: where the stream ends; None at the last exit. Under a `Deadline` the time that the caller takes
+                between two answers counts too.
 
         Raises:
             PictureError: at once, not at the first answer.
-            UsageError: the layout is not `segments`, or these are several pictures.
+            UsageError: the layout is not `segments`, these are several pictures, or the policy does not fit.
         """
         self._need_segments("stream")
+        chosen = None if policy is None else self._policy(policy)
+        if isinstance(chosen, Deadline) and chosen.segment_ms is None:
+            chosen = chosen.with_segment_ms(self._segment_times(1))
+        if chosen is not None:
+            chosen.begin(1, len(self.exits))  # it is for this number of exits
         images = next(self._preprocessor.batches(picture, 2), None)
         if images is None or len(images) != 1:
             raise UsageError("stream: takes one picture at a time; use classify for several")
-        return self._stream(images)
+        return self._stream(images, chosen)
 
     def classify(
         self,
@@ -126,7 +173,7 @@ class AnytimeClassifier:
             pictures: one picture, a list of them, or ready float32 `(N, C, H, W)`.
             policy: an exit policy, the name of one of the bundle's operating points, or None for the whole network.
                 Layout `prefixes` takes only `FixedExit` and None; `conditional` these and `Confidence` without a
-                temperature.
+                temperature, or one of 1 where the bundle has temperatures.
             batch_size: pictures per batch, 1 or more; fewer where the backend takes no more at a time.
 
         Raises:
@@ -137,32 +184,30 @@ class AnytimeClassifier:
             raise UsageError(f"batch_size: must be 1 or more, not {batch_size}")
         chosen = self._policy(policy)
         batches = self._preprocessor.batches(pictures, min(batch_size, self.backend.largest_batch or batch_size))
-        if self.layout == "segments":
-            return [answer for images in batches for answer in self._classify_batch(images, chosen)]
-        chosen.begin(0, len(self.exits))  # it is for this number of exits
-        if self.layout == "prefixes":
-            if not isinstance(chosen, FixedExit):
-                raise UsageError(
-                    "policy: layout 'prefixes' answers at a fixed exit only; load the bundle with 'segments'"
-                )
-            return [answer for images in batches for answer in self._classify_fixed(images, chosen)]
-        thresholds = self._thresholds(chosen)
-        return [answer for images in batches for answer in self._classify_conditional(images, thresholds)]
+        answers = self._answers(batches, chosen)
+        self._counts.add(answers, chosen.ms if isinstance(chosen, Deadline) else None)
+        return answers
 
-    def measure_segments(self, *, batch: int = 1, repeats: int = 30) -> tuple[float, ...]:
+    def measure_segments(self, *, batch: int = 1, repeats: int = 100) -> tuple[float, ...]:
         """The 99th percentile of each segment's time on this machine, in milliseconds, for `batch` pictures: `(K,)`.
 
-        `Deadline` uses it where it was given no times of its own; it is then measured when a batch size is first met.
+        With the decision after it and the making of the answer. `Deadline` uses it where it was given no times of its
+        own and the bundle has no latency table of this device; it is then measured when a batch size is first met.
         """
         self._need_segments("measure_segments")
         images = np.zeros(self.input.shape(batch), dtype=np.float32)
         exits = len(self.exits)
         samples = np.empty((repeats, exits))
+        never = Confidence(Confidence.highest)
         for repeat in range(-max(repeats // 10, 1), repeats):  # the first ones, not counted, warm up
+            decider = never.begin(batch, exits)
             flow = self.backend.begin(images)
             for exit in range(exits):
                 started = time.perf_counter_ns()
-                flow.advance()
+                logits = flow.advance()
+                if exit < exits - 1:
+                    decider.stop(exit + 1, logits, 0.0)
+                self._predictions(logits, exit + 1, started)
                 if repeat >= 0:
                     samples[repeat, exit] = _milliseconds_since(started)
         return tuple(Latency.of(samples[:, exit].tolist()).p99 for exit in range(exits))
@@ -179,12 +224,45 @@ class AnytimeClassifier:
     ) -> None:
         self.close()
 
-    def _stream(self, images: Array) -> Iterator[Prediction]:
+    def _answers(self, batches: Iterator[Array], chosen: Policy) -> list[Prediction]:
+        if self.layout == "segments":
+            return [answer for images in batches for answer in self._classify_batch(images, chosen)]
+        chosen.begin(0, len(self.exits))  # it is for this number of exits
+        if self.layout == "prefixes":
+            if not isinstance(chosen, FixedExit):
+                raise UsageError(
+                    "policy: layout 'prefixes' answers at a fixed exit only; load the bundle with 'segments'"
+                )
+            return [answer for images in batches for answer in self._classify_fixed(images, chosen)]
+        thresholds = self._thresholds(chosen)
+        return [answer for images in batches for answer in self._classify_conditional(images, thresholds)]
+
+    def _stream(self, images: Array, policy: Policy | None) -> Iterator[Prediction]:
         exits = len(self.exits)
+        deadline = policy if isinstance(policy, Deadline) else None
+        answer: Prediction | None = None
         started = time.perf_counter_ns()
+        decider = None if policy is None else policy.begin(1, exits)
         flow = self.backend.begin(images)
-        for exit in range(1, exits + 1):
-            yield self._predictions(flow.advance(), exit, started, final=exit == exits)[0]
+        try:
+            for exit in range(1, exits + 1):
+                if (
+                    answer is not None
+                    and deadline is not None
+                    and not deadline.fits(exit, _milliseconds_since(started))
+                ):
+                    return
+                logits = flow.advance()
+                final = exit == exits
+                if decider is not None and not final:
+                    final = bool(decider.stop(exit, logits, _milliseconds_since(started))[0])
+                [answer] = self._predictions(logits, exit, started, final=final)
+                yield answer
+                if final:
+                    return
+        finally:
+            if answer is not None:
+                self._counts.add([answer], None if deadline is None else deadline.ms)
 
     def _classify_batch(self, images: Array, policy: Policy) -> list[Prediction]:
         exits = len(self.exits)
@@ -209,7 +287,7 @@ class AnytimeClassifier:
             decider.keep(kept)
         else:
             answers.update(zip(rows.tolist(), self._predictions(flow.advance(), exits, started), strict=True))
-        self.non_finite += decider.non_finite
+        self._counts.non_finite += decider.non_finite
         return [answers[row] for row in range(len(images))]
 
     def _classify_fixed(self, images: Array, policy: FixedExit) -> list[Prediction]:
@@ -228,7 +306,7 @@ class AnytimeClassifier:
         early = range(1, len(self.exits))
         if isinstance(policy, FixedExit):
             return np.array([0.0 if exit >= policy.exit else 1.0 for exit in early], dtype=np.float32)
-        if isinstance(policy, Confidence) and policy.temperature is None:
+        if isinstance(policy, Confidence) and set(policy.temperatures(len(self.exits))) <= {1.0}:
             return np.array(policy.thresholds(len(self.exits)), dtype=np.float32)
         raise UsageError(
             "policy: layout 'conditional' compares probabilities with thresholds, without a temperature; for other "
@@ -238,11 +316,12 @@ class AnytimeClassifier:
     def _predictions(self, logits: Array, exit: int, started: int, *, final: bool = True) -> list[Prediction]:
         milliseconds = _milliseconds_since(started)
         finite = scores.finite(logits)
+        scaled = logits if self._temperatures is None else logits / np.float32(self._temperatures[exit - 1])
         if finite.all():
-            probabilities = scores.max_probability(logits)
+            probabilities = scores.max_probability(scaled)
         else:
-            self.non_finite += int(np.count_nonzero(~finite))
-            probabilities = np.where(finite, scores.max_probability(np.where(finite[:, None], logits, 0)), np.nan)
+            self._counts.non_finite += int(np.count_nonzero(~finite))
+            probabilities = np.where(finite, scores.max_probability(np.where(finite[:, None], scaled, 0)), np.nan)
         named = logits.argmax(axis=1)
         return [
             Prediction(index, self.classes[index], probability, exit, milliseconds, row, final)
@@ -252,20 +331,36 @@ class AnytimeClassifier:
     def _policy(self, given: Policy | str | None) -> Policy:
         if given is None:
             return FixedExit(len(self.exits))
-        if isinstance(given, Policy):
+        if isinstance(given, str):
+            points = self._points or read_operating_points(self.bundle)
+            given = points.get(given).as_policy()
+        if self._temperatures is None:
             return given
-        if self._points is None:
-            self._points = read_operating_points(self.bundle)
-        return self._points.get(given).as_policy()
+        if self._scaled is None or self._scaled[0] is not given:
+            self._scaled = (given, _with_temperatures(given, self._temperatures[:-1]))
+        return self._scaled[1]
 
     def _segment_times(self, batch: int) -> tuple[float, ...]:
         if batch not in self._segment_ms:
-            self._segment_ms[batch] = self.measure_segments(batch=batch)
+            table = matching_latency_table(self.bundle, self.backend.facts()) if batch == 1 else None
+            self._segment_ms[batch] = self.measure_segments(batch=batch) if table is None else table.segment_ms
         return self._segment_ms[batch]
 
     def _need_segments(self, what: str) -> None:
         if self.layout != "segments":
             raise UsageError(f"{what}: needs layout 'segments'; this bundle was loaded with {self.layout!r}")
+
+
+def _with_temperatures(policy: Policy, temperatures: tuple[float, ...]) -> Policy:
+    """The policy on scaled logits, unless it has temperatures of its own or looks at no probability."""
+    if isinstance(policy, Deadline):
+        if policy.inner is None:
+            return policy
+        inner = _with_temperatures(policy.inner, temperatures)
+        return Deadline(policy.ms, segment_ms=policy.segment_ms, inner=inner)
+    if isinstance(policy, (ScorePolicy, Learned)) and policy.temperature is None:
+        return policy.with_temperature(temperatures)
+    return policy
 
 
 def _milliseconds_since(started: int) -> float:

@@ -6,6 +6,7 @@ import csv
 import io
 import random
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
 from edgemate import files
+from edgemate.runs import Run, write_tensors
 from edgemate.training.task import MultiExitTask
 
 
@@ -52,7 +54,7 @@ class Record(Callback):
         metrics = pl_module.epoch_metrics()
         epoch = trainer.current_epoch + 1
         self.rows.append({"epoch": epoch, "seconds": seconds, **metrics})
-        self._write()
+        write_rows(self.path, self.rows)
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=epoch)
         line = _line(epoch, trainer.max_epochs or epoch, metrics, seconds)
@@ -65,14 +67,6 @@ class Record(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The epochs up to the checkpoint."""
         self.rows = state_dict["rows"]
-
-    def _write(self) -> None:
-        table = io.StringIO()
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        writer = csv.DictWriter(table, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in self.rows)
-        files.write_text(self.path, table.getvalue())
 
 
 class BestEpoch(Callback):
@@ -103,6 +97,23 @@ class BestEpoch(Callback):
         self.score, self.epoch, self.weights = state_dict["score"], state_dict["epoch"], state_dict["weights"]
 
 
+class KeepEpochs(Callback):
+    """Keeps the model's weights after every so many epochs, and after the last: a route that a student can follow.
+
+    It must stand before a callback that averages weights, as `BestEpoch` must.
+    """
+
+    def __init__(self, run: Run, every: int) -> None:
+        self.run, self.every = run, every
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write this epoch's weights, if it is one of them."""
+        assert isinstance(pl_module, MultiExitTask)
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every == 0 or epoch == trainer.max_epochs:
+            write_tensors(self.run.epoch_path(epoch), pl_module.model.state_dict())
+
+
 class Checkpoint(Callback):
     """Writes the whole state after every epoch; the file is replaced only once the new one is complete.
 
@@ -130,6 +141,16 @@ class ExitsProgressBar(RichProgressBar):
             return {}
         shown = "/".join(f"{100 * accuracies[f'exit{k}']:.1f}" for k in range(1, pl_module.model.exits + 1))
         return {"exits %": shown}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write a table with a column for every key of any row, as CSV."""
+    table = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    files.write_text(path, table.getvalue())
 
 
 def _line(epoch: int, epochs: int, metrics: dict[str, float], seconds: float) -> str:

@@ -12,11 +12,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgemate.config import Optimization
 from edgemate.distillation import Batch, Method, Progress
+from edgemate.distillation.mixing import mixing_of
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.registry import OPTIMIZERS, SCHEDULES
+from edgemate.training.compiling import CompiledOutputs
+from edgemate.training.loss_watch import BadLoss, LossWatch
 from edgemate.training.schedules import with_warmup
 from edgemate.training.tally import Tally
+
+# On a GPU: about a tenth of a CIFAR epoch.
+_STEPS_UNSEEN = 50
 
 
 class MultiExitTask(LightningModule):
@@ -28,6 +34,8 @@ class MultiExitTask(LightningModule):
         optimization: the recipe's section.
         steps_per_epoch: batches per epoch, which the schedule counts in.
         channels_last: lay pictures and weights out as NHWC in memory.
+        compiled: train through `CompiledOutputs`; evaluation never does.
+        cuda_graphs: with `compiled`, on a GPU.
     """
 
     def __init__(
@@ -37,6 +45,8 @@ class MultiExitTask(LightningModule):
         optimization: Optimization,
         steps_per_epoch: int,
         channels_last: bool = False,
+        compiled: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.method = model, method
@@ -45,23 +55,26 @@ class MultiExitTask(LightningModule):
         self.channels_last = channels_last
         if channels_last:
             model.to(memory_format=torch.channels_last)
+        self.mix()
+        self._outputs = CompiledOutputs(model, cuda_graphs) if compiled else model.outputs
+        self._watch: LossWatch | None = None
         self.train_tally = Tally(model.exits)
         self.calibration_tally = Tally(model.exits)
         self.term_sums: dict[str, Tensor] = {}
+        self._optimizer_states: list[dict[str, Any]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """The loss of one batch. Raises TrainingError when it is no finite number."""
         images, labels = self._lay_out(batch[0]), batch[1]
-        outputs = self.model.outputs(images, self.method.at_cut)
+        outputs = self._outputs(images, self.method.at_cut)
         # Temperatures and logarithms want float32 whatever the network ran in.
         with torch.autocast(images.device.type, enabled=False):
             outputs = outputs._replace(
                 logits=outputs.logits.float(), pooled=tuple(feature.float() for feature in outputs.pooled)
             )
             loss = self.method(outputs, Batch(images, labels), self._progress(batch_index))
-        if not torch.isfinite(loss.total):
-            self._stop_at(loss.total, batch_index)
-        self.train_tally.add(outputs.logits.detach(), labels)
+        self._look_at(loss.total, batch_index)
+        self.train_tally.add(self.model.answers(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
             self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + term
         total: Tensor = loss.total
@@ -70,8 +83,23 @@ class MultiExitTask(LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         """Count the exits', and the teachers', right answers on a batch of the calibration split."""
         images, labels = self._lay_out(batch[0]), batch[1]
-        logits = self.model(images).float()
-        self.calibration_tally.add(logits, labels, self.method.teachers(logits))
+        said = self.model.outputs(images).logits.float()
+        self.calibration_tally.add(self.model.answers(said), labels, self.method.teachers(said))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of the optimisers that the method steps by itself."""
+        checkpoint["method_optimizers"] = [optimizer.state_dict() for optimizer in self.method.optimizers()]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lay that state aside until the parameters lie where they are trained."""
+        self._optimizer_states = checkpoint.get("method_optimizers", [])
+
+    def on_train_start(self) -> None:
+        """Go on with the state of a checkpoint, if there was one."""
+        if self._optimizer_states:
+            for optimizer, state in zip(self.method.optimizers(), self._optimizer_states, strict=True):
+                optimizer.load_state_dict(state)
+            self._optimizer_states = []
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""
@@ -79,8 +107,13 @@ class MultiExitTask(LightningModule):
         self.term_sums = {}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last epoch's counts."""
+        """Forget the last epoch's counts; answer as the method has it now, averaged like the network if that is."""
         self.calibration_tally.reset()
+        self.mix()
+
+    def mix(self) -> None:
+        """Let the network answer with the weights that the recipe and the method ask for."""
+        self.model.mix(mixing_of(self.method))
 
     def epoch_metrics(self) -> dict[str, float]:
         """Losses, accuracy per exit (shares of 1) and the method's own report after an epoch."""
@@ -98,7 +131,13 @@ class MultiExitTask(LightningModule):
         groups: list[dict[str, Any]] = [
             {"params": list(self.model.parameters()), "weight_decay": settings.weight_decay},
         ]
-        own = [parameter for parameter in self.method.parameters() if parameter.requires_grad]
+        stepped = {
+            id(parameter)
+            for optimizer in self.method.optimizers()
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+        own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
         if own:
             groups.append({"params": own, "weight_decay": 0.0})
         optimizer = OPTIMIZERS.get(settings.optimizer)(groups, settings.lr, **settings.optimizer_options)
@@ -115,8 +154,15 @@ class MultiExitTask(LightningModule):
         epochs = self.optimization.epochs
         return Progress(self.current_epoch, epochs, (self.current_epoch + batch_index / self.steps_per_epoch) / epochs)
 
-    def _stop_at(self, loss: Tensor, batch_index: int) -> None:
-        """Name the step and the parameters whose gradients were largest in the step before."""
+    def _look_at(self, loss: Tensor, batch_index: int) -> None:
+        if self._watch is None:
+            self._watch = LossWatch(1 if loss.device.type == "cpu" else _STEPS_UNSEEN)
+        bad = self._watch.add(loss, last=batch_index + 1 >= self.steps_per_epoch)
+        if bad:
+            self._stop_at(bad, batch_index)
+
+    def _stop_at(self, bad: BadLoss, batch_index: int) -> None:
+        """Name the step and, where they are still there, the largest gradients of the step before."""
         norms = {
             name: parameter.grad.norm().item()
             for name, parameter in self.named_parameters()
@@ -124,8 +170,11 @@ class MultiExitTask(LightningModule):
         }
         largest = sorted(norms.items(), key=lambda item: -item[1] if item[1] == item[1] else -float("inf"))[:3]
         named = ", ".join(f"{name} {norm:.3g}" for name, norm in largest) or "none yet"
+        if bad.steps_ago:
+            named = "gone"
+        ago = bad.steps_ago
         raise TrainingError(
-            f"the loss is {loss.detach().item():g} at step {self.global_step + 1} (epoch {self.current_epoch + 1}, "
-            f"batch {batch_index + 1}); largest gradients of the step before: {named}; "
+            f"the loss is {bad.value:g} at step {self.global_step + 1 - ago} (epoch {self.current_epoch + 1}, "
+            f"batch {batch_index + 1 - ago}); largest gradients of the step before: {named}; "
             "a lower optimization.lr, a warm-up or gradient_clip may help"
         )

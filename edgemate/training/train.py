@@ -17,18 +17,22 @@ from rich.console import Console
 
 from edgemate import files
 from edgemate.config import Recipe
-from edgemate.data import Data, EvaluationTransform, build_data
+from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import PictureLoader
 from edgemate.distillation import build_method
 from edgemate.errors import RunError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.models import build_model
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
-from edgemate.training.callbacks import BestEpoch, Checkpoint, ExitsProgressBar, Record, SeedEveryEpoch
+from edgemate.training.callbacks import BestEpoch, Checkpoint, ExitsProgressBar, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.data import data_of, loaders_of
+from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
+from edgemate.training.teacher import load_teacher
 
-_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""The recipe's names for Lightning's."""
 _GOLDEN_PICTURES = 32
 
 
@@ -57,7 +61,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     if run is not None and run.finished:
         console.print(f"{run.path} is finished already")
         return run
-    data = _build_data(recipe)
+    data = data_of(recipe)
+    teacher = load_teacher(recipe, data, str(path))
     if run is None:
         run = Run.create(path)
         run.write_recipe(recipe)
@@ -65,27 +70,41 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
 
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
-    setting = setting_of(model, len(data.classes), recipe.optimization.label_smoothing)
+    setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
     run.write_facts(_facts(recipe, data, model.cuts))
-    loader = data.train_loader()
-    task = MultiExitTask(model, method, recipe.optimization, len(loader), recipe.training.channels_last)
+    loader, calibration = loaders_of(recipe, data, method)
+    settings = recipe.training
+    task = MultiExitTask(
+        model,
+        method,
+        recipe.optimization,
+        len(loader),
+        channels_last=settings.channels_last,
+        compiled=settings.compile,
+        cuda_graphs=settings.cuda_graphs,
+    )
+    method.bind(model)
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
     checkpoint = run.checkpoints_path / "last.ckpt"
     with _quiet_lightning():
-        trainer = _trainer(recipe, run.path, [record, *([best] if best else [])], checkpoint, console)
+        kept = [best] if best else []
+        route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
+        callbacks = [Speed(run.speed_path), record, *kept, *route]
+        trainer = _trainer(recipe, run.path, callbacks, checkpoint, console)
         try:
             trainer.fit(
                 task,
                 loader,
-                data.calibration_loader(),
+                calibration,
                 ckpt_path=checkpoint if checkpoint.exists() else None,
                 weights_only=True,
             )
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from error
+    task.mix()
     if best:
         model.load_state_dict(best.weights)
     _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs)
@@ -99,35 +118,17 @@ def _open_to_resume(recipe: Recipe, path: Path) -> Run:
     return run
 
 
-def _build_data(recipe: Recipe) -> Data:
-    section = recipe.data
-    return build_data(
-        section.name,
-        options=section.options,
-        image_size=section.image_size,
-        resize=section.resize,
-        resize_to=section.resize_to,
-        interpolation=section.interpolation,
-        mean=section.mean,
-        std=section.std,
-        calibration_fraction=section.calibration_fraction,
-        split_seed=section.split_seed,
-        train_limit=section.train_limit,
-        augmentation=[(part.name, part.options) for part in section.augmentation],
-        batch_size=recipe.optimization.batch_size,
-        workers=recipe.training.workers,
-        seed=recipe.training.seed,
-    )
-
-
 def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
     splits = data.splits
+    pictures = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
+    if data.target is not None:
+        pictures |= {"unlabelled": len(data.target.train), "target_test": len(data.target.test)}
     return RunFacts(
         data_set=recipe.data.name,
         input=data.facts.to_json(),
         classes=data.classes,
         cuts=cuts,
-        pictures={"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)},
+        pictures=pictures,
     )
 
 
@@ -142,7 +143,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
     return Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
         max_epochs=recipe.optimization.epochs,
         gradient_clip_val=recipe.optimization.gradient_clip,
         callbacks=callbacks,
@@ -158,10 +159,12 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
 
 
 def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int) -> None:
-    """Weights, logits of both splits, golden pictures and the final figures."""
+    """Weights, logits of all evaluated splits, golden pictures and the final figures."""
     splits = {}
     channels_last = task.channels_last
     loaders: dict[Split, PictureLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
+    if data.target is not None:
+        loaders["target_test"] = data.target_test_loader()
     for name, loader in loaders.items():
         logits, labels = collect_logits(task.model, loader, device=task.device, channels_last=channels_last)
         run.write_logits(name, logits, labels)
@@ -196,8 +199,8 @@ def _quiet_lightning() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*Checkpoint directory.*"):
-            warnings.filterwarnings("ignore", message)
+        for message in ("does not have many workers", "LeafSpec", "Checkpoint directory", "in eval mode at the start"):
+            warnings.filterwarnings("ignore", f".*{message}.*")
         try:
             yield
         finally:

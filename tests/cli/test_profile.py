@@ -26,7 +26,7 @@ def run(finished_run: Run, exported: Exported, tmp_path: Path, monkeypatch: pyte
 def test_tables_are_printed_and_files_written(run: Run) -> None:
     result = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1)
     assert result.exit_code == 0, result.output
-    for text in ("peak memory", "ONNX Runtime", "1 thread", "measured on 10 test pictures", "balanced: > 0."):
+    for text in ("peak memory", "ONNX Runtime", "1 thread", "measured on 10 test pictures", "balanced"):
         assert text in result.stdout
     assert "full network, one graph" in result.stdout
     assert "not in the MACs: aten::add (3×)" in result.stdout

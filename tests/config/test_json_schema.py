@@ -22,3 +22,26 @@ def test_sections_stand_in_the_order_of_a_recipe() -> None:
         "optimization",
         "training",
     ]
+
+
+def test_a_list_of_parts_offers_every_form_with_every_option() -> None:
+    definitions = recipe_schema()["$defs"]
+    listed, _ = definitions["Distillation"]["properties"]["methods"]["anyOf"]
+    name, dotted, short, full = listed["items"]["anyOf"]
+    assert name["enum"] == METHODS.names()
+    assert dotted["pattern"] == ":"
+    assert short["properties"]["mate"]["anyOf"][0]["properties"]["primary"]["maximum"] == 1
+    assert (short["minProperties"], short["maxProperties"]) == (1, 1)
+    assert full["allOf"][0] == {"$ref": "#/$defs/WeightedMethod"}
+    assert "weight" in definitions["WeightedMethod"]["properties"]
+    options = {rule["if"]["properties"]["name"]["const"]: rule["then"] for rule in full["allOf"][1]["allOf"]}
+    assert options["eed"]["properties"]["options"]["additionalProperties"] is False
+    assert "horizontal_flip" in definitions["Data"]["properties"]["augmentation"]["items"]["anyOf"][0]["enum"]
+
+
+def test_a_second_domain_may_be_of_any_data_set_or_of_the_same() -> None:
+    unlabelled = recipe_schema()["$defs"]["Unlabelled"]
+    enum, _, absent = unlabelled["properties"]["name"]["anyOf"]
+    assert "image_folder" in enum["enum"]
+    assert absent == {"type": "null"}
+    assert "arrays" in {rule["if"]["properties"]["name"]["const"] for rule in unlabelled["allOf"]}

@@ -143,7 +143,64 @@ def test_an_override_of_no_form_is_refused(tmp_path: Path, override: str) -> Non
 
 
 def test_a_dotted_path_names_a_users_own_part() -> None:
-    recipe = parse_recipe(SMALLEST | {"model": {"backbone": "edgemate.models.resnet8:resnet8"}}, "r.yaml")
+    recipe = parse_recipe(SMALLEST | {"model": {"backbone": "edgemate.models.cifar_resnet:resnet8"}}, "r.yaml")
     assert isinstance(recipe, Recipe)
     (problem,) = problems_of(SMALLEST | {"model": {"backbone": "no.such:thing"}})
     assert problem.startswith("model.backbone: backbone 'no.such:thing' cannot be imported")
+
+
+def with_methods(*methods: object, **more: object) -> dict[str, object]:
+    return SMALLEST | {"distillation": {"methods": list(methods), **more}}
+
+
+def test_several_methods_may_be_written_in_three_ways(tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        with_methods("mate", {"eed": {"logits": "kl"}}, {"name": "byot", "weight": 0.5, "options": {"beta": 0}}), "r"
+    )
+    distillation = recipe.distillation
+    assert distillation.method is None
+    assert distillation.names == ["mate", "eed", "byot"]
+    assert distillation.methods is not None
+    assert [part.weight for part in distillation.methods] == [1, 1, 0.5]
+    assert distillation.methods[0].options["primary"] == 0.7
+    assert distillation.methods[1].options["logits"] == "kl"
+    assert distillation.methods[2].options == {"alpha": 0.1, "temperature": 3.0, "beta": 0}
+    assert load_recipe(write(tmp_path / "again.yaml", recipe.model_dump(mode="json"))) == recipe
+
+
+def test_the_options_of_one_of_several_methods_are_checked_with_its_place() -> None:
+    tree = with_methods("mate", {"eed": {"logit": "kl"}}, {"name": "eeed", "weight": 2})
+    assert sorted(problems_of(tree)) == [
+        "distillation.methods.1.options.logit: unknown key; did you mean 'logits'?",
+        "distillation.methods.2.name: unknown distillation method 'eeed'; did you mean 'eed' or 'beed'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        (with_methods("mate", method="eed"), "distillation: method beside methods: name one under method"),
+        (with_methods("mate", options={"alpha": 2}), "distillation: options beside methods: name one under method"),
+        (with_methods("mate", {"mate": {}}), "distillation: methods names mate twice"),
+        (with_methods(), "distillation.methods: List should have at least 1 item"),
+        (with_methods({"name": "mate", "weight": 0}), "distillation.methods.0.weight: should be greater than 0, not 0"),
+        (SMALLEST | {"distillation": {"method": None}}, "distillation: name a method, or several under methods"),
+    ],
+)
+def test_methods_that_do_not_hold_together_are_named(tree: dict[str, object], said: str) -> None:
+    (problem,) = problems_of(tree)
+    assert problem.startswith(said)
+
+
+def test_one_way_of_naming_methods_laid_over_the_other_takes_its_place(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.yaml", SMALLEST | {"distillation": {"method": "mate", "options": {"alpha": 2}}})
+    several = {"methods": [{"byot": {"beta": 0}}, "eed"]}
+    child = write(tmp_path / "several.yaml", {"extends": one.name, "distillation": several})
+    recipe = load_recipe(child)
+    assert (recipe.distillation.method, recipe.distillation.options) == (None, {})
+    assert recipe.distillation.names == ["byot", "eed"]
+    again = load_recipe(child, ["distillation.method=mate"]).distillation
+    assert (again.method, again.methods, again.options["alpha"]) == ("mate", None, 1.0)
+    resolved = write(tmp_path / "resolved.yaml", load_recipe(one).model_dump(mode="json"))
+    laid_over = {"extends": resolved.name, "distillation": several}
+    assert load_recipe(write(tmp_path / "over.yaml", laid_over)).distillation == recipe.distillation

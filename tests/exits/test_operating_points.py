@@ -45,9 +45,11 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
     [
         ({"thresholds": [0.9]}, "fast: 1 thresholds for 3 exits; 2 needed"),
         ({"temperatures": [1.0]}, "fast: 1 temperatures for 3 exits; 2 needed"),
-        ({"thresholds": [0.9, 1.5]}, "less than or equal to 1"),
+        ({"thresholds": [0.9, 1.5]}, "fast: confidence: threshold must be from 0 to 1, not 1.5"),
         ({"policy": "guess"}, "Input should be 'confidence'"),
         ({"expected": {**POINT["expected"], "shares": [0.5, 0.5, 0.5]}}, "shares sum to 1.5, not 1"),
+        ({"policy": "patience"}, "fast: policy 'patience' has patience and no thresholds"),
+        ({"policy": "learned"}, "fast: policy 'learned' has weights, and no other has"),
         ({"colour": "red"}, "Extra inputs"),
     ],
 )

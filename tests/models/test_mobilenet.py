@@ -6,16 +6,16 @@ import torchvision
 
 from edgemate.config import Exits, Model
 from edgemate.errors import UsageError
-from edgemate.models import build_model
+from edgemate.models import build_model, count_costs
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("size", ["small", "large"])
-def test_uncut_its_features_are_torchvisions_own(size: str) -> None:
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"])
+def test_uncut_its_features_are_torchvisions_own(name: str) -> None:
     torch.manual_seed(0)
-    plain = getattr(torchvision.models, f"mobilenet_v3_{size}")().eval().features
+    plain = getattr(torchvision.models, name)().eval().features
     last = f"features.{len(plain) - 1}"
-    net = build_model(Model(backbone=f"mobilenet_v3_{size}"), Exits(at=[last]), 3, 7).eval()
+    net = build_model(Model(backbone=name), Exits(at=[last]), 3, 7).eval()
     # The same weights in the same order, whatever they are called.
     ours, theirs = net.stages.state_dict(), plain.state_dict()
     assert [value.shape for value in ours.values()] == [value.shape for value in theirs.values()]
@@ -36,6 +36,27 @@ def test_exits_stand_before_the_map_is_halved(head: str) -> None:
         sizes.append(tuple(features["features"].shape[1:]))
     assert sizes == [(16, 16, 16), (24, 8, 8), (48, 4, 4), (576, 2, 2)]
     assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 4, 7)
+
+
+@torch.no_grad()
+def test_v2s_cifar_stem_leaves_two_halvings_out() -> None:
+    net = build_model(Model(backbone="mobilenet_v2", options={"stem": "cifar"}), Exits(), 3, 7).eval()
+    assert net.cuts == ("features.3", "features.6", "features.13", "features.18")
+    features = {"image": torch.zeros(1, 3, 32, 32)}
+    sizes = []
+    for stage in net.stages:
+        features = stage(features)
+        sizes.append(tuple(features["features"].shape[1:]))
+    assert sizes == [(24, 32, 32), (32, 16, 16), (96, 8, 8), (1280, 4, 4)]
+    assert [tap.reductions for tap in net.taps] == [3, 2, 1, 0]
+
+
+def test_v2_costs_what_its_authors_report() -> None:
+    net = build_model(Model(backbone="mobilenet_v2"), Exits(), 3, 1000)
+    assert net.cuts == ("features.1", "features.3", "features.6", "features.13", "features.18")
+    cost = count_costs(net, (3, 224, 224)).exits[-1]
+    assert 300e6 < cost.macs < 320e6
+    assert cost.parameters == pytest.approx(3.5e6, rel=0.01)
 
 
 def test_any_block_may_be_a_cut_and_grey_pictures_will_do() -> None:

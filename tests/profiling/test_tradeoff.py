@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemate.exits import Confidence, operating_points, simulate
+from edgemate.exits import Confidence, calibrate, simulate
 from edgemate.export import Exported
 from edgemate.models import ExitCost
 from edgemate.profiling.tradeoff import measured_points, simulated_points, spread_thresholds
@@ -52,7 +52,7 @@ def test_one_exit_has_nothing_to_sweep() -> None:
 def test_simulated_points_are_what_the_policies_would_do(finished_run: Run) -> None:
     test = finished_run.read_logits("test")
     costs = [100.0, 250.0, 400.0]
-    named = operating_points(*finished_run.read_logits("calibration"), costs).points
+    named = calibrate(*finished_run.read_logits("calibration"), costs).points.points
     points = simulated_points(test, exit_costs(costs), named)
     assert {point.curve for point in points} == {"accuracy-macs"}
     assert {point.provenance for point in points} == {"simulated"}

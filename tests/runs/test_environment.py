@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from edgemate.runs import environment_facts
 
@@ -22,6 +23,21 @@ def test_versions_machine_and_command_are_told(monkeypatch: pytest.MonkeyPatch) 
     assert facts["processor"]
     assert facts["edgemate"]
     assert facts["torch"]
+
+
+def test_a_gpu_is_told_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 580.1.2\necho 580.1.2\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91200)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+    facts = environment_facts()
+    assert (facts["gpus"], facts["driver"]) == (["a GPU"], "580.1.2")
+    monkeypatch.setenv("PATH", "")
+    assert environment_facts()["driver"] is None
 
 
 def test_torch_is_asked_only_where_it_is_imported() -> None:

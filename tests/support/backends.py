@@ -54,6 +54,14 @@ def conditional_opener(request: pytest.FixtureRequest, tmp_path_factory: pytest.
     yield from _opener(request.param, write_small_bundle(folder / "conditional", conditional=True), folder)
 
 
+@pytest.fixture(scope="module", params=BACKENDS)
+def mixing_opener(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opener]:
+    """For a bundle of all layouts whose exits answer with weighted sums."""
+    folder = tmp_path_factory.mktemp("engines")
+    bundle = write_small_bundle(folder / "mixing", conditional=True, network="mixing")
+    yield from _opener(request.param, bundle, folder)
+
+
 def _opener(name: str, bundle: Bundle, folder: Path) -> Iterator[Opener]:
     with pytest.MonkeyPatch.context() as patch:
         if name == "onnxruntime":

@@ -17,11 +17,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import small_network
-from small_network import CLASSES, SEGMENTS, SHAPES, STAGES, Add, Conv, Operation
+from small_network import CLASSES, MIXING, NETWORKS, SHAPES, Add, Conv, Head, Operation
 
 from edgemate import files
-from edgemate.bundle import Bundle, BundleFacts, BundleWriter, ExitFacts, Graph, InputContract, Resize, Tensor
-from edgemate.exits import operating_points
+from edgemate.bundle import (
+    CALIBRATION_FILE,
+    Bundle,
+    BundleFacts,
+    BundleWriter,
+    ExitFacts,
+    Graph,
+    InputContract,
+    Resize,
+    Tensor,
+)
+from edgemate.exits import calibrate
 from edgemate.exits.operating_points import POLICIES_FILE
 from edgemate.exits.scores import max_probability
 
@@ -52,36 +62,38 @@ def own_bundle(small_bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_bundle.path, tmp_path / "own"))
 
 
-def write_small_bundle(target: Path, *, conditional: bool = False, **changes: Any) -> Bundle:
-    """Write the bundle to folder `target`, also with the conditional graph; `changes` replace keys of its facts."""
+def write_small_bundle(target: Path, *, conditional: bool = False, network: str = "small", **changes: Any) -> Bundle:
+    """Write the bundle to folder `target`, also with the conditional graph; `changes` replace keys of its facts.
+
+    `network` is its name too: `small`, or `mixing`, whose exits answer with weighted sums.
+    """
     with BundleWriter(target) as writer:
-        facts = write_graphs(writer.path, conditional=conditional)
+        facts = write_graphs(writer.path, conditional=conditional, network=network)
         images = golden_images(24)
-        computed = small_network.run((1, 2, 3), {"image": images})
+        computed = small_network.run((1, 2, 3), {"image": images}, network)
         logits = np.stack([computed[f"logits_{exit}"] for exit in (1, 2, 3)], axis=1)
         # What the first exit says where it is sure, else what the last does: stopping early can pay.
         sure = max_probability(logits[:, 0]) > 0.9
         labels = np.where(sure, logits[:, 0].argmax(axis=1), logits[:, 2].argmax(axis=1))
         files.write_arrays(writer.path / "golden.npz", {"images": images, "labels": labels, "logits": logits})
-        points = operating_points(logits, labels, MACS).model_dump(mode="json")
-        for point in points["points"]:
-            # Each is exactly the score of a golden sample, which another backend's rounding could lift over it.
-            point["thresholds"] = [min(threshold + 1e-4, 1.0) for threshold in point["thresholds"]]
+        files.write_arrays(writer.path / CALIBRATION_FILE, {"labels": labels, "logits": logits})
+        points = calibrate(logits, labels, MACS, fit_temperatures=False).points.model_dump(mode="json")
         files.write_json(writer.path / POLICIES_FILE, points)
         return writer.finish(facts.model_copy(update=changes))
 
 
-def write_graphs(folder: Path, *, conditional: bool = False) -> BundleFacts:
+def write_graphs(folder: Path, *, conditional: bool = False, network: str = "small") -> BundleFacts:
     """Write the ONNX files below `folder`; the facts of a bundle that has them."""
     if importlib.util.find_spec("onnx") is None:
-        return _copy_graphs("conditional" if conditional else "small", folder)
+        return _copy_graphs("conditional" if conditional and network == "small" else network, folder)
     (folder / "onnx").mkdir()
+    wiring, stages = NETWORKS[network]
     graphs: dict[str, list[Graph]] = {"segments": [], "prefixes": []}
     models = []
-    for exit, (takes, gives) in enumerate(SEGMENTS, start=1):
+    for exit, (takes, gives) in enumerate(wiring, start=1):
         segment, prefix = f"onnx/segment_{exit}.onnx", f"onnx/prefix_{exit}.onnx"
-        models.append(_save(folder / segment, STAGES[exit - 1], takes, gives))
-        _save(folder / prefix, [part for stage in STAGES[:exit] for part in stage], ("image",), (f"logits_{exit}",))
+        models.append(_save(folder / segment, stages[exit - 1], takes, gives))
+        _save(folder / prefix, [part for stage in stages[:exit] for part in stage], ("image",), (f"logits_{exit}",))
         graphs["segments"].append(_graph(segment, exit, takes, gives))
         graphs["prefixes"].append(_graph(prefix, exit, ("image",), (f"logits_{exit}",)))
     if conditional:
@@ -91,7 +103,7 @@ def write_graphs(folder: Path, *, conditional: bool = False) -> BundleFacts:
         (folder / made.facts.file).write_bytes(made.proto.SerializeToString())
         graphs["conditional"] = [made.facts]
     return BundleFacts(
-        name="small",
+        name=network,
         created=datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc),
         tools={"edgemate": "0.1.0"},
         input=CONTRACT,
@@ -162,13 +174,26 @@ def _nodes(operation: Operation) -> list[NodeProto]:
     if isinstance(operation, Add):
         return [helper.make_node("Add", [operation.left, operation.right], [operation.to])]
     exit = operation.exit
+    if isinstance(operation, Head):
+        return [
+            constant(f"head_{exit}"),
+            helper.make_node("Flatten", [operation.source], [f"flat_{exit}"]),
+            helper.make_node("Gemm", [f"flat_{exit}", f"head_{exit}"], [f"{operation.gives}_{exit}"]),
+        ]
+    earlier = [f"said_{exit - 1}"] if exit > 1 else []
+    shares = numpy_helper.from_array(np.array(MIXING[exit - 1], np.float32)[:, None])
+    axis = numpy_helper.from_array(np.array([1], np.int64))
     return [
-        constant(f"head_{exit}"),
-        helper.make_node("Flatten", [operation.source], [f"flat_{exit}"]),
-        helper.make_node("Gemm", [f"flat_{exit}", f"head_{exit}"], [f"logits_{exit}"]),
+        helper.make_node("Constant", [], [f"shares_{exit}"], value=shares),
+        helper.make_node("Constant", [], [f"axis_{exit}"], value=axis),
+        helper.make_node("Unsqueeze", [f"own_{exit}", f"axis_{exit}"], [f"last_{exit}"]),
+        helper.make_node("Concat", [*earlier, f"last_{exit}"], [f"said_{exit}"], axis=1),
+        helper.make_node("Mul", [f"said_{exit}", f"shares_{exit}"], [f"weighted_{exit}"]),
+        helper.make_node("ReduceSum", [f"weighted_{exit}", f"axis_{exit}"], [f"logits_{exit}"], keepdims=0),
     ]
 
 
 if __name__ == "__main__":
     write_small_bundle(Path(sys.argv[1]) / "small")
     write_small_bundle(Path(sys.argv[1]) / "conditional", conditional=True)
+    write_small_bundle(Path(sys.argv[1]) / "mixing", conditional=True, network="mixing")

@@ -88,7 +88,8 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
         limits = BatchRange(1, 1, 1) if layout == "conditional" else BatchRange.parse(batch)
         for graph in bundle.manifest.graphs[layout]:
             path = folder / engine_name(graph)
-            files.write_bytes(path, json.dumps(_plan(layout, graph, limits)).encode())
+            plan = _plan(layout, graph, limits) | {"network": bundle.manifest.name}
+            files.write_bytes(path, json.dumps(plan).encode())
             facts = EngineFacts(
                 edgemate="0.1.0",
                 created=datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc),
@@ -224,9 +225,10 @@ class FakeContext:
 
     def _answers(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         plan = self._engine.plan
+        run = partial(small_network.run, plan["stages"], network=plan["network"])
         if plan["layout"] != "conditional":
-            return small_network.run(plan["stages"], inputs)
-        computed = small_network.run(plan["stages"], {"image": inputs["image"]})
+            return run(inputs)
+        computed = run({"image": inputs["image"]})
         for exit, threshold in enumerate([*inputs["thresholds"].tolist(), -1], start=1):
             logits = computed[f"logits_{exit}"]
             if max_probability(logits)[0] > threshold:

@@ -111,8 +111,9 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         "optimization.ema=0.9 training.precision=bf16",
         "optimization.optimizer=adamw optimization.lr=0.01 training.weights=best optimization.gradient_clip=1",
         "distillation.method=joint_ce optimization.schedule=multi_step optimization.schedule_options.milestones=[2]",
+        "training.data_on_device=true",
     ],
-    ids=["sgd", "ema-bf16", "adamw-best-clip", "joint_ce-multi_step"],
+    ids=["sgd", "ema-bf16", "adamw-best-clip", "joint_ce-multi_step", "data-on-device"],
 )
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: str
@@ -129,6 +130,35 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert cut.read_metrics()["accuracy"] == whole.read_metrics()["accuracy"]
     without_seconds = [{k: v for k, v in row.items() if k != "seconds"} for row in history(cut)]
     assert without_seconds == [{k: v for k, v in row.items() if k != "seconds"} for row in history(whole)]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(run: Run, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_in_epoch(patch, 0)
+        with pytest.raises(Killed):
+            train(small_recipe(), tmp_path / "cut", console=quiet())
+    assert_same_weights(train(small_recipe(), tmp_path / "cut", resume=True, console=quiet()), run)
+
+
+@pytest.mark.parametrize("cut", ["write_logits", "write_metrics"])
+def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(run: Run, tmp_path: Path, cut: str) -> None:
+    def kill(self: Run, *given: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, cut, kill)
+        with pytest.raises(Killed):
+            train(small_recipe(), tmp_path / "cut", console=quiet())
+    cut_run = train(small_recipe(), tmp_path / "cut", resume=True, console=quiet())
+    assert_same_weights(cut_run, run)
+    assert cut_run.read_metrics()["accuracy"] == run.read_metrics()["accuracy"]
+    assert [row["epoch"] for row in history(cut_run)] == ["1", "2", "3"]
+
+
+def test_pictures_on_the_device_train_as_those_of_a_loader_do(run: Run, tmp_path: Path) -> None:
+    there = train(small_recipe("training.data_on_device=true"), tmp_path / "run", console=quiet())
+    assert_same_weights(there, run)
+    assert there.read_metrics()["accuracy"] == run.read_metrics()["accuracy"]
 
 
 def test_the_seed_decides_the_weights(run: Run, tmp_path: Path) -> None:
@@ -178,13 +208,22 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(
         ("exits.head=linear", None),
         ("optimization.schedule_options.milestones=[9]", "milestones: 9 is never reached in 3 epochs"),
         ("training.precision=fp16", "training.precision: fp16 needs a GPU"),
+        ("training.cuda_graphs=true", "training.cuda_graphs: it needs training.compile and a GPU"),
+        (
+            "training.data_on_device=true & data.augmentation=[horizontal_flip,rand_augment]",
+            r"data\.augmentation\.1: rand_augment is not drawn .* works with horizontal_flip and random_crop only",
+        ),
+        (
+            "training.data_on_device=true & data.unlabelled.limit=10",
+            "training.data_on_device: it knows one domain only",
+        ),
     ],
 )
 def test_what_only_the_parts_know_is_checked_before_any_data_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, said: str | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    overrides = [override, "distillation.method=byot"]
+    overrides = [*override.split(" & "), "distillation.method=byot"]
     if "milestones" in override:
         overrides.append("optimization.schedule=multi_step")
     with pytest.raises(RecipeError, match=said or "distillation: byot compares"):

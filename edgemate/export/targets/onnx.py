@@ -10,12 +10,14 @@ import onnx
 import torch
 
 from edgemate import files
-from edgemate.bundle import BundleWriter, Graph, PrecisionFacts
-from edgemate.bundle.manifest import Layout
+from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionFacts
+from edgemate.bundle.manifest import Layout, Precision
+from edgemate.bundle.versioned_json import read_versioned
 from edgemate.evaluation import collect_logits, trained_model
-from edgemate.exits import operating_points
-from edgemate.exits.operating_points import POLICIES_FILE
+from edgemate.exits import OperatingPoints, calibrate
+from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.export.agreement import Agreement, Limits
+from edgemate.export.calibration import calibration_logits
 from edgemate.export.conditional import conditional_graph
 from edgemate.export.facts import bundle_facts
 from edgemate.export.golden import golden_samples
@@ -25,9 +27,10 @@ from edgemate.export.pictures import precision_pictures
 from edgemate.export.precision import convert_layout
 from edgemate.export.verify import BATCH, check_graph, verify_layout
 from edgemate.models import MultiExitModel, count_costs
-from edgemate.runs import Run
+from edgemate.runs import Run, SplitLogits
 
 Float = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 
 
 def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
@@ -44,10 +47,12 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
         precision = work.convert(run) if options.precision != "fp32" else None
         if "conditional" in options.layouts:
             work.assemble_conditional(golden.images, reference)
+        logits, labels = work.calibration_logits(run)
         work.drop_what_was_not_asked_for()
 
         files.write_arrays(writer.path / "golden.npz", golden_samples(golden, reference, options.samples))
-        points = operating_points(*run.read_logits("calibration"), [cost.chained_macs for cost in costs.exits])
+        files.write_arrays(writer.path / CALIBRATION_FILE, {"logits": logits, "labels": labels})
+        points = _points(run, logits, labels, [cost.chained_macs for cost in costs.exits], options.precision)
         files.write_json(writer.path / POLICIES_FILE, points.model_dump(mode="json"))
         facts = bundle_facts(run, costs, work.graphs, precision, options.engine_batch)
         return Exported(writer.finish(facts), work.agreement)
@@ -106,6 +111,12 @@ class _Graphs:
         self._write("conditional", conditional_graph(protos, segments))
         self._verify("conditional", images, reference, self._limits())
 
+    def calibration_logits(self, run: Run) -> SplitLogits:
+        """What the graphs say of the calibration split."""
+        self._options.tell("answering the calibration split")
+        layout: Layout = "segments" if "segments" in self.graphs else "prefixes"
+        return calibration_logits(run, self._folder, layout, self.graphs[layout], self._options.precision)
+
     def drop_what_was_not_asked_for(self) -> None:
         """Segments that only the conditional graph was made of; what was found of them is true of both, and stays."""
         for layout in set(self.graphs) - set(self._options.layouts):
@@ -133,6 +144,16 @@ class _Graphs:
 
     def _limits(self) -> Limits:
         return Limits.of(self._options.precision, self._options.tolerance)
+
+
+def _points(run: Run, logits: Float, labels: Labels, macs: list[int], precision: Precision) -> OperatingPoints:
+    """The operating points that `edgemate calibrate RUN` wrote, which are for float32 graphs; else the default ones.
+
+    These are without temperatures, so that the conditional graph can be told them too.
+    """
+    if precision == "fp32" and run.policies_path.is_file():
+        return read_versioned(run.policies_path, OperatingPoints, FORMAT_VERSION)
+    return calibrate(logits, labels, macs, fit_temperatures=False).points
 
 
 def _reference_logits(model: MultiExitModel, images: Float) -> Float:

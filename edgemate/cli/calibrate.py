@@ -1,0 +1,175 @@
+"""`edgemate calibrate`: temperatures and operating points from what the exits said of the calibration split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgemate.exits import Calibrated, OperatingPoints, Request
+
+_PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def calibrate(
+    path: Annotated[Path, typer.Argument(help="A bundle's or a run's folder.")],
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="A point that loses at most so many points of accuracy on the split.")
+    ] = None,
+    mean_latency_ms: Annotated[
+        float | None, typer.Option(help="A point that takes at most so many milliseconds per picture in the mean.")
+    ] = None,
+    mean_macs: Annotated[
+        str | None, typer.Option(help="A point that takes at most so many chained MACs in the mean, such as 40M.")
+    ] = None,
+    risk: Annotated[
+        float | None,
+        typer.Option(help="A point guaranteed to lose at most this much accuracy, as a fraction: 0.01 is one point."),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="How often, over draws of the split, --risk may be exceeded.")] = 0.05,
+    device: Annotated[
+        str | None, typer.Option(help="Save this device's time, as `edgemate bench --device` measured it there.")
+    ] = None,
+    solver: Annotated[str, typer.Option(help="direct, msdnet, eenet or patience.")] = "direct",
+    measure: Annotated[
+        str | None, typer.Option(help="What thresholds are compared with: confidence (the default), entropy, margin.")
+    ] = None,
+    temperatures: Annotated[
+        bool, typer.Option(help="Fit a temperature per exit. Layout conditional can only do without.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Choose when to stop; write policies.json into the run or bundle.
+
+    It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on the
+    calibration split, full, which is the whole network, and a further one for each goal given: drop, latency, macs,
+    guaranteed. A bundle holds what they are chosen from, so this works on the device too.
+    """
+    import json
+
+    from rich.console import Console
+
+    from edgemate.errors import UsageError
+    from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle
+
+    requests: list[Request] = list(DEFAULT_REQUESTS)
+    if max_accuracy_drop is not None:
+        requests.append(Request("drop", max_drop=max_accuracy_drop / 100))
+    if mean_latency_ms is not None:
+        requests.append(Request("latency", mean_ms=mean_latency_ms))
+    if mean_macs is not None:
+        requests.append(Request("macs", mean_macs=_macs(mean_macs)))
+    if risk is not None:
+        requests.append(Request("guaranteed", risk=risk, delta=delta))
+    if (path / "bundle.json").is_file():
+        found = calibrate_bundle(
+            path,
+            device=device,
+            requests=requests,
+            solver=solver,
+            measure=measure,
+            fit_temperatures=temperatures,
+        )
+    elif (path / "recipe.yaml").is_file():
+        if device is not None:
+            raise UsageError(f"--device: {path} is a run; devices are measured with its bundle")
+        found = _calibrate_run(path, requests, solver, measure, temperatures)
+    else:
+        raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
+    if as_json:
+        typer.echo(json.dumps({**found.points.model_dump(mode="json"), "needed": found.needed}, indent=2))
+    else:
+        _print(found, path, Console())
+
+
+def _calibrate_run(
+    path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool
+) -> Calibrated:
+    from edgemate.profiling import calibrate_run
+    from edgemate.runs import Run
+
+    return calibrate_run(
+        Run.open(path), requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures
+    )
+
+
+def _macs(given: str) -> float:
+    from edgemate.errors import UsageError
+
+    number, factor = (given[:-1], _PREFIXES[given[-1]]) if given[-1:] in _PREFIXES else (given, 1.0)
+    try:
+        return float(number) * factor
+    except ValueError:
+        raise UsageError(f"--mean-macs {given!r}: give a number of MACs, such as 40M or 1.5G") from None
+
+
+def _print(found: Calibrated, path: Path, console: Console) -> None:
+    points = found.points
+    if points.temperatures is not None:
+        _print_temperatures(points, console)
+    _print_points(points, console)
+    costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
+    lines = [f"costs: {costs}; simulated on the {points.points[0].pictures:,} pictures they were chosen on"]
+    for point in points.points:
+        if point.guarantee is not None:
+            promise = point.guarantee
+            lines.append(
+                f"{point.name}: {point.goal}, for pictures like these; tested on {promise.pictures:,}, "
+                f"of which stopping early lost {promise.lost} and gained {promise.gained}"
+            )
+        if point.name in found.needed:
+            lines.append(
+                f"{point.name}: {point.pictures:,} pictures are too few to promise {point.goal}; about "
+                f"{found.needed[point.name]:,} are needed; until then it is the whole network"
+            )
+    lines.append(f"written: {path / 'policies.json'}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_temperatures(points: OperatingPoints, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title="temperatures", title_justify="left")
+    for column in ("exit", "temperature", "ECE before", "ECE after", "NLL before", "NLL after"):
+        table.add_column(column, justify="right")
+    for exit in points.temperatures or ():
+        numbers = (exit.ece_before, exit.ece_after, exit.nll_before, exit.nll_after)
+        table.add_row(str(exit.exit), f"{exit.temperature:.3f}", *(f"{number:.4f}" for number in numbers))
+    console.print(table)
+
+
+def _print_points(points: OperatingPoints, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgemate.cli.figures import engineering, milliseconds, percent, stops_at
+
+    exits = len(points.points[0].expected.shares)
+    timed = points.device is not None
+    table = Table(title="operating points", title_justify="left")
+    table.add_column("name")
+    columns = ["accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())]
+    for column in (*columns, *(f"exit {exit}" for exit in range(1, exits + 1))):
+        table.add_column(column, justify="right")
+    chosen = Table(title="chosen so", title_justify="left")
+    for column in ("name", "stops at", "for"):
+        chosen.add_column(column)
+    for point in points.points:
+        expected = point.expected
+        how = stops_at(point.policy, point.thresholds, point.patience)
+        chosen.add_row(escape(point.name), how, point.goal)
+        times = (milliseconds(expected.mean_ms or 0.0), milliseconds(expected.p99_ms or 0.0)) if timed else ()
+        table.add_row(
+            escape(point.name),
+            percent(expected.accuracy),
+            engineering(expected.mean_macs),
+            *times,
+            *(percent(share) for share in expected.shares),
+        )
+    console.print(table)
+    console.print(chosen)

@@ -1,0 +1,185 @@
+"""`compare`: every method with every seed, each an ordinary run folder, and the table of all."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from edgemate import files
+from edgemate.comparison.plot import comparison_png
+from edgemate.comparison.result import Comparison, MethodFigures, figures_of
+from edgemate.comparison.running import Training, run_all, threads_each
+from edgemate.comparison.table import comparison_markdown
+from edgemate.comparison.variants import Variant
+from edgemate.config import Recipe
+from edgemate.config.loading import read_tree
+from edgemate.config.merging import merge, parse_overrides
+from edgemate.errors import RecipeError, RunError, UsageError
+from edgemate.evaluation import trained_model
+from edgemate.machine import machine_facts
+from edgemate.models import Costs, count_costs
+from edgemate.runs import Run
+from edgemate.training import check_recipe
+
+
+def compare(
+    path: Path,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    output: Path,
+    *,
+    overrides: Sequence[str] = (),
+    jobs: int = 1,
+    tell: Callable[[str], None] = print,
+) -> Comparison:
+    """Train every variant with every seed and write `comparison.json`, `comparison.md` and `comparison.png`.
+
+    All runs share network, heads, augmentation, schedule, splits and, per seed, the order of the pictures and the first
+    weights; only the `distillation` section differs. Runs that are finished are left as they are, one that was begun is
+    gone on with, so the same command finishes a comparison that was stopped at any moment. A seed is gone through with
+    all variants before the next one begins.
+
+    Args:
+        path: the recipe that all share; its method stays out unless it is among the variants.
+        variants: one per row.
+        seeds: for `training.seed`.
+        output: folder of the runs, `LABEL-seedS` each, and of what is written.
+        overrides: `section.key=value` strings laid over the recipe.
+        jobs: trainings at the same time.
+        tell: called with a line after each training.
+
+    Raises:
+        RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
+        RunError: a run is there already, of another recipe.
+        TrainingError: some trainings failed; the others are done.
+        UsageError: no seeds, one twice, or no jobs.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
+        raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
+    tree = merge(read_tree(path), parse_overrides(overrides))
+    recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
+    for variant in variants:
+        check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")
+    _refuse_best_weights(path, recipes.values())
+    runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
+    for key, recipe in recipes.items():
+        _refuse_other_recipe(runs[key], recipe)
+
+    threads = threads_each(jobs)
+    _train_missing(recipes, runs, output, jobs, threads, tell)
+    found = _gather(variants, seeds, recipes, runs, output.resolve().name, jobs, threads)
+    files.write_json(output / "comparison.json", found.to_json())
+    files.write_text(output / "comparison.md", comparison_markdown(found))
+    files.write_bytes(output / "comparison.png", comparison_png(found))
+    return found
+
+
+_Key = tuple[Variant, int]
+
+
+def _train_missing(
+    recipes: Mapping[_Key, Recipe],
+    runs: Mapping[_Key, Run],
+    output: Path,
+    jobs: int,
+    threads: int,
+    tell: Callable[[str], None],
+) -> None:
+    trainings = []
+    for key, recipe in recipes.items():
+        run = runs[key]
+        if run.finished:
+            continue
+        if run.path.is_dir() and not any(run.path.iterdir()):
+            run.path.rmdir()  # a kill between making the folder and its first file
+        resolved = output / "recipes" / f"{run.name}.yaml"
+        files.write_text(resolved, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        trainings.append(Training(run.name, resolved, run.path, output / "logs" / f"{run.name}.log"))
+    done = len(runs) - len(trainings)
+    if done:
+        tell(f"{done} of {len(runs)} runs are finished already")
+    counter = itertools.count(done + 1)
+
+    def finished(training: Training, seconds: float) -> None:
+        figures = Run(training.folder).read_metrics()["accuracy"]["test"]
+        shown = " ".join(f"{100 * share:5.2f}" for share in [*figures["exits"], figures["ensemble"]])
+        tell(f"{next(counter):>3}/{len(runs)}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s")
+
+    run_all(trainings, jobs=jobs, threads=threads, finished=finished)
+
+
+def _gather(
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    recipes: Mapping[_Key, Recipe],
+    runs: Mapping[_Key, Run],
+    name: str,
+    jobs: int,
+    threads: int,
+) -> Comparison:
+    facts = runs[variants[0], seeds[0]].read_facts()
+    methods = []
+    for variant in variants:
+        costs = _costs(runs[variant, seeds[0]])
+        methods.append(
+            MethodFigures(
+                label=variant.label,
+                distillation=recipes[variant, seeds[0]].model_dump(mode="json")["distillation"],
+                macs=tuple(exit.macs for exit in costs.exits),
+                chained_macs=tuple(exit.chained_macs for exit in costs.exits),
+                runs=tuple(figures_of(runs[variant, seed], seed) for seed in seeds),
+            )
+        )
+    shared = recipes[variants[0], seeds[0]].model_dump(mode="json")
+    del shared["distillation"], shared["training"]["seed"]
+    return Comparison(
+        name=name,
+        recipe=shared,
+        machine=machine_facts(),
+        jobs=jobs,
+        threads=threads,
+        seeds=tuple(seeds),
+        cuts=facts.cuts,
+        pictures=facts.pictures,
+        methods=tuple(methods),
+    )
+
+
+def _costs(run: Run) -> Costs:
+    """Counted on each method's own network: what is deployed may differ where exits answer together."""
+    facts = run.read_facts().input
+    return count_costs(trained_model(run), (facts["channels"], facts["height"], facts["width"]))
+
+
+def _refuse_best_weights(path: Path, recipes: Any) -> None:
+    if any(recipe.training.weights == "best" for recipe in recipes):
+        raise RecipeError(
+            str(path),
+            ["training.weights: must be last here: choosing an epoch per run favours some methods"],
+        )
+
+
+def _refuse_other_recipe(run: Run, recipe: Recipe) -> None:
+    if not run.recipe_path.is_file():
+        return
+    there, here = run.read_recipe().model_dump(mode="json"), recipe.model_dump(mode="json")
+    if there == here:
+        return
+    key, old, new = next(_differences(there, here))
+    raise RunError(
+        f"{run.path}: is a run of another recipe ({key} is {old!r} there, {new!r} here); "
+        "choose another --output, or delete that folder"
+    )
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Any:
+    for key in dict.fromkeys([*there, *here]):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new

@@ -1,0 +1,161 @@
+"""What a comparison finds, as data: `comparison.json`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error
+from edgemate.runs import Run, Split
+
+
+@dataclass(frozen=True)
+class SplitFigures:
+    """How right one run is on one split; all are shares of 1.
+
+    Attributes:
+        exits: top-1 accuracy per exit.
+        mean: over exits.
+        ensemble: top-1 accuracy of the mean of all exits' probabilities.
+        ece: expected calibration error per exit, 15 bins.
+        mean_ece: over exits.
+    """
+
+    exits: tuple[float, ...]
+    mean: float
+    ensemble: float
+    ece: tuple[float, ...]
+    mean_ece: float
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """One run.
+
+    Attributes:
+        seed: of weights, order and augmentation.
+        run: name of its folder.
+        test: on the test split.
+        calibration: on the calibration split, which was held out of the training pictures.
+        train_seconds: of all epochs, the accuracy on the calibration split after each included.
+    """
+
+    seed: int
+    run: str
+    test: SplitFigures
+    calibration: SplitFigures
+    train_seconds: float
+
+
+@dataclass(frozen=True)
+class MeanAndSpread:
+    """Mean and sample standard deviation over seeds; of one seed there is no deviation."""
+
+    mean: float
+    deviation: float | None
+
+
+@dataclass(frozen=True)
+class MethodFigures:
+    """One row of the table.
+
+    Attributes:
+        label: the method as the user wrote it.
+        distillation: that section of the recipe, with every default.
+        macs: MACs of the prefix per exit.
+        chained_macs: MACs of segments 1 … k per exit.
+        runs: one per seed.
+    """
+
+    label: str
+    distillation: dict[str, Any]
+    macs: tuple[int, ...]
+    chained_macs: tuple[int, ...]
+    runs: tuple[RunFigures, ...]
+
+    def exit(self, k: int, split: Split = "test") -> MeanAndSpread:
+        """Accuracy of exit k, 1-based."""
+        return _over_seeds([self._of(run, split).exits[k - 1] for run in self.runs])
+
+    def mean(self, split: Split = "test") -> MeanAndSpread:
+        """Accuracy, mean over exits."""
+        return _over_seeds([self._of(run, split).mean for run in self.runs])
+
+    def ensemble(self, split: Split = "test") -> MeanAndSpread:
+        """Accuracy of the mean of all exits' probabilities."""
+        return _over_seeds([self._of(run, split).ensemble for run in self.runs])
+
+    def ece(self, split: Split = "test") -> MeanAndSpread:
+        """Expected calibration error, mean over exits."""
+        return _over_seeds([self._of(run, split).mean_ece for run in self.runs])
+
+    def seconds(self) -> MeanAndSpread:
+        """Time of training, s."""
+        return _over_seeds([run.train_seconds for run in self.runs])
+
+    def _of(self, run: RunFigures, split: Split) -> SplitFigures:
+        return run.test if split == "test" else run.calibration
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything found.
+
+    Attributes:
+        name: of its folder.
+        recipe: what all runs share, with every default.
+        machine: facts of the machine that wrote this; where runs were made elsewhere, they say so themselves.
+        jobs: trainings at the same time, on which their seconds depend.
+        threads: CPU threads of each.
+        seeds: of the runs of every method.
+        cuts: names of the cut points, one per exit.
+        pictures: split → number of pictures.
+        methods: one per row, in the order given.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    machine: dict[str, Any]
+    jobs: int
+    threads: int
+    seeds: tuple[int, ...]
+    cuts: tuple[str, ...]
+    pictures: dict[str, int]
+    methods: tuple[MethodFigures, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, with means and deviations on the test split beside the runs they are of."""
+        tree = asdict(self)
+        for row, method in zip(tree["methods"], self.methods, strict=True):
+            row["over_seeds"] = {
+                "exits": [asdict(method.exit(k)) for k in range(1, len(self.cuts) + 1)],
+                "mean": asdict(method.mean()),
+                "ensemble": asdict(method.ensemble()),
+                "ece": asdict(method.ece()),
+                "train_seconds": asdict(method.seconds()),
+            }
+        return tree
+
+
+def figures_of(run: Run, seed: int) -> RunFigures:
+    """The figures of a finished run, from its stored logits. Raises RunError where they cannot be read."""
+    seconds = float(run.read_metrics()["train_seconds"])
+    return RunFigures(seed, run.name, _split_figures(run, "test"), _split_figures(run, "calibration"), seconds)
+
+
+def _split_figures(run: Run, split: Split) -> SplitFigures:
+    logits, labels = run.read_logits(split)
+    exits, ece = exit_accuracy(logits, labels), expected_calibration_error(logits, labels)
+    return SplitFigures(
+        tuple(exits.tolist()),
+        float(exits.mean()),
+        ensemble_accuracy(logits, labels),
+        tuple(ece.tolist()),
+        float(ece.mean()),
+    )
+
+
+def _over_seeds(values: Sequence[float]) -> MeanAndSpread:
+    return MeanAndSpread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)

@@ -1,0 +1,71 @@
+"""The comparison as a Markdown table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgemate.comparison.result import Comparison, MeanAndSpread, MethodFigures
+from edgemate.runs import Split
+
+
+def comparison_markdown(found: Comparison) -> str:
+    """What was compared, and a row per method in the order given; the best mean of each column is bold."""
+    data, optimization = found.recipe["data"], found.recipe["optimization"]
+    seeds = ", ".join(map(str, found.seeds))
+    spread = "mean ± sample standard deviation over seeds" if len(found.seeds) > 1 else "seed"
+    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    return "\n".join(
+        [
+            f"# {found.name}",
+            "",
+            f"{data['name']}, {found.pictures['train']:,} training pictures; {found.recipe['model']['backbone']} with "
+            f"{found.recipe['exits']['head']} heads, {optimization['epochs']} epochs, "
+            f"batch {optimization['batch_size']}, {found.recipe['training']['precision']}; weights of the last epoch.",
+            f"Top-1 accuracy on {found.pictures['test']:,} test pictures in %, {spread} {seeds}. "
+            "ECE: expected calibration error in %, mean over exits.",
+            f"Trained on {found.machine['processor']}, {found.jobs} at a time with {threads} each.",
+            "",
+            *markdown_rows(found, found.methods, "test"),
+            f"| MACs of each exit alone | {' | '.join(_macs(found))} | | | | |",
+            "",
+        ]
+    )
+
+
+def markdown_rows(found: Comparison, methods: Sequence[MethodFigures], split: Split) -> list[str]:
+    """Header and rows: accuracy per exit, their mean, the ensemble, calibration error, seconds."""
+    exits = range(1, len(found.cuts) + 1)
+    columns: list[tuple[str, Callable[[MethodFigures], MeanAndSpread], int]] = [
+        *((f"exit {k}", lambda method, k=k: method.exit(k, split), 1) for k in exits),
+        ("mean", lambda method: method.mean(split), 1),
+        ("ensemble", lambda method: method.ensemble(split), 1),
+        ("ECE", lambda method: method.ece(split), -1),
+    ]
+    best = {name: max(methods, key=lambda method: sign * of(method).mean) for name, of, sign in columns}
+    lines = [
+        f"| method | {' | '.join(name for name, _, _ in columns)} | s |",
+        "|---|" + "---|" * (len(columns) + 1),
+    ]
+    for method in methods:
+        cells = [_cell(of(method), _text(of(best[name])) == _text(of(method))) for name, of, _ in columns]
+        lines.append(f"| `{method.label}` | {' | '.join(cells)} | {method.seconds().mean:.0f} |")
+    return lines
+
+
+def _cell(figure: MeanAndSpread, best: bool) -> str:
+    mean = f"**{_text(figure)}**" if best else _text(figure)
+    return mean if figure.deviation is None else f"{mean} ± {100 * figure.deviation:.2f}"
+
+
+def _text(figure: MeanAndSpread) -> str:
+    return f"{100 * figure.mean:.2f}"
+
+
+def _macs(found: Comparison) -> list[str]:
+    """Per exit in millions; a range where the methods' networks differ."""
+    shown = []
+    for k in range(len(found.cuts)):
+        counts = sorted(method.macs[k] for method in found.methods)
+        low, high = f"{counts[0] / 1e6:.2f}", f"{counts[-1] / 1e6:.2f}"
+        shown.append(f"{low} M" if low == high else f"{low}–{high} M")
+    return shown

@@ -1,0 +1,144 @@
+"""What a comparison calls a method: `mate`, `mate:proximity=0;alpha=2`, `mate+gradient_equilibrium`, `mate+0.5*kd`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from edgemate.config import Recipe, parse_recipe
+from edgemate.config.merging import merge
+from edgemate.distillation.building import learns_from_teacher
+from edgemate.errors import UsageError
+
+_FORM = "write NAME, NAME:OPTION=VALUE;OPTION=VALUE, or several joined by +, each perhaps with WEIGHT* before it"
+# A comma or plus inside of a value, [1,2] or 1e+3, parts nothing.
+_COMMA = re.compile(r",(?![^\[{]*[\]}])")
+_PLUS = re.compile(r"\+(?=(?:[\d.]+\*)?[A-Za-z_])")
+_WEIGHT = re.compile(r"([\d.]+)\*(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A registered method (or a dotted path) with options, and its weight in the sum of losses."""
+
+    name: str
+    options: dict[str, Any]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a comparison.
+
+    Attributes:
+        label: as the user wrote it.
+        parts: one method, or several whose losses are summed.
+    """
+
+    label: str
+    parts: tuple[Part, ...] = field(hash=False)
+
+    @property
+    def folder(self) -> str:
+        """The label as a file name."""
+        return re.sub(r"[^\w.+=-]+", "_", self.label)
+
+    def recipe(self, tree: Mapping[str, Any], seed: int) -> Recipe:
+        """The recipe of one run.
+
+        Options are the method's defaults with the label's own laid over them; a recipe that already names this method
+        alone lends its options too. Its teacher stays for the methods that learn from one.
+
+        Args:
+            tree: the recipe that all variants share, as nested mappings, not yet checked.
+            seed: of the run, for weights, order and augmentation; the splits keep `data.split_seed`.
+
+        Raises:
+            RecipeError: the method, or an option, is none of ours.
+        """
+        shared = dict(tree.get("distillation") or {})
+        named, options = shared.pop("method", None), shared.pop("options", None)
+        shared.pop("methods", None)
+        if len(self.parts) == 1:
+            (part,) = self.parts
+            lent = options if part.name == named else None
+            shared |= {"method": part.name, "options": {**(lent or {}), **part.options}}
+        else:
+            shared["methods"] = [
+                {"name": part.name, "weight": part.weight, "options": part.options} for part in self.parts
+            ]
+        if not any(_needs_teacher(part.name) for part in self.parts):
+            shared.pop("teacher", None)
+        whole = merge({**tree, "distillation": shared}, {"training": {"seed": seed}})
+        return parse_recipe(whole, f"--methods {self.label}")
+
+
+def parse_variants(text: str) -> list[Variant]:
+    """Read a list of variants, parted by commas.
+
+    Raises:
+        UsageError: it is empty, an entry is not of that form, or two are the same.
+    """
+    variants = [parse_variant(entry.strip()) for entry in _COMMA.split(text)]
+    known: dict[str, str] = {}
+    for variant in variants:
+        if variant.folder in known:
+            raise UsageError(f"--methods {variant.label}: is given twice (also as {known[variant.folder]})")
+        known[variant.folder] = variant.label
+    return variants
+
+
+def parse_variant(label: str) -> Variant:
+    """Read one variant. Raises UsageError where it is not of that form."""
+    parts = tuple(_part(text.strip(), label) for text in _PLUS.split(label))
+    if len(parts) == 1 and parts[0].weight != 1:
+        raise UsageError(f"--methods {label}: a weight needs a second method to stand beside")
+    return Variant(label, parts)
+
+
+def _needs_teacher(name: str) -> bool:
+    try:
+        return learns_from_teacher(name)
+    except UsageError:  # the recipe's own check says it with its path
+        return False
+
+
+def _part(text: str, label: str) -> Part:
+    weight = 1.0
+    weighted = _WEIGHT.fullmatch(text)
+    if weighted:
+        weight, text = _number(weighted[1], label), weighted[2]
+    # A dotted path has a colon of its own: options begin after the last one before the first equals sign.
+    before, equals, _ = text.partition("=")
+    name, colon, _ = before.rpartition(":") if equals else (text, "", "")
+    given = text[len(name) + 1 :] if colon else ""
+    if not name or "=" in name or any(character.isspace() for character in name) or name.endswith(":"):
+        raise UsageError(f"--methods {label!r}: {_FORM}")
+    return Part(name, _options(given, label), weight)
+
+
+def _options(text: str, label: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for entry in text.split(";") if text else []:
+        option, equals, value = entry.partition("=")
+        option = option.strip()
+        if not equals or not option:
+            raise UsageError(f"--methods {label!r}: {entry!r} is no OPTION=VALUE; {_FORM}")
+        if option in options:
+            raise UsageError(f"--methods {label!r}: {option} is given twice")
+        try:
+            options[option] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--methods {label!r}: the value of {option} is no YAML: {value!r}") from error
+    return options
+
+
+def _number(text: str, label: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--methods {label!r}: {text!r} is no weight; {_FORM}") from error

@@ -1,0 +1,131 @@
+"""Batches of two domains: labelled pictures of the source, and behind them unlabelled ones of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from edgemate.data.loaders import (
+    EpochBatches,
+    LabelledBatch,
+    PictureLoader,
+    TrainingBatch,
+    TrainingSet,
+    picture_loader,
+)
+from edgemate.data.seeding import Purpose, permutation, seed_of
+from edgemate.data.source import Pictures
+from edgemate.data.transforms import TrainingTransform
+from edgemate.errors import EdgemateError
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """Pictures and how they become the network's input."""
+
+    pictures: Pictures
+    transform: TrainingTransform
+
+
+def mixed_loader(
+    source: Domain, target: Domain, batches: EpochBatches, *, per_batch: int | None, workers: int = 0
+) -> PictureLoader:
+    """The source's batches, each with pictures of the target behind its own; their labels are the target's, −1.
+
+    An epoch is one of the source's. The target's pictures come in random order, again from the start where an epoch
+    needs more of them than there are; `(seed, epoch)` of `batches` decides order and augmentation.
+
+    Args:
+        source: the labelled pictures.
+        target: the unlabelled pictures, all of which are used.
+        batches: of the source.
+        per_batch: the target's pictures in a batch; as many as the source's if None.
+        workers: processes that prepare batches; 0 prepares them in line.
+    """
+    if workers:
+        target.pictures.array  # noqa: B018 - corrupted pictures are made on first use: once here, not in every worker
+    mixed = MixedBatches(batches, len(target.pictures), per_batch)
+    return picture_loader(_MixedSet(source, target), mixed, workers)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedBatch:
+    """Which pictures of the source and which of the target."""
+
+    source: TrainingBatch
+    target: TrainingBatch
+
+
+class MixedBatches(Sampler[MixedBatch]):
+    """The batches of one epoch, a pure function of (seed, epoch).
+
+    Args:
+        batches: of the source.
+        n: pictures of the target.
+        per_batch: see `mixed_loader`.
+    """
+
+    def __init__(self, batches: EpochBatches, n: int, per_batch: int | None = None) -> None:
+        self._batches, self._n, self._per_batch = batches, n, per_batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self._batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[MixedBatch]:
+        batches = self._batches
+        seed, epoch = batches.seed, batches.epoch
+        # Every batch but an epoch's last is full, so a batch's place follows from its number alone.
+        full = self._per_batch or batches.batch_size
+        laps = _Laps(self._n, seed, epoch)
+        for step, source in enumerate(batches):
+            batch = step * batches.replicas + batches.rank
+            count = self._per_batch or len(source.indices)
+            target_seed = seed_of(Purpose.UNLABELLED_AUGMENTATION, seed, epoch, batch)
+            yield MixedBatch(source, TrainingBatch(laps.take(batch * full, count), target_seed))
+
+
+class _Laps:
+    """An endless row of pictures: all in random order, all again in another, and so on."""
+
+    def __init__(self, n: int, seed: int, epoch: int) -> None:
+        self._n, self._seed, self._epoch = n, seed, epoch
+        self._lap = -1
+        self._order = np.empty(0, np.int64)
+
+    def take(self, start: int, count: int) -> Indices:
+        """The pictures at places `start` to `start + count − 1`."""
+        taken = []
+        while count > 0:
+            lap, place = divmod(start, self._n)
+            if lap != self._lap:
+                self._lap = lap
+                self._order = permutation(self._n, Purpose.UNLABELLED_ORDER, self._seed, self._epoch, lap)
+            piece = self._order[place : place + count]
+            taken.append(piece)
+            start, count = start + len(piece), count - len(piece)
+        return np.concatenate(taken)
+
+
+class _MixedSet(Dataset[LabelledBatch]):
+    def __init__(self, source: Domain, target: Domain) -> None:
+        self._source = TrainingSet(source.pictures, source.transform)
+        self._target = TrainingSet(target.pictures, target.transform)
+
+    def __getitem__(self, batch: MixedBatch) -> LabelledBatch | EdgemateError:  # type: ignore[override]
+        source, target = self._source[batch.source], self._target[batch.target]
+        if isinstance(source, EdgemateError):
+            return source
+        if isinstance(target, EdgemateError):
+            return target
+        return torch.cat([source[0], target[0]]), torch.cat([source[1], target[1]])

@@ -1,0 +1,43 @@
+"""From a recipe's section to an objective."""
+
+from __future__ import annotations
+
+from edgemate.config import Distillation
+from edgemate.distillation.combined import Combined
+from edgemate.distillation.method import Method, Setting
+from edgemate.errors import UsageError
+from edgemate.registry import METHODS
+
+
+def build_method(distillation: Distillation, setting: Setting) -> Method:
+    """The objective that a recipe's `distillation` section names; several are summed (see `Combined`).
+
+    Raises:
+        UsageError: a method does not fit the network (feature terms need equal widths, for example), or there is none
+            that has a loss.
+    """
+    if distillation.methods is None:
+        method: Method = METHODS.get(distillation.method or "")(setting, **distillation.options)
+    else:
+        parts = [METHODS.get(part.name)(setting, **part.options) for part in distillation.methods]
+        weights = [part.weight for part in distillation.methods]
+        method = Combined(setting, distillation.names, parts, weights)
+    if not method.has_loss:
+        names = ", ".join(distillation.names)
+        raise UsageError(f"{names} has no loss of its own; give it company, as in methods: [joint_ce, {names}]")
+    return method
+
+
+def teacher_problem(distillation: Distillation) -> str | None:
+    """What is wrong with naming a teacher, or with naming none, beside these methods."""
+    needing = [name for name in distillation.names if learns_from_teacher(name)]
+    if needing and distillation.teacher is None:
+        return f"{needing[0]} needs a teacher and there is none; name a run, a checkpoint in one, or torchvision:NAME"
+    if distillation.teacher is not None and not needing:
+        return f"{', '.join(distillation.names)} has no use for {distillation.teacher}; leave it out, or use kd"
+    return None
+
+
+def learns_from_teacher(name: str) -> bool:
+    """Whether a method learns from `distillation.teacher`. Raises UsageError where there is none of that name."""
+    return bool(getattr(METHODS.get(name), "needs_teacher", False))

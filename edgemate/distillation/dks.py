@@ -1,0 +1,40 @@
+"""`dks`: Deeply-supervised Knowledge Synergy (Sun et al., CVPR 2019, arXiv 1906.00675): all exits teach each other.
+
+Formula and defaults as in the authors' code, sundw2014/DKS.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
+from edgemate.distillation.terms import cross_entropies, kl_from_others
+from edgemate.models import ExitOutputs
+
+
+class DKS(Method):
+    """Σ_k CE_k + w T² Σ_{k≠j} KL(sg s_T(z_j) ‖ s_T(z_k)), over all ordered pairs of exits.
+
+    Args:
+        setting: what it is built for.
+        temperature: T.
+        weight: w, of every pair.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        temperature: Annotated[float, Field(gt=0)] = 1.0,
+        weight: Annotated[float, Field(ge=0)] = 1.0,
+    ) -> None:
+        super().__init__(setting)
+        self.temperature, self.weight = temperature, weight
+
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
+        """The two terms and their sum."""
+        hard = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing).sum()
+        soft = self.weight * kl_from_others(outputs.logits, self.temperature).sum()
+        return Loss(hard + soft, {"labels": hard.detach(), "other_exits": soft.detach()})

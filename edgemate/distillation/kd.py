@@ -1,0 +1,56 @@
+"""`kd`: knowledge distillation (Hinton, Vinyals, Dean 2015, arXiv 1503.02531) from another network to every exit.
+
+The form with shares, T and a are those that are in common use, from memory.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
+from edgemate.distillation.teacher import Exits, Teacher, first_taught
+from edgemate.distillation.terms import cross_entropies, kl_to
+from edgemate.models import ExitOutputs
+
+
+class KD(Method):
+    """Σ_k (1−a) CE(z_k, y) + a T² KL(s_T(z_t) ‖ s_T(z_k)); exits that are not taught have CE with weight 1.
+
+    Args:
+        setting: what it is built for.
+        temperature: T.
+        alpha: a, share of the teacher.
+        exits: which learn from the teacher, `all` or the `final` one.
+
+    Raises:
+        UsageError: there is no teacher.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        temperature: Annotated[float, Field(gt=0)] = 4.0,
+        alpha: Annotated[float, Field(ge=0, le=1)] = 0.9,
+        exits: Exits = "all",
+    ) -> None:
+        super().__init__(setting)
+        self.temperature, self.alpha = temperature, alpha
+        self.first = first_taught(exits, setting.exits)
+        self.teacher: Teacher = setting.needed_teacher("kd")
+
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
+        """Both terms and their sum."""
+        return self.learn_from(self.teacher(batch.images).logits, outputs.logits, batch.labels)
+
+    def learn_from(self, taught: Tensor, logits: Tensor, labels: Tensor) -> Loss:
+        """Both terms and their sum, from what the teacher says, (N, C), and the exits, (N, K, C)."""
+        hard = cross_entropies(logits, labels, self.setting.label_smoothing)
+        labelled = hard[: self.first].sum() + (1 - self.alpha) * hard[self.first :].sum()
+        soft = self.alpha * kl_to(taught.unsqueeze(1), logits[:, self.first :], self.temperature).sum()
+        return Loss(labelled + soft, {"labels": labelled.detach(), "teacher": soft.detach()})

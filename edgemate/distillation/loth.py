@@ -1,0 +1,78 @@
+"""`loth` (ACM MM 2024): a head that sees the features of all exits learns with them and teaches each of them.
+
+Formula and defaults as in the authors' code, cloak-s/LOTH, generalised from 4 exits to K. The fusion head is **our
+reconstruction**: theirs lays the exits' feature maps side by side, weighs their channels by an attention of its own and
+brings them to the width of one exit by a 1×1 convolution; ours has no attention and reads the pooled features, so that
+exits of any width and size may meet. Theirs has weight decay 1e-5, ours none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
+from edgemate.distillation.terms import cross_entropies, kl_to
+from edgemate.errors import UsageError
+from edgemate.models import ExitOutputs
+
+
+class LOTH(Method):
+    """A fusion head z_f learns from the labels and the exits' mean, and exits from the labels and the fusion head.
+
+        fusion head   CE(z_f, y) + T² KL(s_T(sg z̄) ‖ s_T(z_f)),  z̄ = mean of all z_k
+        exit k        (2 − A^{K+1−k}) CE(z_k, y) + A^{K+1−k} T² KL(s_T(sg z_f) ‖ s_T(z_k))
+
+    The fusion head's own terms flow on into the features that it reads, and so train the network too.
+
+    Args:
+        setting: what it is built for.
+        balance: A; earlier exits listen to the fusion head more and to the labels less. 1 treats all alike.
+        temperature: T.
+
+    Raises:
+        UsageError: with so many exits the first one's weight of labels, 2 − A^K, is negative.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        balance: Annotated[float, Field(ge=1, le=2)] = 1.15,
+        temperature: Annotated[float, Field(gt=0)] = 3.0,
+    ) -> None:
+        super().__init__(setting)
+        k = setting.exits
+        shares = [balance ** (k - i) for i in range(k)]
+        if shares[0] > 2:
+            raise UsageError(
+                f"loth's weight of the labels at exit 1, 2 − {balance:g}^{k}, is negative; "
+                f"with {k} exits set distillation.options.balance to {2 ** (1 / k) - 5e-3:.2f} or less"
+            )
+        self.temperature = temperature
+        self.register_buffer("shares", torch.tensor(shares, dtype=torch.float32), persistent=False)
+        self.shares: Tensor
+        width = setting.pooled_widths[-1]
+        self.fusion = nn.Sequential(
+            nn.Linear(sum(setting.pooled_widths), width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+            nn.Linear(width, setting.classes),
+        )
+
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
+        """The four terms and their sum."""
+        logits, smoothing = outputs.logits, self.setting.label_smoothing
+        fused = self.fusion(torch.cat(outputs.pooled, 1)).unsqueeze(1)
+        mean = logits.detach().mean(1, keepdim=True)
+        terms = {
+            "labels": cross_entropies(logits, batch.labels, smoothing) @ (2 - self.shares),
+            "fusion": kl_to(fused.detach(), logits, self.temperature) @ self.shares,
+            "fusion_labels": cross_entropies(fused, batch.labels, smoothing).sum(),
+            "fusion_ensemble": kl_to(mean, fused, self.temperature).sum(),
+        }
+        total = torch.stack(list(terms.values())).sum()
+        return Loss(total, {name: term.detach() for name, term in terms.items()})

@@ -1,0 +1,133 @@
+"""`safe_kd`: SAFE-KD (Khazem, arXiv 2602.03043): an averaged copy of the network teaches all exits by decoupled KD.
+
+Known to us from the abstract: a strong teacher is distilled into all exits by Decoupled Knowledge Distillation, and
+exits are held consistent from deep to shallow; and from a summary, that the teacher is an exponential moving average of
+the network. Decoupled KD itself is Zhao et al., CVPR 2022, arXiv 2203.08679, with that paper's α, β and T. The rest is
+**our reconstruction**: that the averaged network's last exit teaches, the form and weight of the consistency term, the
+averaging (batch statistics too), and the rise of the teacher's term. The thresholds by conformal risk control, the
+paper's other half, belong to the exit policies and not to the objective.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
+from edgemate.distillation.terms import cross_entropies, kl_to, ramp
+from edgemate.models import ExitOutputs, MultiExitModel
+
+
+class SafeKD(Method):
+    """Σ_k [CE(z_k, y) + r · DKD(t, z_k)] + c Σ_{k<K} T² KL(s_T(sg z_{k+1}) ‖ s_T(z_k)), t the averaged network's z_K.
+
+    DKD = T² (α TCKD + β NCKD), the divergence of teacher and exit between the true class and the rest, and that among
+    the rest. The average moves one step towards the network at the start of every training step and is part of the
+    method's state; it sees the same pictures, in evaluation mode and in float32.
+
+    Args:
+        setting: what it is built for.
+        alpha: α, weight of the true class against the rest.
+        beta: β, weight of the classes among the rest.
+        temperature: T.
+        consistency: c, pull of every exit towards the next deeper one.
+        decay: of the average, per step.
+        ramp_up: share of the training over which r rises to 1, as exp(−5(1−x)²): the average begins untrained.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        alpha: Annotated[float, Field(ge=0)] = 1.0,
+        beta: Annotated[float, Field(ge=0)] = 8.0,
+        temperature: Annotated[float, Field(gt=0)] = 4.0,
+        consistency: Annotated[float, Field(ge=0)] = 1.0,
+        decay: Annotated[float, Field(ge=0, lt=1)] = 0.999,
+        ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    ) -> None:
+        super().__init__(setting)
+        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+        self.consistency, self.decay, self.ramp_up = consistency, decay, ramp_up
+        self.average: MultiExitModel | None = None
+        # In a tuple, since the network that is trained is no part of this module.
+        self._trained: tuple[MultiExitModel, ...] = ()
+
+    def bind(self, model: MultiExitModel) -> None:
+        """Begin the average as a copy of the network."""
+        self.average = deepcopy(model).requires_grad_(False).eval()
+        self._trained = (model,)
+
+    def train(self, mode: bool = True) -> SafeKD:
+        """Like any module, but for the average, which stays in evaluation mode."""
+        super().train(mode)
+        if self.average is not None:
+            self.average.eval()
+        return self
+
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
+        """The three terms and their sum."""
+        logits = outputs.logits
+        taught = self._ask_average(batch.images)
+        decoupled = decoupled_kd(taught, logits, batch.labels, self.temperature, self.alpha, self.beta)
+        terms = {
+            "labels": cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum(),
+            "teacher": ramp(progress.fraction, self.ramp_up) * decoupled.sum(),
+            "consistency": self.consistency * kl_to(logits[:, 1:].detach(), logits[:, :-1], self.temperature).sum(),
+        }
+        total = torch.stack(list(terms.values())).sum()
+        return Loss(total, {name: term.detach() for name, term in terms.items()})
+
+    @torch.no_grad()
+    def _ask_average(self, images: Tensor) -> Tensor:
+        """Move the average by one step, then ask it: (N, 1, C)."""
+        assert self.average is not None, "bind() comes before the first step"
+        (trained,) = self._trained
+        if self.training:
+            now = {**dict(trained.named_parameters()), **dict(trained.named_buffers())}
+            for name, tensor in (*self.average.named_parameters(), *self.average.named_buffers()):
+                if tensor.is_floating_point():
+                    tensor.lerp_(now[name], 1 - self.decay)
+                else:
+                    tensor.copy_(now[name])
+        return self.average.outputs(images).logits[:, -1:].float()
+
+
+def decoupled_kd(
+    target_logits: Tensor, logits: Tensor, labels: Tensor, temperature: float, alpha: float, beta: float
+) -> Tensor:
+    """T² (α TCKD + β NCKD), batch mean per column (arXiv 2203.08679).
+
+    With p = s_T(z), TCKD is the divergence between (p_y, 1 − p_y) of target and exit, and NCKD that between p over the
+    classes but y, normalised.
+
+    Args:
+        target_logits: (N, K or 1, C).
+        logits: (N, K, C).
+        labels: (N,).
+        temperature: T.
+        alpha: α.
+        beta: β.
+
+    Returns:
+        (K,).
+    """
+    true = F.one_hot(labels, logits.shape[-1]).bool().unsqueeze(1)
+    target_binary, target_rest = _decoupled(target_logits / temperature, true)
+    binary, rest = _decoupled(logits / temperature, true)
+    true_class = (target_binary.exp() * (target_binary - binary)).sum(-1)
+    # The true class is taken out before exp, where it may overflow.
+    others = (target_rest.masked_fill(true, -torch.inf).exp() * (target_rest - rest)).sum(-1)
+    return temperature**2 * (alpha * true_class + beta * others).mean(0)
+
+
+def _decoupled(scaled: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """log (p_y, 1 − p_y), (N, K, 2), and log p/(1 − p_y), (N, K, C), of which only the classes but y mean something."""
+    log = F.log_softmax(scaled, -1)
+    parts = [log.masked_fill(~which, -torch.inf).logsumexp(-1) for which in (true, ~true)]
+    return torch.stack(parts, -1), log - parts[1].unsqueeze(-1)

@@ -1,0 +1,140 @@
+"""Thresholds with a promise: with probability at least 1 − δ, no more than ε of the accuracy is lost.
+
+What is promised is about the risk R = E[full network right] − E[early answer right], for pictures from where the
+calibration split came from. The loss of one picture is 1 where only the full network is right, −1 where only the early
+answer is, else 0; its signed mean is the accuracy lost, which "Fast yet Safe" (Jazbec et al. 2024, arXiv 2405.20915)
+controls too.
+
+One threshold, common to all exits, is lowered from "never" along a grid that was fixed before any picture was seen.
+At each step the hypothesis R ≥ ε is tested; the last threshold before the first that cannot be rejected at level δ is
+taken. Testing in a fixed sequence needs no correction for the number of tests (Learn then Test, Angelopoulos et al.
+2021, arXiv 2110.01052, section 2.3). For the same reason the logits are taken as they are: temperatures fitted on
+these pictures would move the grid with them.
+
+The test is a bet. Under the hypothesis, Π (1 + λ (ε − loss_i)) has an expectation of at most 1 for every λ in
+[0, 1/(1−ε)] that is chosen beforehand, and so has the mean over several such λ; by Markov's inequality it exceeds 1/δ
+with probability at most δ (Waudby-Smith & Ramdas 2024, arXiv 2010.09686). Exact for every number of pictures, and
+unlike Hoeffding's bound it gains from losses being rare. The choice of this test and of the λ is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgemate.errors import UsageError
+from edgemate.exits.confidence import Confidence
+from edgemate.exits.score_policy import ScorePolicy
+from edgemate.exits.solvers.problem import Problem, thresholds
+from edgemate.exits.stored import StoredSplit
+
+_BETS = 0.98 * 2.0 ** -np.arange(0, 6, 0.5)  # in units of the largest there may be
+# How far below "never" each step is, in units of all there is; fine near the start, where confident networks differ.
+_GRID = np.append(np.geomspace(1e-6, 0.5, 400), np.linspace(0.5, 1, 201)[1:])
+
+
+@dataclass(frozen=True)
+class Guaranteed:
+    """A policy and what is promised of it.
+
+    Attributes:
+        policy: the one of the lowest threshold that could be promised; the whole network where none could.
+        risk: ε.
+        delta: δ.
+        pictures: how many it was tested on.
+        lost: of those, the pictures that only the full network is right about.
+        gained: those that only the early answer is right about.
+        needed: where nothing could be promised: about how many pictures it takes; else None.
+    """
+
+    policy: ScorePolicy
+    risk: float
+    delta: float
+    pictures: int
+    lost: int
+    gained: int
+    needed: int | None
+
+
+def guaranteed(split: StoredSplit, risk: float, delta: float, measure: type[ScorePolicy] = Confidence) -> Guaranteed:
+    """The policy that stops earliest while the accuracy lost is at most `risk`, with probability 1 − `delta`.
+
+    Args:
+        split: independent pictures that the network was not trained on; its temperatures are not used.
+        risk: ε, a fraction of all pictures: 0.01 is one point.
+        delta: δ, how often, over draws of the split, the promise may be broken.
+        measure: the policy whose threshold is chosen.
+
+    Raises:
+        UsageError: `risk` or `delta` is not between 0 and 1.
+    """
+    for name, value in (("risk", risk), ("delta", delta)):
+        if not 0 < value < 1:
+            raise UsageError(f"{name}: must lie between 0 and 1, not {value}")
+    problem = Problem.of(replace(split, temperatures=None), measure)
+    chosen, losses, needed = problem.never, (0, 0), None
+    for cut in _grid(problem):
+        found = _losses(problem, cut)
+        if p_value(found, split.pictures, risk) > delta:
+            if chosen == problem.never:
+                needed = pictures_needed(found, split.pictures, risk, delta)
+            break
+        chosen, losses = cut, found
+    cuts = (chosen,) * problem.early
+    policy = measure(thresholds(measure, cuts), temperature=(1.0,) * problem.early)
+    return Guaranteed(policy, risk, delta, split.pictures, *losses, needed)
+
+
+def p_value(losses: Sequence[float], pictures: float, risk: float) -> float:
+    """That of the hypothesis "the accuracy lost is `risk` or more".
+
+    Args:
+        losses: how many of the pictures stopping early has lost, and how many it has gained.
+        pictures: all of them.
+        risk: ε.
+    """
+    lost, gained = losses
+    bets = _BETS / (1 - risk)
+    wealth = lost * np.log1p(bets * (risk - 1)) + gained * np.log1p(bets * (risk + 1))
+    wealth = wealth + (pictures - lost - gained) * np.log1p(bets * risk)
+    mean = np.logaddexp.reduce(wealth) - math.log(len(bets))
+    return math.exp(-max(float(mean), 0.0))
+
+
+def pictures_needed(losses: Sequence[int], pictures: int, risk: float, delta: float) -> int:
+    """About how many pictures it takes to reject the hypothesis.
+
+    If they lose and gain as often as `losses` of `pictures` did, and if nothing is lost where that would never do.
+    """
+    rates = [count / pictures for count in losses]
+    if rates[0] - rates[1] >= risk:
+        rates = [0.0, 0.0]
+
+    def enough(number: int) -> bool:
+        return p_value([rate * number for rate in rates], number, risk) <= delta
+
+    high = 1
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _grid(problem: Problem) -> list[float]:
+    """The cuts to test, from the strictest on; none where there is one exit."""
+    if not problem.early:
+        return []
+    return [float(np.float32(problem.never - part * (problem.never - problem.lowest))) for part in _GRID.tolist()]
+
+
+def _losses(problem: Problem, cut: float) -> tuple[int, int]:
+    stops = problem.stops((cut,) * problem.early)
+    early = problem.correct[np.arange(len(stops)), stops]
+    full = problem.correct[:, -1]
+    return int((full & ~early).sum()), int((early & ~full).sum())

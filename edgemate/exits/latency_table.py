@@ -1,0 +1,146 @@
+"""`latency/<device>.json`: how long it takes to stop at each exit on a device, as `edgemate bench` measured it there.
+
+The tables lie in the bundle's folder and, like engines, not in its manifest: they are the device's, not the network's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgemate import files
+from edgemate.bundle import Bundle
+from edgemate.bundle.versioned_json import read_versioned
+from edgemate.errors import BundleError, UsageError
+from edgemate.machine import processor
+from edgemate.registry import closest
+
+LATENCY_FOLDER = "latency"
+FORMAT_VERSION: Literal[1] = 1
+QUANTILES = (*range(100), 99.5, 99.9, 100)
+
+Milliseconds = Annotated[float, Field(ge=0)]
+TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+class StopTimes(BaseModel):
+    """One exit, one picture.
+
+    Attributes:
+        exit: k, 1-based.
+        mean_ms: of the whole call that answers at this exit, all earlier exits asked.
+        quantiles_ms: of that call, at 0, 1, … 99, 99.5, 99.9 and 100 %.
+        segment_p99_ms: 99th percentile of this exit's own segment, with the decision after it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exit: Annotated[int, Field(ge=1)]
+    mean_ms: Milliseconds
+    quantiles_ms: Annotated[tuple[Milliseconds, ...], Field(min_length=len(QUANTILES), max_length=len(QUANTILES))]
+    segment_p99_ms: Milliseconds
+
+
+class LatencyTable(BaseModel):
+    """All exits on one device.
+
+    Attributes:
+        device: its tag, which is the file's name too.
+        machine: facts of the machine.
+        backend: what ran the graphs, and how.
+        repeats: timed calls per exit.
+        exits: one entry per exit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    device: Annotated[str, Field(pattern=f"^{TAG}$")]
+    machine: dict[str, Any]
+    backend: dict[str, str]
+    repeats: Annotated[int, Field(ge=1)]
+    exits: Annotated[tuple[StopTimes, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LatencyTable:
+        if [times.exit for times in self.exits] != list(range(1, len(self.exits) + 1)):
+            raise ValueError(f"exits are not numbered 1 to {len(self.exits)} in order")
+        return self
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """Mean milliseconds of stopping at each exit, made to rise: `(K,)`.
+
+        Noise can let a measured mean fall from one exit to the next, which no network's work does.
+        """
+        return tuple(np.maximum.accumulate([times.mean_ms for times in self.exits]).tolist())
+
+    @property
+    def segment_ms(self) -> tuple[float, ...]:
+        """The 99th percentile of each segment: `(K,)`."""
+        return tuple(times.segment_p99_ms for times in self.exits)
+
+    def mean_ms(self, shares: Sequence[float]) -> float:
+        """Mean time per picture when these shares stop at each exit, `(K,)`."""
+        return float(np.dot(shares, [times.mean_ms for times in self.exits]))
+
+    def p99_ms(self, shares: Sequence[float]) -> float:
+        """The 99th percentile over pictures, likewise: of the exits' own distributions, mixed."""
+        steps = np.diff(QUANTILES, prepend=0) / 100
+        times = np.array([times.quantiles_ms for times in self.exits])
+        weights = (np.asarray(shares)[:, None] * steps).ravel()
+        order = np.argsort(times.ravel(), kind="stable")
+        reached = np.cumsum(weights[order])
+        return float(times.ravel()[order][np.searchsorted(reached, 0.99 * reached[-1])])
+
+
+def check_tag(device: str) -> None:
+    """UsageError when `device` cannot be the name of a table's file."""
+    if not re.fullmatch(TAG, device):
+        raise UsageError(f"device {device!r}: name it in letters, digits, '.', '_' and '-', such as orin-nano")
+
+
+def write_latency_table(bundle: Bundle, table: LatencyTable) -> str:
+    """Put a table into the bundle's folder, in place of this device's last one; where, relative to the bundle."""
+    relative = f"{LATENCY_FOLDER}/{table.device}.json"
+    files.write_json(bundle.path / relative, table.model_dump(mode="json"))
+    return relative
+
+
+def measured_devices(bundle: Bundle) -> list[str]:
+    """The tags of the devices that the bundle has a table of, sorted."""
+    return sorted(path.stem for path in (bundle.path / LATENCY_FOLDER).glob("[!.]*.json"))
+
+
+def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
+    """The table of one device.
+
+    Raises:
+        UsageError: there is none.
+        BundleError: it cannot be read, or is for another number of exits.
+    """
+    known = measured_devices(bundle)
+    if device not in known:
+        has = closest(device, known) if known else "none has been"
+        raise UsageError(
+            f"device {device!r}: not measured for {bundle.path}; {has}; "
+            f"there: edgemate bench {bundle.path} --device {device}"
+        )
+    path = bundle.path / LATENCY_FOLDER / f"{device}.json"
+    table = read_versioned(path, LatencyTable, FORMAT_VERSION)
+    if len(table.exits) != len(bundle.manifest.exits):
+        raise BundleError(f"{path}: is for {len(table.exits)} exits; the bundle has {len(bundle.manifest.exits)}")
+    return table
+
+
+def matching_latency_table(bundle: Bundle, backend: Mapping[str, str]) -> LatencyTable | None:
+    """The table that was measured on this processor with a backend of these very facts; None where there is none."""
+    for device in measured_devices(bundle):
+        table = read_latency_table(bundle, device)
+        if table.backend == dict(backend) and table.machine.get("processor") == processor():
+            return table
+    return None

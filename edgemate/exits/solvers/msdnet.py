@@ -1,0 +1,74 @@
+"""MSDNet's budgeted solver (Huang et al. 2018, arXiv 1703.09844, section 4): geometric shares.
+
+A fraction P_k ∝ q^k of the pictures is to stop at exit k. At each exit in turn, the surest of the pictures that are
+left make up that fraction, and its last one gives the threshold. q is found by bisection, on the mean cost that the
+thresholds really have and not on Σ P_k c_k, which rounding to whole pictures exceeds a little. For a goal in accuracy,
+which the paper has not, a range of q is tried.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemate.exits.confidence import Confidence
+from edgemate.exits.goals import Goal
+from edgemate.exits.policy import Policy
+from edgemate.exits.score_policy import ScorePolicy
+from edgemate.exits.solvers.problem import Array, Cuts, Problem, thresholds
+from edgemate.exits.stored import StoredSplit
+
+_WIDEST = 12.0  # of log q: all pictures at one end, for up to a few dozen exits
+_TRIED = 201
+
+
+def msdnet(split: StoredSplit, goal: Goal, measure: type[ScorePolicy] = Confidence) -> Policy:
+    """The geometric policy for a goal. Where scores tie, a budget is missed by as little as the ties allow."""
+    cuts = geometric_cuts(Problem.of(split, measure), goal)
+    return measure(thresholds(measure, cuts), temperature=split.temperatures)
+
+
+def geometric_cuts(problem: Problem, goal: Goal) -> Cuts:
+    """The same, as cuts."""
+    if not problem.early:
+        return ()
+    if goal.max_cost is not None:
+        return _within(problem, goal.max_cost)
+    tried = [cuts_for(problem, _shares(log_q, problem.early + 1)) for log_q in np.linspace(-_WIDEST, _WIDEST, _TRIED)]
+    tried.append((problem.never,) * problem.early)
+    return min(tried, key=lambda cuts: problem.rank(cuts, goal))
+
+
+def cuts_for(problem: Problem, shares: Array) -> Cuts:
+    """Cuts with which, ties apart, the fraction `shares[k]` of all pictures stops at each exit k: `shares` `(K,)`."""
+    left = np.ones(len(problem.sureness), dtype=np.bool_)
+    cuts = []
+    for exit in range(problem.early):
+        ranked = -np.sort(-problem.sureness[left, exit])
+        wanted = min(int(shares[exit] * len(left)), len(ranked))
+        cut = problem.never
+        if wanted:
+            following = float(ranked[wanted]) if wanted < len(ranked) else -np.inf
+            cut = problem.between(float(ranked[wanted - 1]), following)
+        cuts.append(cut)
+        left &= ~(problem.sureness[:, exit] > np.float32(cut))
+    return tuple(cuts)
+
+
+def _shares(log_q: float, exits: int) -> Array:
+    powers = np.arange(exits) * log_q
+    shares: Array = np.exp(powers - powers.max())
+    return np.asarray(shares / shares.sum())
+
+
+def _within(problem: Problem, budget: float) -> Cuts:
+    """The cuts of the largest q that keeps the budget; of the smallest where none does."""
+    low, high = -_WIDEST, _WIDEST
+    best = cuts_for(problem, _shares(low, problem.early + 1))
+    for _ in range(40):
+        middle = (low + high) / 2
+        cuts = cuts_for(problem, _shares(middle, problem.early + 1))
+        if problem.outcome(cuts)[1] > budget * (1 + 1e-9):
+            high = middle
+        else:
+            low, best = middle, cuts
+    return best

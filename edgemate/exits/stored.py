@@ -1,0 +1,74 @@
+"""What every exit said of a split, with what stopping costs: the material that thresholds are chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import UsageError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSplit:
+    """A split that was answered at every exit.
+
+    Attributes:
+        logits: float32 `(N, K, C)`.
+        labels: int `(N,)`.
+        costs: what stopping at each exit costs, `(K,)`, rising: chained MACs, or milliseconds.
+        temperatures: what the logits of each exit but the last are divided by before they are scored, `(K-1,)`; None
+            leaves them as they are.
+
+    Raises:
+        UsageError: no pictures, or the shapes do not fit each other.
+    """
+
+    logits: Array
+    labels: Array
+    costs: Sequence[float]
+    temperatures: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 3 or not self.logits.size:
+            raise UsageError(f"logits: must be (pictures, exits, classes) and not empty, not {self.logits.shape}")
+        pictures, exits, _ = self.logits.shape
+        if self.labels.shape != (pictures,) or len(self.costs) != exits:
+            raise UsageError(
+                f"logits {self.logits.shape} need labels ({pictures},) and {exits} costs, "
+                f"not {self.labels.shape} and {len(self.costs)}"
+            )
+        if self.temperatures is not None and len(self.temperatures) != exits - 1:
+            raise UsageError(
+                f"temperatures: {len(self.temperatures)} given; {exits} exits need {exits - 1}, all but the last"
+            )
+
+    @property
+    def pictures(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    @property
+    def exits(self) -> int:
+        """K."""
+        return int(self.logits.shape[1])
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each exit is right about each picture: bool `(N, K)`."""
+        right: npt.NDArray[np.bool_] = self.logits.argmax(axis=2) == self.labels[:, None]
+        return right
+
+    def early(self, exit: int) -> Array:
+        """The logits that exit `exit`, 1 to K-1, is judged by: scaled by its temperature, float32 `(N, C)`."""
+        logits: Array = self.logits[:, exit - 1]
+        return logits if self.temperatures is None else logits / np.float32(self.temperatures[exit - 1])
+
+    def part(self, rows: npt.NDArray[np.intp]) -> StoredSplit:
+        """The pictures at indices `rows` alone."""
+        return StoredSplit(self.logits[rows], self.labels[rows], self.costs, self.temperatures)

@@ -1,0 +1,53 @@
+"""Mixing: exit k answers with a weighted sum of what exits 1 … k say, instead of with its own logits alone.
+
+What an exit *says* are its head's raw logits, z_k, which training looks at; its *answer* is Σ_{j≤k} W_kj z_j, with W a
+lower-triangular (K, K) matrix: an exit can only use what has been computed by the time it answers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgemate.errors import UsageError
+
+
+class Mixture(nn.Module):
+    """The answer of one exit: what exits 1 … k say, (N, k, C), to the sum with their weights, (N, C); k · C MACs.
+
+    Args:
+        weights: row k of W as far as its diagonal, (k,).
+    """
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights.detach().clone(), persistent=False)
+        self.weights: Tensor
+
+    def forward(self, said: Tensor) -> Tensor:
+        """The answer."""
+        return mixture(said, self.weights)
+
+
+def mixture(said: Tensor, weights: Tensor) -> Tensor:
+    """Σ_j w_j z_j: (N, k, C), (k,) → (N, C).
+
+    As products and a sum: a matrix product is what INT8 export and mixed precision would shorten.
+    """
+    return (said * weights.unsqueeze(1)).sum(1)
+
+
+def mean_mixing(exits: int) -> Tensor:
+    """W of the plain mean of the exits so far, W_kj = 1/k: (K, K)."""
+    ones = torch.ones(exits, exits).tril()
+    return ones / ones.sum(1, keepdim=True)
+
+
+def checked_mixing(weights: Tensor, exits: int) -> Tensor:
+    """W as float32 without gradient. Raises UsageError where it is not lower-triangular (K, K)."""
+    if tuple(weights.shape) != (exits, exits):
+        given = " × ".join(map(str, weights.shape))
+        raise UsageError(f"mixing: {exits} exits need {exits} × {exits} weights, not {given}")
+    if weights.triu(1).any():
+        raise UsageError("mixing: an exit cannot answer with a later one; every weight above the diagonal must be 0")
+    return weights.detach().float()

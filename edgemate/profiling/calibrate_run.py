@@ -1,0 +1,45 @@
+"""`edgemate calibrate RUN`: operating points that every float32 bundle of the run is exported with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgemate import files
+from edgemate.errors import UsageError
+from edgemate.evaluation import trained_model
+from edgemate.exits import DEFAULT_REQUESTS, Calibrated, Request, calibrate
+from edgemate.models import count_costs
+from edgemate.runs import Run
+
+
+def calibrate_run(
+    run: Run,
+    *,
+    requests: Sequence[Request] = DEFAULT_REQUESTS,
+    solver: str = "direct",
+    measure: str | None = None,
+    fit_temperatures: bool = True,
+) -> Calibrated:
+    """Write `policies.json` into the run. Costs are MACs: times are measured on bundles.
+
+    Arguments are those of `edgemate.exits.calibrate`.
+
+    Raises:
+        RunError: the run's files cannot be read.
+        UsageError: a request cannot be reached, or is in milliseconds.
+    """
+    if any(request.mean_ms is not None for request in requests):
+        raise UsageError(
+            f"{run.path}: a mean latency needs a bundle: export, edgemate bench BUNDLE --device TAG, calibrate BUNDLE"
+        )
+    costs = count_costs(trained_model(run), run.read_golden().images.shape[1:])
+    found = calibrate(
+        *run.read_logits("calibration"),
+        [cost.chained_macs for cost in costs.exits],
+        requests=requests,
+        solver=solver,
+        measure=measure,
+        fit_temperatures=fit_temperatures,
+    )
+    files.write_json(run.policies_path, found.points.model_dump(mode="json"))
+    return found

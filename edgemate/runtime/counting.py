@@ -1,0 +1,40 @@
+"""Running counts of what a classifier answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from edgemate.exits import Statistics
+from edgemate.runtime.prediction import Prediction
+
+
+class Counts:
+    """Answers per exit, their probabilities, and those that came late; `exits` is K."""
+
+    def __init__(self, exits: int) -> None:
+        self.non_finite = 0
+        self._answers = [0] * exits
+        self._probability = 0.0
+        self._deadlines = 0
+        self._late = 0
+
+    def add(self, answers: Iterable[Prediction], deadline_ms: float | None) -> None:
+        """Count final answers, given under a deadline or under none."""
+        for answer in answers:
+            self._answers[answer.exit - 1] += 1
+            if not math.isnan(answer.probability):
+                self._probability += answer.probability
+            if deadline_ms is not None:
+                self._deadlines += 1
+                self._late += answer.milliseconds > deadline_ms
+
+    def statistics(self) -> Statistics:
+        """What was counted so far."""
+        return Statistics(
+            answers=tuple(self._answers),
+            probability_sum=self._probability,
+            non_finite=self.non_finite,
+            deadlines=self._deadlines,
+            late=self._late,
+        )

@@ -1,0 +1,110 @@
+"""Really answering a split with a policy, and timing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import DataError
+from edgemate.exits import Deadline, Policy, Statistics
+from edgemate.runtime.classifier import AnytimeClassifier
+from edgemate.runtime.counting import Counts
+from edgemate.runtime.latency import Latency
+from edgemate.runtime.prediction import Prediction
+from edgemate.runtime.preprocessing import Picture, Preprocessor
+
+BLOCK = 256
+WARMUP = 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a policy did, batches of one size.
+
+    Attributes:
+        batch: pictures at a time.
+        accuracy: top-1; None without labels.
+        latency: of a batch, from ready tensor to answers, in milliseconds.
+        ms_per_picture: all of that time over all pictures.
+        statistics: the exits taken, and what else the classifier counts.
+    """
+
+    batch: int
+    accuracy: float | None
+    latency: Latency
+    ms_per_picture: float
+    statistics: Statistics
+
+
+def evaluate_policy(
+    classifier: AnytimeClassifier,
+    pictures: Sequence[Picture],
+    labels: npt.NDArray[np.int64] | None,
+    policy: Policy | str | None,
+    *,
+    batches: Sequence[int] = (1, 16),
+    tell: Callable[[str], None] = lambda step: None,
+) -> list[Measured]:
+    """Classify every picture once with each batch size; the sizes take turns over blocks of pictures.
+
+    Reading and preparing the pictures is not timed.
+
+    Args:
+        classifier: the bundle, loaded with layout `segments`.
+        pictures: the pictures.
+        labels: their classes `(N,)`, or None.
+        policy: as `classify` takes it.
+        batches: pictures at a time, 1 or more.
+        tell: called with how far it is.
+
+    Raises:
+        DataError: no pictures, or one cannot be read.
+    """
+    if not len(pictures):
+        raise DataError("there are no pictures to evaluate on")
+    tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
+    deadline = policy.ms if isinstance(policy, Deadline) else None
+    preprocessor = Preprocessor(classifier.input)
+    for start in range(0, len(pictures), BLOCK):
+        tell(f"picture {start} of {len(pictures)}")
+        block = [pictures[i] for i in range(start, min(start + BLOCK, len(pictures)))]
+        [ready] = preprocessor.batches(block, len(block))
+        for tally in tallies:
+            for _ in range(WARMUP if start == 0 else 1):  # the other size has just had the caches
+                classifier.classify(ready[: tally.batch], policy, batch_size=tally.batch)
+            for row in range(0, len(ready), tally.batch):
+                images = ready[row : row + tally.batch]
+                broken = classifier.non_finite
+                started = time.perf_counter_ns()
+                answers = classifier.classify(images, policy, batch_size=tally.batch)
+                milliseconds = (time.perf_counter_ns() - started) * 1e-6
+                tally.add(answers, milliseconds, deadline, classifier.non_finite - broken)
+    return [tally.measured(labels) for tally in tallies]
+
+
+class _Tally:
+    def __init__(self, batch: int, exits: int) -> None:
+        self.batch = batch
+        self._counts = Counts(exits)
+        self._named: list[int] = []
+        self._milliseconds: list[float] = []
+
+    def add(self, answers: list[Prediction], milliseconds: float, deadline: float | None, non_finite: int) -> None:
+        self._counts.add(answers, deadline)
+        self._counts.non_finite += non_finite
+        self._named += [answer.index for answer in answers]
+        self._milliseconds.append(milliseconds)
+
+    def measured(self, labels: npt.NDArray[Any] | None) -> Measured:
+        return Measured(
+            batch=self.batch,
+            accuracy=None if labels is None else float(np.mean(np.array(self._named) == labels)),
+            latency=Latency.of(self._milliseconds),
+            ms_per_picture=sum(self._milliseconds) / len(self._named),
+            statistics=self._counts.statistics(),
+        )

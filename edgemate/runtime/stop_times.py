@@ -1,0 +1,63 @@
+"""How long it takes to stop at each exit, as it goes when pictures stop at different ones."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.exits import Confidence, LatencyTable, StopTimes
+from edgemate.exits.latency_table import QUANTILES
+from edgemate.machine import machine_facts
+from edgemate.runtime.classifier import AnytimeClassifier
+
+
+def measure_stops(
+    classifier: AnytimeClassifier,
+    images: npt.NDArray[Any],
+    *,
+    device: str,
+    warmup: int = 20,
+    repeats: int = 200,
+) -> LatencyTable:
+    """The latency table of this device: whole calls at batch 1, every exit's decision made.
+
+    All exits take turns, in an order drawn anew for each round, since what ran before decides what is in the caches.
+
+    Args:
+        classifier: the bundle, loaded with layout `segments`.
+        images: ready float32 `(N, channels, height, width)`, taken in turn.
+        device: the table's tag.
+        warmup: rounds that are not counted.
+        repeats: rounds that are.
+    """
+    exits = len(classifier.exits)
+    # At 0 every probability stops, at 1 none does.
+    policies = [Confidence([1.0] * exit + [0.0] * (exits - 1 - exit)) for exit in range(exits)]
+    samples = np.empty((repeats, exits))
+    random = np.random.default_rng(0)
+    for repeat in range(-warmup, repeats):
+        row = repeat % len(images)
+        for exit in random.permutation(exits).tolist():
+            started = time.perf_counter_ns()
+            classifier.classify(images[row : row + 1], policies[exit])
+            if repeat >= 0:
+                samples[repeat, exit] = (time.perf_counter_ns() - started) * 1e-6
+    segment_ms = classifier.measure_segments(repeats=repeats)
+    return LatencyTable(
+        device=device,
+        machine=machine_facts(()),
+        backend=classifier.backend.facts(),
+        repeats=repeats,
+        exits=tuple(
+            StopTimes(
+                exit=exit + 1,
+                mean_ms=float(samples[:, exit].mean()),
+                quantiles_ms=tuple(np.percentile(samples[:, exit], QUANTILES).tolist()),
+                segment_p99_ms=segment_ms[exit],
+            )
+            for exit in range(exits)
+        ),
+    )

@@ -1,0 +1,89 @@
+"""A run, or a checkpoint in one, as a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from edgemate.data import InputFacts
+from edgemate.distillation.teacher import Teacher, TeacherNetwork
+from edgemate.distillation.teacher_networks import RunNetwork
+from edgemate.errors import DataError, RunError, UsageError
+from edgemate.evaluation import untrained_model
+from edgemate.registry import closest
+from edgemate.runs import Run, read_tensors
+from edgemate.training.named_teacher import NamedTeacher, load_values, size_of
+
+
+class RunTeacher(NamedTeacher):
+    """The network of a run, which answers with its last exit.
+
+    Args:
+        reference: a run folder, or a file in its `checkpoints`.
+
+    Raises:
+        RunError: there is no such run, or it has not finished and no checkpoint of it is named.
+        RecipeError: its recipe does not hold together any more.
+        UsageError: it names neither a run nor a checkpoint of one.
+    """
+
+    def __init__(self, reference: str) -> None:
+        self.reference, path = reference, Path(reference)
+        self.checkpoint = path if path.is_file() else None
+        if self.checkpoint and self.checkpoint.parent.name != "checkpoints":
+            raise UsageError(
+                f"{reference}: is no checkpoint of a run, which would lie in RUN/checkpoints; name a run folder, one "
+                f"of its checkpoints, or torchvision:NAME@FILE"
+            )
+        if not self.checkpoint and path.parent.name == "checkpoints" and not path.exists():
+            there = sorted(found.name for found in path.parent.glob("*") if not found.name.startswith("."))
+            raise UsageError(f"{reference}: there is no such checkpoint; {closest(path.name, there)}")
+        folder = path.parent.parent if self.checkpoint else path
+        self.run = Run.open(folder, finished=self.checkpoint is None)
+        self.run.read_recipe()
+        self.facts = self.run.read_facts()
+        try:
+            self.input = InputFacts.from_json(self.facts.input)
+        except DataError as error:
+            raise RunError(f"{self.run.facts_path}: {error}") from error
+        self.normalisation = (self.input.mean, self.input.std)
+        self.route = self.run.kept_epochs()
+
+    def sketch(self) -> Teacher:
+        """With any weights."""
+        shape = (self.input.channels, self.input.height, self.input.width)
+        return Teacher(RunNetwork(untrained_model(self.run)), route=self.route, shape=shape)
+
+    def check(self, facts: InputFacts, classes: tuple[str, ...]) -> None:
+        """Pictures of the same size, and the same classes."""
+        ours, theirs = size_of(facts), size_of(self.input)
+        if ours != theirs:
+            raise UsageError(f"{self.reference} was trained on pictures of {theirs}, this recipe has {ours}")
+        if self.facts.classes != classes:
+            first = next((pair for pair in zip(self.facts.classes, classes, strict=False) if pair[0] != pair[1]), None)
+            differ = f"; the first that differ are {first[0]!r} and {first[1]!r}" if first else ""
+            raise UsageError(
+                f"{self.reference} knows {len(self.facts.classes)} classes, the data has {len(classes)}{differ}; they "
+                "must be the same, in the same order"
+            )
+
+    def network(self, classes: tuple[str, ...]) -> TeacherNetwork:
+        """With the weights of the run, or of the checkpoint."""
+        path = self.checkpoint or self.run.model_path
+        network = RunNetwork(untrained_model(self.run))
+        weights = _network_part(path) if path.suffix == ".ckpt" else read_tensors(path)
+        try:
+            network.load(weights)
+        except (RuntimeError, UsageError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{path}: not weights of {self.run.recipe_path}'s network: {reason}") from error
+        return network
+
+
+def _network_part(path: Path) -> dict[str, Tensor]:
+    """The network's part of a resumable checkpoint."""
+    state = load_values(path).get("state_dict")
+    if not isinstance(state, dict):
+        raise RunError(f"{path}: holds no state_dict; name a checkpoint that `edgemate train` has written")
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}

@@ -1,0 +1,78 @@
+"""From `distillation.teacher` to the network that teaches.
+
+A reference names a run (`runs/x`, answering with its last exit), a checkpoint in one (`runs/x/checkpoints/last.ckpt`,
+or an epoch that `training.keep_every` has kept), a classifier of torchvision with its pretrained weights
+(`torchvision:resnet50`), or the same with weights of one's own (`torchvision:resnet50@weights.safetensors`, or a `.pth`
+that holds a state dict). Paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgemate.config import Recipe
+from edgemate.data import Data, InputFacts
+from edgemate.distillation.teacher import Teacher
+from edgemate.errors import DataError, RecipeError, RunError, UsageError
+from edgemate.training.named_teacher import NamedTeacher, Normalisation
+from edgemate.training.run_teacher import RunTeacher
+
+_TORCHVISION = "torchvision:"
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
+    """The teacher of a recipe with its weights, on the CPU; None where the recipe names none.
+
+    It sees the student's pictures. Where its mean and standard deviation are others, they are put in place of the
+    student's, which is exact; pictures of another size, or other classes, are refused.
+
+    Args:
+        recipe: the student's.
+        data: the student's.
+        source: what messages call the recipe.
+
+    Raises:
+        RecipeError: the teacher cannot be had, or was taught something else.
+    """
+    reference = recipe.distillation.teacher
+    if reference is None:
+        return None
+    try:
+        named = find_teacher(reference)
+        named.check(data.facts, data.classes)
+        network = named.network(data.classes)
+    except (UsageError, RunError, DataError) as error:
+        raise RecipeError(source, [f"distillation.teacher: {error}"]) from error
+    if recipe.training.channels_last:
+        network.to(memory_format=torch.channels_last)
+    return Teacher(
+        network,
+        autocast=_AUTOCAST[recipe.training.precision],
+        renormalise=_renormalise(data.facts, named.normalisation),
+        route=named.route,
+        shape=(data.facts.channels, data.facts.height, data.facts.width),
+    )
+
+
+def find_teacher(reference: str) -> NamedTeacher:
+    """What a reference names. Raises UsageError where there is no such thing."""
+    if reference.startswith(_TORCHVISION):
+        from edgemate.training.torchvision_teacher import TorchvisionTeacher
+
+        return TorchvisionTeacher(reference)
+    try:
+        return RunTeacher(reference)
+    except (RunError, RecipeError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def _renormalise(facts: InputFacts, theirs: Normalisation) -> tuple[Tensor, Tensor] | None:
+    """Factor and summand per channel, (C, 1, 1), from the student's normalised pixels to the teacher's."""
+    if theirs == (facts.mean, facts.std):
+        return None
+    means, stds = zip((facts.mean, facts.std), theirs, strict=True)
+    ours_mean, their_mean = (torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1) for mean in means)
+    ours_std, their_std = (torch.tensor(std, dtype=torch.float64).view(-1, 1, 1) for std in stds)
+    return (ours_std / their_std).float(), ((ours_mean - their_mean) / their_std).float()

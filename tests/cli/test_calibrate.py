@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from commands import invoke
+
+from edgemate.bundle import Bundle
+from edgemate.cli.calibrate import calibrate
+from edgemate.errors import UsageError
+from edgemate.exits import Patience, read_operating_points
+
+
+def test_a_bundle_gets_a_point_for_every_goal_and_stays_whole(own_bundle: Path) -> None:
+    result = invoke(
+        calibrate, own_bundle, "--max-accuracy-drop", 10, "--mean-macs", "0.035M", "--risk", 0.5, "--delta", 0.2
+    )
+    assert result.exit_code == 0, result.output
+    points = read_operating_points(Bundle.open(own_bundle))
+    assert points.names() == ["fast", "balanced", "accurate", "full", "drop", "macs", "guaranteed"]
+    assert points.get("macs").expected.mean_macs <= 35_000
+    assert points.get("guaranteed").guarantee is not None
+    for text in ("ECE before", "costs: MACs", "simulated on the 24 pictures", "guaranteed: at most 50 points less"):
+        assert text in result.stdout
+
+
+def test_too_few_pictures_are_said(own_bundle: Path) -> None:
+    result = invoke(calibrate, own_bundle, "--risk", 0.01)
+    assert result.exit_code == 0, result.output
+    assert "guaranteed: 24 pictures are too few to promise at most 1 points less accuracy" in result.stdout
+    assert "are needed; until then it is the whole network" in result.stdout
+
+
+def test_json_is_what_was_written(own_bundle: Path) -> None:
+    result = invoke(calibrate, own_bundle, "--json", "--no-temperatures", "--solver", "patience")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said.pop("needed") == {}
+    assert said == json.loads((own_bundle / "policies.json").read_text())
+    assert said["temperatures"] is None
+    assert isinstance(read_operating_points(Bundle.open(own_bundle)).points[0].as_policy(), Patience)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_a_run_keeps_its_points_and_its_bundles_get_them(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    from edgemate.export import export_run
+    from edgemate.runs import Run
+
+    run = Run(Path(shutil.copytree(request.getfixturevalue("finished_run").path, tmp_path / "run")))
+    result = invoke(calibrate, run.path, "--max-accuracy-drop", 3)
+    assert result.exit_code == 0, result.output
+    bundle = export_run(run, tmp_path / "bundle").bundle
+    assert "drop" in read_operating_points(bundle).names()
+    assert json.loads(bundle.file("policies.json").read_text()) == json.loads(run.policies_path.read_text())
+    for options, problem in ((["--device", "board"], "is a run"), (["--mean-latency-ms", 3], "needs a bundle")):
+        failed = invoke(calibrate, run.path, *options)
+        assert isinstance(failed.exception, UsageError)
+        assert problem in str(failed.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--mean-macs", "many"], "--mean-macs 'many': give a number of MACs, such as 40M"),
+        (["--mean-latency-ms", 3], "a mean latency needs the device it is of, --device TAG"),
+        (["--device", "board"], "device 'board': not measured"),
+        (["--risk", 2], "risk: must lie between 0 and 1"),
+        (["--max-accuracy-drop", -1], "max_drop: must be a fraction from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_used_is_named(own_bundle: Path, options: list[object], problem: str) -> None:
+    before = (own_bundle / "policies.json").read_bytes()
+    result = invoke(calibrate, own_bundle, *options)
+    assert isinstance(result.exception, UsageError)
+    assert problem in str(result.exception)
+    assert (own_bundle / "policies.json").read_bytes() == before
+
+
+def test_what_is_neither_is_said(tmp_path: Path) -> None:
+    result = invoke(calibrate, tmp_path)
+    assert "is neither a bundle" in str(result.exception)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import invoke
+from comparisons import comparison, method
+
+from edgemate.cli.compare import compare
+from edgemate.errors import UsageError
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the command asked for; nothing is trained."""
+    made: list[dict[str, Any]] = []
+
+    def record(path: Path, variants: Any, seeds: Any, output: Path, **options: Any) -> Any:
+        made.append({"path": path, "labels": [v.label for v in variants], "seeds": seeds, "output": output, **options})
+        output.mkdir(parents=True)
+        (output / "comparison.md").write_text("| method |\n|---|\n| `mate` |\n")
+        return comparison(method("mate", [(0.5, 0.6)]))
+
+    monkeypatch.setattr("edgemate.comparison.compare", record)
+    return made
+
+
+def test_methods_seeds_and_the_rest_reach_the_comparison(
+    calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["digits/resnet8_mate", "--methods", "mate,joint_ce", "--seeds", "4,5", "--jobs", 2]
+    result = invoke(compare, *arguments, "--set", "optimization.epochs=1")
+    assert result.exit_code == 0, result.output
+    (call,) = calls
+    assert call["labels"] == ["mate", "joint_ce"]
+    assert call["seeds"] == [4, 5]
+    assert call["jobs"] == 2
+    assert call["overrides"] == ["optimization.epochs=1"]
+    assert call["output"] == Path("comparisons/digits-resnet8_mate")
+    assert "mate" in result.stdout
+    assert "comparison.png" in result.stdout
+
+
+def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]]) -> None:
+    error = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--seeds", "a,b").exception
+    assert isinstance(error, UsageError)
+    assert "should be whole numbers" in str(error)
+    assert not calls

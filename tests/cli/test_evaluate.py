@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import invoke
+from PIL import Image
+from small_network import CLASSES
+
+from edgemate.bundle import Bundle, replace_file
+from edgemate.cli.bench import bench
+from edgemate.cli.calibrate import calibrate
+from edgemate.cli.evaluate import evaluate
+from edgemate.errors import DataError, UsageError
+from edgemate.exits import Statistics, measured_devices
+from edgemate.runtime import AnytimeClassifier
+
+pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    path = tmp_path / "pictures.npz"
+    images = random.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    np.savez(path, x_test=images, y_test=random.integers(0, len(CLASSES), 40))
+    return path
+
+
+def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "evaluation.json"
+    options = ("--data", pictures, "--threads", 1, "--batch", 7, "--policy", "balanced", "--policy", "full")
+    result = invoke(evaluate, own_bundle, *options, "--json", "--output", output)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert json.loads(output.read_text()) == report
+    assert [point["name"] for point in report["points"]] == ["balanced", "full"]
+    with np.load(pictures) as archive:
+        images = dict(archive)
+    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
+        for point in report["points"]:
+            answers = classifier.classify(list(images["x_test"]), point["name"])
+            for found, batch in zip(point["measured"], (1, 7), strict=True):
+                assert found["batch"] == batch
+                assert found["accuracy"] == np.mean([answer.index for answer in answers] == images["y_test"])
+                shares = np.bincount([answer.exit for answer in answers], minlength=4)[1:] / 40
+                assert found["shares"] == pytest.approx(shares.tolist())
+                assert 0 < found["p50_ms"] <= found["p99_ms"]
+            assert "accuracy" in point["gaps"]
+            assert point["predicted"]["mean_ms"] is None
+    assert report["points"][1]["departures"] == []
+
+
+def test_times_are_predicted_from_this_devices_table(own_bundle: Path, pictures: Path) -> None:
+    kept = invoke(bench, own_bundle, "--threads", 1, "--repeats", 10, "--warmup", 1, "--device", "here")
+    assert kept.exit_code == 0, kept.output
+    assert "kept in the bundle: latency/here.json" in kept.stdout
+    assert measured_devices(Bundle.open(own_bundle)) == ["here"]
+    assert "the latency table of here" in invoke(calibrate, own_bundle).stdout
+    options = ("--data", pictures, "--threads", 1, "--policy", "fast", "--json")
+    [point] = json.loads(invoke(evaluate, own_bundle, *options).stdout)["points"]
+    assert point["predicted"]["device"] == "here"
+    assert 0 < point["predicted"]["mean_ms"] <= point["predicted"]["p99_ms"]
+    shown = invoke(evaluate, own_bundle, *options[:-1])
+    for text in ("predicted", "batch 1", "batch 16", "per picture", "onnxruntime"):
+        assert text in shown.stdout
+    for options, problem in (
+        (("--device", "a/b"), "device 'a/b': name it in letters"),
+        (("--device", "here", "--batch", 2), "a latency table is of one picture at a time"),
+    ):
+        assert problem in str(invoke(bench, own_bundle, *options).exception)
+
+
+def test_other_pictures_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for i in range(60):
+        Image.fromarray(np.full((8, 8, 3), (0, 255, i), np.uint8)).save(folder / f"{i}.png")
+    _say_pictures(Bundle.open(own_bundle), 5000)
+    options = ("--data", folder, "--threads", 1, "--against", own_bundle, "--policy", "balanced")
+    report = json.loads(invoke(evaluate, own_bundle, *options, "--json").stdout)
+    assert not report["labelled"]
+    assert report["points"][0]["measured"][0]["accuracy"] is None
+    assert report["points"][0]["departures"]
+    shown = invoke(evaluate, own_bundle, *options)
+    assert "warning: balanced: " in shown.stdout
+    assert "thresholds picked on other pictures do not hold" in shown.stdout
+
+
+def _say_pictures(bundle: Bundle, pictures: int) -> None:
+    """Let the operating points have been chosen on so many: 24 say little about what to expect."""
+    points = json.loads(bundle.file("policies.json").read_text())
+    for point in points["points"]:
+        point["pictures"] = pictures
+    replace_file(bundle, "policies.json", json.dumps(points).encode())
+
+
+def test_a_programs_own_statistics_can_be_compared(own_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "statistics.json"
+    golden = Bundle.open(own_bundle).golden()
+    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
+        classifier.classify(golden.images, "balanced")
+        classifier.statistics().write(path)
+    same = invoke(evaluate, path, "--against", own_bundle, "--policy", "balanced")
+    assert same.exit_code == 0, same.output
+    assert "balanced: shares and probability are within what was calibrated" in same.stdout
+    Statistics(answers=(0, 0, 1000), probability_sum=300.0).write(path)
+    assert "warning: balanced: exit 3" in invoke(evaluate, path, "--against", own_bundle, "--policy", "balanced").stdout
+    assert "statistics need something to compare with" in str(invoke(evaluate, path).exception)
+
+
+def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None:
+    for name in CLASSES[:2]:
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "data" / name / "black.png")
+    options = ("--data", tmp_path / "data", "--threads", 1, "--policy", "full", "--json")
+    report = json.loads(invoke(evaluate, own_bundle, *options).stdout)
+    assert report["points"][0]["measured"][0]["accuracy"] in (0.0, 0.5)
+    (tmp_path / "data" / "unheard of").mkdir()
+    strange = invoke(evaluate, own_bundle, *options)
+    assert isinstance(strange.exception, DataError)
+    assert "'unheard of' is none of the bundle's classes" in str(strange.exception)
+
+
+def test_where_no_pictures_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:
+    assert isinstance(invoke(evaluate, own_bundle).exception, UsageError)
+    assert "name them with --data" in str(invoke(evaluate, own_bundle).exception)
+    np.savez(tmp_path / "wrong.npz", x_test=np.zeros((3, 8, 8), np.float32))
+    assert "must be uint8" in str(invoke(evaluate, own_bundle, "--data", tmp_path / "wrong.npz").exception)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_the_test_split_is_found_by_the_data_sets_name(request: pytest.FixtureRequest) -> None:
+    bundle = request.getfixturevalue("exported").bundle
+    options = ("--pictures", 50, "--threads", 1, "--policy", "full", "--json")
+    report = json.loads(invoke(evaluate, bundle.path, *options).stdout)
+    assert (report["pictures"], report["labelled"]) == (50, True)
+    run = request.getfixturevalue("finished_run")
+    logits, labels = run.read_logits("test")
+    rows = np.linspace(0, len(labels) - 1, 50).astype(int)
+    accuracy = np.mean(logits[rows, -1].argmax(axis=1) == labels[rows])
+    assert report["points"][0]["measured"][0]["accuracy"] == pytest.approx(accuracy)

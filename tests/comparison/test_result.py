@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from comparisons import comparison, method
+
+from edgemate.comparison.plot import comparison_png
+from edgemate.comparison.result import figures_of
+from edgemate.comparison.table import comparison_markdown
+from edgemate.evaluation import exit_accuracy
+from edgemate.runs import Run
+
+
+def test_figures_are_those_of_the_stored_logits(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "read_metrics", lambda self: {"train_seconds": 3.5})
+    figures = figures_of(finished_run, 4)
+    assert figures.seed == 4
+    assert figures.run == "tiny"
+    assert figures.train_seconds == 3.5
+    for split in ("test", "calibration"):
+        logits, labels = finished_run.read_logits(split)
+        found = getattr(figures, split)
+        assert found.exits == pytest.approx(exit_accuracy(logits, labels))
+        assert found.mean == pytest.approx(sum(found.exits) / 3)
+        assert len(found.ece) == 3
+
+
+def test_means_and_sample_deviations_are_over_seeds() -> None:
+    figures = method("mate", [(0.5, 0.6), (0.7, 0.6)])
+    assert figures.exit(1).mean == pytest.approx(0.6)
+    assert figures.exit(1).deviation == pytest.approx(0.02**0.5)
+    assert figures.exit(2).deviation == 0
+    assert figures.mean().mean == pytest.approx(0.6)
+    assert method("mate", [(0.5, 0.6)]).exit(1).deviation is None
+
+
+def test_the_table_keeps_the_order_and_sets_the_best_in_bold() -> None:
+    found = comparison(method("joint_ce", [(0.5, 0.7), (0.5, 0.7)]), method("mate", [(0.6, 0.65), (0.62, 0.65)]))
+    lines = comparison_markdown(found).splitlines()
+    assert lines[0] == "# tiny"
+    rows = [line for line in lines if line.startswith("| `")]
+    assert rows[0].startswith("| `joint_ce` | 50.00 ± 0.00 | **70.00** ± 0.00 | 60.00 ± 0.00 |")
+    assert rows[1].startswith("| `mate` | **61.00** ± 1.41 | 65.00 ± 0.00 | **63.00** ± 0.71 |")
+    assert "| MACs of each exit alone | 1.00 M | 2.00 M |" in lines[-1]
+    assert "over seeds 0, 1" in "\n".join(lines)
+    # Every row has as many cells as the header.
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_the_lowest_calibration_error_is_the_best_one() -> None:
+    found = comparison(method("a", [(0.5, 0.7)], ece=0.02), method("b", [(0.6, 0.6)], ece=0.04))
+    a, b = (line for line in comparison_markdown(found).splitlines() if line.startswith("| `"))
+    assert "| **2.00** |" in a
+    assert "| 4.00 |" in b
+    assert "±" not in a
+
+
+def test_json_has_the_rows_beside_the_runs_they_are_of() -> None:
+    tree = comparison(method("mate", [(0.5, 0.6), (0.7, 0.6)])).to_json()
+    (row,) = tree["methods"]
+    assert row["over_seeds"]["exits"][0]["mean"] == pytest.approx(0.6)
+    assert [run["seed"] for run in row["runs"]] == [0, 1]
+
+
+@pytest.mark.parametrize("methods", [1, 14])
+def test_the_plot_is_a_picture(methods: int) -> None:
+    found = comparison(*(method(f"m{i}", [(0.5, 0.6), (0.7, 0.6 + i / 100)]) for i in range(methods)))
+    assert comparison_png(found).startswith(b"\x89PNG")

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgemate.comparison import running
+from edgemate.comparison.running import Training, run_all, threads_each
+from edgemate.errors import TrainingError, UsageError
+
+
+class Processes(dict[str, "subprocess.Popen[bytes]"]):
+    """The processes started, by name, and how many others were alive when each was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside: dict[str, int] = {}
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
+    """Instead of trainings, Python processes that run the text that stands for the recipe's path."""
+    found = Processes()
+
+    def start(self: Training, threads: int) -> subprocess.Popen[bytes]:
+        found.beside[self.name] = sum(process.poll() is None for process in found.values())
+        with self.log.open("ab") as log:
+            found[self.name] = subprocess.Popen(
+                [sys.executable, "-c", str(self.recipe)], stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
+        return found[self.name]
+
+    monkeypatch.setattr(Training, "start", start)
+    monkeypatch.setattr(running, "_POLL_SECONDS", 0.01)
+    return found
+
+
+def training(folder: Path, name: str, code: str) -> Training:
+    return Training(name, Path(code), folder / name, folder / f"{name}.log")
+
+
+def test_all_run_in_order_and_a_failed_one_does_not_keep_the_others(tmp_path: Path, processes: Processes) -> None:
+    trainings = [
+        training(tmp_path, "a", "pass"),
+        training(tmp_path, "b", "print('error: it is so'); print(); raise SystemExit(2)"),
+        training(tmp_path, "c", "pass"),
+        training(tmp_path, "d", "raise SystemExit(1)"),
+    ]
+    done: list[str] = []
+    with pytest.raises(TrainingError) as caught:
+        run_all(trainings, jobs=1, threads=1, finished=lambda training, seconds: done.append(training.name))
+    assert list(processes) == ["a", "b", "c", "d"]
+    assert done == ["a", "c"]
+    assert "b: its training failed: error: it is so (log: " in str(caught.value)
+    assert "failed as well: d" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_more_than_the_jobs_run_at_a_time_and_none_outlives_an_error(tmp_path: Path, processes: Processes) -> None:
+    def finished(training: Training, seconds: float) -> None:
+        if training.name == "c":
+            raise KeyboardInterrupt
+
+    quick, endless = "import time; time.sleep(0.05)", "import time; time.sleep(600)"
+    trainings = [training(tmp_path, name, quick) for name in "abc"] + [training(tmp_path, "d", endless)]
+    with pytest.raises(KeyboardInterrupt):
+        run_all([trainings[3], *trainings[:3]], jobs=2, threads=1, finished=finished)
+    assert list(processes) == ["d", "a", "b", "c"]
+    assert max(processes.beside.values()) == 1
+    assert all(process.returncode is not None for process in processes.values())
+
+
+def test_threads_are_the_cores_shared_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "usable_cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_each(jobs) for jobs in (1, 2, 3, 8)] == [4, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_each(2) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    with pytest.raises(UsageError, match="OMP_NUM_THREADS is 'many'"):
+        threads_each(2)
+
+
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    # What it runs would wait for ever: the worker reads its commands from the package that stands here.
+    (tmp_path / "edgemate_waits.py").write_text("import time, pathlib\npathlib.Path('up').touch()\ntime.sleep(600)\n")
+    code = (
+        "import runpy; from edgemate.comparison import worker; run = runpy.run_module;"
+        "runpy.run_module = lambda name, run_name: run('edgemate_waits', run_name=run_name); worker.main()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert child.stdin is not None
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "up").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert child.poll() is None
+    child.stdin.close()  # what the parent's end does
+    assert child.wait(30) == 1

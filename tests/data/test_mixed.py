@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+from toy_data import array_source, write_picture
+
+from edgemate.data.input_facts import plan_input
+from edgemate.data.loaders import EpochBatches, train_loader
+from edgemate.data.mixed import Domain, MixedBatches, mixed_loader
+from edgemate.data.source import ArrayPictures, FilePictures
+from edgemate.data.transforms import TrainingTransform
+from edgemate.errors import PictureError
+
+# Python 3.12 and later say so wherever a worker is forked beside torch's own threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+SOURCE = array_source(n=40)
+FACTS = plan_input(SOURCE)
+AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip()]
+
+
+def target(n=24):
+    return ArrayPictures(SOURCE.test.array[:n], np.full(n, -1))
+
+
+def mixed(seed=0, workers=0, per_batch=None, n=24, augmentations=AUGMENTATIONS):
+    transform = TrainingTransform(FACTS, augmentations)
+    batches = EpochBatches(np.arange(40), 16, seed)
+    domains = Domain(SOURCE.train, transform), Domain(target(n), transform)
+    return mixed_loader(*domains, batches, per_batch=per_batch, workers=workers)
+
+
+def epoch_of(loader, epoch):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def same(one, other):
+    return all(
+        torch.equal(a, b) for left, right in zip(one, other, strict=True) for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_labelled_pictures_come_first_and_as_many_unlabelled_behind_them():
+    loader = mixed()
+    batches = list(loader)
+    assert len(batches) == len(loader) == 3
+    for (images, labels), n in zip(batches, (16, 16, 8), strict=True):
+        assert len(images) == len(labels) == 2 * n
+        assert (labels[:n] >= 0).all()
+        assert (labels[n:] == -1).all()
+
+
+def test_the_labelled_half_is_what_there_would_be_without_a_target():
+    plain = train_loader(SOURCE.train, np.arange(40), TrainingTransform(FACTS, AUGMENTATIONS), batch_size=16, seed=0)
+    known = [(images[labels >= 0], labels[labels >= 0]) for images, labels in mixed(per_batch=5)]
+    assert same(known, list(plain))
+
+
+def test_an_epoch_depends_on_the_seed_and_its_number_only():
+    epochs = [epoch_of(mixed(), epoch) for epoch in range(2)]
+    torch.manual_seed(99)
+    loader = mixed()
+    next(iter(loader))
+    assert same(epoch_of(loader, 1), epochs[1])
+    assert not same(epochs[0], epochs[1])
+    assert not same(epoch_of(mixed(seed=1), 0), epochs[0])
+
+
+def test_workers_give_what_one_process_gives():
+    assert same(epoch_of(mixed(), 2), epoch_of(mixed(workers=2), 2))
+
+
+@given(
+    n=st.integers(2, 60),
+    unlabelled=st.integers(1, 50),
+    batch_size=st.integers(2, 12),
+    per_batch=st.none() | st.integers(1, 20),
+    replicas=st.integers(1, 3),
+    epoch=st.integers(0, 9),
+)
+def test_unlabelled_pictures_come_in_laps_over_all_of_them(n, unlabelled, batch_size, per_batch, replicas, epoch):
+    def batches(rank, replicas):
+        found = MixedBatches(EpochBatches(np.arange(n), batch_size, 3, rank, replicas), unlabelled, per_batch)
+        found.set_epoch(epoch)
+        assert len(list(found)) == len(found)
+        return list(found)
+
+    whole = batches(0, 1)
+    row = np.concatenate([batch.target.indices for batch in whole])
+    assert len(row) == sum(per_batch or len(batch.source.indices) for batch in whole)
+    for start, end in pairwise([*range(0, len(row), unlabelled), len(row)]):
+        lap = row[start:end].tolist()
+        assert len(set(lap)) == len(lap)
+        assert set(lap) <= set(range(unlabelled))
+    seeds = [seed for batch in whole for seed in (batch.source.seed, batch.target.seed)]
+    assert len(set(seeds)) == len(seeds)
+
+    shards = [batches(rank, replicas) for rank in range(replicas)]
+    together = [batch for step in zip(*shards, strict=True) for batch in step]
+    for ours, theirs in zip(together, whole, strict=False):
+        np.testing.assert_array_equal(ours.target.indices, theirs.target.indices)
+        assert ours.target.seed == theirs.target.seed
+
+
+def test_an_unreadable_picture_of_either_domain_is_one_line(tmp_path):
+    paths = [write_picture(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
+    paths[2].write_text("no picture")
+    broken, whole = (
+        Domain(FilePictures(paths, np.zeros(4, np.int64), 3), TrainingTransform(FACTS)),
+        Domain(target(), TrainingTransform(FACTS)),
+    )
+    for pair in ((broken, whole), (whole, broken)):
+        with pytest.raises(PictureError, match=r"2\.png cannot be read"):
+            list(mixed_loader(*pair, EpochBatches(np.arange(4), 4, 0), per_batch=None))

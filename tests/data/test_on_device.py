@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+from toy_data import array_source, write_picture
+
+from edgemate.data import on_device
+from edgemate.data.build import build_data
+from edgemate.data.input_facts import plan_input
+from edgemate.data.loaders import evaluation_loader, train_loader
+from edgemate.data.on_device import PicturesOnDevice, evaluation_loader_on, train_loader_on
+from edgemate.data.source import FilePictures
+from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+from edgemate.errors import DataError
+
+CPU = torch.device("cpu")
+INDICES = np.random.default_rng(0).permutation(60)[:45]
+
+
+def both(augmentations, *, size=(8, 6), channels=3, batch_size=16, seed=0, **options):
+    """The loader's batches, and those made on the device."""
+    source = array_source(n=60, size=size, channels=channels)
+    facts = plan_input(source).with_normalisation((0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels])
+    transform = TrainingTransform(facts, augmentations)
+    settings = {"batch_size": batch_size, "seed": seed, **options}
+    return (
+        train_loader(source.train, INDICES, transform, **settings),
+        train_loader_on(CPU, source.train, INDICES, transform, **settings),
+    )
+
+
+def epoch_of(loader, epoch):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def same(ours, theirs):
+    return len(ours) == len(theirs) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(ours, theirs, strict=True)
+    )
+
+
+@given(
+    mode=st.sampled_from(["constant", "edge", "reflect", "symmetric"]),
+    padding=st.sampled_from([None, 2, [1, 3], [0, 1, 2, 3]]),
+    order=st.permutations(["crop", "crop", "flip"]),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 2**32),
+    epoch=st.integers(0, 9),
+)
+def test_the_batches_are_the_loaders_bit_for_bit(mode, padding, order, channels, seed, epoch):
+    parts = {"crop": v2.RandomCrop((8, 6), padding=padding, padding_mode=mode), "flip": v2.RandomHorizontalFlip(0.4)}
+    loader, made_there = both([parts[name] for name in order], channels=channels, seed=seed)
+    assert len(made_there) == len(loader)
+    assert same(epoch_of(made_there, epoch), epoch_of(loader, epoch))
+
+
+def test_without_augmentation_too_and_for_several_processes():
+    loader, made_there = both([])
+    assert same(list(made_there), list(loader))
+    loader, made_there = both([v2.RandomCrop((8, 6), padding=1)], rank=1, replicas=2)
+    assert same(epoch_of(made_there, 3), epoch_of(loader, 3))
+
+
+def test_an_epoch_depends_on_the_seed_and_its_number_only():
+    crop = [v2.RandomCrop((8, 6), padding=2)]
+    _, loader = both(crop)
+    second = epoch_of(loader, 2)
+    next(iter(loader))  # broken off
+    torch.rand(5)
+    assert same(epoch_of(both(crop)[1], 2), second)
+    assert not same(epoch_of(loader, 1), second)
+    assert not same(epoch_of(both(crop, seed=1)[1], 2), second)
+
+
+def test_the_global_generator_neither_matters_nor_moves():
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    list(both([v2.RandomCrop((8, 6), padding=2), v2.RandomHorizontalFlip()])[1])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_batches_are_laid_out_as_the_network_likes_them():
+    images, labels = next(iter(both([v2.RandomHorizontalFlip()])[1]))
+    assert (images.dtype, tuple(images.shape), labels.dtype) == (torch.float32, (16, 3, 8, 6), torch.int64)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_pictures_there_stay_as_they_are():
+    _, loader = both([v2.RandomCrop((8, 6), padding=2), v2.RandomHorizontalFlip(1.0)])
+    before = loader._pictures._pixels.clone()
+    list(loader)
+    assert torch.equal(loader._pictures._pixels, before)
+
+
+def test_evaluation_is_all_of_a_split_in_order():
+    source = array_source(n=60)
+    facts = plan_input(source).with_normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    theirs = evaluation_loader(source.train, INDICES, EvaluationTransform(facts), batch_size=16)
+    ours = evaluation_loader_on(CPU, source.train, INDICES, facts, batch_size=16)
+    assert same(list(ours), list(theirs))
+    assert same(list(ours), list(theirs))
+    assert len(ours) == len(theirs)
+
+
+def test_the_digits_as_a_recipe_describes_them():
+    data = build_data("digits", augmentation=[("random_crop", {"padding": 1}), ("horizontal_flip", {})], batch_size=64)
+    assert same(epoch_of(data.train_loader_on(CPU), 1), epoch_of(data.train_loader(), 1))
+    assert same(list(data.calibration_loader_on(CPU)), list(data.calibration_loader()))
+
+
+def test_another_augmentation_is_refused():
+    with pytest.raises(DataError, match=r"RandAugment cannot .* only random_crop and horizontal_flip; set it to false"):
+        both([v2.RandomHorizontalFlip(), v2.RandAugment()])
+
+
+def test_pictures_in_files_and_pictures_to_be_resized_are_refused(tmp_path):
+    source = array_source()
+    files = FilePictures([write_picture(tmp_path / "a.png", (8, 8))], np.zeros(1, np.int64), 3)
+    facts = plan_input(source)
+    with pytest.raises(DataError, match="data sets that lie in memory"):
+        PicturesOnDevice(files, np.arange(1), facts, CPU)
+    with pytest.raises(DataError, match=r"without data\.image_size"):
+        PicturesOnDevice(source.train, np.arange(4), plan_input(source, image_size=16), CPU)
+
+
+def test_pictures_that_do_not_fit_are_refused(monkeypatch):
+    source = array_source()
+    monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3)
+    PicturesOnDevice(source.train, np.arange(40), plan_input(source), CPU)
+    monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3 - 1)
+    with pytest.raises(DataError, match=r"40 pictures take 0\.0 GiB, over half of the 0\.0 GiB that are free on cpu"):
+        PicturesOnDevice(source.train, np.arange(40), plan_input(source), CPU)

@@ -1,0 +1,175 @@
+"""MATE's switches: each changes what it says, and nothing else."""
+
+import math
+
+import pytest
+import torch
+from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
+from torch.nn import functional as F
+
+from edgemate.distillation import Loss, Progress, Setting
+from edgemate.distillation.mate import MATE
+from edgemate.distillation.teacher_weights import own_exits, primary_teachers
+from edgemate.errors import UsageError
+
+
+def loss_of(method: MATE, seed: int = 0, progress: Progress = START) -> Loss:
+    outputs, labels = make_outputs(seed)
+    return method(outputs, batch_of(labels), progress)
+
+
+def scattered(**options: object) -> MATE:
+    """MATE whose scores are not the ones that it starts from."""
+    method = MATE(SETTING, **options)  # type: ignore[arg-type]
+    with torch.no_grad():
+        method.scores.add_(torch.randn(method.scores.shape, generator=torch.Generator().manual_seed(1)))
+    return method
+
+
+@pytest.mark.parametrize(
+    ("exits", "teachers", "primary", "own"),
+    [
+        (4, 4, [0, 1, 2, 3], [0, 1, 2, 3]),
+        (4, 2, [0, 0, 1, 1], [1, 3]),
+        (3, 2, [0, 0, 1], [0, 2]),
+        (3, 1, [0, 0, 0], [1]),
+        (2, 4, [0, 2], [0, 0, 1, 1]),
+        (1, 2, [0], [0, 0]),
+    ],
+)
+def test_exits_and_teachers_meet_by_relative_depth(
+    exits: int, teachers: int, primary: list[int], own: list[int]
+) -> None:
+    assert primary_teachers(exits, teachers) == primary
+    assert own_exits(exits, teachers) == own
+
+
+@pytest.mark.parametrize("teachers", [1, 2, 5])
+def test_the_loss_with_more_or_fewer_teachers_than_exits_is_the_formulas(teachers: int) -> None:
+    method = scattered(teachers=teachers, primary=0.6, proximity=2.0)
+    (logits, _, _), labels = make_outputs(4)
+    weights = torch.softmax(method.scores.detach(), 1)
+    ensembles = torch.einsum("tk,nkc->ntc", weights, logits)
+
+    def kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        p, q = F.softmax(p / 3, -1), F.softmax(q / 3, -1)
+        return 9 * (p * (p.log() - q.log())).sum(-1).mean()
+
+    total = torch.zeros(())
+    for i, first in enumerate(primary_teachers(K, teachers)):
+        total = total + F.cross_entropy(logits[:, i], labels)
+        for k in range(teachers):
+            share = 1.0 if teachers == 1 else 0.6 if k == first else 0.4 / (teachers - 1)
+            total = total + share * kl(ensembles[:, k], logits[:, i])
+    for k, own in enumerate(own_exits(K, teachers)):
+        total = total + F.cross_entropy(ensembles[:, k], labels) + 2 * kl(ensembles[:, k], logits[:, own])
+    torch.testing.assert_close(loss_of(method, 4).total, total)
+    assert method.teachers(logits).shape == (N, teachers, C)
+    assert len(method.report()) == teachers * K
+
+
+def test_reach_keeps_deeper_exits_out_of_a_teacher() -> None:
+    method = scattered(reach=1)
+    weights = method.weights()
+    assert weights[0, 2] == 0
+    assert (weights[0, :2] > 0).all()
+    assert (weights[1:] > 0).all()
+    torch.testing.assert_close(weights.sum(1), torch.ones(K))
+    loss_of(method).total.backward()
+    assert method.scores.grad is not None
+    assert method.scores.grad[0, 2] == 0
+    assert method.scores.grad.isfinite().all()
+
+
+def test_a_reach_over_all_exits_limits_nothing() -> None:
+    assert loss_of(scattered(reach=K - 1)).total == loss_of(scattered()).total
+
+
+def test_reach_0_makes_teacher_1_of_exit_1_alone() -> None:
+    (logits, _, _), _ = make_outputs()
+    torch.testing.assert_close(scattered(reach=0).teachers(logits)[:, 0], logits[:, 0])
+
+
+def test_the_last_exit_may_have_a_primary_share_of_its_own() -> None:
+    shares = MATE(SETTING, primary=0.7, primary_last=1.0).shares
+    torch.testing.assert_close(shares, torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.7, 0.15], [0.0, 0.0, 1.0]]))
+
+
+def test_the_ramp_raises_the_teachers_term_alone() -> None:
+    method, plain = scattered(ramp_up=0.5), loss_of(scattered())
+    for fraction, factor in ((0.0, math.exp(-5)), (0.25, math.exp(-1.25)), (0.5, 1.0), (0.9, 1.0)):
+        loss = loss_of(method, progress=Progress(0, 10, fraction))
+        torch.testing.assert_close(loss.terms["teachers"], factor * plain.terms["teachers"])
+        for name in ("labels", "teacher_labels", "teacher_gap"):
+            assert loss.terms[name] == plain.terms[name]
+
+
+def test_the_teacher_rate_scales_the_step_of_the_weights_and_no_value() -> None:
+    plain, faster = scattered(), scattered(teacher_rate=10.0)
+    for method in (plain, faster):
+        loss_of(method).total.backward()
+    assert loss_of(faster).total == loss_of(plain).total
+    assert plain.scores.grad is not None
+    torch.testing.assert_close(faster.scores.grad, 10 * plain.scores.grad)
+
+
+def test_attention_begins_with_the_weights_that_it_has_without() -> None:
+    torch.testing.assert_close(loss_of(scattered(attention=True)).total, loss_of(scattered()).total)
+
+
+def test_attention_learns_from_the_teachers_own_term_and_reaches_no_exit() -> None:
+    """The exits' logits and features get the gradient that they get from the same teachers as constants."""
+    torch.manual_seed(0)
+    method = scattered(attention=True, alpha=5.0)
+    assert method.attention is not None
+    outputs, labels = make_outputs(2, requires_grad=True)
+    method(outputs, batch_of(labels), START).total.backward()
+    assert all(feature.grad is None for feature in outputs.pooled)
+    queries = [query.weight.grad for query in method.attention.queries]
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in queries)
+
+    unattended = scattered(alpha=5.0)
+    again, _ = make_outputs(2, requires_grad=True)
+    unattended(again, batch_of(labels), START).total.backward()
+    torch.testing.assert_close(outputs.logits.grad, again.logits.grad)
+    torch.testing.assert_close(method.scores.grad, unattended.scores.grad)
+
+
+def test_attended_weights_differ_by_picture_and_their_mean_is_reported() -> None:
+    torch.manual_seed(0)
+    method = MATE(SETTING, attention=True, reach=1)
+    optimizer = torch.optim.SGD(method.parameters(), lr=1.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(method, 3).total.backward()
+        optimizer.step()
+    loss_of(method, 3)
+    weights = method._batch_weights(make_outputs(3)[0].pooled).detach()
+    assert weights.shape == (N, K, K)
+    assert weights.std(0)[1:].min() > 0
+    assert (weights[:, 0, 2] == 0).all()
+    torch.testing.assert_close(method.weights(), weights.mean(0))
+    assert method.report()["teacher2_exit3"] == pytest.approx(float(weights[:, 1, 2].mean()))
+    stored = MATE(SETTING, attention=True, reach=1)
+    stored.load_state_dict(method.state_dict())
+    torch.testing.assert_close(stored.weights(), method.weights())
+    assert loss_of(stored, 3).total == loss_of(method, 3).total
+
+
+def test_attention_reads_features_of_any_widths() -> None:
+    method = MATE(Setting(2, C, (3, 7)), attention=True, teachers=3)
+    (logits, _, _), labels = make_outputs()
+    outputs = make_outputs()[0]._replace(logits=logits[:, :2], pooled=(torch.rand(N, 3), torch.rand(N, 7)))
+    assert method(outputs, batch_of(labels), START).total.isfinite()
+
+
+@pytest.mark.parametrize("option", [{"attention": True}, {"reach": 1}])
+def test_what_limits_or_moves_weights_is_refused_beside_frozen_ones(option: dict[str, bool | int]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(option))} belongs to learned weights"):
+        MATE(SETTING, weights="last_exit", **option)  # type: ignore[arg-type]
+
+
+def test_a_check_allocates_nothing() -> None:
+    with torch.device("meta"):
+        method = MATE(SETTING, attention=True, reach=1, teachers=2)
+    assert all(tensor.is_meta for tensor in method.state_dict().values())

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from stored_logits import make_stored
+
+from edgemate.errors import UsageError
+from edgemate.exits import Confidence, Entropy, Margin, StoredSplit, guaranteed, simulate
+from edgemate.exits.guarantee import p_value, pictures_needed
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0.3, 0.0), (0.35, 0.05), (0.6, 0.3), (0.9, 0.1)])
+@pytest.mark.parametrize("risk", [0.3, 0.2])
+def test_a_false_promise_is_made_no_more_often_than_delta(lost: float, gained: float, risk: float) -> None:
+    """Exactly, by summing over everything that 20 pictures can do where the accuracy lost is `risk` or more."""
+    assert lost - gained >= risk
+    pictures, rejected = 20, {0.05: 0.0, 0.2: 0.0}
+    for losses, gains in itertools.product(range(pictures + 1), repeat=2):
+        rest = pictures - losses - gains
+        if rest < 0:
+            continue
+        ways = math.comb(pictures, losses) * math.comb(pictures - losses, gains)
+        probability = ways * lost**losses * gained**gains * max(1 - lost - gained, 0.0) ** rest
+        for delta in rejected:
+            rejected[delta] += probability * (p_value((losses, gains), pictures, risk) <= delta)
+    assert all(share <= delta for delta, share in rejected.items())
+
+
+def test_promises_hold_on_fresh_pictures_as_often_as_they_say() -> None:
+    # Drawn with replacement, so what happens to all of them is the truth.
+    logits, labels, costs = _network(10_000, seed=1)
+    truth = StoredSplit(logits, labels, costs)
+    full = truth.correct[:, -1].mean()
+    broken, random = 0, np.random.default_rng(2)
+    for _ in range(60):
+        rows = random.integers(0, truth.pictures, 800)
+        policy = guaranteed(truth.part(rows), 0.02, 0.1).policy
+        broken += full - simulate(logits, labels, costs, policy).accuracy > 0.02
+    assert broken <= 6 + 3 * math.sqrt(60 * 0.1 * 0.9)
+
+
+def _network(pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Two exits and two classes; exit 1 is the less often right the less sure it is."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, pictures)
+    sure = random.uniform(0, 4, pictures).astype(np.float32)
+    right = random.random(pictures) < 1 / (1 + np.exp(-2 * sure))
+    logits = np.zeros((pictures, 2, 2), np.float32)
+    logits[np.arange(pictures), 0, np.where(right, labels, 1 - labels)] = sure
+    logits[np.arange(pictures), 1, np.where(random.random(pictures) < 0.95, labels, 1 - labels)] = 1
+    return logits, labels, [1.0, 3.0]
+
+
+@pytest.mark.parametrize("measure", [Confidence, Margin, Entropy])
+def test_more_risk_and_more_pictures_stop_earlier(measure) -> None:
+    logits, labels, costs = _network(6000, seed=0)
+    split = StoredSplit(logits, labels, costs)
+
+    def cost(risk: float, pictures: int) -> float:
+        part = split.part(np.arange(pictures))
+        return simulate(logits, labels, costs, guaranteed(part, risk, 0.05, measure).policy).mean_cost
+
+    assert cost(0.05, 6000) < cost(0.01, 6000) < costs[-1]
+    assert cost(0.02, 6000) < cost(0.02, 600)
+
+
+def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
+    logits, labels, costs = _network(100, seed=0)
+    found = guaranteed(StoredSplit(logits, labels, costs), 0.01, 0.05)
+    assert simulate(logits, labels, costs, found.policy).shares == (0, 1)
+    assert found.needed == pictures_needed((0, 0), 100, 0.01, 0.05)
+    assert 300 < found.needed < 1000
+    enough = np.zeros((found.needed, 2, 2), np.float32)
+    enough[:, :, 0] = 50
+    promised = guaranteed(StoredSplit(enough, np.zeros(found.needed, np.int64), costs), 0.01, 0.05)
+    assert promised.needed is None
+    fewer = guaranteed(StoredSplit(enough[1:], np.zeros(found.needed - 1, np.int64), costs), 0.01, 0.05)
+    assert fewer.needed == found.needed
+
+
+def test_pictures_that_lose_need_more_of_them() -> None:
+    assert pictures_needed((5, 0), 1000, 0.01, 0.05) > pictures_needed((0, 0), 1000, 0.01, 0.05)
+    assert pictures_needed((20, 0), 1000, 0.01, 0.05) == pictures_needed((0, 0), 1000, 0.01, 0.05)
+
+
+def test_fitted_temperatures_do_not_enter_the_choice() -> None:
+    logits, labels, costs = _network(2000, seed=0)
+    plain = guaranteed(StoredSplit(logits, labels, costs), 0.02, 0.05).policy
+    warm = guaranteed(StoredSplit(logits, labels, costs, (3.0,)), 0.02, 0.05).policy
+    assert (plain.threshold, plain.temperature) == (warm.threshold, (1.0,))
+
+
+def test_one_exit_has_nothing_to_promise() -> None:
+    found = guaranteed(StoredSplit(*make_stored(50, 1, 3)), 0.01, 0.05)
+    assert (found.policy.threshold, found.needed) == ((), None)
+
+
+@pytest.mark.parametrize(("risk", "delta", "name"), [(0.0, 0.05, "risk"), (0.01, 1.0, "delta"), (1.5, 0.1, "risk")])
+def test_numbers_out_of_range_are_named(risk: float, delta: float, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: must lie between 0 and 1"):
+        guaranteed(StoredSplit(*make_stored(50, 2, 3)), risk, delta)

@@ -1,0 +1,128 @@
+"""What the classifier counts, deadlines kept and missed, and temperatures at run time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from backends import Opener
+from counting_backend import CountingBackend
+
+from edgemate.bundle import Bundle
+from edgemate.exits import Confidence, Deadline, FixedExit, calibrate_bundle, read_operating_points, scores
+from edgemate.runtime import AnytimeClassifier, evaluate_policy, measure_stops
+
+
+@pytest.fixture
+def backend(opener: Opener) -> CountingBackend:
+    return CountingBackend(opener())
+
+
+@pytest.fixture
+def classifier(opener: Opener, backend: CountingBackend) -> AnytimeClassifier:
+    return AnytimeClassifier(opener.bundle, backend)
+
+
+def test_exits_and_probabilities_are_counted(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
+    images = small_bundle.golden().images
+    answers = classifier.classify(images, Confidence(0.9)) + classifier.classify(images[:3], FixedExit(2))
+    found = classifier.statistics()
+    assert found.answers == tuple(sum(answer.exit == exit for answer in answers) for exit in (1, 2, 3))
+    assert found.probability_sum == pytest.approx(sum(answer.probability for answer in answers))
+    assert (found.pictures, found.deadlines, found.late) == (27, 0, 0)
+    classifier.reset_statistics()
+    assert classifier.statistics().pictures == 0
+
+
+def test_answers_that_come_after_the_deadline_are_counted(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
+    images = small_bundle.golden().images
+    classifier.classify(images[:5], Deadline(1e-6, segment_ms=(1, 1, 1)))
+    classifier.classify(images[:4], Deadline(1e6, segment_ms=(1, 1, 1)))
+    found = classifier.statistics()
+    assert (found.answers, found.deadlines, found.late) == ((5, 0, 4), 9, 5)
+
+
+def test_a_stream_ends_where_its_policy_stops(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
+    for picture in small_bundle.golden().images[:8]:
+        [answer] = classifier.classify(picture, Confidence(0.9))
+        streamed = list(classifier.stream(picture, Confidence(0.9)))
+        assert [one.exit for one in streamed] == list(range(1, answer.exit + 1))
+        assert [one.final for one in streamed] == [False] * (answer.exit - 1) + [True]
+
+
+def test_a_stream_under_a_deadline_always_answers_once_and_counts_the_callers_time(
+    classifier: AnytimeClassifier, backend: CountingBackend, small_bundle: Bundle
+) -> None:
+    picture = small_bundle.golden().images[0]
+    hurried = list(classifier.stream(picture, Deadline(1e-6, segment_ms=(1, 1, 1))))
+    assert [(one.exit, one.final) for one in hurried] == [(1, True)]
+    backend.calls.clear()
+    slow = classifier.stream(picture, Deadline(100.0, segment_ms=(1, 1, 1)))
+    assert not next(slow).final
+    time.sleep(0.11)
+    assert list(slow) == []
+    assert backend.calls == [(1, 1)]
+    assert (classifier.statistics().answers, classifier.statistics().deadlines) == ((2, 0, 0), 2)
+
+
+@pytest.mark.parametrize("taken", [1, 2])
+def test_a_stream_can_be_cut_off_at_any_answer(
+    classifier: AnytimeClassifier, backend: CountingBackend, small_bundle: Bundle, taken: int
+) -> None:
+    picture = small_bundle.golden().images[0]
+    stream = classifier.stream(picture, Deadline(1e6, segment_ms=(1, 1, 1)))
+    answers = list(itertools.islice(stream, taken))
+    stream.close()  # type: ignore[attr-defined]
+    assert [answer.exit for answer in answers] == list(range(1, taken + 1))
+    assert len(backend.calls) == taken
+    assert classifier.statistics().answers[taken - 1] == 1
+    assert len(classifier.classify(picture)) == 1
+
+
+def test_evaluating_is_classifying(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
+    golden = small_bundle.golden()
+    labels = golden.labels
+    expected = read_operating_points(small_bundle).get("balanced").expected
+    found = evaluate_policy(classifier, list(golden.images), labels, "balanced", batches=(1, 7))
+    assert [one.batch for one in found] == [1, 7]
+    for one in found:
+        assert one.accuracy == pytest.approx(expected.accuracy)
+        assert one.statistics.shares == pytest.approx(expected.shares)
+        assert one.latency.repeats == -(-24 // one.batch)
+        assert one.ms_per_picture == pytest.approx(one.latency.mean * one.latency.repeats / 24)
+    [unlabelled] = evaluate_policy(classifier, list(golden.images), None, None, batches=(4,))
+    assert (unlabelled.accuracy, unlabelled.statistics.answers) == (None, (0, 0, 24))
+
+
+def test_a_latency_table_has_every_exit(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
+    table = measure_stops(classifier, small_bundle.golden().images, device="here", warmup=1, repeats=10)
+    assert [times.exit for times in table.exits] == [1, 2, 3]
+    assert table.backend == classifier.backend.facts()
+    for times in table.exits:
+        assert 0 < times.quantiles_ms[0] <= times.mean_ms <= times.quantiles_ms[-1]
+        assert list(times.quantiles_ms) == sorted(times.quantiles_ms)
+        assert times.segment_p99_ms > 0
+
+
+def test_fitted_temperatures_are_in_probabilities_and_decisions(own_bundle: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    golden = Bundle.open(own_bundle).golden()
+    calibrate_bundle(own_bundle)
+    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
+        assert classifier.temperatures is not None
+        for answer in classifier.stream(golden.images[0]):
+            scaled = answer.logits[None] / np.float32(classifier.temperatures[answer.exit - 1])
+            assert answer.probability == pytest.approx(scores.max_probability(scaled)[0])
+        for answer in classifier.classify(golden.images, Confidence(0.9)):
+            assert answer.exit == 3 or answer.probability > 0.9
+        plain = classifier.classify(golden.images, Confidence(0.9, temperature=1.0))
+        for answer, logits in zip(plain, golden.logits, strict=True):
+            sure = [k for k in (1, 2) if scores.max_probability(logits[k - 1][None])[0] > 0.9]
+            assert answer.exit == (sure[0] if sure else 3)
+        points = read_operating_points(classifier.bundle)
+        for name in points.names():
+            shares = [answer.exit for answer in classifier.classify(golden.images, name)]
+            assert np.bincount(shares, minlength=4)[1:] / 24 == pytest.approx(points.get(name).expected.shares)
