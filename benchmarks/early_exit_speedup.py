@@ -1,0 +1,134 @@
+"""What stopping early is worth against the same backbone trained plainly: one exit, one graph, no distillation.
+
+    python benchmarks/early_exit_speedup.py runs/fashion_mnist-resnet8_mate runs/fashion_mnist-resnet8_plain
+
+Give pairs of runs: with exits, and plain. Thresholds are chosen on the calibration split, by measured times, for at
+most half a point less accuracy than the plain network has there. Then both classify the test split in ONNX Runtime, in
+turn over blocks of pictures, one at a time and in batches of 16; every figure is of work really done or skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemate import files
+from edgemate.evaluation import exit_accuracy
+from edgemate.exits import Request, calibrate_bundle, write_latency_table
+from edgemate.export import ExportOptions, export_run
+from edgemate.machine import machine_facts
+from edgemate.profiling.pictures import sample_test_split
+from edgemate.runs import Run
+from edgemate.runtime import AnytimeClassifier, measure_stops
+
+MOST_DROP = 0.005
+AIM = 2.0
+BATCHES = (1, 16)
+BLOCK = 64
+WARMUP = 3
+
+
+def main() -> None:
+    options = _options()
+    if len(options.runs) % 2:
+        raise SystemExit("give pairs of runs: one with exits, and the same backbone trained plainly")
+    pairs = zip(options.runs[::2], options.runs[1::2], strict=True)
+    rows = [row for early, plain in pairs for row in _compare(Run.open(early), Run.open(plain), options)]
+    print(
+        f"{'run':<34} {'batch':>5} {'plain':>8} {'early':>8} {'points':>7} {'ms plain':>9} {'early':>9} {'speed-up':>9}"
+    )
+    for row in rows:
+        print(
+            f"{row['run']:<34} {row['batch']:>5} {row['plain_accuracy']:>8.2%} {row['accuracy']:>8.2%} "
+            f"{row['points']:>+7.2f} {row['plain_ms']:>9.3f} {row['ms']:>9.3f} {row['speed_up']:>8.2f} ×"
+        )
+    print(f"ms: of all pictures, per picture; aim: {AIM:g} × at batch 1, at most {100 * MOST_DROP:g} points less")
+    files.write_json(
+        options.output,
+        {
+            "benchmark": "early_exit_speedup",
+            "threads": options.threads,
+            "most_points_lost": 100 * MOST_DROP,
+            "aim": AIM,
+            "machine": machine_facts(),
+            "results": rows,
+        },
+    )
+
+
+def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str, Any]]:
+    images, labels = sample_test_split(run, options.pictures)
+    plain_images, plain_labels = sample_test_split(plain, options.pictures)
+    if not np.array_equal(labels, plain_labels):
+        raise SystemExit(f"{run.name} and {plain.name} were not tested on the same pictures")
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = export_run(run, Path(folder) / "early").bundle
+        reference = export_run(plain, Path(folder) / "plain", options=ExportOptions(layouts=("prefixes",))).bundle
+        with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
+            table = measure_stops(classifier, images[:200], device="here", repeats=options.repeats)
+        write_latency_table(bundle, table)
+        full, aimed_at = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
+        drop = max(full - (aimed_at - MOST_DROP), 0.0)
+        calibrate_bundle(bundle.path, device="here", requests=(Request("chosen", max_drop=drop),))
+        with (
+            AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
+            AnytimeClassifier.load(reference.path, threads=options.threads, layout="prefixes") as whole,
+        ):
+            rows = [_alternate(early, whole, images, plain_images, labels, batch) for batch in BATCHES]
+    return [
+        {"run": run.name, "plain_run": plain.name, "max_drop": drop, "pictures": len(labels), **row} for row in rows
+    ]
+
+
+def _alternate(
+    early: AnytimeClassifier,
+    whole: AnytimeClassifier,
+    images: np.ndarray,
+    plain_images: np.ndarray,
+    labels: np.ndarray,
+    batch: int,
+) -> dict[str, Any]:
+    ways = {"early": (early, "chosen", images), "plain": (whole, None, plain_images)}
+    seconds = dict.fromkeys(ways, 0.0)
+    named: dict[str, list[int]] = {way: [] for way in ways}
+    early.reset_statistics()
+    for start in range(0, len(labels), BLOCK):
+        for way, (classifier, policy, pictures) in ways.items():
+            block = pictures[start : start + BLOCK]
+            for _ in range(WARMUP):  # waking its threads and filling the caches is not what is compared
+                classifier.classify(block[:batch], policy, batch_size=batch)
+            for row in range(0, len(block), batch):
+                started = time.perf_counter()
+                answers = classifier.classify(block[row : row + batch], policy, batch_size=batch)
+                seconds[way] += time.perf_counter() - started
+                named[way] += [answer.index for answer in answers]
+    accuracy = {way: float(np.mean(np.array(found) == labels)) for way, found in named.items()}
+    return {
+        "batch": batch,
+        "accuracy": accuracy["early"],
+        "plain_accuracy": accuracy["plain"],
+        "points": 100 * (accuracy["early"] - accuracy["plain"]),
+        "ms": 1e3 * seconds["early"] / len(labels),
+        "plain_ms": 1e3 * seconds["plain"] / len(labels),
+        "speed_up": seconds["plain"] / seconds["early"],
+        "shares": list(early.statistics().shares),
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "early_exit_speedup.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

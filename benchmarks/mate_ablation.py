@@ -1,0 +1,119 @@
+"""What each part of MATE is worth: its options one at a time, ranked by the mean over exits on the calibration split.
+
+    python benchmarks/mate_ablation.py --jobs 2
+
+Every variant with every seed on the small CIFAR-100 recipe, through the engine of `edgemate compare`: stopped at any
+moment, the same command goes on where it was. The test split is reported and never ranked by.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgemate import files
+from edgemate.comparison import Comparison, MethodFigures, Variant, compare, parse_variants
+from edgemate.comparison.table import markdown_rows
+from edgemate.config.loading import load_recipe, read_tree
+from edgemate.models import build_model
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "small" / "cifar100_resnet8_joint_ce.yaml"
+# What is the default anyway drops out by itself. K and 2K stand for the network's own.
+OPTIONS = {
+    "proximity": ["0", "0.3", "1"],
+    "start": ["0.5", "2"],
+    "reach": ["1"],
+    "attention": ["true"],
+    "primary": ["1/K", "0.7", "1"],
+    "temperature": ["1", "2", "3", "4"],
+    "alpha": ["0.5", "1", "2"],
+    "teachers": ["1", "2K"],
+    "ramp_up": ["0.3"],
+    "primary_last": ["1"],
+}
+
+
+def main() -> None:
+    options = _options()
+    variants = _variants(options.recipe, options.also)
+    found = compare(options.recipe, variants, options.seeds, options.runs, overrides=options.set, jobs=options.jobs)
+    ranked = sorted(found.methods, key=lambda method: -method.mean("calibration").mean)
+    text = _markdown(found, ranked)
+    print(text)
+    results = options.output
+    files.write_text(results.with_suffix(".md"), text)
+    files.write_json(
+        results.with_suffix(".json"),
+        {
+            "benchmark": "mate_ablation",
+            "ranked_by": "top-1 accuracy on the calibration split, mean over exits and seeds",
+            "ranking": [
+                {"label": method.label, "calibration": method.mean("calibration").mean, "test": method.mean().mean}
+                for method in ranked
+            ],
+            **found.to_json(),
+        },
+    )
+
+
+def _variants(recipe: Path, also: str) -> list[Variant]:
+    """`joint_ce`, `mate` as it is, and `mate` with one option changed; one row where several say the same."""
+    exits = _exits(recipe)
+    labels = ["joint_ce", "mate"]
+    for option, values in OPTIONS.items():
+        for value in values:
+            number = {"1/K": f"{1 / exits:.4g}", "2K": str(2 * exits)}.get(value, value)
+            labels.append(f"mate:{option}={number}")
+    if also:
+        labels.append(also)
+    tree = read_tree(recipe)
+    kept: dict[str, Variant] = {}
+    for variant in parse_variants(",".join(labels)):
+        kept.setdefault(variant.recipe(tree, 0).model_dump_json(), variant)
+    return list(kept.values())
+
+
+def _exits(recipe: Path) -> int:
+    checked = load_recipe(recipe)
+    return build_model(checked.model, checked.exits, channels=3, classes=2).exits
+
+
+def _markdown(found: Comparison, ranked: Sequence[MethodFigures]) -> str:
+    seeds = ", ".join(map(str, found.seeds))
+    optimization = found.recipe["optimization"]
+    return "\n".join(
+        [
+            "# MATE's options, one at a time",
+            "",
+            f"{found.recipe['data']['name']}, {found.pictures['train']:,} training pictures, "
+            f"{found.recipe['model']['backbone']}, {optimization['epochs']} epochs; "
+            f"mean ± sample standard deviation over seeds {seeds}; {found.machine['processor']}. "
+            "Both tables are ranked by the mean over exits on the calibration split.",
+            "",
+            f"## Calibration split, {found.pictures['calibration']:,} pictures",
+            "",
+            *markdown_rows(found, ranked, "calibration"),
+            "",
+            f"## Test split, {found.pictures['test']:,} pictures",
+            "",
+            *markdown_rows(found, ranked, "test"),
+            "",
+        ]
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--also", default="", help="further variants, as for `edgemate compare --methods`")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("comparisons") / "mate_ablation")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "mate_ablation")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

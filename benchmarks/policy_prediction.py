@@ -1,0 +1,103 @@
+"""What calibration predicts of every operating point, and what is measured on the test split in ONNX Runtime.
+
+    python benchmarks/policy_prediction.py runs/fashion_mnist-resnet8_mate
+
+The run is exported, its exits are timed as `edgemate bench --device` does, thresholds are chosen by those times, and
+every test picture is classified, one at a time. Times of a machine that is busy with something else predict nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgemate import files
+from edgemate.data import load_source
+from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle, write_latency_table
+from edgemate.export import export_run
+from edgemate.machine import machine_facts
+from edgemate.runs import Run
+from edgemate.runtime import AnytimeClassifier, evaluate_policy, measure_stops
+
+MOST_POINTS = 0.5
+MOST_TIME = 0.10
+
+
+def main() -> None:
+    options = _options()
+    run = Run.open(options.run)
+    section = run.read_recipe().data
+    test = load_source(section.name, section.options).test
+    count = min(options.pictures, len(test))
+    pictures = [test.picture(i) for i in range(count)]
+    requests = (*DEFAULT_REQUESTS, Request("guaranteed", risk=0.01))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = export_run(run, Path(folder) / run.name).bundle
+        with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
+            table = measure_stops(classifier, bundle.golden().images, device="here", repeats=options.repeats)
+        write_latency_table(bundle, table)
+        points = calibrate_bundle(bundle.path, device="here", requests=requests).points
+        with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
+            for point in points.points:
+                [found] = evaluate_policy(classifier, pictures, test.labels[:count], point.name, batches=(1,))
+                rows.append(_row(point, found))
+    print(f"{run.name}: {count:,} test pictures, batch 1, ONNX Runtime, {options.threads} thread")
+    print(f"{'':<11} {'accuracy said':>13} {'found':>8} {'points':>7} {'mean ms said':>13} {'found':>7} {'gap':>7}")
+    for row in rows:
+        print(
+            f"{row['name']:<11} {row['accuracy_predicted']:>13.2%} {row['accuracy']:>8.2%} {row['points']:>+7.2f} "
+            f"{row['mean_ms_predicted']:>13.3f} {row['mean_ms']:>7.3f} {row['time_gap']:>+7.1%}"
+        )
+    accuracy_held = all(abs(row["points"]) <= MOST_POINTS for row in rows)
+    time_held = all(abs(row["time_gap"]) <= MOST_TIME for row in rows)
+    print(f"accuracy within {MOST_POINTS} points: {'held' if accuracy_held else 'NOT HELD'}")
+    print(f"mean time within {MOST_TIME:.0%}: {'held' if time_held else 'NOT HELD'}")
+    files.write_json(
+        options.output,
+        {
+            "benchmark": "policy_prediction",
+            "run": run.name,
+            "pictures": count,
+            "threads": options.threads,
+            "machine": machine_facts(),
+            "accuracy_held": accuracy_held,
+            "time_held": time_held,
+            "results": rows,
+        },
+    )
+    sys.exit(not (accuracy_held and time_held))
+
+
+def _row(point: Any, found: Any) -> dict[str, Any]:
+    said = point.expected
+    return {
+        "name": point.name,
+        "accuracy_predicted": said.accuracy,
+        "accuracy": found.accuracy,
+        "points": 100 * (found.accuracy - said.accuracy),
+        "mean_ms_predicted": said.mean_ms,
+        "mean_ms": found.latency.mean,
+        "time_gap": found.latency.mean / said.mean_ms - 1,
+        "p99_ms_predicted": said.p99_ms,
+        "p99_ms": found.latency.p99,
+        "shares_predicted": list(said.shares),
+        "shares": list(found.statistics.shares),
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/fashion_mnist-resnet8_mate"))
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "policy_prediction.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

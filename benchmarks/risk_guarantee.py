@@ -1,0 +1,116 @@
+"""How often the guarantee of `edgemate calibrate --risk` is broken on real logits, and what it costs in speed.
+
+    python benchmarks/risk_guarantee.py runs/fashion_mnist-resnet8_mate
+
+A run's calibration and test logits are pooled and parted at random again and again: one part chooses the threshold, as
+large as the calibration split was, and the accuracy lost is that of the other. A promise made with δ may be broken in
+that share of the partings; three standard errors of 200 of them are allowed on top. Mean MACs stand beside those of
+the search that promises nothing and just loses at most as much on the pictures it chose on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemate import files
+from edgemate.evaluation import trained_model
+from edgemate.exits import Goal, StoredSplit, guaranteed, simulate
+from edgemate.exits.solvers.direct import direct
+from edgemate.machine import machine_facts
+from edgemate.models import count_costs
+from edgemate.runs import Run
+
+RISKS = (0.005, 0.01, 0.02)
+
+
+def main() -> None:
+    options = _options()
+    run = Run.open(options.run)
+    macs = [
+        float(cost.chained_macs) for cost in count_costs(trained_model(run), run.read_golden().images.shape[1:]).exits
+    ]
+    calibration, test = run.read_logits("calibration"), run.read_logits("test")
+    pool = StoredSplit(
+        np.concatenate([calibration.logits, test.logits]), np.concatenate([calibration.labels, test.labels]), macs
+    )
+    rows = [_measure(pool, len(calibration.labels), risk, options.delta, options.splits) for risk in RISKS]
+    allowed = options.delta + 3 * math.sqrt(options.delta * (1 - options.delta) / options.splits)
+    print(
+        f"{run.name}: {options.splits} partings into {len(calibration.labels):,} and {len(test.labels):,} pictures, "
+        f"δ = {options.delta:g}; broken at most {allowed:.1%}"
+    )
+    print(
+        f"{'points':>7} {'broken':>8} {'mean loss':>10} {'MACs':>8} | "
+        f"{'unguarded: broken':>18} {'mean loss':>10} {'MACs':>8}"
+    )
+    for row in rows:
+        g, u = row["guaranteed"], row["unguarded"]
+        print(
+            f"{100 * row['risk']:>7g} {g['broken']:>8.1%} {100 * g['mean_loss']:>10.2f} {g['macs_of_full']:>8.1%} | "
+            f"{u['broken']:>18.1%} {100 * u['mean_loss']:>10.2f} {u['macs_of_full']:>8.1%}"
+        )
+    held = all(row["guaranteed"]["broken"] <= allowed for row in rows)
+    print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: of the whole network's, in the mean")
+    files.write_json(
+        options.output,
+        {
+            "benchmark": "risk_guarantee",
+            "run": run.name,
+            "splits": options.splits,
+            "delta": options.delta,
+            "allowed": allowed,
+            "held": held,
+            "calibration_pictures": len(calibration.labels),
+            "test_pictures": len(test.labels),
+            "machine": machine_facts(),
+            "results": rows,
+        },
+    )
+
+
+def _measure(pool: StoredSplit, pictures: int, risk: float, delta: float, splits: int) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    losses: dict[str, list[float]] = {"guaranteed": [], "unguarded": []}
+    costs: dict[str, list[float]] = {"guaranteed": [], "unguarded": []}
+    for _ in range(splits):
+        order = random.permutation(pool.pictures)
+        chosen_on, tested_on = pool.part(order[:pictures]), pool.part(order[pictures:])
+        full = float(tested_on.correct[:, -1].mean())
+        policies = {
+            "guaranteed": guaranteed(chosen_on, risk, delta).policy,
+            "unguarded": direct(chosen_on, Goal(max_drop=risk)),
+        }
+        for name, policy in policies.items():
+            found = simulate(tested_on.logits, tested_on.labels, pool.costs, policy)
+            losses[name].append(full - found.accuracy)
+            costs[name].append(found.mean_cost / pool.costs[-1])
+    return {
+        "risk": risk,
+        **{
+            name: {
+                "broken": float(np.mean(np.array(losses[name]) > risk + 1e-12)),
+                "mean_loss": float(np.mean(losses[name])),
+                "largest_loss": float(np.max(losses[name])),
+                "macs_of_full": float(np.mean(costs[name])),
+            }
+            for name in losses
+        },
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/fashion_mnist-resnet8_mate"))
+    parser.add_argument("--splits", type=int, default=200)
+    parser.add_argument("--delta", type=float, default=0.05)
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "risk_guarantee.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

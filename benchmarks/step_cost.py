@@ -1,0 +1,148 @@
+"""What a step of training costs with a method, against joint cross-entropy on the same network and pictures.
+
+    python benchmarks/step_cost.py
+    python benchmarks/step_cost.py --methods mate eed dks --networks resnet18 --device cuda
+
+A step is forward, the method's loss, backward and the optimiser; no loader. Networks of equal weights take their steps
+in turn in one process, each on the same batch. The ratio is the median of the rounds' ratios: two steps that follow one
+another see the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgemate import files
+from edgemate.config import Recipe, load_recipe
+from edgemate.distillation import build_method
+from edgemate.models import build_model
+from edgemate.runs import environment_facts
+from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.task import MultiExitTask
+
+TARGET = 1.05  # MATE's
+RECIPES = Path(__file__).parents[1] / "recipes"
+NETWORKS = {
+    "resnet8": RECIPES / "small" / "cifar100_resnet8_joint_ce.yaml",
+    "resnet18": RECIPES / "cifar100" / "resnet18_joint_ce.yaml",
+    "mobilenet_v2": RECIPES / "cifar100" / "mobilenet_v2_joint_ce.yaml",
+}
+CLASSES = 100
+
+
+def main() -> None:
+    options = _options()
+    found = {network: _measure(network, options) for network in options.networks}
+    print(f"{'':<14} {'':<22} {'p50, ms':>9} {'over joint_ce':>13}  quarter to three quarters of rounds")
+    for network, rows in found.items():
+        for method, row in rows["steps"].items():
+            spread = "" if method == "joint_ce" else f"{row['ratio_p25']:.3f} to {row['ratio_p75']:.3f}"
+            print(f"{network:<14} {method:<22} {row['p50_ms']:>9.2f} {row['ratio']:>13.3f}  {spread}")
+    print(f"aim: mate at most {TARGET:.2f}")
+    files.write_json(
+        options.output,
+        {
+            "benchmark": "step_cost",
+            "machine": environment_facts(),
+            "device": options.device,
+            "threads": torch.get_num_threads(),
+            "rounds": options.rounds,
+            "target_ratio": TARGET,
+            "results": found,
+        },
+    )
+
+
+def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
+    steps: dict[str, Callable[[], None]] = {}
+    for method in ["joint_ce", *options.methods]:
+        recipe = load_recipe(NETWORKS[network], [*options.set, f"distillation.method={method}"])
+        check_recipe(recipe, f"{network}, {method}")
+        steps[method] = _Step(recipe, options.batch or recipe.optimization.batch_size, options.device)
+    times = _in_turn(steps, options.warmup, options.rounds)
+    rows = {}
+    for method, taken in times.items():
+        ratios = np.array(taken) / np.array(times["joint_ce"])
+        p25, p50, p75 = np.percentile(ratios, (25, 50, 75)).tolist()
+        rows[method] = {"p50_ms": float(np.median(taken)), "ratio": p50, "ratio_p25": p25, "ratio_p75": p75}
+    return {
+        "recipe": f"{NETWORKS[network].parent.name}/{NETWORKS[network].name}",
+        "overrides": options.set,
+        "precision": recipe.training.precision,
+        "batch": options.batch or recipe.optimization.batch_size,
+        "steps": rows,
+    }
+
+
+def _in_turn(steps: dict[str, Callable[[], None]], warmup: int, rounds: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {method: [] for method in steps}
+    methods = list(steps)
+    for count in range(warmup + rounds):
+        # Every other round backwards, so that no step always comes after the same one.
+        for method in methods if count % 2 == 0 else reversed(methods):
+            started = time.perf_counter_ns()
+            steps[method]()
+            if count >= warmup:
+                times[method].append((time.perf_counter_ns() - started) * 1e-6)
+    return times
+
+
+class _Step:
+    """One step after another on one batch, as a run of the recipe takes them."""
+
+    def __init__(self, recipe: Recipe, batch: int, device: str) -> None:
+        torch.manual_seed(0)
+        model = build_model(recipe.model, recipe.exits, 3, CLASSES)
+        method = build_method(recipe.distillation, setting_of(recipe, model, CLASSES))
+        settings = recipe.training
+        self._task = MultiExitTask(model, method, recipe.optimization, 1000, channels_last=settings.channels_last)
+        method.bind(model)
+        self._task.to(device).train()
+        self._optimizer: Any = self._task.configure_optimizers()["optimizer"]  # type: ignore[index]
+        self._device = device
+        self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
+        self._batch: tuple[Tensor, Tensor] = (
+            torch.randn(batch, 3, 32, 32).to(device),
+            torch.randint(CLASSES, (batch,)).to(device),
+        )
+
+    def __call__(self) -> None:
+        with torch.autocast(self._device, dtype=self._autocast, enabled=self._autocast is not None):
+            loss = self._task.training_step(self._batch, 0)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        if self._device == "cuda":
+            torch.cuda.synchronize()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=["mate"], help="beside joint_ce")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=["resnet8", "resnet18"])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipes")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--batch", type=int, help="pictures; the recipe's if absent")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="torch's, on a CPU")
+    parser.add_argument("--output", type=Path, help="benchmarks/results/step_cost_<device>.json if absent")
+    options = parser.parse_args()
+    options.output = options.output or Path(__file__).parent / "results" / f"step_cost_{options.device}.json"
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    return options
+
+
+if __name__ == "__main__":
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    main()
