@@ -12,7 +12,8 @@
 #
 # Settings: KIT the kit (build/gpu-kit); RUNS runs and checkpoints (runs/cifar100); RESULTS results (benchmarks/results);
 # PYTHON an interpreter with torch; DEVICE cuda or cpu; SETTINGS recipe settings for the trainings, KEY=VALUE each;
-# THERE the other machine's `pip list --format=freeze`; PYTHON_THERE its Python (3.12); STEP_SECONDS longest step (570).
+# THERE the other machine's `pip list --format=freeze`; PYTHON_THERE its Python (3.12); TORCHVISION a version to bring;
+# RTX the version of TensorRT-RTX; STEP_SECONDS longest step (570).
 #
 # Not run on a GPU yet.
 set -euo pipefail
@@ -29,7 +30,7 @@ export PYTHON
 DEVICE=${DEVICE:-cuda}
 PYTHON_THERE=${PYTHON_THERE:-3.12}
 SETTINGS=${SETTINGS:-}
-RTX=${RTX:-tensorrt-rtx-cu13==1.7.1.116}
+RTX=${RTX:-1.7.1.116}
 PART=60m
 HOME_PART=15m
 FIRST=resnet18_mate-seed0
@@ -89,14 +90,19 @@ prepare() {
     timetable
 }
 
-# The wheel as it is would take two thirds more; its libraries compress well with a large dictionary.
+# Two parts either way: to pack it as small as can be takes ten minutes and leaves a little more than one.
 pack_rtx() {
-    rm -rf "$KIT/day/rtx"
-    mkdir -p "$KIT/day/rtx"
-    "$PYTHON" -m pip download -qq --disable-pip-version-check --no-deps --only-binary=:all: \
-        --python-version "$PYTHON_THERE" --dest "$KIT/day/wheels-rtx" "$RTX"
-    "$PYTHON" -m zipfile -e "$(ls -t "$KIT"/day/wheels-rtx/*.whl | head -1)" "$KIT/day/rtx"
-    pack rtx "xz --x86 --lzma2=preset=9e,dict=256MiB" "$KIT/day/rtx"
+    local part
+    rm -rf "$KIT/day/rtx" "$KIT/day/wheels-rtx"
+    for part in bindings libs; do
+        "$PYTHON" -m pip download -qq --disable-pip-version-check --no-deps --only-binary=:all: \
+            --python-version "$PYTHON_THERE" --platform manylinux_2_28_x86_64 --dest "$KIT/day/wheels-rtx" \
+            "tensorrt-rtx-cu13-$part==$RTX"
+    done
+    "$PYTHON" -m pip wheel -qq --disable-pip-version-check --no-deps --wheel-dir "$KIT/day/wheels-rtx" \
+        "tensorrt-rtx-cu13==$RTX"
+    for part in "$KIT"/day/wheels-rtx/*.whl; do "$PYTHON" -m zipfile -e "$part" "$KIT/day/rtx"; done
+    pack rtx "xz -T0 -1" "$KIT/day/rtx"
 }
 
 # pack GROUP COMPRESSOR PATH: parts of PATH under $KIT/day/parts/GROUP.
@@ -255,12 +261,13 @@ there_table() {
         --jobs "${JOBS:-3}"
 }
 
-# home [RUN]: a run in parts small enough to bring home, or to bring back another day: its checkpoint is among them.
+# home [RUN]: a run in parts small enough to bring home; with its checkpoint where it is to go on another day.
 there_home() {
-    local run=${1:-$FIRST} to=$KIT/day/home
+    local run=${1:-$FIRST} to=$KIT/day/home leave=()
     rm -rf "$to"
     mkdir -p "$to"
-    tar -c -C "$RUNS" --exclude=tensorboard "$run" | split -b $HOME_PART -d - "$to/$run.tar."
+    [ -f "$RUNS/$run/metrics.json" ] && leave=(--exclude=checkpoints)
+    tar -c -C "$RUNS" --exclude=tensorboard "${leave[@]}" "$run" | split -b $HOME_PART -d - "$to/$run.tar."
     (cd "$to" && sha256sum "$run".tar.* >SHA256SUMS)
     ls -l "$to"
     cifar100 --collect
