@@ -36,8 +36,8 @@ OPTIONS = {
 
 def main() -> None:
     options = _options()
-    variants = _variants(options.recipe, options.also)
-    found = compare(options.recipe, variants, options.seeds, options.runs, overrides=options.set, jobs=options.jobs)
+    chosen = parse_variants(options.variants) if options.variants else _variants(options.recipe, options.also)
+    found = compare(options.recipe, chosen, options.seeds, options.runs, overrides=options.set, jobs=options.jobs)
     ranked = sorted(found.methods, key=lambda method: -method.mean("calibration").mean)
     text = _markdown(found, ranked)
     print(text)
@@ -107,6 +107,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variants", default="", help="these and no others, as for `edgemate compare --methods`")
     parser.add_argument("--also", default="", help="further variants, as for `edgemate compare --methods`")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
     parser.add_argument("--jobs", type=int, default=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgemate.config import Distillation
 from edgemate.distillation.combined import Combined
 from edgemate.distillation.method import Method, Setting
@@ -13,19 +15,33 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
     """The objective that a recipe's `distillation` section names; several are summed (see `Combined`).
 
     Raises:
-        UsageError: a method does not fit the network (feature terms need equal widths, for example), or there is none
-            that has a loss.
+        UsageError: a method does not fit the network (feature terms need equal widths, for example) or the others, or
+            there is none that has a loss.
     """
     if distillation.methods is None:
         method: Method = METHODS.get(distillation.method or "")(setting, **distillation.options)
     else:
         parts = [METHODS.get(part.name)(setting, **part.options) for part in distillation.methods]
         weights = [part.weight for part in distillation.methods]
+        _refuse_beside_sums(distillation.names, parts, setting)
         method = Combined(setting, distillation.names, parts, weights)
     if not method.has_loss:
         names = ", ".join(distillation.names)
         raise UsageError(f"{names} has no loss of its own; give it company, as in methods: [joint_ce, {names}]")
     return method
+
+
+def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: Setting) -> None:
+    """A method that trains sums of logits leaves no meaning in one exit's own, which the others would read."""
+    for name, part in zip(names, parts, strict=True):
+        if setting.ensemble != "none" or part.mixing() is None:
+            continue
+        others = [other for other, method in zip(names, parts, strict=True) if method is not part and method.has_loss]
+        if others:
+            raise UsageError(
+                f"{name} trains sums of logits, and {others[0]} would read the exits' own; beside {name} only methods "
+                "without a loss of their own can stand, such as gradient_equilibrium"
+            )
 
 
 def teacher_problem(distillation: Distillation) -> str | None:

@@ -127,3 +127,12 @@ def test_what_has_no_loss_of_its_own_needs_company(distillation: dict[str, Any])
     outputs, labels = make_outputs()
     loss = built("joint_ce", "gradient_equilibrium")(outputs, batch_of(labels), START)
     torch.testing.assert_close(loss.total, JointCE(SETTING)(outputs, batch_of(labels), START).total)
+
+
+def test_sums_of_logits_stand_beside_nothing_that_reads_an_exits_own() -> None:
+    with pytest.raises(UsageError, match="boosted trains sums of logits, and mate would read"):
+        built("boosted", "mate")
+    together = built("boosted", "gradient_equilibrium")
+    mixing = together.mixing()
+    assert mixing is not None
+    torch.testing.assert_close(mixing, built({"name": "boosted"}).mixing())
