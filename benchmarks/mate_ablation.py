@@ -29,6 +29,7 @@ OPTIONS = {
     "temperature": ["1", "2", "3", "4"],
     "alpha": ["0.5", "1", "2"],
     "teachers": ["1", "2K"],
+    "moves_exits": ["true"],
     "ramp_up": ["0.3"],
     "primary_last": ["1"],
 }

@@ -63,12 +63,14 @@ class MATE(Method):
         teachers: how many; one per exit if absent. Exits and teachers are spread evenly over the depth: an exit's
             primary teacher is the nearest one (the shallower in a tie), and a teacher stands at the exit nearest to
             it (the deeper in a tie).
+        moves_exits: the teachers' cross-entropy moves the exits too, each as far as they weigh it, as in ONE (Lan,
+            Zhu, Gong; NeurIPS 2018); without it an exit is moved by its own labels and by being taught alone.
         teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
         weights: `learned`, or frozen at one ensemble for all teachers: `uniform` is EED's logit target, `geometric`
             BEED's (weight ∝ 1.6^{k−1}), `last_exit` BYOT's. Frozen teachers have no L_T.
 
     Raises:
-        UsageError: `reach` or `attention` beside frozen weights.
+        UsageError: `reach`, `attention` or `moves_exits` beside frozen weights.
     """
 
     def __init__(
@@ -85,15 +87,16 @@ class MATE(Method):
         reach: Annotated[int, Field(ge=0)] | None = None,
         attention: bool = False,
         teachers: Annotated[int, Field(ge=1)] | None = None,
+        moves_exits: bool = False,
         teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
         weights: Weights = "learned",
     ) -> None:
         super().__init__(setting)
         self.temperature, self.alpha, self.ramp_up, self.proximity = temperature, alpha, ramp_up, proximity
-        self.teacher_rate = teacher_rate
+        self.teacher_rate, self.moves_exits = teacher_rate, moves_exits
         self.learned = weights == "learned"
-        if not self.learned and (attention or reach is not None):
-            given = "attention" if attention else "reach"
+        if not self.learned and (attention or moves_exits or reach is not None):
+            given = "attention" if attention else "moves_exits" if moves_exits else "reach"
             raise UsageError(f"mate: {given} belongs to learned weights; leave it out, or set weights: learned")
         k, t = setting.exits, teachers or setting.exits
         own = own_exits(k, t)
@@ -115,7 +118,8 @@ class MATE(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The exits' losses plus the teachers' own."""
         logits = outputs.logits
-        teachers = weighted(logits.detach(), self._batch_weights(outputs.pooled))
+        weights = self._batch_weights(outputs.pooled)
+        teachers = weighted(logits.detach(), weights)
         exits_log = F.log_softmax(logits / self.temperature, -1)
         teachers_log = F.log_softmax(teachers / self.temperature, -1)
         hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
@@ -125,7 +129,8 @@ class MATE(Method):
         total = hard + soft
         terms = {"labels": hard.detach(), "teachers": soft.detach()}
         if self.learned:
-            own = cross_entropies(teachers, batch.labels, self.setting.label_smoothing).sum()
+            judged = weighted(logits, weights) if self.moves_exits else teachers
+            own = cross_entropies(judged, batch.labels, self.setting.label_smoothing).sum()
             near = self.proximity * self._gap(teachers_log, exits_log.detach())
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}

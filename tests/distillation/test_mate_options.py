@@ -163,7 +163,25 @@ def test_attention_reads_features_of_any_widths() -> None:
     assert method(outputs, batch_of(labels), START).total.isfinite()
 
 
-@pytest.mark.parametrize("option", [{"attention": True}, {"reach": 1}])
+def test_teachers_may_move_the_exits_by_their_cross_entropy_and_by_nothing_else() -> None:
+    gradients = []
+    for moves in (False, True):
+        outputs, labels = make_outputs(4, requires_grad=True)
+        method = MATE(SETTING, moves_exits=moves)
+        method(outputs, batch_of(labels), START).total.backward()
+        assert outputs.logits.grad is not None
+        assert method.scores.grad is not None
+        gradients.append((outputs.logits.grad, method.scores.grad))
+    (alone, scores), (moved, same_scores) = gradients
+    torch.testing.assert_close(same_scores, scores)
+
+    outputs, labels = make_outputs(4, requires_grad=True)
+    teachers = torch.einsum("tk,nkc->ntc", MATE(SETTING).weights().detach(), outputs.logits)
+    torch.stack([F.cross_entropy(teachers[:, k], labels) for k in range(K)]).sum().backward()
+    torch.testing.assert_close(moved - alone, outputs.logits.grad)
+
+
+@pytest.mark.parametrize("option", [{"attention": True}, {"moves_exits": True}, {"reach": 1}])
 def test_what_limits_or_moves_weights_is_refused_beside_frozen_ones(option: dict[str, bool | int]) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(option))} belongs to learned weights"):
         MATE(SETTING, weights="last_exit", **option)  # type: ignore[arg-type]
