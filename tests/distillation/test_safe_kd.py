@@ -81,6 +81,7 @@ def test_which_exit_learns_what_from_whom() -> None:
 
 def test_the_average_follows_the_network_by_one_step_of_training() -> None:
     method, network = bound(torch.zeros(1, K, C), decay=0.75)
+    method.steps.fill_(1000.0)  # far beyond the beginning
     outputs, labels = make_outputs()
     assert isinstance(method.average, nn.Module)
     seen = []
@@ -97,9 +98,34 @@ def test_the_average_follows_the_network_by_one_step_of_training() -> None:
     assert float(method.average.state_dict()["weight"][0, 0, 0]) == 2.75
 
 
+def test_the_average_forgets_the_untrained_network_at_once() -> None:
+    """Step n keeps (1 + n) / (10 + n) of it while that is less than the decay."""
+    method, network = bound(torch.full((1, K, C), -1.0), decay=0.2)
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+    outputs, labels = make_outputs()
+    assert isinstance(method.average, nn.Module)
+    kept = 1.0
+    for share in (1 / 10, 2 / 11, 0.2, 0.2):
+        method(outputs, batch_of(labels), END)
+        kept *= share
+        torch.testing.assert_close(method.average.state_dict()["weight"], torch.full((1, K, C), 1 - 2 * kept))
+
+
+def test_how_right_the_teacher_is_about_an_epoch_is_reported() -> None:
+    method, _ = bound(torch.eye(C)[[0] * K].unsqueeze(0))  # says class 0
+    assert method.report() == {"average_accuracy": 0.0}
+    outputs, _ = make_outputs()
+    for labels in ([0, 0, 1, 2, 3, 1], [0, 1, 1, 1, 1, 1]):
+        method(outputs, batch_of(torch.tensor(labels)), END)
+    assert method.report() == {"average_accuracy": pytest.approx(3 / 12)}
+    method(outputs, batch_of(torch.zeros(N, dtype=torch.int64)), END._replace(epoch=10))
+    assert method.report() == {"average_accuracy": 1.0}
+
+
 def test_the_average_is_the_methods_own_and_the_network_is_not() -> None:
     method, network = bound(torch.zeros(1, K, C))
-    assert sorted(method.state_dict()) == ["average.statistic", "average.steps", "average.weight"]
+    assert sorted(method.state_dict()) == ["average.statistic", "average.steps", "average.weight", "steps"]
     method.train()
     assert not method.average.training  # type: ignore[union-attr]
     assert network.training
