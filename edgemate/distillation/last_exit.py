@@ -18,17 +18,19 @@ from edgemate.models import ExitOutputs
 
 
 class LastExit(Method):
-    """(1−C) Σ_k CE_k + C T² Σ_{k<K} CE(s_T(sg z_K), s_T(z_k)).
+    """S · [(1−C) Σ_k CE_k + C T² Σ_{k<K} CE(s_T(sg z_K), s_T(z_k))].
 
     T starts at 1 and is multiplied by `growth` after every batch in which the last exit is too sure of itself: the mean
-    over the batch of max_c s_T(z_K)_c, with the T of that batch, is above `threshold`. T is kept in checkpoints. The
-    authors also scale the whole loss, by 10/K; the recipe's learning rate does that here.
+    over the batch of max_c s_T(z_K)_c, with the T of that batch, is above `threshold`. T is kept in checkpoints. S is
+    the authors' too (`global_scale` in their train_cifar.py, 2 · 5/K): without it an exit's labels would weigh half of
+    what they do in plain training at the same learning rate.
 
     Args:
         setting: what it is built for.
         weight: C, share of the soft labels.
         growth: factor on T; 1 keeps it where it starts.
         threshold: mean confidence of the last exit above which T grows.
+        scale: S; 10/K if absent.
         limit: T never passes this. Ours: with two classes no T takes the mean below 1/2, and T would grow for ever.
     """
 
@@ -39,9 +41,11 @@ class LastExit(Method):
         weight: Annotated[float, Field(ge=0, le=1)] = 0.5,
         growth: Annotated[float, Field(ge=1)] = 1.05,
         threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        scale: Annotated[float, Field(gt=0)] | None = None,
         limit: Annotated[float, Field(ge=1)] = 100.0,
     ) -> None:
         super().__init__(setting)
+        self.scale = 10 / setting.exits if scale is None else scale
         self.weight, self.growth, self.threshold, self.limit = weight, growth, threshold, limit
         self.register_buffer("temperature", torch.ones(()))
         self.temperature: Tensor
@@ -50,8 +54,9 @@ class LastExit(Method):
         """The two terms and their sum; then T grows, if it must."""
         logits, last = outputs.logits, outputs.logits[:, -1:].detach()
         temperature = self.temperature.clone()  # what backward will see; the buffer itself grows before that
-        hard = (1 - self.weight) * cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
-        soft = self.weight * soft_cross_entropy(last, logits[:, :-1], temperature).sum()
+        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.scale * (1 - self.weight) * hard
+        soft = self.scale * self.weight * soft_cross_entropy(last, logits[:, :-1], temperature).sum()
         self._grow(last)
         return Loss(hard + soft, {"labels": hard.detach(), "last_exit": soft.detach()})
 
