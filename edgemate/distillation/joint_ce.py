@@ -26,7 +26,8 @@ class JointCE(Method):
         super().__init__(setting)
         if weights is not None and len(weights) != setting.exits:
             raise UsageError(f"joint_ce has {len(weights)} weights for {setting.exits} exits; give one per exit")
-        self.register_buffer("weights", torch.tensor(weights or [1.0] * setting.exits), persistent=False)
+        given = torch.tensor(weights or [1.0] * setting.exits, dtype=torch.float32)
+        self.register_buffer("weights", given, persistent=False)
         self.weights: Tensor
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:

@@ -54,7 +54,8 @@ class RCO(KD):
         self.teacher = teacher.copy()
         self.route = _checked_route(route, list(teacher.route))
         self.schedule, self.delta = schedule, delta
-        self.register_buffer("anchor", torch.tensor(0))
+        # A float, since an average of the weights (`optimization.ema`) would round an integer down.
+        self.register_buffer("anchor", torch.zeros(()))
         self.register_buffer("gap", torch.tensor([0.0, 0.0]))
         self.anchor: Tensor
         self.gap: Tensor  # sum and number of batches of the epoch
@@ -71,19 +72,23 @@ class RCO(KD):
 
     def report(self) -> dict[str, float]:
         """The anchor's epoch, and the last exit's mean distance from it in this epoch."""
-        return {"anchor": self.route[int(self.anchor)], "gap": self._mean_gap()}
+        return {"anchor": self.route[self._place()], "gap": self._mean_gap()}
 
     def _begin(self, progress: Progress) -> None:
         """Choose the epoch's anchor; what the last epoch left in the buffers is there after a resumption too."""
         anchor = progress.epoch * len(self.route) // progress.epochs
         if self.schedule == "greedy":
             reached = bool(self.gap[1]) and self._mean_gap() <= self.delta
-            anchor = max(anchor, min(int(self.anchor) + reached, len(self.route) - 1))
-        if self._epoch is None or anchor != int(self.anchor):
+            anchor = max(anchor, min(self._place() + reached, len(self.route) - 1))
+        if self._epoch is None or anchor != self._place():
             self.teacher.at_epoch(self.route[anchor])
         self.anchor.fill_(anchor)
         self.gap.zero_()
         self._epoch = progress.epoch
+
+    def _place(self) -> int:
+        """Of the anchor in the route, from 0."""
+        return round(float(self.anchor))
 
     def _mean_gap(self) -> float:
         total, batches = map(float, self.gap)

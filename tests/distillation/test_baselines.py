@@ -1,8 +1,10 @@
 """Joint CE, BYOT and EED against examples worked out by hand, and what each term moves."""
 
+import math
+
 import pytest
 import torch
-from exit_outputs import SETTING, START, C, K, batch_of, make_outputs
+from exit_outputs import SETTING, START, C, K, batch_of, first_class, gradient_to_class_0, log3_logits, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
@@ -24,6 +26,12 @@ def test_joint_ce_is_the_weighted_sum_of_cross_entropies() -> None:
     )
     weighted = JointCE(SETTING, weights=[0.5, 0, 2])(ExitOutputs(logits, pooled), batch_of(labels), START).total
     assert weighted == pytest.approx(float(0.5 * each[0] + 2 * each[2]))
+
+
+def test_joint_ce_moves_every_exit_by_its_own_labels() -> None:
+    logits = log3_logits(0, 1)  # class 0 has .5 and .75
+    loss = JointCE(Setting(2, 2, (1, 1)), weights=[1, 2])(ExitOutputs(logits, ()), first_class(), START)
+    assert gradient_to_class_0(logits, loss.total) == pytest.approx([0.5 - 1, 2 * (0.75 - 1)])
 
 
 def test_joint_ce_needs_a_weight_per_exit() -> None:
@@ -49,6 +57,19 @@ def test_byot_of_a_two_exit_example() -> None:
     assert loss.terms["features"] == pytest.approx(0.25 * 4.0)  # only the first place is positive somewhere
 
 
+def test_what_byot_moves_at_temperature_2() -> None:
+    logits = log3_logits(0, 2)  # class 0 has .5 and .9, and .5 and .75 at T = 2
+    pooled = (torch.tensor([[1.0, -1.0]], requires_grad=True), torch.tensor([[3.0, -2.0]], requires_grad=True))
+    method = BYOT(Setting(2, 2, (2, 2)), alpha=0.5, temperature=2.0, beta=0.25)
+    loss = method(ExitOutputs(logits, pooled), first_class(), START)
+    assert loss.terms["last_exit"].item() == pytest.approx(0.5 * 4 * math.log(2))
+    # T² / T = 2. Exit 1: .5 (.5 − 1) from the labels, .5 · 2 (.5 − .75) from exit 2. Exit 2: .5 (.9 − 1), labels alone.
+    assert gradient_to_class_0(logits, loss.total) == pytest.approx([-0.25 - 0.25, -0.05], abs=1e-6)
+    assert pooled[0].grad is not None
+    assert pooled[0].grad.tolist() == [[pytest.approx(0.25 * 2 * (1 - 3)), 0.0]]
+    assert pooled[1].grad is None
+
+
 def test_byots_last_exit_learns_from_labels_alone() -> None:
     outputs, labels = make_outputs(1, requires_grad=True)
     BYOT(SETTING, beta=1.0)(outputs, batch_of(labels), START).total.backward()
@@ -70,6 +91,14 @@ def test_eed_pulls_every_exit_to_the_plain_mean() -> None:
     average = torch.stack(pooled).mean(0)
     features = sum(masked_squares(feature, average).mean() for feature in pooled)
     assert loss.terms["features"] == pytest.approx(float(features))
+
+
+def test_what_eed_moves() -> None:
+    logits = log3_logits(0, 2)  # class 0 has .5 and .9, and .75 in their mean
+    method = EED(Setting(2, 2, (1, 1)), logits="kl", logits_weight=0.4, temperature=1.0, features_weight=0)
+    loss = method(ExitOutputs(logits, ()), first_class(), START)
+    expected = [(0.5 - 1) + 0.4 * (0.5 - 0.75), (0.9 - 1) + 0.4 * (0.9 - 0.75)]
+    assert gradient_to_class_0(logits, loss.total) == pytest.approx(expected, abs=1e-6)
 
 
 def test_eeds_kl_form_weighs_a_tenth_of_t_squared() -> None:

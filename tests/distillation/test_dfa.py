@@ -98,6 +98,46 @@ def test_the_terms_sum_to_the_total_in_both_stages() -> None:
         assert loss.total.item() == pytest.approx(float(sum(loss.terms.values())), rel=1e-5)
 
 
+def test_the_bridges_are_the_formulas() -> None:
+    """Connectors that change nothing leave: a stage's map of one network, the rest of the other, and its last exit."""
+    model, method = student_and_method()
+    for connectors in ("to_teacher", "to_student"):
+        setattr(method, connectors, nn.ModuleList(nn.Identity() for _ in range(3)))
+    with torch.no_grad():
+        method.scores[1].copy_(torch.tensor([0.0, 1.0, -1.0]))
+    batch = grey_batch()
+    trained, held_out = slice(0, None, 2), slice(1, None, 2)
+    teacher, own = teacher_network().eval(), model.outputs(batch.images).maps
+    maps, features = [], {"image": batch.images}
+    for block in teacher.blocks:
+        features = block(features)
+        maps.append(features["features"].detach())
+
+    def student(k: int, feature_map: Tensor, part: slice) -> Tensor:
+        passed = {"features": feature_map[part]}
+        for stage in model.stages[k + 1 :]:
+            passed = stage(passed)
+        return F.cross_entropy(model.heads[-1](passed)[0], batch.labels[part])
+
+    to_teacher, to_student, judged = torch.zeros(()), torch.zeros(()), torch.zeros(())
+    scores = [one.detach().clone().requires_grad_() for one in method.scores]
+    for k, group in enumerate(method.groups):
+        target = sum(w * maps[j] for w, j in zip(scores[k].softmax(0), group, strict=True))
+        assert isinstance(target, Tensor)
+        passed = {"features": own[k][trained]}
+        for block in teacher.blocks[group[-1] + 1 :]:
+            passed = block(passed)
+        to_teacher = to_teacher + F.cross_entropy(teacher.classify(passed), batch.labels[trained])
+        to_student = to_student + student(k, target, trained)
+        judged = judged + student(k, target, held_out)
+    loss = loss_of(model, method, batch)
+    assert loss.terms["to_teacher"].item() == pytest.approx(to_teacher.item(), rel=1e-5)
+    assert loss.terms["to_student"].item() == pytest.approx(to_student.item(), rel=1e-5)
+    loss.total.backward()
+    for ours, theirs in zip(method.scores, torch.autograd.grad(judged, scores), strict=True):
+        torch.testing.assert_close(ours.grad, theirs, rtol=1e-4, atol=1e-7)
+
+
 def test_the_features_are_pulled_to_the_weighted_sum_of_the_group() -> None:
     model, method = student_and_method(beta=2.0)
     method.to_teacher = nn.ModuleList(nn.Identity() for _ in range(3))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from exit_outputs import make_outputs
 from teachers import LinearNetwork, pictures_of, taught_by
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgemate.distillation import Progress, Setting
 from edgemate.distillation.kd import KD
@@ -51,6 +52,16 @@ def test_the_loss_is_kds_under_the_teacher_of_the_anchors_epoch(setting: Setting
         assert method(outputs, batch, progress).total == kd(outputs, batch, progress).total
     assert setting.teacher is not None
     assert torch.equal(setting.teacher.network.classifier.weight, LinearNetwork(seed=99).classifier.weight)  # type: ignore[union-attr, operator]
+
+
+def test_an_average_of_the_weights_reports_the_anchor_that_it_averages_over(setting: Setting) -> None:
+    method = RCO(setting)
+    averaged = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    outputs, labels = make_outputs()
+    for epoch in (8, *[9] * 100):
+        method(outputs, pictures_of(labels), Progress(epoch, 10, epoch / 10))
+        averaged.update_parameters(method)
+    assert averaged.module.report()["anchor"] == method.report()["anchor"] == 9
 
 
 def test_the_greedy_schedule_goes_on_once_the_last_exit_is_near(setting: Setting) -> None:
