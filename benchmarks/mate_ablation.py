@@ -1,5 +1,8 @@
 """What each part of MATE is worth: its options one at a time, ranked by the mean over exits on the calibration split.
 
+Two rows of joint cross-entropy are controls. The teachers' cross-entropy makes the labels weigh more, at the last exit
+above all; so there is joint CE with all its weights doubled, and with K times the weight at the last exit.
+
     python benchmarks/mate_ablation.py --jobs 2
 
 Every variant with every seed on the small CIFAR-100 recipe, through the engine of `edgemate compare`: stopped at any
@@ -19,19 +22,18 @@ from edgemate.config.loading import load_recipe, read_tree
 from edgemate.models import build_model
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "small" / "cifar100_resnet8_joint_ce.yaml"
-# What is the default anyway drops out by itself. K and 2K stand for the network's own.
+# What is the default anyway drops out by itself. K stands for the network's own.
 OPTIONS = {
-    "proximity": ["0", "0.3", "1"],
-    "start": ["0.5", "2"],
+    "moves_exits": ["false"],
+    "alpha": ["1", "4"],
+    "proximity": ["0"],
+    "start": ["2"],
     "reach": ["1"],
     "attention": ["true"],
-    "primary": ["1/K", "0.7", "1"],
-    "temperature": ["1", "2", "3", "4"],
-    "alpha": ["0.5", "1", "2"],
-    "teachers": ["1", "2K"],
-    "moves_exits": ["true"],
+    "primary": ["1/K", "1"],
+    "temperature": ["4"],
+    "teachers": ["1"],
     "ramp_up": ["0.3"],
-    "primary_last": ["1"],
 }
 
 
@@ -59,13 +61,15 @@ def main() -> None:
 
 
 def _variants(recipe: Path, also: str) -> list[Variant]:
-    """`joint_ce`, `mate` as it is, and `mate` with one option changed; one row where several say the same."""
+    """`joint_ce` and its controls, `mate` as it is, and with one option changed; one row where several say the same."""
     exits = _exits(recipe)
-    labels = ["joint_ce", "mate"]
+    doubled, last = [2] * exits, [1] * (exits - 1) + [exits]
+    labels = ["joint_ce", *(f"joint_ce:weights={weights}".replace(" ", "") for weights in (doubled, last)), "mate"]
     for option, values in OPTIONS.items():
         for value in values:
-            number = {"1/K": f"{1 / exits:.4g}", "2K": str(2 * exits)}.get(value, value)
+            number = f"{1 / exits:.4g}" if value == "1/K" else value
             labels.append(f"mate:{option}={number}")
+    labels.append("mate:moves_exits=false;alpha=1")
     if also:
         labels.append(also)
     tree = read_tree(recipe)

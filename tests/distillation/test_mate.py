@@ -2,12 +2,27 @@ import math
 
 import pytest
 import torch
-from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
+from exit_outputs import (
+    SETTING,
+    START,
+    C,
+    K,
+    N,
+    batch_of,
+    first_class,
+    gradient_to_class_0,
+    log3_logits,
+    make_outputs,
+)
 from torch.nn import functional as F
 
-from edgemate.distillation import Setting
+from edgemate.distillation import Method, Setting
+from edgemate.distillation.beed import BEED
+from edgemate.distillation.byot import BYOT
+from edgemate.distillation.eed import EED
 from edgemate.distillation.mate import MATE
-from edgemate.distillation.terms import kl_to, soft_cross_entropy
+from edgemate.distillation.terms import kl_to
+from edgemate.models import ExitOutputs
 
 
 def by_the_formula(
@@ -44,9 +59,28 @@ def test_the_loss_is_the_formulas(temperature: float, alpha: float, primary: flo
     torch.testing.assert_close(loss.total, torch.stack(list(loss.terms.values())).sum())
 
 
+@pytest.mark.parametrize("moves", [False, True])
+def test_what_moves_the_exits_and_the_weights_in_a_two_exit_example(moves: bool) -> None:
+    logits = log3_logits(0, 2)  # class 0 has .5 and .9
+    method = MATE(
+        Setting(2, 2, (1, 1)), temperature=1.0, alpha=2.0, primary=0.6, proximity=3.0, start=0.0, moves_exits=moves
+    )
+    loss = method(ExitOutputs(logits, ()), first_class(), START)
+    # Both teachers are the plain mean, log 3, and give class 0 .75. Each weighs both exits by ½: from the teachers'
+    # cross-entropy every exit gets 2 · ½ (.75 − 1), if anything.
+    through = 2 * 0.5 * (0.75 - 1) if moves else 0.0
+    expected = [(0.5 - 1) + 2 * (0.5 - 0.75) + through, (0.9 - 1) + 2 * (0.9 - 0.75) + through]
+    assert gradient_to_class_0(logits, loss.total) == pytest.approx(expected, abs=1e-6)
+    # d CE / d t = .75 − 1; d KL(t ‖ z_k) / d t = .75 · .25 (t − z_k), t − z_k = ± log 3; d t / d a_kj = ½ (z_j − t).
+    pulls = [(0.75 - 1) + 3 * 0.75 * 0.25 * sign * math.log(3) for sign in (1, -1)]
+    weights = [[pull * 0.5 * -math.log(3), pull * 0.5 * math.log(3)] for pull in pulls]
+    assert method.scores.grad is not None
+    torch.testing.assert_close(method.scores.grad, torch.tensor(weights))
+
+
 def test_exits_learn_from_labels_and_teachers_as_from_constants() -> None:
-    """The exits' gradient is that of CE + KL to fixed teachers: nothing reaches an exit through a teacher."""
-    method = MATE(SETTING)
+    """Without `moves_exits` the exits' gradient is that of CE + KL to fixed teachers; none comes through a teacher."""
+    method = MATE(SETTING, alpha=1.0, moves_exits=False)
     outputs, labels = make_outputs(2, requires_grad=True)
     method(outputs, batch_of(labels), START).total.backward()
 
@@ -120,24 +154,39 @@ def test_frozen_weights_are_the_logit_targets_of_other_methods(weights: str, ens
         torch.testing.assert_close(method.teachers(logits)[:, k], target, rtol=0, atol=1e-6)
 
 
-def test_frozen_uniform_weights_give_eeds_kl_term() -> None:
-    (logits, _, _), labels = make_outputs(6)
-    loss = MATE(SETTING, weights="uniform")(make_outputs(6)[0], batch_of(labels), START)
-    eed = kl_to(logits.mean(1, keepdim=True), logits, 3.0).sum()
-    torch.testing.assert_close(loss.terms["teachers"], eed, rtol=0, atol=1e-6)
-    assert set(loss.terms) == {"labels", "teachers"}
+def test_frozen_uniform_weights_give_eeds_logit_term() -> None:
+    mate = term_and_gradient(MATE(SETTING, weights="uniform", alpha=0.1))
+    torch.testing.assert_close(mate, term_and_gradient(EED(SETTING, logits="kl")), rtol=0, atol=1e-6)
 
 
-def test_frozen_last_exit_weights_give_byots_soft_gradient() -> None:
+def test_frozen_geometric_weights_give_beeds_logit_term() -> None:
+    """With a of 1, which weighs BEED's exits alike."""
+    mate = term_and_gradient(MATE(SETTING, weights="geometric", alpha=1.0))
+    torch.testing.assert_close(mate, term_and_gradient(BEED(SETTING, balance=1)), rtol=0, atol=1e-6)
+
+
+def test_frozen_last_exit_weights_give_byots_logit_term() -> None:
     """BYOT writes a cross-entropy and MATE a divergence; they differ by the teacher's entropy, which is a constant."""
-    outputs, labels = make_outputs(7, requires_grad=True)
-    loss = MATE(SETTING, weights="last_exit")(outputs, batch_of(labels), START)
-    (loss.total - sum(F.cross_entropy(outputs.logits[:, k], labels) for k in range(K))).backward()
-    (logits, _, _), _ = make_outputs(7, requires_grad=True)
-    soft_cross_entropy(logits[:, -1:].detach(), logits[:, :-1], 3.0).sum().backward()
-    assert outputs.logits.grad is not None
-    assert logits.grad is not None
-    torch.testing.assert_close(outputs.logits.grad[:, :-1], logits.grad[:, :-1], rtol=0, atol=1e-6)
+    value, gradient = term_and_gradient(MATE(SETTING, weights="last_exit", alpha=0.4))
+    byots_value, byots = term_and_gradient(BYOT(SETTING, alpha=0.4))
+    torch.testing.assert_close(gradient, byots, rtol=0, atol=1e-6)
+    log = F.log_softmax(make_outputs(7)[0].logits[:, -1].double() / 3, -1)
+    entropy = -(log.exp() * log).sum(-1).mean()
+    torch.testing.assert_close(value, byots_value - 0.4 * 9 * (K - 1) * entropy, rtol=0, atol=1e-6)
+
+
+def term_and_gradient(method: Method) -> tuple[torch.Tensor, torch.Tensor]:
+    """In float64: the term that compares logits with a teacher, and what it makes flow to the logits (N, K, C)."""
+    outputs, labels = make_outputs(7)
+    logits = outputs.logits.double().requires_grad_()
+    pooled = tuple(feature.double() for feature in outputs.pooled)
+    loss = method.double()(ExitOutputs(logits, pooled), batch_of(labels), START)
+    terms = dict(loss.terms)
+    (name,) = terms.keys() - {"labels", "features"}
+    # The labels' term is Σ w_k CE_k in all of them; w is read off its value, which the weights differ in.
+    each = torch.stack([F.cross_entropy(logits[:, k], labels) for k in range(K)]).sum()
+    rest = loss.total - terms["labels"] / each.detach() * each
+    return terms[name], torch.autograd.grad(rest, logits)[0]
 
 
 def test_frozen_weights_have_nothing_to_train() -> None:
@@ -149,7 +198,7 @@ def test_one_exit_alone_is_its_own_teacher() -> None:
     (logits, pooled, _), labels = make_outputs(8)
     outputs = make_outputs(8)[0]._replace(logits=logits[:, :1], pooled=pooled[:1])
     loss = MATE(Setting(1, C, (5,)))(outputs, batch_of(labels), START)
-    expected = 2 * F.cross_entropy(logits[:, 0], labels)
+    expected = 2 * F.cross_entropy(logits[:, 0], labels)  # its own, and its teacher's
     torch.testing.assert_close(loss.total, expected)
 
 

@@ -46,7 +46,7 @@ def test_exits_and_teachers_meet_by_relative_depth(
 
 @pytest.mark.parametrize("teachers", [1, 2, 5])
 def test_the_loss_with_more_or_fewer_teachers_than_exits_is_the_formulas(teachers: int) -> None:
-    method = scattered(teachers=teachers, primary=0.6, proximity=2.0)
+    method = scattered(teachers=teachers, alpha=1.0, primary=0.6, proximity=2.0)
     (logits, _, _), labels = make_outputs(4)
     weights = torch.softmax(method.scores.detach(), 1)
     ensembles = torch.einsum("tk,nkc->ntc", weights, logits)
@@ -181,8 +181,8 @@ def test_teachers_may_move_the_exits_by_their_cross_entropy_and_by_nothing_else(
     torch.testing.assert_close(moved - alone, outputs.logits.grad)
 
 
-@pytest.mark.parametrize("option", [{"attention": True}, {"moves_exits": True}, {"reach": 1}])
-def test_what_limits_or_moves_weights_is_refused_beside_frozen_ones(option: dict[str, bool | int]) -> None:
+@pytest.mark.parametrize("option", [{"attention": True}, {"reach": 1}])
+def test_what_limits_or_attends_weights_is_refused_beside_frozen_ones(option: dict[str, bool | int]) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(option))} belongs to learned weights"):
         MATE(SETTING, weights="last_exit", **option)  # type: ignore[arg-type]
 
