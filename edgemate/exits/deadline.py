@@ -16,8 +16,9 @@ from edgemate.exits.policy import Decider, Mask, Policy
 class Deadline(Policy):
     """Stop when the time gone plus the next segment's is more than `ms`, or when `inner` says so.
 
-    Exit 1 always answers, be the deadline as short as it may. The clock starts when the first segment does: reading and
-    preparing pictures is not in it.
+    Exit 1 always answers, be the deadline as short as it may; where a logit is no number that is no answer, and the first
+    exit after it that has one answers late. The clock starts when the first segment does: reading and preparing
+    pictures is not in it.
 
     Args:
         ms: milliseconds for a batch.
@@ -71,6 +72,10 @@ class _DeadlineDecider(Decider):
         if self._inner is None:
             return np.zeros(len(logits), dtype=np.bool_)
         return self._inner.decide(exit, logits, elapsed_ms)
+
+    def disregard(self, rows: Mask) -> None:
+        if self._inner is not None:
+            self._inner.disregard(rows)
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         if self._inner is not None:

@@ -20,7 +20,7 @@ class Learned(Policy):
     """Stop when the learned score of the exit is above its threshold.
 
     The score of exit k is the sigmoid of a weighted sum of the C class probabilities, the largest of them, their
-    entropy over log(C), the scores of exits 1 to k-1, and 1.
+    entropy over log(C), the scores of exits 1 to k-1, and 1. An exit whose logits are no numbers has a score of 0.
 
     Args:
         threshold: one per exit but the last, 0 to 1; at 1 nothing stops.
@@ -112,6 +112,9 @@ class _LearnedDecider(Decider):
         self._earlier = np.column_stack((self._earlier, score))
         mask: Mask = score > policy.threshold[exit - 1]
         return mask
+
+    def disregard(self, rows: Mask) -> None:
+        self._earlier[rows, -1] = 0
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         self._earlier = self._earlier[kept]

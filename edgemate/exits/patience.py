@@ -14,6 +14,8 @@ from edgemate.exits.policy import Decider, Mask, Policy
 class Patience(Policy):
     """Stop when an exit has named the same class as the one before it, `patience` times in a row.
 
+    An exit whose logits are no numbers names no class, so the row starts anew after it.
+
     Raises:
         UsageError: `patience` is below 1.
     """
@@ -40,6 +42,10 @@ class _PatienceDecider(Decider):
         self._last = named
         mask: Mask = self._agreed >= self._patience
         return mask
+
+    def disregard(self, rows: Mask) -> None:
+        self._last[rows] = -1  # no class
+        self._agreed[rows] = 0
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         self._last = self._last[kept]

@@ -33,8 +33,9 @@ class Decider(ABC):
     def stop(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
         """Which of the remaining pictures stop at `exit` (1-based).
 
-        A picture with a NaN or infinite logit never stops, whatever the policy: its answer would be none. The last exit
-        is not asked about, all that is left stops there.
+        A picture with a NaN or infinite logit never stops, whatever the policy: its answer would be none. Nor does what
+        the exit said of it speak for or against anything later. The last exit is not asked about, all that is left
+        stops there.
 
         Args:
             exit: the exit these logits are of, 1 to K-1.
@@ -48,11 +49,19 @@ class Decider(ABC):
         if finite.all():
             return self.decide(exit, logits, elapsed_ms)
         self.non_finite += int(np.count_nonzero(~finite))
-        return self.decide(exit, np.where(finite[:, None], logits, 0), elapsed_ms) & finite
+        mask = self.decide(exit, np.where(finite[:, None], logits, 0), elapsed_ms) & finite
+        self.disregard(~finite)
+        return mask
 
     @abstractmethod
     def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
         """`stop` for logits that are all finite; each policy's own part."""
+
+    def disregard(self, rows: Mask) -> None:  # noqa: B027
+        """Remember of these pictures, bool `(n,)`, that the exit just decided on said nothing.
+
+        What `decide` was shown of them was zeros. A policy that compares exits must not take those for an opinion.
+        """
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:  # noqa: B027
         """Forget the pictures whose rows are not among the indices `kept`: they have stopped."""

@@ -26,6 +26,13 @@ def test_no_number_is_not_stopped_at_and_counted() -> None:
     assert Learned([0.0, 0.0], weights=WEIGHTS).begin(0, 3).stop(1, np.empty((0, 2), np.float32), 0.0).shape == (0,)
 
 
+def test_an_exit_that_said_nothing_scores_nothing() -> None:
+    # Exit 2 stops what exit 1 scored above 0.5: zeros in the place of what is no number would score far more.
+    decider = Learned([1.0, 0.5], weights=[[0, 0, 0, 0, 9], [0, 0, 0, 0, 8, -4]]).begin(2, 3)
+    decider.stop(1, np.array([[np.nan, 0], [1, 0]], np.float32), 0.0)
+    assert decider.stop(2, LOGITS[:2], 0.0).tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     ("make", "problem"),
     [

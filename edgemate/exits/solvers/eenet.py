@@ -77,7 +77,8 @@ def scored(split: StoredSplit, weights: list[Array]) -> Problem:
     for k, row in enumerate(weights):
         logits = split.early(k + 1)
         finite[:, k] = scores.finite(logits)
-        sureness[:, k] = learned_score(features(np.where(finite[:, k, None], logits, 0), sureness[:, :k]), row)
+        score = learned_score(features(np.where(finite[:, k, None], logits, 0), sureness[:, :k]), row)
+        sureness[:, k] = np.where(finite[:, k], score, 0)
     sureness = np.where(finite, sureness, np.float32(-np.inf))
     return Problem(sureness, split.correct, np.asarray(split.costs, dtype=np.float64), 0.0, 1.0)
 

@@ -42,7 +42,9 @@ def test_its_gradients_are_those_of_its_objective() -> None:
 
 
 def test_the_runtime_policy_scores_as_the_solver_did() -> None:
-    split = StoredSplit(*make_stored(300, 4, 5), temperatures=(2.0, 1.5, 0.8))
+    logits, labels, costs = make_stored(300, 4, 5)
+    logits[::7, 0, 0] = np.nan
+    split = StoredSplit(logits, labels, costs, temperatures=(2.0, 1.5, 0.8))
     weights = train_scores(split, split.costs[1])
     problem = scored(split, weights)
     cuts = tuple(float(cut) for cut in np.median(problem.sureness, axis=0))
