@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -246,11 +247,9 @@ class AnytimeClassifier:
         flow = self.backend.begin(images)
         try:
             for exit in range(1, exits + 1):
-                if (
-                    answer is not None
-                    and deadline is not None
-                    and not deadline.fits(exit, _milliseconds_since(started))
-                ):
+                # As in `classify`: an answer that is none does not end it, however late the next one comes.
+                answered = answer is not None and not math.isnan(answer.probability)
+                if answered and deadline is not None and not deadline.fits(exit, _milliseconds_since(started)):
                     return
                 logits = flow.advance()
                 final = exit == exits

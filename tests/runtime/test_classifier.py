@@ -257,6 +257,24 @@ def test_logits_that_are_no_numbers_stop_nothing_and_are_counted(small_bundle: B
     assert classifier.non_finite == 3
 
 
+@pytest.mark.parametrize("broken", [(1,), (2,), (1, 2), ()])
+@pytest.mark.parametrize("inner", [None, Patience(1), Confidence(0.9)])
+def test_a_stream_under_a_deadline_ends_where_classify_stops(
+    small_bundle: Bundle, golden, broken: tuple[int, ...], inner: Policy | None
+) -> None:
+    said = [[math.nan, 9.0, 0.0, 0.0] if exit in broken else [0.0, 1.0, 0.0, 0.0] for exit in (1, 2, 3)]
+    for ms in (1e-6, 1e6):
+        policy = Deadline(ms, segment_ms=(1, 1, 1), inner=inner)
+        [answer] = AnytimeClassifier(small_bundle, ScriptedBackend(*([row] for row in said))).classify(
+            golden.images[:1], policy
+        )
+        streaming = AnytimeClassifier(small_bundle, ScriptedBackend(*([row] for row in said)))
+        streamed = list(streaming.stream(golden.images[0], policy))
+        assert (streamed[-1].exit, streamed[-1].final) == (answer.exit, True)
+        assert not math.isnan(answer.probability)
+        assert streaming.non_finite == sum(exit <= answer.exit for exit in broken)
+
+
 @pytest.mark.parametrize(
     ("call", "problem"),
     [
