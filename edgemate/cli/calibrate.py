@@ -122,9 +122,11 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
                 f"of which stopping early lost {promise.lost} and gained {promise.gained}"
             )
         if point.name in found.needed:
+            needed = found.needed[point.name]
+            how_many = "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
             lines.append(
-                f"{point.name}: {point.pictures:,} pictures are too few to promise {point.goal}; about "
-                f"{found.needed[point.name]:,} are needed; until then it is the whole network"
+                f"{point.name}: {point.pictures:,} pictures are too few to promise {point.goal}; {how_many}; "
+                "until then it is the whole network"
             )
     lines.append(f"written: {path / 'policies.json'}")
     for line in lines:

@@ -79,10 +79,13 @@ DEFAULT_REQUESTS = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The operating points, and for each guaranteed one that could not be promised how many pictures it takes."""
+    """The operating points, and for each guaranteed one that could not be promised how many pictures it takes.
+
+    None where that cannot be said: see `pictures_needed`.
+    """
 
     points: OperatingPoints
-    needed: dict[str, int]
+    needed: dict[str, int | None]
 
 
 def calibrate(
@@ -141,7 +144,7 @@ class _Finder:
         solver: str,
         measure: str | None,
     ) -> None:
-        self.needed: dict[str, int] = {}
+        self.needed: dict[str, int | None] = {}
         self._split = split
         self._macs = macs
         self._latency = latency
@@ -158,7 +161,7 @@ class _Finder:
             promised = guaranteed(self._split, request.risk, request.delta, measure)
             policy: Policy = promised.policy
             solver = "guarantee"
-            if promised.needed is not None:
+            if not promised.promised:
                 self.needed[request.name] = promised.needed
         elif request.max_drop is not None:
             policy = self._solve(self._with(self._split.costs), Goal(max_drop=request.max_drop))
@@ -171,7 +174,7 @@ class _Finder:
         else:
             policy, solver = FixedExit(self._split.exits), ""
         guarantee = None
-        if promised is not None and promised.needed is None:
+        if promised is not None and promised.promised:
             guarantee = Guarantee(
                 risk=promised.risk,
                 delta=promised.delta,

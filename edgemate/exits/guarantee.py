@@ -32,6 +32,7 @@ from edgemate.exits.solvers.problem import Problem, thresholds
 from edgemate.exits.stored import StoredSplit
 
 _BETS = 0.98 * 2.0 ** -np.arange(0, 6, 0.5)  # in units of the largest there may be
+_MOST_PICTURES = 10**12  # that are worth naming; a loss rate just below the risk may take any number
 # How far below "never" each step is, in units of all there is; fine near the start, where confident networks differ.
 _GRID = np.append(np.geomspace(1e-6, 0.5, 400), np.linspace(0.5, 1, 201)[1:])
 
@@ -47,7 +48,8 @@ class Guaranteed:
         pictures: how many it was tested on.
         lost: of those, the pictures that only the full network is right about.
         gained: those that only the early answer is right about.
-        needed: where nothing could be promised: about how many pictures it takes; else None.
+        promised: whether anything could be; one exit alone is the whole network, which loses nothing.
+        needed: where nothing could be: about how many pictures it takes; None where that cannot be said.
     """
 
     policy: ScorePolicy
@@ -56,6 +58,7 @@ class Guaranteed:
     pictures: int
     lost: int
     gained: int
+    promised: bool
     needed: int | None
 
 
@@ -75,17 +78,17 @@ def guaranteed(split: StoredSplit, risk: float, delta: float, measure: type[Scor
         if not 0 < value < 1:
             raise UsageError(f"{name}: must lie between 0 and 1, not {value}")
     problem = Problem.of(replace(split, temperatures=None), measure)
-    chosen, losses, needed = problem.never, (0, 0), None
+    chosen, losses, promised, needed = problem.never, (0, 0), True, None
     for cut in _grid(problem):
         found = _losses(problem, cut)
         if p_value(found, split.pictures, risk) > delta:
             if chosen == problem.never:
-                needed = pictures_needed(found, split.pictures, risk, delta)
+                promised, needed = False, pictures_needed(found, split.pictures, risk, delta)
             break
         chosen, losses = cut, found
     cuts = (chosen,) * problem.early
     policy = measure(thresholds(measure, cuts), temperature=(1.0,) * problem.early)
-    return Guaranteed(policy, risk, delta, split.pictures, *losses, needed)
+    return Guaranteed(policy, risk, delta, split.pictures, *losses, promised, needed)
 
 
 def p_value(losses: Sequence[float], pictures: float, risk: float) -> float:
@@ -104,8 +107,8 @@ def p_value(losses: Sequence[float], pictures: float, risk: float) -> float:
     return math.exp(-max(float(mean), 0.0))
 
 
-def pictures_needed(losses: Sequence[int], pictures: int, risk: float, delta: float) -> int:
-    """About how many pictures it takes to reject the hypothesis.
+def pictures_needed(losses: Sequence[int], pictures: int, risk: float, delta: float) -> int | None:
+    """About how many pictures it takes to reject the hypothesis; None where none of the bets ever would.
 
     If they lose and gain as often as `losses` of `pictures` did, and if nothing is lost where that would never do.
     """
@@ -118,6 +121,8 @@ def pictures_needed(losses: Sequence[int], pictures: int, risk: float, delta: fl
 
     high = 1
     while not enough(high):
+        if high > _MOST_PICTURES:
+            return None
         high *= 2
     low = high // 2
     while high - low > 1:

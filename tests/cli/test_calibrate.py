@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import invoke
 
-from edgemate.bundle import Bundle
+from edgemate.bundle import Bundle, replace_file
 from edgemate.cli.calibrate import calibrate
 from edgemate.errors import UsageError
 from edgemate.exits import Patience, read_operating_points
@@ -32,6 +34,24 @@ def test_too_few_pictures_are_said(own_bundle: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "guaranteed: 24 pictures are too few to promise at most 1 points less accuracy" in result.stdout
     assert "are needed; until then it is the whole network" in result.stdout
+
+
+def test_where_no_number_of_pictures_can_be_named_that_is_said(own_bundle: Path) -> None:
+    stored = Bundle.open(own_bundle).calibration()
+    # The surest pictures, which the first of the grid's thresholds stops, lose 2 of 24 and gain 1.
+    logits = np.zeros_like(stored.logits)
+    logits[:, 2, 0] = 9
+    labels = np.zeros_like(stored.labels)
+    logits[:2, 0, 1] = logits[3:, 0, 0] = logits[2, 0, 2] = 99
+    labels[2] = 2
+    buffer = io.BytesIO()
+    np.savez(buffer, logits=logits, labels=labels)
+    replace_file(Bundle.open(own_bundle), "calibration.npz", buffer.getvalue())
+    result = invoke(calibrate, own_bundle, "--risk", 0.0421)
+    assert result.exit_code == 0, result.output
+    assert "how many it takes cannot be said from them; until then it is the whole network" in result.stdout
+    said = json.loads(invoke(calibrate, own_bundle, "--risk", 0.0421, "--json").stdout)
+    assert said["needed"] == {"guaranteed": None}
 
 
 def test_json_is_what_was_written(own_bundle: Path) -> None:

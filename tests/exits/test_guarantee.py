@@ -3,8 +3,10 @@ from __future__ import annotations
 import itertools
 import math
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 from stored_logits import make_stored
 
 from edgemate.errors import UsageError
@@ -76,7 +78,7 @@ def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
     enough = np.zeros((found.needed, 2, 2), np.float32)
     enough[:, :, 0] = 50
     promised = guaranteed(StoredSplit(enough, np.zeros(found.needed, np.int64), costs), 0.01, 0.05)
-    assert promised.needed is None
+    assert (found.promised, promised.promised, promised.needed) == (False, True, None)
     fewer = guaranteed(StoredSplit(enough[1:], np.zeros(found.needed - 1, np.int64), costs), 0.01, 0.05)
     assert fewer.needed == found.needed
 
@@ -84,6 +86,31 @@ def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
 def test_pictures_that_lose_need_more_of_them() -> None:
     assert pictures_needed((5, 0), 1000, 0.01, 0.05) > pictures_needed((0, 0), 1000, 0.01, 0.05)
     assert pictures_needed((20, 0), 1000, 0.01, 0.05) == pictures_needed((0, 0), 1000, 0.01, 0.05)
+
+
+@pytest.mark.parametrize("delta", [0.5, 0.05, 1e-6])
+def test_a_loss_that_is_hardly_below_the_risk_needs_more_pictures_than_can_be_said(delta: float) -> None:
+    assert pictures_needed((2, 1), 24, 0.0421, delta) is None
+    assert pictures_needed((0, 0), 24, 1e-300, delta) is None
+
+
+@given(st.integers(1, 500), st.data(), st.floats(1e-9, 0.999), st.floats(1e-9, 0.999))
+def test_so_many_pictures_are_enough_and_one_fewer_is_not(
+    pictures: int, data: st.DataObject, risk: float, delta: float
+) -> None:
+    lost = data.draw(st.integers(0, pictures))
+    gained = data.draw(st.integers(0, pictures - lost))
+    needed = pictures_needed((lost, gained), pictures, risk, delta)
+    if needed is None:
+        return
+    if (lost - gained) / pictures >= risk:
+        lost = gained = 0
+
+    def value(number: int) -> float:
+        return p_value((lost / pictures * number, gained / pictures * number), number, risk)
+
+    assert value(needed) <= delta
+    assert needed == 1 or value(needed - 1) > delta
 
 
 def test_fitted_temperatures_do_not_enter_the_choice() -> None:
@@ -95,7 +122,7 @@ def test_fitted_temperatures_do_not_enter_the_choice() -> None:
 
 def test_one_exit_has_nothing_to_promise() -> None:
     found = guaranteed(StoredSplit(*make_stored(50, 1, 3)), 0.01, 0.05)
-    assert (found.policy.threshold, found.needed) == ((), None)
+    assert (found.policy.threshold, found.promised, found.needed) == ((), True, None)
 
 
 @pytest.mark.parametrize(("risk", "delta", "name"), [(0.0, 0.05, "risk"), (0.01, 1.0, "delta"), (1.5, 0.1, "risk")])
