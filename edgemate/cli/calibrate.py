@@ -123,7 +123,9 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
             )
         if point.name in found.needed:
             needed = found.needed[point.name]
-            how_many = "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
+            how_many = (
+                "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
+            )
             lines.append(
                 f"{point.name}: {point.pictures:,} pictures are too few to promise {point.goal}; {how_many}; "
                 "until then it is the whole network"

@@ -16,8 +16,8 @@ from edgemate.exits.policy import Decider, Mask, Policy
 class Deadline(Policy):
     """Stop when the time gone plus the next segment's is more than `ms`, or when `inner` says so.
 
-    Exit 1 always answers, be the deadline as short as it may; where a logit is no number that is no answer, and the first
-    exit after it that has one answers late. The clock starts when the first segment does: reading and preparing
+    Exit 1 always answers, be the deadline as short as it may; where a logit is no number that is no answer, and the
+    first exit after it that has one answers late. The clock starts when the first segment does: reading and preparing
     pictures is not in it.
 
     Args:

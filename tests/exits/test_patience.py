@@ -25,7 +25,9 @@ def test_it_stops_when_exits_agree_often_enough_in_a_row() -> None:
 NOTHING = np.full((1, 4), np.nan, np.float32)
 
 
-@pytest.mark.parametrize("wrap", [lambda policy: policy, lambda policy: Deadline(9.0, segment_ms=[1] * 5, inner=policy)])
+@pytest.mark.parametrize(
+    "wrap", [lambda policy: policy, lambda policy: Deadline(9.0, segment_ms=[1] * 5, inner=policy)]
+)
 @pytest.mark.parametrize("broken", [(1,), (2,), (1, 2), (3,)])
 @pytest.mark.parametrize("said", [0, 2])
 def test_logits_that_are_no_numbers_agree_with_nothing(wrap, broken: tuple[int, ...], said: int) -> None:

@@ -1,9 +1,10 @@
 """MSDNet's budgeted solver (Huang et al. 2018, arXiv 1703.09844, section 4): geometric shares.
 
 A fraction P_k ∝ q^k of the pictures is to stop at exit k. At each exit in turn, the surest of the pictures that are
-left make up that fraction, and its last one gives the threshold. q is found by bisection, on the mean cost that the
-thresholds really have and not on Σ P_k c_k, which rounding to whole pictures exceeds a little. For a goal in accuracy,
-which the paper has not, a range of q is tried.
+left make up that fraction, and its last one gives the threshold; pictures that are just as sure stop with it, as in
+adaptive_inference.py of github.com/kalviny/MSDNet-PyTorch, which compares with ≥. q is found by bisection, on the mean
+cost that the thresholds really have and not on Σ P_k c_k, which rounding to whole pictures exceeds a little. For a goal
+in accuracy, which the paper has not, a range of q is tried.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _TRIED = 201
 
 
 def msdnet(split: StoredSplit, goal: Goal, measure: type[ScorePolicy] = Confidence) -> Policy:
-    """The geometric policy for a goal. Where scores tie, a budget is missed by as little as the ties allow."""
+    """The geometric policy for a goal. Where scores tie, less may be spent than a budget allows."""
     cuts = geometric_cuts(Problem.of(split, measure), goal)
     return measure(thresholds(measure, cuts), temperature=split.temperatures)
 
@@ -39,7 +40,10 @@ def geometric_cuts(problem: Problem, goal: Goal) -> Cuts:
 
 
 def cuts_for(problem: Problem, shares: Array) -> Cuts:
-    """Cuts with which, ties apart, the fraction `shares[k]` of all pictures stops at each exit k: `shares` `(K,)`."""
+    """Cuts with which the fraction `shares[k]` of all pictures stops at each exit k: `shares` `(K,)`.
+
+    More where pictures tie with the last of them: no cut can part these.
+    """
     left = np.ones(len(problem.sureness), dtype=np.bool_)
     cuts = []
     for exit in range(problem.early):
@@ -47,8 +51,9 @@ def cuts_for(problem: Problem, shares: Array) -> Cuts:
         wanted = min(int(shares[exit] * len(left)), len(ranked))
         cut = problem.never
         if wanted:
-            following = float(ranked[wanted]) if wanted < len(ranked) else -np.inf
-            cut = problem.between(float(ranked[wanted - 1]), following)
+            lowest = ranked[wanted - 1]
+            less_sure = ranked[ranked < lowest]
+            cut = problem.between(float(lowest), float(less_sure[0]) if len(less_sure) else -np.inf)
         cuts.append(cut)
         left &= ~(problem.sureness[:, exit] > np.float32(cut))
     return tuple(cuts)

@@ -8,7 +8,7 @@ from stored_logits import Stored, make_stored, stored
 
 from edgemate.exits import Confidence, Entropy, Goal, Margin, ScorePolicy, StoredSplit, simulate
 from edgemate.exits.solvers.direct import direct, search
-from edgemate.exits.solvers.msdnet import geometric_cuts, msdnet
+from edgemate.exits.solvers.msdnet import cuts_for, geometric_cuts, msdnet
 from edgemate.exits.solvers.problem import Problem, thresholds
 from edgemate.registry import SOLVERS
 
@@ -139,6 +139,51 @@ def test_msdnet_spends_its_budget() -> None:
         budget = split.costs[0] + part * (split.costs[-1] - split.costs[0])
         policy = msdnet(split, Goal(max_cost=budget))
         assert simulate(split.logits, split.labels, split.costs, policy).mean_cost == pytest.approx(budget, rel=0.01)
+
+
+@pytest.mark.parametrize("measure", [Confidence, Entropy, Margin])
+def test_msdnet_stops_the_pictures_that_tie_with_the_last_it_wants(measure: type[ScorePolicy]) -> None:
+    logits, labels, costs = make_stored(100, 3, 5)
+    logits[:, :2] *= 0.01
+    logits[:40, :2, 0] = 500  # all as sure as can be: a probability of 1 in float32
+    problem = Problem.of(StoredSplit(logits, labels, costs), measure)
+    cuts = cuts_for(problem, np.array([0.2, 0.3, 0.5]))
+    # The twentieth ties with the fortieth; the thirty that exit 2 is to take are then the surest of the rest.
+    assert np.bincount(problem.stops(cuts), minlength=3).tolist() == [40, 30, 30]
+
+
+@FEW
+@given(stored(), MEASURES, st.data())
+def test_msdnet_stops_as_its_pytorch_code_does(case: Stored, measure: type[ScorePolicy], data: st.DataObject) -> None:
+    problem = Problem.of(StoredSplit(*case), measure)
+    given_shares = data.draw(st.lists(st.integers(1, 9), min_size=problem.early + 1, max_size=problem.early + 1))
+    shares = np.array(given_shares) / sum(given_shares)
+    stops = problem.stops(cuts_for(problem, shares))
+    left = np.ones(len(stops), bool)
+    for exit in range(problem.early):
+        sureness = problem.sureness[:, exit]
+        ranked = np.sort(sureness[left])[::-1]
+        wanted = min(int(shares[exit] * len(stops)), len(ranked))
+        # No threshold lets a picture stop that an exit is not sure of at all, such as by a margin of 0.
+        taken = left & (sureness >= ranked[wanted - 1]) & (sureness > problem.lowest) if wanted else ~left & False
+        assert (stops == exit).tolist() == taken.tolist()
+        left &= ~taken
+
+
+@FEW
+@given(stored(), MEASURES, st.lists(st.integers(1, 3), min_size=4, max_size=4), st.floats(0, 1.2))
+def test_direct_is_never_worse_than_msdnet_where_scores_and_costs_tie(
+    case: Stored, measure: type[ScorePolicy], steps: list[int], part: float
+) -> None:
+    logits, labels, _ = case
+    logits = np.round(np.clip(logits, -2, 2))  # few scores, many ties
+    costs = [float(steps[0])]
+    for step in steps[1 : logits.shape[1]]:
+        costs.append(costs[-1] + step - 1)  # an exit may cost no more than the one before it
+    problem = Problem.of(StoredSplit(logits, labels, costs), measure)
+    for goal in (Goal(max_cost=costs[0] + part * (costs[-1] - costs[0])), Goal(max_drop=part / 10)):
+        ours, theirs = search(problem, goal), geometric_cuts(problem, goal)
+        assert problem.rank(ours, goal) <= problem.rank(theirs, goal)
 
 
 def test_temperatures_scale_what_is_compared() -> None:
