@@ -84,7 +84,7 @@ def _evaluate(
     other: OperatingPoints | None,
 ) -> dict[str, Any]:
     from edgemate.cli.progress import showing_steps
-    from edgemate.exits import departures, matching_latency_table, read_operating_points
+    from edgemate.exits import departures, read_operating_points
     from edgemate.machine import machine_facts
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
 
@@ -94,7 +94,7 @@ def _evaluate(
         chosen = [points.get(name) for name in policy] if policy else list(points.points)
         compared = [(other or points).get(point.name) for point in chosen]
         found = _pictures(classifier, data, count)
-        table = matching_latency_table(classifier.bundle, classifier.backend.facts())
+        table = classifier.latency_table()
         with showing_steps() as tell:
             for point, calibrated in zip(chosen, compared, strict=True):
                 measured = evaluate_policy(

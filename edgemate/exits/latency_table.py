@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from edgemate import files
 from edgemate.bundle import Bundle
@@ -52,6 +52,7 @@ class LatencyTable(BaseModel):
         device: its tag, which is the file's name too.
         machine: facts of the machine.
         backend: what ran the graphs, and how.
+        measured: when; None in tables of before that was kept.
         repeats: timed calls per exit.
         exits: one entry per exit.
     """
@@ -62,6 +63,7 @@ class LatencyTable(BaseModel):
     device: Annotated[str, Field(pattern=f"^{TAG}$")]
     machine: dict[str, Any]
     backend: dict[str, str]
+    measured: AwareDatetime | None = None
     repeats: Annotated[int, Field(ge=1)]
     exits: Annotated[tuple[StopTimes, ...], Field(min_length=1)]
 
@@ -83,6 +85,17 @@ class LatencyTable(BaseModel):
     def segment_ms(self) -> tuple[float, ...]:
         """The 99th percentile of each segment: `(K,)`."""
         return tuple(times.segment_p99_ms for times in self.exits)
+
+    def differences(self, backend: Mapping[str, str]) -> list[str]:
+        """What is otherwise here than where it was measured, such as `threads 1, here 4`; none if nothing is.
+
+        Args:
+            backend: the facts of the backend that is used here.
+        """
+        there = {"processor": str(self.machine.get("processor")), **self.backend}
+        here = {"processor": processor(), **backend}
+        pairs = [(key, there.get(key, "unknown"), here.get(key, "unknown")) for key in {**there, **here}]
+        return [f"{key} {was}, here {found}" for key, was, found in pairs if was != found]
 
     def mean_ms(self, shares: Sequence[float]) -> float:
         """Mean time per picture when these shares stop at each exit, `(K,)`."""
@@ -137,10 +150,31 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
     return table
 
 
-def matching_latency_table(bundle: Bundle, backend: Mapping[str, str]) -> LatencyTable | None:
-    """The table that was measured on this processor with a backend of these very facts; None where there is none."""
+def matching_latency_table(
+    bundle: Bundle, backend: Mapping[str, str], preferred: str | None = None
+) -> LatencyTable | None:
+    """A table that was measured on this processor with a backend of these very facts; None where there is none.
+
+    Tables that cannot be read are passed over: they may be of other devices, which this one must not fail for.
+
+    Args:
+        bundle: where to look.
+        backend: facts of the backend that is used here.
+        preferred: the device whose table is taken where several match; else it is the newest.
+    """
+    matching = []
     for device in measured_devices(bundle):
-        table = read_latency_table(bundle, device)
-        if table.backend == dict(backend) and table.machine.get("processor") == processor():
-            return table
-    return None
+        try:
+            table = read_latency_table(bundle, device)
+        except BundleError:
+            continue
+        if not table.differences(backend):
+            matching.append(table)
+    return max(matching, key=lambda table: (table.device == preferred, _moment(bundle, table)), default=None)
+
+
+def _moment(bundle: Bundle, table: LatencyTable) -> float:
+    """Seconds since 1970 when it was measured; the file's own time where it does not say."""
+    if table.measured is not None:
+        return table.measured.timestamp()
+    return (bundle.path / LATENCY_FOLDER / f"{table.device}.json").stat().st_mtime

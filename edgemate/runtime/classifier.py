@@ -20,6 +20,7 @@ from edgemate.exits import (
     Confidence,
     Deadline,
     FixedExit,
+    LatencyTable,
     Learned,
     Policy,
     ScorePolicy,
@@ -189,6 +190,14 @@ class AnytimeClassifier:
         self._counts.add(answers, chosen.ms if isinstance(chosen, Deadline) else None)
         return answers
 
+    def latency_table(self) -> LatencyTable | None:
+        """The bundle's latency table that was measured on such a machine, with this backend so set; None without one.
+
+        Where there are several it is that of the device that the operating points were chosen for, else the newest.
+        """
+        device = None if self._points is None else self._points.device
+        return matching_latency_table(self.bundle, self.backend.facts(), device)
+
     def measure_segments(self, *, batch: int = 1, repeats: int = 100) -> tuple[float, ...]:
         """The 99th percentile of each segment's time on this machine, in milliseconds, for `batch` pictures: `(K,)`.
 
@@ -341,7 +350,7 @@ class AnytimeClassifier:
 
     def _segment_times(self, batch: int) -> tuple[float, ...]:
         if batch not in self._segment_ms:
-            table = matching_latency_table(self.bundle, self.backend.facts()) if batch == 1 else None
+            table = self.latency_table() if batch == 1 else None
             self._segment_ms[batch] = self.measure_segments(batch=batch) if table is None else table.segment_ms
         return self._segment_ms[batch]
 

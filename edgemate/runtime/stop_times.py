@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def measure_stops(
         device=device,
         machine=machine_facts(()),
         backend=classifier.backend.facts(),
+        measured=datetime.now(timezone.utc).replace(microsecond=0),
         repeats=repeats,
         exits=tuple(
             StopTimes(
