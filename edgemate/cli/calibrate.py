@@ -47,7 +47,8 @@ def calibrate(
 
     It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on the
     calibration split, full, which is the whole network, and a further one for each goal given: drop, latency, macs,
-    guaranteed. A bundle holds what they are chosen from, so this works on the device too.
+    guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
+    chosen from, so this works on the device too.
     """
     import json
 
@@ -121,6 +122,11 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
                 f"{point.name}: {point.goal}, for pictures like these; tested on {promise.pictures:,}, "
                 f"of which stopping early lost {promise.lost} and gained {promise.gained}"
             )
+        if not point.goal_reached and point.name not in found.needed:
+            lines.append(
+                f"warning: {point.name}: {point.goal} was NOT reached: solver {point.solver!r} has nothing that does; "
+                "what is nearest to it was taken"
+            )
         if point.name in found.needed:
             needed = found.needed[point.name]
             how_many = (
@@ -166,7 +172,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
     for point in points.points:
         expected = point.expected
         how = stops_at(point.policy, point.thresholds, point.patience)
-        chosen.add_row(escape(point.name), how, point.goal)
+        chosen.add_row(escape(point.name), how, point.goal if point.goal_reached else f"{point.goal}: not reached")
         times = (milliseconds(expected.mean_ms or 0.0), milliseconds(expected.p99_ms or 0.0)) if timed else ()
         table.add_row(
             escape(point.name),

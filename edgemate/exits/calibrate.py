@@ -155,6 +155,8 @@ class _Finder:
 
     def find(self, request: Request) -> OperatingPoint:
         promised: Guaranteed | None = None
+        goal: Goal | None = None
+        costs: Sequence[float] = self._split.costs
         solver = self._solver
         if request.risk is not None:
             measure = MEASURES[self._measure or "confidence"]
@@ -164,13 +166,16 @@ class _Finder:
             if not promised.promised:
                 self.needed[request.name] = promised.needed
         elif request.max_drop is not None:
-            policy = self._solve(self._with(self._split.costs), Goal(max_drop=request.max_drop))
+            goal = Goal(max_drop=request.max_drop)
+            policy = self._solve(self._with(costs), goal)
         elif request.mean_macs is not None:
-            policy = self._within(request.name, self._macs, request.mean_macs, "MACs")
+            costs, goal = self._macs, Goal(max_cost=request.mean_macs)
+            policy = self._within(request.name, costs, goal, "MACs")
         elif request.mean_ms is not None:
             if self._latency is None:
                 raise UsageError(f"{request.name}: a mean latency needs a device that was measured, --device TAG")
-            policy = self._within(request.name, self._latency.costs, request.mean_ms, "ms")
+            costs, goal = self._latency.costs, Goal(max_cost=request.mean_ms)
+            policy = self._within(request.name, costs, goal, "ms")
         else:
             policy, solver = FixedExit(self._split.exits), ""
         guarantee = None
@@ -187,6 +192,7 @@ class _Finder:
                 "name": request.name,
                 **describe(policy, self._split.exits),
                 "goal": request.goal,
+                "goal_reached": self._reached(policy, costs, goal) if promised is None else promised.promised,
                 "solver": solver,
                 "guarantee": guarantee,
                 "expected": self._expected(policy),
@@ -194,10 +200,16 @@ class _Finder:
             }
         )
 
-    def _within(self, name: str, costs: tuple[float, ...], most: float, unit: str) -> Policy:
-        if most < costs[0]:
+    def _within(self, name: str, costs: Sequence[float], goal: Goal, unit: str) -> Policy:
+        if goal.max_cost is not None and goal.max_cost < costs[0]:
             raise UsageError(f"{name}: exit 1 alone takes {costs[0]:.4g} {unit} in the mean; at least that is needed")
-        return self._solve(self._with(costs), Goal(max_cost=most))
+        return self._solve(self._with(costs), goal)
+
+    def _reached(self, policy: Policy, costs: Sequence[float], goal: Goal | None) -> bool:
+        if goal is None:
+            return True
+        found = simulate(self._split.logits, self._split.labels, costs, policy)
+        return goal.reached(found.accuracy, found.mean_cost, float(self._split.correct[:, -1].mean()))
 
     def _with(self, costs: Sequence[float]) -> StoredSplit:
         early = None if self._temperatures is None else self._temperatures[:-1]

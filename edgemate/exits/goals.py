@@ -51,6 +51,10 @@ class Goal:
         least = full_accuracy - (self.max_drop or 0.0) - _SLACK
         return np.maximum(least - accuracy, 0.0), cost, -accuracy
 
+    def reached(self, accuracy: float, cost: float, full_accuracy: float) -> bool:
+        """Whether one outcome is what was to be reached."""
+        return bool(self.rank(accuracy, cost, full_accuracy)[0] <= 0)
+
     def best(self, accuracy: Array, cost: Array, full_accuracy: float) -> int:
         """The index of the best of several outcomes; the first of equals."""
         return int(np.lexsort(self.rank(accuracy, cost, full_accuracy)[::-1])[0])

@@ -92,6 +92,7 @@ class OperatingPoint(_Facts):
         patience: for patience.
         weights: for the learned score; see `Learned`.
         goal: what it was chosen to reach, for people.
+        goal_reached: whether it does, on the split; a solver may have nothing that does.
         solver: what chose it.
         guarantee: what is promised of it, if anything.
         expected: what came of it on the split.
@@ -107,6 +108,7 @@ class OperatingPoint(_Facts):
     patience: Annotated[int, Field(ge=1)] | None = None
     weights: tuple[tuple[float, ...], ...] | None = None
     goal: str = ""
+    goal_reached: bool = True
     solver: str = ""
     guarantee: Guarantee | None = None
     expected: Expected

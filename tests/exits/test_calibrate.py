@@ -104,6 +104,17 @@ def test_a_latency_table_is_what_is_saved_and_what_times_are_predicted_from() ->
     assert 2 < expected.p99_ms < 6
 
 
+def test_a_goal_that_a_solver_cannot_reach_is_recorded_as_not_reached() -> None:
+    logits, labels, macs = make_stored(200, 3, 5)
+    # Patience asks exit 2 at least, which costs more than this.
+    near = macs[0] + 0.1 * (macs[1] - macs[0])
+    quick = (Request("macs", mean_macs=near), Request("latency", mean_ms=1.6), Request("drop", max_drop=0.9))
+    for solver, reached in (("patience", [False, False, True]), ("direct", [True] * 3), ("msdnet", [True] * 3)):
+        found = calibrate(logits, labels, macs, requests=quick, latency=table(3), solver=solver).points
+        assert [point.goal_reached for point in found.points] == reached
+        assert OperatingPoints.model_validate_json(found.model_dump_json()) == found
+
+
 def test_the_p99_of_a_mixture_is_that_of_its_parts_where_there_is_one() -> None:
     assert table(3).p99_ms((0, 1, 0)) == pytest.approx(2 * 1.99)
     assert table(3).p99_ms((0.995, 0, 0.005)) < table(3).p99_ms((0.9, 0, 0.1)) < table(3).p99_ms((0, 0, 1))
@@ -190,4 +201,6 @@ def test_a_guarantee_stands_in_the_point_and_what_is_lacking_beside_it() -> None
     few = calibrate(logits[:50], labels[:50], [1.0, 2.0, 3.0], requests=(request,))
     assert few.points.get("guaranteed").guarantee is None
     assert few.points.get("guaranteed").expected.shares == (0, 0, 1)
-    assert few.needed["guaranteed"] > 300
+    assert (few.needed["guaranteed"] or 0) > 300
+    assert not few.points.get("guaranteed").goal_reached
+    assert found.points.get("guaranteed").goal_reached
