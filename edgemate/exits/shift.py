@@ -30,7 +30,8 @@ class Statistics(BaseModel):
     Attributes:
         answers: at each exit, `(K,)`.
         probability_sum: of the probabilities that came with them, where they were numbers.
-        non_finite: times a picture's logits at some exit held a NaN or an infinity.
+        non_finite: times a picture's logits at some exit held a NaN or an infinity; with layout `conditional` only
+            those of the exit that answered are seen.
         deadlines: pictures that were answered under a deadline.
         late: those of them whose answer came after it.
     """

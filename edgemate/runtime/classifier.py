@@ -46,6 +46,9 @@ class AnytimeClassifier:
     Pictures are paths, PIL images, uint8 arrays `(H, W)` or `(H, W, C)`, or ready float32 arrays `(C, H, W)` and, for
     several at once, `(N, C, H, W)`.
 
+    Several threads may share one: what they do is counted together, under a lock. Whether their segments run at the
+    same time is the backend's affair.
+
     Where temperatures were fitted for the bundle, the probabilities in answers are of logits scaled by them, and so is
     what a policy decides on that has no temperature of its own.
     """
@@ -60,6 +63,7 @@ class AnytimeClassifier:
         fitted = None if self._points is None else self._points.temperatures
         self._temperatures = None if fitted is None else tuple(found.temperature for found in fitted)
         self._scaled: tuple[Policy, Policy] | None = None  # the last policy given, and the same with temperatures
+        self._named: dict[str, Policy] = {}  # operating points as policies, with temperatures
         self._segment_ms: dict[int, tuple[float, ...]] = {}
 
     @classmethod
@@ -122,7 +126,10 @@ class AnytimeClassifier:
 
     @property
     def non_finite(self) -> int:
-        """Times a picture's logits at some exit held a NaN or an infinity; no policy stops there before the last."""
+        """Times a picture's logits at some exit held a NaN or an infinity; no policy stops there before the last.
+
+        Layout `conditional` shows the logits of the exit that answers alone, so those of exits before it are not seen.
+        """
         return self._counts.non_finite
 
     def statistics(self) -> Statistics:
@@ -217,7 +224,7 @@ class AnytimeClassifier:
                 logits = flow.advance()
                 if exit < exits - 1:
                     decider.stop(exit + 1, logits, 0.0)
-                self._predictions(logits, exit + 1, started)
+                self._predictions(logits, exit + 1, started, counted=False)
                 if repeat >= 0:
                     samples[repeat, exit] = _milliseconds_since(started)
         return tuple(Latency.of(samples[:, exit].tolist()).p99 for exit in range(exits))
@@ -237,12 +244,12 @@ class AnytimeClassifier:
     def _answers(self, batches: Iterator[Array], chosen: Policy) -> list[Prediction]:
         if self.layout == "segments":
             return [answer for images in batches for answer in self._classify_batch(images, chosen)]
-        chosen.begin(0, len(self.exits))  # it is for this number of exits
         if self.layout == "prefixes":
             if not isinstance(chosen, FixedExit):
                 raise UsageError(
                     "policy: layout 'prefixes' answers at a fixed exit only; load the bundle with 'segments'"
                 )
+            chosen.begin(0, len(self.exits))  # there is such an exit
             return [answer for images in batches for answer in self._classify_fixed(images, chosen)]
         thresholds = self._thresholds(chosen)
         return [answer for images in batches for answer in self._classify_conditional(images, thresholds)]
@@ -295,7 +302,7 @@ class AnytimeClassifier:
             decider.keep(kept)
         else:
             answers.update(zip(rows.tolist(), self._predictions(flow.advance(), exits, started), strict=True))
-        self._counts.non_finite += decider.non_finite
+        self._counts.add_non_finite(decider.non_finite)
         return [answers[row] for row in range(len(images))]
 
     def _classify_fixed(self, images: Array, policy: FixedExit) -> list[Prediction]:
@@ -313,6 +320,7 @@ class AnytimeClassifier:
     def _thresholds(self, policy: Policy) -> Array:
         early = range(1, len(self.exits))
         if isinstance(policy, FixedExit):
+            policy.begin(0, len(self.exits))  # there is such an exit
             return np.array([0.0 if exit >= policy.exit else 1.0 for exit in early], dtype=np.float32)
         if isinstance(policy, Confidence) and set(policy.temperatures(len(self.exits))) <= {1.0}:
             return np.array(policy.thresholds(len(self.exits)), dtype=np.float32)
@@ -321,14 +329,17 @@ class AnytimeClassifier:
             "policies load the bundle with 'segments'"
         )
 
-    def _predictions(self, logits: Array, exit: int, started: int, *, final: bool = True) -> list[Prediction]:
+    def _predictions(
+        self, logits: Array, exit: int, started: int, *, final: bool = True, counted: bool = True
+    ) -> list[Prediction]:
         milliseconds = _milliseconds_since(started)
         finite = scores.finite(logits)
         scaled = logits if self._temperatures is None else logits / np.float32(self._temperatures[exit - 1])
         if finite.all():
             probabilities = scores.max_probability(scaled)
         else:
-            self._counts.non_finite += int(np.count_nonzero(~finite))
+            if counted:
+                self._counts.add_non_finite(int(np.count_nonzero(~finite)))
             probabilities = np.where(finite, scores.max_probability(np.where(finite[:, None], scaled, 0)), np.nan)
         named = logits.argmax(axis=1)
         return [
@@ -340,13 +351,17 @@ class AnytimeClassifier:
         if given is None:
             return FixedExit(len(self.exits))
         if isinstance(given, str):
-            points = self._points or read_operating_points(self.bundle)
-            given = points.get(given).as_policy()
-        if self._temperatures is None:
-            return given
-        if self._scaled is None or self._scaled[0] is not given:
-            self._scaled = (given, _with_temperatures(given, self._temperatures[:-1]))
-        return self._scaled[1]
+            if given not in self._named:
+                points = self._points or read_operating_points(self.bundle)
+                self._named[given] = self._with_temperatures(points.get(given).as_policy())
+            return self._named[given]
+        kept = self._scaled  # read once: another thread may put another there
+        if kept is None or kept[0] is not given:
+            kept = self._scaled = (given, self._with_temperatures(given))
+        return kept[1]
+
+    def _with_temperatures(self, policy: Policy) -> Policy:
+        return policy if self._temperatures is None else _with_temperatures(policy, self._temperatures[:-1])
 
     def _segment_times(self, batch: int) -> tuple[float, ...]:
         if batch not in self._segment_ms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable
 
 from edgemate.exits import Statistics
@@ -10,7 +11,7 @@ from edgemate.runtime.prediction import Prediction
 
 
 class Counts:
-    """Answers per exit, their probabilities, and those that came late; `exits` is K."""
+    """Answers per exit, their probabilities, and those that came late; `exits` is K. Threads may share it."""
 
     def __init__(self, exits: int) -> None:
         self.non_finite = 0
@@ -18,23 +19,32 @@ class Counts:
         self._probability = 0.0
         self._deadlines = 0
         self._late = 0
+        self._lock = threading.Lock()  # += reads and writes, and another thread may come between
+
+    def add_non_finite(self, times: int) -> None:
+        """Count so many times that an exit's logits were no numbers."""
+        if times:
+            with self._lock:
+                self.non_finite += times
 
     def add(self, answers: Iterable[Prediction], deadline_ms: float | None) -> None:
         """Count final answers, given under a deadline or under none."""
-        for answer in answers:
-            self._answers[answer.exit - 1] += 1
-            if not math.isnan(answer.probability):
-                self._probability += answer.probability
-            if deadline_ms is not None:
-                self._deadlines += 1
-                self._late += answer.milliseconds > deadline_ms
+        with self._lock:
+            for answer in answers:
+                self._answers[answer.exit - 1] += 1
+                if not math.isnan(answer.probability):
+                    self._probability += answer.probability
+                if deadline_ms is not None:
+                    self._deadlines += 1
+                    self._late += answer.milliseconds > deadline_ms
 
     def statistics(self) -> Statistics:
         """What was counted so far."""
-        return Statistics(
-            answers=tuple(self._answers),
-            probability_sum=self._probability,
-            non_finite=self.non_finite,
-            deadlines=self._deadlines,
-            late=self._late,
-        )
+        with self._lock:
+            return Statistics(
+                answers=tuple(self._answers),
+                probability_sum=self._probability,
+                non_finite=self.non_finite,
+                deadlines=self._deadlines,
+                late=self._late,
+            )

@@ -96,7 +96,7 @@ class _Tally:
 
     def add(self, answers: list[Prediction], milliseconds: float, deadline: float | None, non_finite: int) -> None:
         self._counts.add(answers, deadline)
-        self._counts.non_finite += non_finite
+        self._counts.add_non_finite(non_finite)
         self._named += [answer.index for answer in answers]
         self._milliseconds.append(milliseconds)
 

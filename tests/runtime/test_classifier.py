@@ -9,13 +9,13 @@ import pytest
 from backends import Opener
 from counting_backend import CountingBackend
 from PIL import Image
+from scripted_backend import ScriptedBackend
 from small_network import CLASSES
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError, BundleError, PictureError, UsageError
 from edgemate.exits import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy, read_operating_points
 from edgemate.runtime import AnytimeClassifier
-from edgemate.runtime.backends.base import Backend, ForwardPass
 
 POLICIES: list[Policy | str | None] = [
     Confidence(0.9),
@@ -171,8 +171,9 @@ def test_prefixes_answer_at_a_fixed_exit_as_segments_do(prefixes: AnytimeClassif
 
 def test_prefixes_refuse_what_they_cannot_do(prefixes: AnytimeClassifier, golden) -> None:
     assert prefixes.classify(golden.images[0])[0].exit == 3
-    with pytest.raises(UsageError, match="layout 'prefixes' answers at a fixed exit only"):
-        prefixes.classify(golden.images, Confidence(0.5))
+    for policy in (Confidence(0.5), Deadline(5.0), Deadline(5.0, segment_ms=(1, 1, 1), inner=FixedExit(1))):
+        with pytest.raises(UsageError, match="layout 'prefixes' answers at a fixed exit only"):
+            prefixes.classify(golden.images, policy)
     with pytest.raises(UsageError, match="stream: needs layout 'segments'"):
         prefixes.stream(golden.images[0])
     with pytest.raises(UsageError, match="this network has exits 1 to 3"):
@@ -197,7 +198,14 @@ def test_the_conditional_graph_stops_where_the_policy_does(
 
 
 @pytest.mark.parametrize(
-    "policy", [Entropy(0.6), Patience(1), Deadline(5.0, segment_ms=(1, 1, 1)), Confidence(0.9, temperature=2.0)]
+    "policy",
+    [
+        Entropy(0.6),
+        Patience(1),
+        Deadline(5.0),
+        Deadline(5.0, segment_ms=(1, 1, 1)),
+        Confidence(0.9, temperature=2.0),
+    ],
 )
 def test_the_conditional_graph_refuses_what_it_cannot_do(conditional: AnytimeClassifier, golden, policy) -> None:
     with pytest.raises(UsageError, match="layout 'conditional' compares probabilities with thresholds"):
@@ -206,39 +214,11 @@ def test_the_conditional_graph_refuses_what_it_cannot_do(conditional: AnytimeCla
         conditional.stream(golden.images[0])
 
 
-class ScriptedBackend(Backend):
-    """Says what it was told to, exit by exit, whatever the pictures; `kept` is what it was asked to keep."""
-
-    def __init__(self, *logits: list[list[float]]) -> None:
-        self.script = [np.array(rows, np.float32) for rows in logits]
-        self.kept: list[list[int]] = []
-
-    def begin(self, images: np.ndarray) -> ForwardPass:
-        return _ScriptedPass(self)
-
-    def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
-        return self.script[exit - 1]
-
-    def run_conditional(self, image: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
-        return self.script[0], 1
-
-    def facts(self) -> dict[str, str]:
-        return {}
-
-    def close(self) -> None:
-        self.script.clear()
-
-
-class _ScriptedPass(ForwardPass):
-    def __init__(self, backend: ScriptedBackend) -> None:
-        self._backend = backend
-        self._remaining = iter(backend.script)
-
-    def advance(self) -> np.ndarray:
-        return next(self._remaining)
-
-    def keep(self, kept: np.ndarray) -> None:
-        self._backend.kept.append(kept.tolist())
+def test_the_conditional_graph_knows_only_the_exits_there_are(conditional: AnytimeClassifier, golden) -> None:
+    with pytest.raises(UsageError, match="this network has exits 1 to 3"):
+        conditional.classify(golden.images, FixedExit(4))
+    with pytest.raises(UsageError, match="threshold has 3 numbers; 3 exits need 2"):
+        conditional.classify(golden.images, Confidence([0.5] * 3))
 
 
 def test_logits_that_are_no_numbers_stop_nothing_and_are_counted(small_bundle: Bundle, golden) -> None:

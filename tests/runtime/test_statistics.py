@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import math
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from backends import Opener
 from counting_backend import CountingBackend
+from scripted_backend import ScriptedBackend
 
 from edgemate.bundle import Bundle
-from edgemate.exits import Confidence, Deadline, FixedExit, calibrate_bundle, read_operating_points, scores
+from edgemate.exits import (
+    Confidence,
+    Deadline,
+    FixedExit,
+    OperatingPoint,
+    calibrate_bundle,
+    read_operating_points,
+    scores,
+)
 from edgemate.runtime import AnytimeClassifier, evaluate_policy, measure_stops
 
 
@@ -126,3 +138,47 @@ def test_fitted_temperatures_are_in_probabilities_and_decisions(own_bundle: Path
         for name in points.names():
             shares = [answer.exit for answer in classifier.classify(golden.images, name)]
             assert np.bincount(shares, minlength=4)[1:] / 24 == pytest.approx(points.get(name).expected.shares)
+
+
+def test_measuring_segments_is_not_counted(small_bundle: Bundle) -> None:
+    script = [[math.nan, 1.0, 0.0, 0.0]] * 3
+    classifier = AnytimeClassifier(small_bundle, ScriptedBackend(*([row] for row in script)))
+    classifier.measure_segments(repeats=3)
+    assert (classifier.non_finite, classifier.statistics().pictures) == (0, 0)
+    classifier.classify(small_bundle.golden().images[:1], Deadline(1e6))
+    assert classifier.non_finite == 3
+
+
+def test_an_operating_point_becomes_a_policy_once(
+    classifier: AnytimeClassifier, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    as_policy = OperatingPoint.as_policy
+    monkeypatch.setattr(OperatingPoint, "as_policy", lambda point: made.append(point.name) or as_policy(point))
+    images = small_bundle.golden().images
+    answers = [classifier.classify(images, name) for name in ("balanced", "full", "balanced", "full")]
+    assert made == ["balanced", "full"]
+    for first, again in ((0, 2), (1, 3)):
+        assert [one.exit for one in answers[first]] == [one.exit for one in answers[again]]
+
+
+def test_threads_that_share_a_classifier_keep_their_policies_and_lose_no_count(
+    small_bundle: Bundle, own_bundle: Path
+) -> None:
+    calibrate_bundle(own_bundle)  # with temperatures, so that policies are made anew
+    said = [[0.0, 1.0, 0.0, 0.0]]
+    classifier = AnytimeClassifier(Bundle.open(own_bundle), ScriptedBackend(said, said, said))
+    picture = small_bundle.golden().images[:1]
+
+    def work(threshold: float) -> set[int]:
+        return {classifier.classify(picture, Confidence(threshold))[0].exit for _ in range(400)}
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(work, (0.0, 1.0, 0.0, 1.0)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [{1}, {3}, {1}, {3}]
+    assert classifier.statistics().answers == (800, 0, 800)

@@ -1,0 +1,42 @@
+"""A backend that says what it was told to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemate.runtime.backends.base import Backend, ForwardPass
+
+
+class ScriptedBackend(Backend):
+    """Says what it was told to, exit by exit, whatever the pictures; `kept` is what it was asked to keep."""
+
+    def __init__(self, *logits: list[list[float]]) -> None:
+        self.script = [np.array(rows, np.float32) for rows in logits]
+        self.kept: list[list[int]] = []
+
+    def begin(self, images: np.ndarray) -> ForwardPass:
+        return _ScriptedPass(self)
+
+    def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
+        return self.script[exit - 1]
+
+    def run_conditional(self, image: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
+        return self.script[0], 1
+
+    def facts(self) -> dict[str, str]:
+        return {}
+
+    def close(self) -> None:
+        self.script.clear()
+
+
+class _ScriptedPass(ForwardPass):
+    def __init__(self, backend: ScriptedBackend) -> None:
+        self._backend = backend
+        self._remaining = iter(backend.script)
+
+    def advance(self) -> np.ndarray:
+        return next(self._remaining)
+
+    def keep(self, kept: np.ndarray) -> None:
+        self._backend.kept.append(kept.tolist())
