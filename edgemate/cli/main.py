@@ -79,6 +79,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen.
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; name one that can be read, or a place that can be written to")
 
 
 def _print_version(wanted: bool) -> None:

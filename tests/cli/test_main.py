@@ -1,6 +1,8 @@
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +67,31 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     error = capsys.readouterr().err
     assert f"pip install 'edgemate[{extra}]'" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
+@pytest.mark.parametrize(
+    ("place", "reason"), [("file/deep/report.json", "Not a directory"), ("folder", "Is a directory")]
+)
+def test_an_output_that_cannot_be_written_is_one_line(own_bundle: Path, place: str, reason: str) -> None:
+    (own_bundle.parent / "file").write_text("")
+    (own_bundle.parent / "folder").mkdir()
+    output = own_bundle.parent / place
+    result = edgemate("bench", str(own_bundle), "--repeats", "2", "--warmup", "0", "--output", str(output))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {output}: {reason}; name one that can be read")
+    assert result.stderr.count("\n") == 1
+
+
+def test_what_the_system_refuses_without_a_file_is_no_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgemate.cli import main
+
+    def refused() -> None:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(main, "app", refused)
+    with pytest.raises(ConnectionResetError):
+        main.main()
 
 
 def test_an_unknown_option_ends_with_exit_code_2() -> None:
