@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,7 @@ def classify(
 
     Without --policy, --threshold or --exit the whole network runs. The milliseconds are one picture's own, network and
     exit policy; reading and preparing it come on top. A picture that cannot be read is named, and the exit code is 1.
+    Under a deadline the answers that came late are counted; with --json each says if it did.
     """
     from edgemate.errors import PictureError, UsageError
     from edgemate.runtime import AnytimeClassifier
@@ -54,12 +55,13 @@ def classify(
                 continue
             answers.append((file, prediction))
             if as_json:
-                _print_json(file, prediction)
+                _print_json(file, prediction, deadline_ms)
         if not as_json:
             _print_table(answers, len(classifier.exits))
         statistics = classifier.statistics()
-        if statistics.deadlines and not as_json:
-            typer.echo(f"deadline {deadline_ms:g} ms: {statistics.late} of {statistics.deadlines} answers came late")
+        if statistics.deadlines:  # standard output is the answers' alone with --json
+            late = f"{statistics.late} of {statistics.deadlines} answers came late"
+            typer.echo(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
         if classifier.non_finite:
             typer.echo(f"warning: {classifier.non_finite} times the logits of an exit were not finite", err=True)
     if len(answers) < len(files):
@@ -112,11 +114,11 @@ def _report_failure(file: Path, error: Exception, as_json: bool) -> None:
         typer.echo(f"error: {error}", err=True)
 
 
-def _print_json(file: Path, prediction: Prediction) -> None:
+def _print_json(file: Path, prediction: Prediction, deadline_ms: float | None) -> None:
     import json
     import math
 
-    found = {
+    found: dict[str, Any] = {
         "picture": str(file),
         "index": prediction.index,
         "label": prediction.label,
@@ -124,6 +126,8 @@ def _print_json(file: Path, prediction: Prediction) -> None:
         "exit": prediction.exit,
         "milliseconds": prediction.milliseconds,
     }
+    if deadline_ms is not None:
+        found["late"] = prediction.milliseconds > deadline_ms
     typer.echo(json.dumps(found, ensure_ascii=False))
 
 
@@ -138,7 +142,7 @@ def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
     for column in ("picture", "label"):
         table.add_column(column, overflow="fold")
     for column in ("probability", "exit", "ms"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for file, prediction in answers:
         table.add_row(
             escape(str(file)),

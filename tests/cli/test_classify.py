@@ -63,6 +63,30 @@ def test_the_table_names_pictures_and_closes_with_the_shares(small_bundle: Bundl
     assert "exit 1 0.0 %, exit 2 100.0 %, exit 3 0.0 %" in result.stdout.replace("\n", " ")
 
 
+def test_under_a_deadline_programs_are_told_which_answers_came_late(small_bundle: Bundle, pictures: Path) -> None:
+    for ms, late in ((1e-6, True), (1e6, False)):
+        result = run(small_bundle.path, pictures, "--deadline-ms", ms, "--json")
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [answer["late"] for answer in found] == [late] * 3
+        assert f"{3 * late} of 3 answers came late" in result.stderr
+        assert f"{3 * late} of 3 answers came late" in run(small_bundle.path, pictures, "--deadline-ms", ms).stdout
+    assert "late" not in answers(small_bundle.path, pictures)[0]
+
+
+def test_a_narrow_table_folds_names_and_cuts_nothing(small_bundle: Bundle, tmp_path: Path) -> None:
+    picture = tmp_path / ("a-rather-long-name-" * 6 + ".png")
+    Image.new("RGB", (8, 8)).save(picture)
+    app = typer.Typer()
+    app.command()(classify)
+    shown = (
+        CliRunner(env={"COLUMNS": "60"}).invoke(app, [str(small_bundle.path), str(picture), "--threads", "1"]).stdout
+    )
+    assert "…" not in shown
+    assert "probability" in shown
+    cells = [line.split("│")[1].strip() for line in shown.splitlines() if "│" in line]
+    assert "".join(cells) == str(picture)
+
+
 @pytest.mark.parametrize(
     ("options", "exits"),
     [
