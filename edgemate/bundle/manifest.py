@@ -6,7 +6,7 @@ import math
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "bundle.json"
@@ -162,6 +162,8 @@ class BundleFacts(_Facts):
     `conditional` is one graph for one picture, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
     `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
     `engine_batch` is the smallest, usual and largest batch that engines are to be built for, where that was said.
+    `data_options` are those of the data set that `source` names, which decide what its test split is; None where they
+    are not known, as in bundles made before they were kept, or where the data set is a user's own part.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -169,6 +171,7 @@ class BundleFacts(_Facts):
     created: AwareDatetime
     tools: dict[str, str]
     source: dict[str, str] = {}
+    data_options: dict[str, JsonValue] | None = None
     input: InputContract
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     exits: Annotated[tuple[ExitFacts, ...], Field(min_length=1)]

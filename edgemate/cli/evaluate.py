@@ -38,8 +38,8 @@ def evaluate(
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
 
     Marked with * are gaps of more than 0.3 points of accuracy and of more than 10 % of a time. The test split is found
-    by the data set's name in the bundle, which needs edgemate[train]; --data does not. Given statistics instead of a
-    bundle, only --against is looked at.
+    by the data set's name and options in the bundle, which needs edgemate[train]; --data does not. Given statistics
+    instead of a bundle, only --against is looked at.
     """
     import json
 
@@ -131,30 +131,15 @@ def _evaluate(
 def _pictures(classifier: AnytimeClassifier, data: Path | None, count: int | None) -> LabelledPictures:
     import numpy as np
 
+    from edgemate.cli.own_pictures import read_test_split
     from edgemate.runtime.labelled import LabelledPictures, read_labelled
 
-    found = _test_split(classifier) if data is None else read_labelled(data, classifier.classes)
+    found = read_test_split(classifier.bundle) if data is None else read_labelled(data, classifier.classes)
     if count is None or count >= len(found.pictures):
         return found
     rows = np.linspace(0, len(found.pictures) - 1, count).astype(np.intp)
     labels = None if found.labels is None else found.labels[rows]
     return LabelledPictures([found.pictures[row] for row in rows], labels)
-
-
-def _test_split(classifier: AnytimeClassifier) -> LabelledPictures:
-    """The test split of the data set that the bundle's manifest names."""
-    from edgemate.errors import UsageError
-    from edgemate.runtime.labelled import LabelledPictures
-
-    name = classifier.bundle.manifest.source.get("data")
-    if name is None or name in ("arrays", "image_folder"):
-        raise UsageError(f"{classifier.bundle.path}: does not say where its test pictures are; name them with --data")
-    from edgemate.data import load_source
-
-    test = load_source(name).test
-    array = test.array
-    pictures = [test.picture(i) for i in range(len(test))] if array is None else list(array)
-    return LabelledPictures(pictures, test.labels)
 
 
 def _measured(found: Measured) -> dict[str, Any]:

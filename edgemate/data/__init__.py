@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgemate.data.build import Data, build_data, load_source
     from edgemate.data.input_facts import InputFacts, Resize
+    from edgemate.data.named import named_test_split, portable_options
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
     from edgemate.data.splits import Splits, split, stratified_sample
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
@@ -31,6 +32,8 @@ __all__ = [
     "TrainingTransform",
     "build_data",
     "load_source",
+    "named_test_split",
+    "portable_options",
     "split",
     "stratified_sample",
 ]
@@ -38,6 +41,7 @@ __all__ = [
 _HOMES = {
     "build": ("Data", "build_data", "load_source"),
     "input_facts": ("InputFacts", "Resize"),
+    "named": ("named_test_split", "portable_options"),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
     "splits": ("Splits", "split", "stratified_sample"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),

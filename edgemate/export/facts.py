@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from edgemate.bundle import BundleFacts, ExitFacts, Graph, InputContract, PrecisionFacts
 from edgemate.bundle.manifest import Layout
+from edgemate.data import portable_options
 from edgemate.errors import RunError
 from edgemate.evaluation import exit_accuracy
 from edgemate.machine import package_version
@@ -41,6 +42,7 @@ def bundle_facts(
             "head": recipe.exits.head,
             "method": " + ".join(recipe.distillation.names),
         },
+        data_options=portable_options(recipe.data.name, recipe.data.options),
         input=_input_contract(run, facts),
         classes=facts.classes,
         exits=tuple(

@@ -132,8 +132,65 @@ def test_where_no_pictures_are_known_it_asks_for_them(own_bundle: Path, tmp_path
     assert "must be uint8" in str(invoke(evaluate, own_bundle, "--data", tmp_path / "wrong.npz").exception)
 
 
+def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["source"]["data"] = name
+    if options is None:  # as in a bundle of before they were kept
+        manifest.pop("data_options")
+    else:
+        manifest["data_options"] = options
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "problem"),
+    [
+        ("os:abort", {}, "'os:abort' is no registered data set"),
+        ("digits", None, "with which options digits was split is not known"),
+        ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
+    ],
+)
+def test_pictures_that_cannot_be_found_or_must_not_be_are_asked_for(
+    own_bundle: Path, name: str, options: dict[str, object] | None, problem: str
+) -> None:
+    _say_source(own_bundle, name, options)
+    result = invoke(evaluate, own_bundle, "--threads", 1)
+    assert isinstance(result.exception, UsageError)
+    assert problem in str(result.exception)
+    assert str(result.exception).endswith("name them with --data")
+
+
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
-def test_the_test_split_is_found_by_the_data_sets_name(request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("kind", ["arrays", "image_folder"])
+def test_ones_own_test_pictures_are_found_where_they_still_are(own_bundle: Path, tmp_path: Path, kind: str) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(12) % len(CLASSES)
+    if kind == "arrays":
+        names = {"classes": np.array(sorted(CLASSES))}
+        np.savez(tmp_path / "own", x_train=images, y_train=labels, x_test=images[:8], y_test=labels[:8], **names)
+        path = tmp_path / "own.npz"
+    else:
+        path = tmp_path / "own"
+        for i, label in enumerate(labels):
+            folder = path / ("test" if i < 8 else "train") / sorted(CLASSES)[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images[i]).save(folder / f"{i}.png")
+    _say_source(own_bundle, kind, {"path": str(path)})
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    manifest["classes"] = sorted(CLASSES)
+    (own_bundle / "bundle.json").write_text(json.dumps(manifest))
+    result = invoke(evaluate, own_bundle, "--threads", 1, "--policy", "full", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["pictures"], report["labelled"]) == (8, True)
+    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
+        named = [answer.index for answer in classifier.classify(list(images[:8]))]
+    assert report["points"][0]["measured"][0]["accuracy"] == np.mean(named == labels[:8])
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_the_test_split_is_found_by_the_data_sets_name_and_options(request: pytest.FixtureRequest) -> None:
     bundle = request.getfixturevalue("exported").bundle
     options = ("--pictures", 50, "--threads", 1, "--policy", "full", "--json")
     report = json.loads(invoke(evaluate, bundle.path, *options).stdout)

@@ -55,6 +55,7 @@ def test_the_manifest_says_what_the_run_is(exported: Exported, finished_run: Run
         "head": "linear",
         "method": "joint_ce",
     }
+    assert manifest.data_options == {"test_fraction": 0.25, "test_seed": 0}
     assert {"edgemate", "torch", "onnx", "python"} <= manifest.tools.keys()
     assert [facts.name for facts in manifest.exits] == ["stage1", "stage2", "stage3"]
     for split in ("calibration", "test"):

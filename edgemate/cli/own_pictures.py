@@ -1,0 +1,29 @@
+"""The test pictures of a bundle, where its manifest says which they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgemate.bundle import Bundle
+    from edgemate.runtime.labelled import LabelledPictures
+
+
+def read_test_split(bundle: Bundle) -> LabelledPictures:
+    """The test split of the data set that the manifest names, with its options; UsageError asks for --data."""
+    from edgemate.data import FilePictures, named_test_split
+    from edgemate.errors import DataError, UsageError
+    from edgemate.runtime.labelled import LabelledPictures
+
+    manifest = bundle.manifest
+    name = manifest.source.get("data")
+    if name is None:
+        raise UsageError(f"{bundle.path}: does not say where its test pictures are; name them with --data")
+    try:
+        test = named_test_split(name, manifest.data_options, manifest.classes)
+    except (DataError, UsageError) as error:
+        raise UsageError(f"{bundle.path}: its test pictures cannot be found: {error}; name them with --data") from error
+    if isinstance(test, FilePictures):  # decoded when their turn comes: there may be more than the memory holds
+        return LabelledPictures(test.paths, test.labels)
+    array = test.array
+    return LabelledPictures([test.picture(i) for i in range(len(test))] if array is None else list(array), test.labels)
