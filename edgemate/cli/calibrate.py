@@ -144,31 +144,33 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
 def _print_temperatures(points: OperatingPoints, console: Console) -> None:
     from rich.table import Table
 
+    from edgemate.cli.figures import print_whole
+
     table = Table(title="temperatures", title_justify="left")
     for column in ("exit", "temperature", "ECE before", "ECE after", "NLL before", "NLL after"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for exit in points.temperatures or ():
         numbers = (exit.ece_before, exit.ece_after, exit.nll_before, exit.nll_after)
         table.add_row(str(exit.exit), f"{exit.temperature:.3f}", *(f"{number:.4f}" for number in numbers))
-    console.print(table)
+    print_whole(table, console)
 
 
 def _print_points(points: OperatingPoints, console: Console) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent, stops_at
+    from edgemate.cli.figures import engineering, milliseconds, percent, print_whole, shares_of, stops_at
 
     exits = len(points.points[0].expected.shares)
     timed = points.device is not None
     table = Table(title="operating points", title_justify="left")
-    table.add_column("name")
-    columns = ["accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())]
-    for column in (*columns, *(f"exit {exit}" for exit in range(1, exits + 1))):
-        table.add_column(column, justify="right")
+    table.add_column("name", overflow="fold")
+    for column in ("accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     chosen = Table(title="chosen so", title_justify="left")
     for column in ("name", "stops at", "for"):
-        chosen.add_column(column)
+        chosen.add_column(column, overflow="fold")
     for point in points.points:
         expected = point.expected
         how = stops_at(point.policy, point.thresholds, point.patience)
@@ -179,7 +181,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
             percent(expected.accuracy),
             engineering(expected.mean_macs),
             *times,
-            *(percent(share) for share in expected.shares),
+            shares_of(expected.shares),
         )
-    console.print(table)
+    print_whole(table, console)
     console.print(chosen)

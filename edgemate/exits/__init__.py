@@ -6,6 +6,7 @@ from edgemate.exits.confidence import Confidence
 from edgemate.exits.deadline import Deadline
 from edgemate.exits.entropy import Entropy
 from edgemate.exits.fixed import FixedExit
+from edgemate.exits.gap import AccuracyGap, accuracy_gap
 from edgemate.exits.goals import Goal
 from edgemate.exits.guarantee import Guaranteed, guaranteed
 from edgemate.exits.latency_table import (
@@ -28,6 +29,7 @@ from edgemate.exits.stored import StoredSplit
 
 __all__ = [
     "DEFAULT_REQUESTS",
+    "AccuracyGap",
     "Calibrated",
     "Confidence",
     "Deadline",
@@ -49,6 +51,7 @@ __all__ = [
     "Statistics",
     "StopTimes",
     "StoredSplit",
+    "accuracy_gap",
     "calibrate",
     "calibrate_bundle",
     "departures",

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from commands import invoke
+from typer.testing import CliRunner
 
 from edgemate.bundle import Bundle, replace_file
 from edgemate.cli.calibrate import calibrate
@@ -63,6 +65,17 @@ def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None
     assert result.stdout.count("NOT reached") == 1
     points = read_operating_points(Bundle.open(own_bundle))
     assert [point.name for point in points.points if not point.goal_reached] == ["macs"]
+
+
+def test_no_figure_is_cut_on_a_narrow_screen(own_bundle: Path) -> None:
+    app = typer.Typer()
+    app.command()(calibrate)
+    options = ["--max-accuracy-drop", "12.345678", "--mean-macs", "0.0351M"]
+    shown = CliRunner(env={"COLUMNS": "50"}).invoke(app, [str(own_bundle), *options]).stdout
+    assert "…" not in shown
+    for point in read_operating_points(Bundle.open(own_bundle)).points:
+        assert f"{100 * point.expected.accuracy:.1f} %" in shown
+        assert point.name in shown
 
 
 def test_json_is_what_was_written(own_bundle: Path) -> None:

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from commands import invoke
 from PIL import Image
 from small_network import CLASSES
+from typer.testing import CliRunner
 
 from edgemate.bundle import Bundle, replace_file
 from edgemate.cli.bench import bench
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.evaluate import evaluate
+from edgemate.cli.evaluation_tables import print_report
 from edgemate.errors import DataError, UsageError
-from edgemate.exits import Statistics, measured_devices
-from edgemate.runtime import AnytimeClassifier
+from edgemate.exits import Statistics, measured_devices, read_operating_points, write_latency_table
+from edgemate.machine import processor
+from edgemate.runtime import AnytimeClassifier, measure_stops
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 
@@ -50,6 +56,12 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, pict
                 assert found["shares"] == pytest.approx(shares.tolist())
                 assert 0 < found["p50_ms"] <= found["p99_ms"]
             assert "accuracy" in point["gaps"]
+            predicted, measured = point["predicted"]["accuracy"], point["measured"][0]["accuracy"]
+            gap = point["accuracy_gap"]
+            assert gap["gap"] == pytest.approx(measured - predicted)
+            error = math.sqrt(predicted * (1 - predicted) / 24 + measured * (1 - measured) / 40)
+            assert gap["standard_error"] == pytest.approx(error)
+            assert gap["beyond_chance"] == (abs(gap["gap"]) > 2 * error)
             assert point["predicted"]["mean_ms"] is None
     assert report["points"][1]["departures"] == []
 
@@ -61,17 +73,103 @@ def test_times_are_predicted_from_this_devices_table(own_bundle: Path, pictures:
     assert measured_devices(Bundle.open(own_bundle)) == ["here"]
     assert "the latency table of here" in invoke(calibrate, own_bundle).stdout
     options = ("--data", pictures, "--threads", 1, "--policy", "fast", "--json")
-    [point] = json.loads(invoke(evaluate, own_bundle, *options).stdout)["points"]
-    assert point["predicted"]["device"] == "here"
+    report = json.loads(invoke(evaluate, own_bundle, *options).stdout)
+    assert report["predicted_times"] == {"device": "here", "differences": []}
+    [point] = report["points"]
     assert point["predicted"]["mean_ms"] > 0 < point["predicted"]["p99_ms"]
     shown = invoke(evaluate, own_bundle, *options[:-1])
-    for text in ("predicted", "batch 1", "batch 16", "per picture", "onnxruntime"):
+    for text in ("predicted", "batch 1", "batch 16", "per picture", "times predicted for here (onnxruntime "):
         assert text in shown.stdout
     for options, problem in (
         (("--device", "a/b"), "device 'a/b': name it in letters"),
         (("--device", "here", "--batch", 2), "a latency table is of one picture at a time"),
     ):
         assert problem in str(invoke(bench, own_bundle, *options).exception)
+
+
+def test_the_drop_below_the_whole_network_is_predicted_and_measured(own_bundle: Path, pictures: Path) -> None:
+    with np.load(pictures) as archive:
+        images, labels = list(archive["x_test"]), archive["y_test"]
+    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
+        right = {
+            name: np.mean([answer.index for answer in classifier.classify(images, name)] == labels)
+            for name in ("fast", "full")
+        }
+    expected = {point.name: point.expected for point in read_operating_points(Bundle.open(own_bundle)).points}
+    for names in (["fast"], ["fast", "full"]):
+        policies = [option for name in names for option in ("--policy", name)]
+        result = invoke(evaluate, own_bundle, "--data", pictures, "--threads", 1, *policies, "--json")
+        point = json.loads(result.stdout)["points"][0]
+        assert point["predicted"]["drop"] == pytest.approx(expected["full"].accuracy - expected["fast"].accuracy)
+        for found in point["measured"]:
+            assert found["drop"] == pytest.approx(right["full"] - right["fast"])
+
+
+def test_times_of_another_device_are_named_and_not_held_against_this_one(own_bundle: Path, pictures: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
+        table = measure_stops(classifier, bundle.golden().images, device="board", warmup=1, repeats=5)
+    slow = [times.model_copy(update={"mean_ms": 1000.0 * times.exit}) for times in table.exits]
+    write_latency_table(bundle, table.model_copy(update={"machine": {"processor": "a board"}, "exits": tuple(slow)}))
+    assert invoke(calibrate, own_bundle, "--device", "board").exit_code == 0
+    options = ("--data", pictures, "--threads", 1, "--policy", "full")
+    shown = invoke(evaluate, own_bundle, *options).stdout
+    assert f"warning: times predicted for board (processor a board, here {processor()})" in shown
+    report = json.loads(invoke(evaluate, own_bundle, *options, "--json").stdout)
+    [point] = report["points"]
+    assert point["predicted"]["mean_ms"] == 3000
+    assert set(point["gaps"]) <= {"accuracy"}
+    assert report["predicted_times"]["device"] == "board"
+    (own_bundle / "latency" / "board.json").unlink()
+    assert (
+        "times predicted for board (what that is cannot be read from the bundle)"
+        in invoke(evaluate, own_bundle, *options).stdout
+    )
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_no_figure_is_cut_on_a_narrow_screen(columns: int) -> None:
+    figures = {"accuracy": 0.98765, "drop": 0.01234, "mean_ms": 1234.5, "p50_ms": 1111.1, "p99_ms": 2222.2}
+    shares = [0.111, 0.222, 0.333, 0.134, 0.2]
+    found = {**figures, "shares": shares, "ms_per_picture": 123.45}
+    row = {
+        "name": "guaranteed",
+        "predicted": {**figures, "shares": shares},
+        "measured": [{**found, "batch": 1}, {**found, "batch": 16}],
+        "accuracy_gap": {"gap": -0.01234, "standard_error": 0.0042, "beyond_chance": True},
+        "gaps": ["accuracy", "mean_ms", "p99_ms"],
+        "departures": [],
+    }
+    times = {"device": "here", "differences": []}
+    report = {
+        "bundle": "a",
+        "machine": {},
+        "backend": {},
+        "pictures": 10_000,
+        "predicted_times": times,
+        "points": [row],
+    }
+    app = typer.Typer()
+    app.command()(lambda: print_report(report))
+    shown = CliRunner(env={"COLUMNS": str(columns)}).invoke(app).stdout
+    assert "…" not in shown
+    for text in (
+        "98.77 %",
+        "-1.23 ± 0.42 **",
+        "1.23",
+        "11.1",
+        "13.4",
+        "20.0",
+        "1234 *",
+        "2222 *",
+        "1111",
+        "123",
+        "batch 16",
+    ):
+        assert text in shown
+    tables = [line for line in shown.splitlines() if line[:1] in "┏│└"]
+    assert columns == 40 or max(map(len, tables)) <= columns
+    assert "** and of more than two standard errors" in shown
 
 
 def test_other_pictures_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: Path) -> None:
@@ -197,6 +295,18 @@ def test_the_test_split_is_found_by_the_data_sets_name_and_options(request: pyte
     assert (report["pictures"], report["labelled"]) == (50, True)
     run = request.getfixturevalue("finished_run")
     logits, labels = run.read_logits("test")
+    assert report["warnings"] == []  # of some of the pictures nothing was recorded
     rows = np.linspace(0, len(labels) - 1, 50).astype(int)
     accuracy = np.mean(logits[rows, -1].argmax(axis=1) == labels[rows])
     assert report["points"][0]["measured"][0]["accuracy"] == pytest.approx(accuracy)
+    whole = json.loads(invoke(evaluate, bundle.path, "--threads", 1, "--policy", "full", "--json").stdout)
+    assert (whole["pictures"], whole["warnings"]) == (len(labels), [])
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+def test_another_test_split_than_was_recorded_is_doubted(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(request.getfixturevalue("exported").bundle.path, tmp_path / "other"))
+    _say_source(bundle, "digits", {"test_seed": 1})
+    result = invoke(evaluate, bundle, "--threads", 1, "--policy", "fast")
+    assert "warning: the whole network is right about" in result.stdout
+    assert "some may be training pictures" in " ".join(result.stdout.split())

@@ -1,0 +1,50 @@
+"""How far a measured accuracy is from what calibration predicted, and whether chance explains it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+NOTABLE = 0.003  # a fraction: 0.3 points
+STANDARD_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class AccuracyGap:
+    """A gap between two accuracies that were found on different pictures.
+
+    Attributes:
+        gap: measured less predicted, as a fraction.
+        standard_error: of that difference, likewise; None where it is not known how many pictures were predicted from.
+    """
+
+    gap: float
+    standard_error: float | None
+
+    @property
+    def notable(self) -> bool:
+        """Whether it is more than 0.3 points."""
+        return abs(self.gap) > NOTABLE
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether it is more than two standard errors, as one in twenty is where nothing but the pictures differ."""
+        return self.standard_error is not None and abs(self.gap) > STANDARD_ERRORS * self.standard_error
+
+
+def accuracy_gap(predicted: float, predicted_on: int | None, measured: float, measured_on: int) -> AccuracyGap:
+    """The gap between an accuracy p found on n pictures and an accuracy q found on m others.
+
+    Its standard error is √(p(1−p)/n + q(1−q)/m): both splits are draws. That the thresholds were chosen on the first
+    makes p a little too good on top, which no standard error says.
+
+    Args:
+        predicted: p.
+        predicted_on: n; None where it is not known.
+        measured: q.
+        measured_on: m, 1 or more.
+    """
+    error = None
+    if predicted_on:
+        error = math.sqrt(predicted * (1 - predicted) / predicted_on + measured * (1 - measured) / measured_on)
+    return AccuracyGap(measured - predicted, error)
