@@ -65,9 +65,12 @@ class _DeadlineDecider(Decider):
         self._ms = ms
         self._segment_ms = segment_ms
         self._inner = inner
+        self._over = False
 
     def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
-        if elapsed_ms + self._segment_ms[exit] > self._ms:
+        if self._over or elapsed_ms + self._segment_ms[exit] > self._ms:
+            # What goes on has no answer yet and stops as soon as it has; the policy within has not seen all exits.
+            self._over, self._inner = True, None
             return np.ones(len(logits), dtype=np.bool_)
         if self._inner is None:
             return np.zeros(len(logits), dtype=np.bool_)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgemate.errors import UsageError
-from edgemate.exits import Confidence, Deadline, Patience
+from edgemate.exits import Confidence, Deadline, Learned, Patience
 
 UNSURE = np.zeros((2, 3), np.float32)
 SURE = np.array([[9, 0, 0], [0, 0, 0]], np.float32)
@@ -29,6 +29,17 @@ def test_the_policy_within_forgets_the_pictures_that_left() -> None:
     decider.stop(1, np.eye(3, dtype=np.float32)[[0, 1]], 0.0)
     decider.keep(np.array([1]))
     assert decider.stop(2, np.eye(3, dtype=np.float32)[[1]], 0.0).tolist() == [True]
+
+
+def test_once_over_it_stays_over_and_the_policy_within_is_not_asked_again() -> None:
+    learned = Learned([1.0, 1.0, 1.0], weights=[[0.0] * (6 + k) for k in range(3)])
+    for inner in (learned, Patience(9), None):
+        decider = Deadline(10.0, segment_ms=(1.0, 9.0, 0.0, 0.0), inner=inner).begin(2, 4)
+        logits = np.array([[np.nan, 0, 0], [0, 0, 0]], np.float32)
+        assert decider.stop(1, logits, 2.0).tolist() == [False, True]
+        decider.keep(np.array([0]))
+        # Segments that take no time would fit again, but the first one that has an answer is late enough.
+        assert decider.stop(2, np.zeros((1, 3), np.float32), 9.0).tolist() == [True]
 
 
 @pytest.mark.parametrize(
