@@ -5,6 +5,9 @@
 Requests of one picture each, with deadlines from half of what exit 1 takes to twice the whole network's time, in random
 order, while another process multiplies matrices. The segments are timed beforehand beside the same neighbour, since
 the 99th percentile that deadlines are kept by is that of the device as it is used.
+
+At most 1 % may be late of every deadline above exit 1's 99th percentile, each by itself: pooled, the long ones, which
+are easy to keep, would hide a short one that is not.
 """
 
 from __future__ import annotations
@@ -48,13 +51,15 @@ def main() -> None:
         f"exit 1: p50 {found['exit_1_p50_ms']:.3f}, p99 {found['exit_1_p99_ms']:.3f} ms; "
         f"whole network p50 {found['full_p50_ms']:.3f} ms"
     )
-    print(f"{'deadline, ms':>12} {'requests':>9} {'late':>7} {'mean exit':>10}")
+    print(f"{'deadline, ms':>12} {'requests':>9} {'late':>7} {'mean exit':>10}  at most {MOST_LATE:.0%} late")
     for row in found["results"]:
-        print(f"{row['deadline_ms']:>12.3f} {row['requests']:>9} {row['late']:>7.2%} {row['mean_exit']:>10.2f}")
+        verdict = {None: "below exit 1's p99", True: "held", False: "NOT HELD"}[row["held"]]
+        print(
+            f"{row['deadline_ms']:>12.3f} {row['requests']:>9} {row['late']:>7.2%} {row['mean_exit']:>10.2f}  {verdict}"
+        )
     print(
-        f"answers lost: {found['lost']}; late above exit 1's p99: {found['late_above_p99']:.2%} of "
-        f"{found['requests_above_p99']:,}: {'held' if found['late_above_p99'] <= MOST_LATE else 'NOT HELD'} "
-        f"(at most {MOST_LATE:.0%})"
+        f"answers lost: {found['lost']}; each deadline above exit 1's p99: {'held' if found['held'] else 'NOT HELD'}; "
+        f"late of all of these together: {found['late_above_p99']:.2%} of {found['requests_above_p99']:,}"
     )
     files.write_json(
         options.output,
@@ -82,7 +87,6 @@ def _measure(
         answers = classifier.classify(images[row : row + 1], deadline)
         lost += len(answers) != 1
         late[request], exits[request] = answers[0].milliseconds > swept[index], answers[0].exit
-    above = swept[which] > limit
     return {
         "requests": requests,
         "segment_p99_ms": list(segment_ms),
@@ -90,17 +94,41 @@ def _measure(
         "exit_1_p99_ms": limit,
         "full_p50_ms": full[50],
         "lost": lost,
+        **judged(swept, which, late, exits, limit),
+    }
+
+
+def judged(
+    deadlines: np.ndarray, which: np.ndarray, late: np.ndarray, exits: np.ndarray, limit: float
+) -> dict[str, Any]:
+    """How often each deadline was missed; those above `limit` are held where at most 1 % of their requests were late.
+
+    Args:
+        deadlines: milliseconds `(D,)`.
+        which: the deadline of each request, an index `(N,)`.
+        late: whether its answer came after it, bool `(N,)`.
+        exits: the exit that answered `(N,)`.
+        limit: exit 1's 99th percentile, in milliseconds.
+    """
+    results = []
+    for index in np.argsort(deadlines).tolist():
+        own = which == index
+        requests, missed = int(own.sum()), int(late[own].sum())
+        results.append(
+            {
+                "deadline_ms": float(deadlines[index]),
+                "requests": requests,
+                "late": missed / requests,
+                "mean_exit": float(exits[own].mean()),
+                "held": missed <= MOST_LATE * requests if deadlines[index] > limit else None,
+            }
+        )
+    above = deadlines[which] > limit
+    return {
         "requests_above_p99": int(above.sum()),
         "late_above_p99": float(late[above].mean()),
-        "results": [
-            {
-                "deadline_ms": float(swept[index]),
-                "requests": int((which == index).sum()),
-                "late": float(late[which == index].mean()),
-                "mean_exit": float(exits[which == index].mean()),
-            }
-            for index in np.argsort(swept).tolist()
-        ],
+        "held": all(row["held"] is not False for row in results),
+        "results": results,
     }
 
 

@@ -6,6 +6,11 @@ A run's calibration and test logits are pooled and parted at random again and ag
 large as the calibration split was, and the accuracy lost is that of the other. A promise made with δ may be broken in
 that share of the partings; three standard errors of 200 of them are allowed on top. Mean MACs stand beside those of
 the search that promises nothing and just loses at most as much on the pictures it chose on.
+
+What is proved is about independent draws, and about the loss on all pictures that could be drawn. Here the pictures are
+drawn without replacement from a finite pool, and the loss is judged on those that are left. That is the stricter test:
+with n pictures to choose from and m to judge by, their losses differ by chance with a variance of σ²(1/n + 1/m) and not
+of σ²/n, so that a promise which holds for all pictures is seen broken somewhat more often than it is.
 """
 
 from __future__ import annotations
@@ -56,6 +61,7 @@ def main() -> None:
         )
     held = all(row["guaranteed"]["broken"] <= allowed for row in rows)
     print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: of the whole network's, in the mean")
+    print("promised for independent draws and their mean loss; judged, more strictly, by the finite part that is left")
     files.write_json(
         options.output,
         {
