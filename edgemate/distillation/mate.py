@@ -47,7 +47,8 @@ class MATE(Method):
     changed one at a time (`benchmarks/mate_ablation.py`, benchmarks/results/mate_ablation.md): `moves_exits` and α 2
     beside the first reconstruction, which is `moves_exits: false` and α 1. The two do different things. α 2 teaches the
     early exits; `moves_exits` makes the labels weigh more at the exits that the teachers lean on, mostly the last one,
-    where joint cross-entropy with K times the weight gets as far by itself.
+    where joint cross-entropy with K times the weight gets as far by itself. The other options stay as reconstructed:
+    nothing is better by two standard errors (α 4 comes nearest, +0.36 ± 0.45 points), and T 4 is worse by as many.
 
     Args:
         setting: what it is built for.
