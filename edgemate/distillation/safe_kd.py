@@ -61,8 +61,8 @@ class SafeKD(Method):
         # A float, since an average of the weights (`optimization.ema`) would round an integer down.
         self.register_buffer("steps", torch.zeros(()))
         self.steps: Tensor
-        self.register_buffer("right", torch.zeros(2), persistent=False)
-        self.right: Tensor  # in this epoch: pictures the average was right about, and all of them
+        # In this epoch: pictures the average was right about, and all of them. No buffer, which would be averaged too.
+        self._right = torch.zeros(2)
         self._epoch: int | None = None
         # In a tuple, since the network that is trained is no part of this module.
         self._trained: tuple[MultiExitModel, ...] = ()
@@ -95,16 +95,16 @@ class SafeKD(Method):
 
     def report(self) -> dict[str, float]:
         """Accuracy of the average, which teaches, on the epoch's training pictures."""
-        right, pictures = self.right.tolist()
+        right, pictures = self._right.tolist()
         return {"average_accuracy": right / max(pictures, 1.0)}
 
     @torch.no_grad()
     def _count(self, taught: Tensor, labels: Tensor, epoch: int) -> None:
         if epoch != self._epoch:
-            self.right.zero_()
+            self._right = torch.zeros(2, device=labels.device)
             self._epoch = epoch
         right = (taught[:, 0].argmax(-1) == labels).sum()
-        self.right += torch.stack((right, torch.full_like(right, len(labels))))
+        self._right += torch.stack((right, torch.full_like(right, len(labels))))
 
     @torch.no_grad()
     def _ask_average(self, images: Tensor) -> Tensor:

@@ -65,7 +65,8 @@ def test_the_averaged_network_is_stored_with_the_method_and_differs_from_the_net
     recipe = small_recipe("data.train_limit=128", "optimization.epochs=1", "distillation.method=safe_kd")
     run = train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))
     model, own = read_tensors(run.model_path), read_tensors(run.method_path)
-    assert own.keys() == {f"average.{name}" for name in model}
+    assert own.keys() == {"steps", *(f"average.{name}" for name in model)}
+    assert own["steps"] == 4
     assert not torch.equal(own["average.heads.0.classifier.weight"], model["heads.0.classifier.weight"])
 
 
