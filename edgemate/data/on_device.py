@@ -71,7 +71,7 @@ class PicturesOnDevice:
         """
         device = self._pixels.device
         # One journey for everything; a device must not wait for three.
-        sent = torch.cat([torch.from_numpy(indices).unsqueeze(1), rows, columns], 1).to(device, non_blocking=True)
+        sent = _to_send([torch.from_numpy(indices).unsqueeze(1), rows, columns], device).to(device, non_blocking=True)
         chosen, rows, columns = sent[:, 0], sent[:, 1 : 1 + rows.shape[1]], sent[:, 1 + rows.shape[1] :]
         # A row of −1 is the last one, and painted over.
         pixels = self._pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -155,6 +155,16 @@ def evaluation_loader_on(
     places = np.arange(len(indices), dtype=np.int64)
     starts = range(0, len(indices), batch_size)
     return OnDeviceLoader(there, [TrainingBatch(places[start : start + batch_size], 0) for start in starts])
+
+
+def _to_send(parts: list[Tensor], device: torch.device) -> Tensor:
+    """The parts (n, m) side by side, int64, where a GPU can fetch them while the host goes on.
+
+    From memory that may be paged out, CUDA copies at most 64 KiB without making the host wait.
+    """
+    shape = (len(parts[0]), sum(part.shape[1] for part in parts))
+    sent = torch.empty(shape, dtype=torch.int64, pin_memory=device.type == "cuda")
+    return torch.cat(parts, 1, out=sent)
 
 
 def free_bytes(device: torch.device) -> int | None:

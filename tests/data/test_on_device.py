@@ -97,6 +97,22 @@ def test_the_pictures_there_stay_as_they_are():
     assert torch.equal(loader._pictures._pixels, before)
 
 
+def test_what_a_gpu_fetches_lies_where_it_can_fetch_it(monkeypatch):
+    asked = []
+    empty = torch.empty
+
+    def spy(*given, pin_memory, **options):
+        asked.append(pin_memory)
+        return empty(*given, **options)
+
+    monkeypatch.setattr(torch, "empty", spy)
+    parts = [torch.arange(3).unsqueeze(1), torch.arange(6).view(3, 2), torch.arange(2).expand(3, -1)]
+    for device, pinned in (("cpu", False), ("cuda", True)):
+        sent = on_device._to_send(parts, torch.device(device))
+        assert torch.equal(sent, torch.tensor([[0, 0, 1, 0, 1], [1, 2, 3, 0, 1], [2, 4, 5, 0, 1]]))
+        assert asked.pop() is pinned
+
+
 def test_evaluation_is_all_of_a_split_in_order():
     source = array_source(n=60)
     facts = plan_input(source).with_normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
