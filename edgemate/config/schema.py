@@ -220,6 +220,11 @@ class Training(Section):
         "last",
         description="The epoch that is kept; best is by mean accuracy over exits on the calibration split.",
     )
+    checkpoint_every: Annotated[int, Field(gt=0)] = Field(
+        1,
+        description="Write the state that --resume goes on from after every so many epochs, and after the last; what "
+        "came after it is trained again.",
+    )
     keep_every: Annotated[int, Field(gt=0)] | None = Field(
         None,
         description="Beside it keep the weights of every so many epochs, and of the last, in checkpoints/; none if "

@@ -115,16 +115,20 @@ class KeepEpochs(Callback):
 
 
 class Checkpoint(Callback):
-    """Writes the whole state after every epoch; the file is replaced only once the new one is complete.
+    """Writes the whole state after every so many epochs, and after the last.
 
-    It must stand last, so that the other callbacks' state is that of the finished epoch.
+    The file is replaced only once the new one is complete. It must stand last, so that the other callbacks' state is
+    that of the finished epoch.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, every: int = 1) -> None:
+        self.path, self.every = path, every
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the checkpoint."""
+        """Replace the checkpoint, if this epoch is one of them."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != trainer.max_epochs:
+            return
         part = self.path.with_suffix(".part")
         trainer.save_checkpoint(part)
         part.replace(self.path)

@@ -42,7 +42,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     Args:
         recipe: a checked recipe.
         path: the run folder; it must be absent or empty unless `resume`.
-        resume: go on from the last finished epoch. The weights at the end are those of an uninterrupted run on the
+        resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
             same machine (on GPUs as far as their kernels are deterministic).
         console: where the epochs are shown; standard output if absent.
 
@@ -139,7 +139,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
         callbacks.append(EMAWeightAveraging(decay=recipe.optimization.ema))
     if console.is_terminal:
         callbacks.append(ExitsProgressBar())
-    callbacks.append(Checkpoint(checkpoint))
+    callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
     return Trainer(
         accelerator=settings.accelerator,
         devices=1,

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from rich.console import Console
 
 from edgemate.errors import RecipeError, RunError, TrainingError
 from edgemate.evaluation import exit_accuracy, trained_model
 from edgemate.runs import Run, read_tensors
-from edgemate.training import callbacks, train
+from edgemate.training import callbacks, optimizers, train
 from recipes import small_recipe
 
 
@@ -112,8 +113,9 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         "optimization.optimizer=adamw optimization.lr=0.01 training.weights=best optimization.gradient_clip=1",
         "distillation.method=joint_ce optimization.schedule=multi_step optimization.schedule_options.milestones=[2]",
         "training.data_on_device=true",
+        "optimization.epochs=5 training.checkpoint_every=3 training.weights=best training.keep_every=2",
     ],
-    ids=["sgd", "ema-bf16", "adamw-best-clip", "joint_ce-multi_step", "data-on-device"],
+    ids=["sgd", "ema-bf16", "adamw-best-clip", "joint_ce-multi_step", "data-on-device", "some-checkpoints"],
 )
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: str
@@ -121,7 +123,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     recipe = small_recipe(*overrides.split())
     whole = train(recipe, tmp_path / "whole", console=quiet())
     with monkeypatch.context() as patch:
-        kill_in_epoch(patch, 2)
+        kill_in_epoch(patch, recipe.optimization.epochs - 1)
         with pytest.raises(Killed):
             train(recipe, tmp_path / "cut", console=quiet())
     torch.rand(3)  # whatever was drawn in between must not matter
@@ -130,6 +132,34 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
     assert cut.read_metrics()["accuracy"] == whole.read_metrics()["accuracy"]
     without_seconds = [{k: v for k, v in row.items() if k != "seconds"} for row in history(cut)]
     assert without_seconds == [{k: v for k, v in row.items() if k != "seconds"} for row in history(whole)]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resuming_is_exact_where_one_kernel_takes_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    monkeypatch.setattr(optimizers, "_on_gpu", lambda parameter: True)  # torch has such kernels for the CPU too
+    recipe = small_recipe(f"optimization.optimizer={optimizer}", "optimization.lr=0.01", "optimization.gradient_clip=1")
+    whole = train(recipe, tmp_path / "whole", console=quiet())
+    with monkeypatch.context() as patch:
+        kill_in_epoch(patch, 2)
+        with pytest.raises(Killed):
+            train(recipe, tmp_path / "cut", console=quiet())
+    assert_same_weights(train(recipe, tmp_path / "cut", resume=True, console=quiet()), whole)
+
+
+def test_checkpoints_are_written_after_every_so_many_epochs_and_after_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = []
+    save = Trainer.save_checkpoint
+    monkeypatch.setattr(
+        Trainer,
+        "save_checkpoint",
+        lambda self, *given: (saved.append(self.current_epoch + 1), save(self, *given)),
+    )
+    train(small_recipe("optimization.epochs=5", "training.checkpoint_every=2"), tmp_path / "run", console=quiet())
+    assert saved == [2, 4, 5]
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(run: Run, tmp_path: Path) -> None:
