@@ -5,7 +5,8 @@
 
 A step is forward, the method's loss, backward and the optimiser; no loader. Networks of equal weights take their steps
 in turn in one process, each on the same batch. The ratio is the median of the rounds' ratios: two steps that follow one
-another see the same machine.
+another see the same machine. The results are written after every network; one that fails is named there with its
+reason.
 """
 
 from __future__ import annotations
@@ -41,25 +42,30 @@ CLASSES = 100
 
 def main() -> None:
     options = _options()
-    found = {network: _measure(network, options) for network in options.networks}
+    facts = {
+        "benchmark": "step_cost",
+        "machine": environment_facts(),
+        "device": options.device,
+        "threads": torch.get_num_threads(),
+        "rounds": options.rounds,
+        "target_ratio": TARGET,
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for network in options.networks:
+        try:
+            found[network] = _measure(network, options)
+        except Exception as error:  # whatever it is, the other networks are worth having
+            found[network] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        files.write_json(options.output, {**facts, "results": found})
     print(f"{'':<14} {'':<22} {'p50, ms':>9} {'over joint_ce':>13}  quarter to three quarters of rounds")
     for network, rows in found.items():
+        if "failed" in rows:
+            print(f"{network:<14} failed: {rows['failed']}")
+            continue
         for method, row in rows["steps"].items():
             spread = "" if method == "joint_ce" else f"{row['ratio_p25']:.3f} to {row['ratio_p75']:.3f}"
             print(f"{network:<14} {method:<22} {row['p50_ms']:>9.2f} {row['ratio']:>13.3f}  {spread}")
     print(f"aim: mate at most {TARGET:.2f}")
-    files.write_json(
-        options.output,
-        {
-            "benchmark": "step_cost",
-            "machine": environment_facts(),
-            "device": options.device,
-            "threads": torch.get_num_threads(),
-            "rounds": options.rounds,
-            "target_ratio": TARGET,
-            "results": found,
-        },
-    )
 
 
 def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -6,9 +6,13 @@
 The plain loop is what one would write by hand: torchvision's transforms picture by picture in a DataLoader with as many
 workers as the recipe has, float32, the default memory layout, the sum of the exits' cross-entropies, the recipe's
 optimiser. Every other row is the recipe through edgemate, Lightning included, with some of its `training` settings
-changed. All take turns in one process, so that whatever else the machine does falls on all of them alike; the first
-turn warms up, compiles, and is not counted. On a CPU pictures are prepared in line, so that no worker goes on preparing
-in another's turn. The data is the recipe's own, or with `--random` noise of the same shape.
+changed. All take turns in one process, so that whatever else the machine does falls on all of them alike. On a CPU the
+first turn warms up, compiles, and is not counted; on a GPU it is the first batches of every turn (`--skip`), in which
+networks come back to the device, workers start, and CUDA graphs are made anew; there the clock starts and stops when
+the device has nothing left to do. On a CPU pictures are prepared in line, so that no worker goes on preparing in
+another's turn. The data is the recipe's own, or with `--random` noise of the same shape.
+
+The results are written after every turn. A row that fails is named there with its reason, and the others go on.
 """
 
 from __future__ import annotations
@@ -16,17 +20,19 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -35,16 +41,18 @@ from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.data import Data
 from edgemate.distillation import build_method
+from edgemate.errors import EdgemateError, UsageError
+from edgemate.machine import usable_cores
 from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_facts
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.data import data_of, loaders_of
-from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.train import PRECISIONS
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
+PLAIN = "plain fp32 loop"
 TARGET = 2.0  # of bf16 over the plain loop, on a CPU whose processor has bf16
 
 BF16 = ("training.precision=bf16",)
@@ -60,11 +68,13 @@ ON_CPU = {
 GRID = {
     "fp32, loader": ("training.precision=fp32",),
     "bf16, loader": BF16,
+    "bf16, loader, compiled": (*BF16, "training.compile=true"),
     "fp32, data on device": ("training.precision=fp32", "training.data_on_device=true"),
     "bf16, data on device": THERE,
     "bf16, data on device, not channels_last": (*THERE, "training.channels_last=false"),
     "bf16, data on device, compiled": COMPILED,
     "bf16, data on device, compiled, CUDA graphs": GRAPHS,
+    "batch 512, fp32, data on device": ("training.precision=fp32", "training.data_on_device=true", LARGE),
     "batch 512, bf16, loader": (*BF16, LARGE),
     "batch 512, bf16, data on device": (*THERE, LARGE),
     "batch 512, bf16, data on device, compiled": (*COMPILED, LARGE),
@@ -85,12 +95,8 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         overrides = options.set + _random(Path(folder), options.device) if options.random else options.set
-        found = _measure(options, overrides)
-    _print(found, options)
-    recipe = load_recipe(options.recipe, overrides)
-    files.write_json(
-        options.output or _output(options),
-        {
+        recipe = load_recipe(options.recipe, overrides)
+        facts = {
             "benchmark": "train_throughput",
             "recipe": f"{options.recipe.parent.name}/{options.recipe.name}",
             "overrides": options.set,
@@ -99,45 +105,72 @@ def main() -> None:
             "pictures": "noise of CIFAR's shape" if options.random else recipe.data.name,
             "machine": environment_facts(),
             "device": options.device,
+            "workers": _workers(options.device),
             "turns": options.rounds,
             "batches_per_turn": options.batches,
+            "batches_not_timed": options.skip,
             "unit": "pictures per second",
             "target_ratio": None if options.grid else TARGET,
-            "results": found,
-        },
-    )
+        }
+        path = options.output or _output(options)
+
+        def write(found: dict[str, dict[str, Any]], turns: int) -> None:
+            files.write_json(path, {**facts, "turns_done": turns, "results": found})
+
+        found = _measure(options, overrides, write)
+    _print(found, options)
 
 
-def _measure(options: argparse.Namespace, overrides: list[str]) -> dict[str, dict[str, Any]]:
+def _measure(
+    options: argparse.Namespace, overrides: list[str], write: Callable[[dict[str, dict[str, Any]], int], None]
+) -> dict[str, dict[str, Any]]:
     settings = (GRID if options.grid else ON_CPU) if options.variants is None else _chosen(options.variants)
     turns: dict[str, Callable[[], Turn]] = {}
-    left_out = {}
-    on_device = (
-        ["training.accelerator=gpu"] if options.device == "cuda" else ["training.accelerator=cpu", "training.workers=0"]
-    )
-    base = load_recipe(options.recipe, [*on_device, *overrides])
-    data = data_of(base)
-    turns["plain fp32 loop"] = _PlainLoop(base, data, options.device, options.batches)
-    for name, changed in settings.items():
-        graphs = "training.cuda_graphs=true" in changed
-        if graphs and options.device == "cpu":
-            left_out[name] = "CUDA graphs need a GPU"
-            continue
+    failed: dict[str, dict[str, Any]] = {}
+    samples: dict[str, list[Turn]] = {}
+
+    def attempt(name: str, act: Callable[[], Turn | None]) -> Turn | None:
+        try:
+            return act()
+        except Exception as error:  # whatever it is, the other rows are worth having
+            reason = " ".join(str(error).split())[:300]
+            failed[name] = {"failed": f"{type(error).__name__}: {reason}"}
+            turns.pop(name, None)
+            print(f"{name}: {failed[name]['failed']}", flush=True)
+            return None
+
+    def begin(name: str, changed: Sequence[str]) -> None:
         recipe = load_recipe(options.recipe, [*on_device, *changed, *overrides])
         check_recipe(recipe, name)
-        turns[name] = _Trained(recipe, options.batches)
-    samples: dict[str, list[Turn]] = {name: [] for name in turns}
-    for count in range(options.rounds + 1):
-        for name, turn in turns.items():
+        turns[name] = _Trained(recipe, options.batches, options.skip)
+
+    def found() -> dict[str, dict[str, Any]]:
+        rows = {name: _summary(taken, samples.get(PLAIN, [])) for name, taken in samples.items()}
+        return rows | {name: rows.get(name, {}) | reason for name, reason in failed.items()}
+
+    accelerator = "gpu" if options.device == "cuda" else "cpu"
+    on_device = [f"training.accelerator={accelerator}", f"training.workers={_workers(options.device)}"]
+    base = load_recipe(options.recipe, [*on_device, *overrides])
+    turns[PLAIN] = _PlainLoop(base, data_of(base), options.device, options.batches, options.skip)
+    for name, changed in settings.items():
+        if "training.cuda_graphs=true" in changed and options.device == "cpu":
+            failed[name] = {"left_out": "CUDA graphs need a GPU"}
+            continue
+        attempt(name, partial(begin, name, changed))
+    warm_up = 0 if options.skip else 1
+    for count in range(1 - warm_up, options.rounds + 1):
+        for name, turn in list(turns.items()):
             started = time.perf_counter()
-            took = turn()
-            print(f"turn {count}, {name}: {took.pictures / took.seconds:.1f}/s ({time.perf_counter() - started:.1f} s)")
+            took = attempt(name, turn)
+            if took is None:
+                continue
+            seconds = time.perf_counter() - started
+            print(f"turn {count}, {name}: {took.pictures / took.seconds:.1f}/s ({seconds:.1f} s)", flush=True)
             if count > 0:
-                samples[name].append(took)
-    return {
-        **{name: _summary(found, samples["plain fp32 loop"]) for name, found in samples.items()},
-        **{name: {"left_out": reason} for name, reason in left_out.items()},
-    }
+                samples.setdefault(name, []).append(took)
+                write(found(), count)
+    write(found(), options.rounds)
+    return found()
 
 
 def _summary(turns: list[Turn], plain: list[Turn]) -> dict[str, Any]:
@@ -149,26 +182,29 @@ def _summary(turns: list[Turn], plain: list[Turn]) -> dict[str, Any]:
         "least": min(speeds),
         "most": max(speeds),
         # Turn by turn, since the machine may change its mind between them.
-        "over_plain": float(np.median([ours / theirs for ours, theirs in zip(speeds, against, strict=True)])),
+        "over_plain": float(np.median([ours / theirs for ours, theirs in zip(speeds, against, strict=False)]))
+        if against
+        else None,
         "share_waiting_for_data": float(np.median(waits)) if waits else None,
     }
 
 
 class _Trained:
-    """Some batches of an epoch by edgemate's own training."""
+    """Some batches of an epoch by edgemate's own training, the first `skip` of them before the clock starts."""
 
-    def __init__(self, recipe: Recipe, batches: int) -> None:
+    def __init__(self, recipe: Recipe, batches: int, skip: int) -> None:
         data = data_of(recipe)
         model = _model(recipe, data)
         method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes)))
-        self._recipe, self._batches = recipe, batches
+        self._recipe = recipe
         self._loader = loaders_of(recipe, data, method)[0]
+        self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
         self._task = MultiExitTask(
             model,
             method,
             recipe.optimization,
-            min(batches, len(self._loader)),
+            self._batches,
             channels_last=settings.channels_last,
             compiled=settings.compile,
             cuda_graphs=settings.cuda_graphs,
@@ -177,30 +213,75 @@ class _Trained:
 
     def __call__(self) -> Turn:
         settings = self._recipe.training
-        with tempfile.TemporaryDirectory() as folder:
-            speed = Speed(Path(folder) / "speed.csv")
-            trainer = Trainer(
-                accelerator=settings.accelerator,
-                devices=1,
-                precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
-                max_epochs=1,
-                limit_train_batches=self._batches,
-                callbacks=[speed],
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                benchmark=True,
-            )
-            trainer.fit(self._task, self._loader)
-        [row] = speed.rows
-        return Turn(int(row["pictures"]), row["seconds"], row["data_seconds"])
+        clock = _Clock(self._skip)
+        trainer = Trainer(
+            accelerator=settings.accelerator,
+            devices=1,
+            precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+            max_epochs=1,
+            limit_train_batches=self._batches,
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            benchmark=True,
+        )
+        trainer.fit(self._task, self._loader)
+        return clock.turn
+
+
+class _Clock(Callback):
+    """Times an epoch's batches from number `skip` on, with the wait for each."""
+
+    def __init__(self, skip: int) -> None:
+        self._skip = skip
+        self._pictures, self._waited = 0, 0.0
+        self._started = self._ready = self._ended = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = self._ready = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx >= self._skip:
+            self._waited += time.perf_counter() - self._ready
+            self._pictures += len(batch[0])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 in (self._skip, trainer.num_training_batches):
+            _wait(pl_module.device.type)
+        self._ready = self._ended = time.perf_counter()
+        if batch_idx + 1 == self._skip:
+            self._started = self._ready
+
+    @property
+    def turn(self) -> Turn:
+        return Turn(self._pictures, self._ended - self._started, self._waited)
+
+
+def _batches(timed: int, skip: int, there: int) -> int:
+    """How many batches a turn has, of those that are there."""
+    if there <= skip:
+        raise UsageError(f"--skip {skip}: an epoch has {there} batches; skip fewer, or take more pictures")
+    return min(skip + timed, there)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _workers(device: str) -> int:
+    """Processes that prepare pictures: none on a CPU, where they would work in another row's turn."""
+    return min(8, usable_cores() // 2) if device == "cuda" else 0
 
 
 class _PlainLoop:
     """The loop one would write by hand."""
 
-    def __init__(self, recipe: Recipe, data: Data, device: str, batches: int) -> None:
+    def __init__(self, recipe: Recipe, data: Data, device: str, batches: int, skip: int) -> None:
         self._model = _model(recipe, data).to(device)
         settings = recipe.optimization
         groups = [{"params": list(self._model.parameters()), "weight_decay": settings.weight_decay}]
@@ -223,13 +304,14 @@ class _PlainLoop:
             persistent_workers=recipe.training.workers > 0,
             pin_memory=device == "cuda",
         )
-        self._device, self._batches = device, batches
+        self._device = device
+        self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
 
     def __call__(self) -> Turn:
         model, optimizer = self._model.train(), self._optimizer
         pictures = 0
         started = time.perf_counter()
-        for images, labels in itertools.islice(self._loader, self._batches):
+        for count, (images, labels) in enumerate(itertools.islice(self._loader, self._batches)):
             images = images.to(self._device, non_blocking=True)
             labels = labels.to(self._device, non_blocking=True)
             logits = model(images)
@@ -238,8 +320,10 @@ class _PlainLoop:
             loss.backward()
             optimizer.step()
             pictures += len(labels)
-        if self._device == "cuda":
-            torch.cuda.synchronize()
+            if count + 1 == self._skip:
+                _wait(self._device)
+                pictures, started = 0, time.perf_counter()
+        _wait(self._device)
         return Turn(pictures, time.perf_counter() - started)
 
 
@@ -292,11 +376,12 @@ def _output(options: argparse.Namespace) -> Path:
 def _print(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
     print(f"{'':<56} {'pictures/s':>10} {'over plain':>10} {'waiting':>8}")
     for name, row in found.items():
-        if "left_out" in row:
-            print(f"{name:<56} left out: {row['left_out']}")
+        if reason := row.get("left_out") or row.get("failed"):
+            print(f"{name:<56} {'left out' if 'left_out' in row else 'failed'}: {reason}")
             continue
+        over = "" if row["over_plain"] is None else f"{row['over_plain']:.2f}"
         waiting = "" if row["share_waiting_for_data"] is None else f"{100 * row['share_waiting_for_data']:.1f} %"
-        print(f"{name:<56} {row['median']:>10.1f} {row['over_plain']:>10.2f} {waiting:>8}")
+        print(f"{name:<56} {row['median']:>10.1f} {over:>10} {waiting:>8}")
     if not options.grid:
         print(f"aim, where the processor has bf16: bf16 at least {TARGET:.1f} times the plain loop")
 
@@ -310,11 +395,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--variants", action="append", metavar="NAME", help="only this row beside the plain loop")
     parser.add_argument("--random", action="store_true", help="noise instead of the recipe's data")
     parser.add_argument("--batches", type=int, help="per turn; 4 on a CPU, 100 on a GPU if absent")
+    parser.add_argument("--skip", type=int, help="batches of a turn before its clock starts; 0 on a CPU, 20 on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each that count")
     parser.add_argument("--threads", type=int, help="torch's, on a CPU")
     parser.add_argument("--output", type=Path, help="benchmarks/results/train_throughput_<device>.json if absent")
     options = parser.parse_args()
     options.batches = options.batches or (100 if options.device == "cuda" else 4)
+    if options.skip is None:
+        options.skip = 20 if options.device == "cuda" else 0
     if options.threads:
         torch.set_num_threads(options.threads)
     return options
@@ -323,4 +411,8 @@ def _options() -> argparse.Namespace:
 if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning.*")
-    main()
+    try:
+        main()
+    except EdgemateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -3,8 +3,8 @@
     python benchmarks/gpu/cifar100.py DATA [--seconds 570]
 
 DATA is a folder with cifar100.npz or cifar-100-python. Every run is `edgemate train RECIPE --resume` into a folder of
-its own, with a checkpoint per epoch: whatever ends this program, however abruptly, the next start goes on with the
-epoch that was cut off. Runs come in the order of the seeds and, for each, of the methods. Written every few seconds,
+its own, with a checkpoint after every fifth epoch: whatever ends this program, however abruptly, the next start goes on
+from there. Runs come in the order of the seeds and, for each, of the methods. Written every few seconds,
 whole or not at all: `cifar100_resnet18.json`, and a table of the finished runs beside it; `--collect` only does that.
 """
 
@@ -35,8 +35,8 @@ from edgemate import files
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "cifar100"
 METHODS = ("mate", "joint_ce", "eed", "byot", "dks", "beed")
-# No network there; and the pictures fit on any GPU.
-SETTINGS = ("data.options.download=false", "training.data_on_device=true")
+# No network there; the pictures fit on any GPU; and to write a checkpoint takes a good part of an epoch's seconds.
+SETTINGS = ("data.options.download=false", "training.data_on_device=true", "training.checkpoint_every=5")
 LIBC = ctypes.CDLL(None)
 POLL = 1.0
 REFRESH = 20.0
@@ -81,7 +81,7 @@ def _train(options: argparse.Namespace) -> list[str]:
     written = time.monotonic()
     while waiting or busy:
         if time.monotonic() >= ends:
-            print("the time is over; the same command goes on from the last finished epochs")
+            print("the time is over; the same command goes on from the last checkpoints")
             break
         while waiting and len(busy) < options.jobs:
             busy.append(_start(options, *waiting.pop(0)))
@@ -101,7 +101,7 @@ def _train(options: argparse.Namespace) -> list[str]:
             _write_results(options, quiet=True)
             written = time.monotonic()
     for piece in busy:
-        # Nothing to tidy up: a run is whole at any moment, up to its last finished epoch.
+        # Nothing to tidy up: a run is whole at any moment, up to its last checkpoint.
         os.killpg(piece.process.pid, signal.SIGKILL)
         piece.process.wait()
         piece.log.close()
@@ -180,6 +180,7 @@ def _write_results(options: argparse.Namespace, quiet: bool = False) -> None:
 
 def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    pictures = _read(folder / "facts.json").get("pictures", {})
     history, speed = _rows(folder / "history.csv"), _rows(folder / "speed.csv")
     metrics = _read(folder / "metrics.json")
     found: dict[str, Any] = {
@@ -189,6 +190,8 @@ def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
         "epochs": len(history),
         "of_epochs": recipe["optimization"]["epochs"],
         "finished": _finished(folder),
+        "training_pictures": pictures.get("train"),
+        "calibration_pictures": pictures.get("calibration"),
         "training": recipe["training"],
         "batch_size": recipe["optimization"]["batch_size"],
         "epoch_seconds": sum(row["seconds"] for row in history),
@@ -238,23 +241,30 @@ def _table(found: dict[str, Any]) -> str:
     exits = max((len(run["test"]["exits"]) for runs in groups.values() for run in runs), default=0)
     heads = [f"exit {k}" + (f" ({macs[k - 1]['macs'] / 1e6:.0f} M)" if macs else "") for k in range(1, exits + 1)]
     lines = [
-        f"| method | seeds | {' | '.join([*heads, 'ensemble'])} |",
-        "|" + "---|" * (exits + 3),
+        f"| method | seeds | training pictures | {' | '.join([*heads, 'ensemble'])} |",
+        "|" + "---|" * (exits + 4),
     ]
     for method, runs in groups.items():
         columns = np.array([[*run["test"]["exits"], run["test"]["ensemble"]] for run in runs]) * 100
         cells = [f"{mean:.2f}" for mean in columns.mean(0)]
         if len(runs) > 1:
             cells = [f"{cell} ± {spread:.2f}" for cell, spread in zip(cells, columns.std(0, ddof=1), strict=True)]
-        lines.append(f"| {method} | {len(runs)} | {' | '.join(cells)} |")
+        trained_on = " or ".join(sorted({_count(run["training_pictures"]) for run in runs}))
+        lines.append(f"| {method} | {len(runs)} | {trained_on} | {' | '.join(cells)} |")
     begun = [
         f"{run['run']} ({run['epochs']} of {run['of_epochs']} epochs)" for run in found["runs"] if not run["finished"]
     ]
     if not groups:
         lines = ["no run has finished"]
+    elif held_out := sorted({run["calibration_pictures"] or 0 for run in found["runs"]} - {0}):
+        lines += ["", f"held out of the training pictures, to choose thresholds on: {', '.join(map(_count, held_out))}"]
     if begun:
         lines += ["", f"not finished: {', '.join(begun)}"]
     return "\n".join(lines) + "\n"
+
+
+def _count(pictures: int | None) -> str:
+    return "not known" if pictures is None else f"{pictures:,}"
 
 
 def _finished(folder: Path) -> bool:

@@ -4,7 +4,7 @@
 #   benchmarks/gpu/cifar100.sh DATA [SECONDS] [OPTION...]
 #
 # DATA holds cifar100.npz or cifar-100-python. After SECONDS it stops; without, when all is trained. It may be stopped at
-# any moment, by anything, and the same command goes on from the last finished epoch. OPTIONs are those of cifar100.py:
+# any moment, by anything, and the same command goes on from the last checkpoint. OPTIONs are those of cifar100.py:
 # --methods a,b --seeds 0,1 --jobs 3 --set KEY=VALUE --collect.
 #
 # Settings: PYTHON an interpreter that has torch and torchvision; SITE packages brought along (training_kit.py);

@@ -5,6 +5,9 @@
 Thresholds are chosen on the calibration split's stored logits, by the times measured here for stopping at each exit,
 for at most half a point less accuracy. Then every block of test pictures goes through the segments, stopping early, and
 through the prefix of the last exit, which has no earlier heads, in turn.
+
+The results are written after every precision and batch size, one picture at a time first; what fails is named there
+with its reason.
 """
 
 from __future__ import annotations
@@ -41,72 +44,68 @@ def main() -> None:
     options = _options()
     run = Run.open(options.run)
     images, labels = sample_test_split(run, options.pictures)
-    rows = [
-        {"precision": precision, **row}
-        for precision in options.precisions
-        for row in _measure(run, torch.from_numpy(images), labels, precision, options)
-    ]
-    for row in rows:
-        print(
-            f"{row['precision']}, batch {row['batch']:>3}: top-1 {row['whole']['accuracy']:.4f} in "
-            f"{row['whole']['mean']:.3f} ms, {row['early']['accuracy']:.4f} in {row['early']['mean']:.3f} ms: "
-            f"{row['speed_up']:.2f} times as fast; shares {' '.join(f'{share:.3f}' for share in row['shares'])}"
-        )
-    print(f"aim: {AIM:g} times at batch 1, at most {100 * MOST_DROP:g} points less")
     machine = environment_facts()
     machine.pop("command")
     name = re.sub(r"[^a-z0-9]+", "-", machine["gpus"][0].lower()).strip("-") if options.device == "cuda" else "cpu"
-    files.write_json(
-        options.output / f"early_exit_torch_{name}.json",
-        {
-            "benchmark": "gpu/early_exit",
-            "run": run.name,
-            "machine": machine,
-            "pictures": len(images),
-            "unit": "ms per batch, from a tensor on the device to classes on the host",
-            "most_points_lost": 100 * MOST_DROP,
-            "aim": AIM,
-            "results": rows,
-        },
+    facts = {
+        "benchmark": "gpu/early_exit",
+        "run": run.name,
+        "machine": machine,
+        "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32},
+        "pictures": len(images),
+        "unit": "ms per batch, from a tensor on the device to classes on the host",
+        "most_points_lost": 100 * MOST_DROP,
+        "aim": AIM,
+    }
+    rows: list[dict[str, Any]] = []
+    for size in options.batch:
+        for precision in options.precisions:
+            row: dict[str, Any] = {"precision": precision, "batch": size}
+            try:
+                row |= _measure(run, torch.from_numpy(images), labels, precision, size, options.device)
+            except Exception as error:  # whatever it is, the other rows are worth having
+                row["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            rows.append(row)
+            print(_line(row), flush=True)
+            files.write_json(options.output / f"early_exit_torch_{name}.json", {**facts, "results": rows})
+    print(f"aim: {AIM:g} times at batch 1, at most {100 * MOST_DROP:g} points less")
+
+
+def _line(row: dict[str, Any]) -> str:
+    told = f"{row['precision']}, batch {row['batch']:>3}: "
+    if "failed" in row:
+        return told + f"failed: {row['failed']}"
+    return told + (
+        f"top-1 {row['whole']['accuracy']:.4f} in {row['whole']['mean']:.3f} ms, {row['early']['accuracy']:.4f} in "
+        f"{row['early']['mean']:.3f} ms: {row['speed_up']:.2f} times as fast; "
+        f"shares {' '.join(f'{share:.3f}' for share in row['shares'])}"
     )
 
 
 @torch.inference_mode()
-def _measure(
-    run: Run, images: Tensor, labels: np.ndarray, precision: str, options: argparse.Namespace
-) -> list[dict[str, Any]]:
-    network = _Network(trained_model(run), options.device, DTYPES[precision])
+def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size: int, device: str) -> dict[str, Any]:
+    network = _Network(trained_model(run), device, DTYPES[precision])
+    blocks = [network.place(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
+    exits = range(1, network.exits + 1)
+    costs = [_typical(partial(network.early, blocks[0], FixedExit(exit)), device) for exit in exits]
+    # A clock's noise must not make a later exit cheaper.
+    costs = np.maximum.accumulate(np.array(costs) + np.arange(network.exits) * 1e-6).tolist()
+    request = Request("early", max_drop=MOST_DROP)
     stored = run.read_logits("calibration")
-    rows = []
-    for size in options.batch:
-        blocks = [network.place(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
-        exits = range(1, network.exits + 1)
-        costs = [_typical(partial(network.early, blocks[0], FixedExit(exit)), options.device) for exit in exits]
-        # A clock's noise must not make a later exit cheaper.
-        costs = np.maximum.accumulate(np.array(costs) + np.arange(network.exits) * 1e-6).tolist()
-        request = Request("early", max_drop=MOST_DROP)
-        point = calibrate(*stored, costs, requests=[request], fit_temperatures=False).points.get("early")
-        found = _in_turn(network, blocks, point.as_policy(), options.device)
-        known = labels[: len(blocks) * size]
-        timed = {name: found[name]["times"] for name in ("whole", "early")}
-        stops = np.bincount(found["early"]["exits"], minlength=network.exits + 1)[1:]
-        rows.append(
-            {
-                "batch": size,
-                "ms_to_stop_at_exit": costs,
-                "thresholds": list(point.thresholds),
-                **{
-                    name: {
-                        **asdict(Latency.of(times)),
-                        "accuracy": float(np.mean(np.array(found[name]["classes"]) == known)),
-                    }
-                    for name, times in timed.items()
-                },
-                "shares": (stops / len(known)).tolist(),
-                "speed_up": float(np.mean(timed["whole"]) / np.mean(timed["early"])),
-            }
-        )
-    return rows
+    point = calibrate(*stored, costs, requests=[request], fit_temperatures=False).points.get("early")
+    found = _in_turn(network, blocks, point.as_policy(), device)
+    known = labels[: len(blocks) * size]
+    timed = {name: found[name]["times"] for name in ("whole", "early")}
+    right = {name: float(np.mean(np.array(found[name]["classes"]) == known)) for name in timed}
+    stops = np.bincount(found["early"]["exits"], minlength=network.exits + 1)[1:]
+    return {
+        "ms_to_stop_at_exit": costs,
+        "thresholds": list(point.thresholds),
+        **{name: {**asdict(Latency.of(times)), "accuracy": right[name]} for name, times in timed.items()},
+        "shares": (stops / len(known)).tolist(),
+        "speed_up": float(np.mean(timed["whole"]) / np.mean(timed["early"])),
+        "points_lost": 100 * (right["whole"] - right["early"]),
+    }
 
 
 class _Network:
@@ -195,7 +194,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp32", "fp16"])
+    parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp16", "bf16", "fp32"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--pictures", type=int, default=10_000, help="of the test split")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")
