@@ -4,16 +4,23 @@
 
 Reads what prepare.py wrote, with engines built into its bundles. Every exit of every layout is compared with ONNX
 Runtime's logits of the same graphs; then, one picture at a time and in turn: segments one after another, the one engine
-of the whole network, and the conditional engine, with and without CUDA graphs and speculation. Writes
-`tensorrt_<gpu>.json`. Needs no torch, no onnx and no onnxruntime. `--backend onnxruntime` rehearses all of it on a CPU.
+of the whole network, and the conditional engine, with and without speculation, and with CUDA graphs and without, except
+for the conditional engine, whose branch a graph would freeze. Then early exit on all test pictures, with thresholds
+chosen by the times measured here for at most half a point less accuracy.
+
+Writes `tensorrt_<gpu>.json` after each of these, keeps in it what an earlier call measured of other precisions on the
+same machine, and names there what failed. Needs no torch, no onnx and no onnxruntime. `--backend onnxruntime` rehearses
+all of it on a CPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,15 +30,18 @@ import numpy as np
 
 from edgemate import files
 from edgemate.bundle.manifest import Layout
-from edgemate.errors import BackendError
-from edgemate.exits import FixedExit, Policy, read_operating_points
+from edgemate.errors import BackendError, EdgemateError
+from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.machine import machine_facts
-from edgemate.runtime import AnytimeClassifier, Latency, measure_alternately
+from edgemate.runtime import AnytimeClassifier, Latency, Preprocessor, measure_alternately
+from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
+from edgemate.runtime.stop_times import measure_stops
 
 # Of exits' top-1 answers, how many must be ONNX Runtime's. INT8 rounds differently in every library: shown, not judged.
 AGREEMENT = {"fp32": 0.999, "fp16": 0.99}
 CHAINED_OVER_ENGINE = 1.05  # at fp16, batch 1, with CUDA graphs
-SPEED_UP = 1.5  # of the operating point over the whole network's engine
+SPEED_UP = 1.5  # of early exit over the whole network's engine
+MOST_DROP = 0.005  # of accuracy, as a share
 
 Variants = dict[str, tuple[Layout, dict[str, bool]]]
 VARIANTS: dict[bool, Variants] = {
@@ -50,56 +60,99 @@ VARIANTS: dict[bool, Variants] = {
 def main() -> None:
     options = _options()
     pictures = files.read_arrays(options.work / "pictures.npz")
-    images, labels = pictures["images"], pictures["labels"]
-    found, facts = {}, {}
-    for precision in options.precisions:
-        reference = files.read_arrays(options.work / f"reference_{precision}.npz")["logits"]
-        opened = _open(options.work / "bundles" / precision, options.backend)
-        try:
-            facts = opened["segments"].backend.facts()
-            found[precision] = {
-                "agreement": _agreement(opened, images, reference),
-                "latency_ms": _latency(opened, images[:1], options.repeats),
-                "operating_point": _operating_point(opened, options.point, images[: options.timed], labels),
-            }
-        finally:
-            for classifier in opened.values():
-                classifier.close()
-        _print(precision, found[precision])
     rehearsal = options.backend == "onnxruntime"
-    judged = [line for line in _judge(found) if not (rehearsal and line["timed"])]
-    for line in judged:
-        print(f"{line['what']}: {line['value']:.4f}, {line['limit']}: {'held' if line['held'] else 'NOT HELD'}")
+    gpu = "rehearsal" if rehearsal else load_tensorrt(options.backend).require_device().name
+    name = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
+    path = options.output / f"tensorrt_{name}.json"
+    facts = {
+        "benchmark": "gpu/tensorrt",
+        "machine": machine_facts(),
+        "gpu": gpu,
+        "library": options.backend,
+        "pictures": min(len(pictures["labels"]), options.timed),
+        "unit": "ms, one picture, from ready numpy array to prediction",
+    }
+    results = _earlier(path, facts)
+    for precision in options.precisions:
+        found: dict[str, Any] = {}
+        results[precision] = found
+        try:
+            for _ in _measure(found, options, precision, pictures):
+                _write(path, facts, results, rehearsal)
+        except Exception as error:  # whatever it is, the other precisions are worth having
+            found["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        judged = _write(path, facts, results, rehearsal)
+        _print(precision, found)
+        for line in judged:
+            if line["what"].startswith(precision):
+                told = "held" if line["held"] else "NOT HELD"
+                print(f"{line['what']}: {line['value']:.4f}, {line['limit']}: {told}", flush=True)
     if rehearsal:
         print("a rehearsal on ONNX Runtime: the times above say nothing about TensorRT")
-    name = "rehearsal" if rehearsal else re.sub(r"[^a-z0-9]+", "-", facts["gpu"].lower()).strip("-")
-    path = options.output / f"tensorrt_{name}.json"
-    files.write_json(
-        path,
-        {
-            "benchmark": "gpu/tensorrt",
-            "machine": machine_facts(),
-            "backend": facts,
-            "pictures": len(images),
-            "unit": "ms, one picture, from numpy array to prediction",
-            "results": found,
-            "targets": judged,
-        },
-    )
     print(f"written: {path}")
+    if failed := [precision for precision in options.precisions if "failed" in results[precision]]:
+        raise SystemExit(f"failed: {', '.join(failed)}; {path} says why")
 
 
-def _open(bundle: Path, backend: str) -> dict[str, AnytimeClassifier]:
-    """The variants that can be had; not every TensorRT builds a conditional engine."""
-    opened = {}
+def _measure(
+    found: dict[str, Any], options: argparse.Namespace, precision: str, pictures: Mapping[str, np.ndarray]
+) -> Iterator[None]:
+    """Fills `found`, and gives way whenever something more of it is complete."""
+    reference = files.read_arrays(options.work / f"reference_{precision}.npz")["logits"]
+    opened, left_out = _open(options.work / "bundles" / precision, options.backend)
+    try:
+        segments = opened["segments"]
+        labels = pictures["labels"][: options.timed]
+        [images] = Preprocessor(segments.input).batches(list(pictures["images"][: options.timed]), len(labels))
+        reference = reference[: len(images)]
+        found["backend"] = segments.backend.facts()
+        if left_out:
+            found["left_out"] = left_out
+        found["agreement"] = _agreement(opened, images[: len(reference)], reference)
+        yield
+        found["latency_ms"] = _latency(opened, images[:1], options.repeats)
+        # Told only now: a prefix is opened when it is first run.
+        told = {variant: classifier.backend.facts().get("cuda graphs") for variant, classifier in opened.items()}
+        found["cuda_graphs"] = {variant: graphs for variant, graphs in told.items() if graphs}
+        yield
+        found["operating_point"] = _operating_point(opened, images, labels, options.repeats)
+        yield
+    finally:
+        for classifier in opened.values():
+            classifier.close()
+
+
+def _earlier(path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the file has of the same machine and pictures."""
+    if not path.is_file():
+        return {}
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    results: dict[str, dict[str, Any]] = earlier.get("results", {})
+    return results if all(earlier.get(name) == value for name, value in facts.items()) else {}
+
+
+def _write(
+    path: Path, facts: dict[str, Any], results: dict[str, dict[str, Any]], rehearsal: bool
+) -> list[dict[str, Any]]:
+    judged = [line for line in _judge(results) if not (rehearsal and line["timed"])]
+    files.write_json(path, {**facts, "results": results, "targets": judged})
+    return judged
+
+
+def _open(bundle: Path, backend: str) -> tuple[dict[str, AnytimeClassifier], dict[str, str]]:
+    """The variants that can be had, and why one cannot; not every TensorRT builds a conditional engine."""
+    opened: dict[str, AnytimeClassifier] = {}
+    left_out = {}
     for variant, (layout, switches) in VARIANTS[backend != "onnxruntime"].items():
         try:
             opened[variant] = AnytimeClassifier.load(bundle, backend, layout=layout, verify=False, **switches)
         except BackendError as error:
             if layout != "conditional":
+                for classifier in opened.values():
+                    classifier.close()
                 raise
-            print(f"left out: {error}")
-    return opened
+            left_out[variant] = " ".join(str(error).split())
+    return opened, left_out
 
 
 def _agreement(
@@ -133,15 +186,24 @@ def _latency(
 
 
 def _operating_point(
-    opened: Mapping[str, AnytimeClassifier], name: str, images: np.ndarray, labels: np.ndarray
+    opened: Mapping[str, AnytimeClassifier], images: np.ndarray, labels: np.ndarray, repeats: int
 ) -> dict[str, Any]:
-    """An operating point on real pictures, one at a time, each picture by every variant in turn."""
-    point = read_operating_points(opened["segments"].bundle).get(name)
-    policy = point.as_policy()
+    """Early exit on real pictures, one at a time, each picture by every variant in turn."""
+    segments = opened["segments"]
+    table = measure_stops(segments, images, device="here", repeats=repeats)
+    stored = segments.bundle.calibration()
+    # Without temperatures, which the conditional graph does not have.
+    point = calibrate(
+        stored.logits,
+        stored.labels,
+        [exit.chained_macs for exit in segments.bundle.manifest.exits],
+        requests=[Request("early", max_drop=MOST_DROP)],
+        latency=table,
+        fit_temperatures=False,
+    ).points.get("early")
+    policy = point.model_copy(update={"temperatures": (1.0,) * len(point.thresholds)}).as_policy()
     policies: dict[str, Policy | None] = {
-        variant: None if variant.startswith("prefix") else policy
-        for variant in opened
-        if variant != "conditional" or point.temperatures is None
+        variant: None if variant.startswith("prefix") else policy for variant in opened
     }
     times: dict[str, list[float]] = {variant: [] for variant in policies}
     exits: dict[str, list[int]] = {variant: [] for variant in policies}
@@ -155,10 +217,12 @@ def _operating_point(
             right[variant].append(answer.index == label)
     mean = {variant: float(np.mean(found)) for variant, found in times.items()}
     return {
-        "name": name,
+        "goal": point.goal,
+        "ms_to_stop_at_exit": list(table.costs),
         "thresholds": list(point.thresholds),
         "pictures": len(images),
         "speed_up": mean["prefix"] / mean["segments"],
+        "points_lost": 100 * float(np.mean(right["prefix"]) - np.mean(right["segments"])),
         "variants": {
             variant: {
                 **asdict(Latency.of(times[variant])),
@@ -178,16 +242,19 @@ def _judge(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
             judged.append(
                 _line(f"{precision}, {variant}: top-1 agreement, worst exit", value, least, at_least=True, timed=False)
             )
-    if "fp16" in found:
-        latency = found["fp16"]["latency_ms"]
+    if latency := found.get("fp16", {}).get("latency_ms"):
         ratio = latency["segments"][-1]["p50"] / latency["prefix"][-1]["p50"]
         judged.append(
             _line("fp16: all segments over the one engine", ratio, CHAINED_OVER_ENGINE, at_least=False, timed=True)
         )
     for precision, result in found.items():
-        speed_up = result["operating_point"]["speed_up"]
-        what = f"{precision}: {result['operating_point']['name']}, times faster than the one engine"
-        judged.append(_line(what, speed_up, SPEED_UP, at_least=True, timed=True))
+        if point := result.get("operating_point"):
+            what = f"{precision}: early exit, "
+            judged.append(
+                _line(what + "points lost", point["points_lost"], 100 * MOST_DROP, at_least=False, timed=False)
+            )
+            faster = what + "times faster than the one engine"
+            judged.append(_line(faster, point["speed_up"], SPEED_UP, at_least=True, timed=True))
     return judged
 
 
@@ -198,6 +265,10 @@ def _line(what: str, value: float, limit: float, *, at_least: bool, timed: bool)
 
 
 def _print(precision: str, found: dict[str, Any]) -> None:
+    if "failed" in found:
+        print(f"{precision}: failed: {found['failed']}")
+    if "operating_point" not in found:
+        return
     print(f"{precision}: p50 ms to the answer at each exit | worst top-1 agreement, largest difference | at the point")
     timed = found["operating_point"]["variants"]
     for variant, rows in found["latency_ms"].items():
@@ -215,13 +286,16 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="what prepare.py wrote")
     parser.add_argument("--backend", default="tensorrt")
-    parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp32", "fp16", "int8"])
-    parser.add_argument("--point", default="balanced", help="operating point to run on real pictures")
+    parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp16", "fp32", "int8"])
     parser.add_argument("--repeats", type=int, default=500)
-    parser.add_argument("--timed", type=int, default=2000, help="pictures for the operating point")
+    parser.add_argument("--timed", type=int, default=10_000, help="pictures that early exit runs on")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgemateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -2,8 +2,9 @@
 
     python benchmarks/gpu/prepare.py runs/cifar100-resnet18_mate build/gpu-kit/work
 
-Writes `bundles/<precision>/` with all layouts, `pictures.npz` (images float32, labels int64) and
-`reference_<precision>.npz` (logits float32 (N, K, C) of every prefix).
+Writes `bundles/<precision>/` with all layouts; `pictures.npz`, test pictures as uint8 (N, H, W, C), or ready float32
+(N, C, H, W) where the network sees them at another size, and labels int64 (N,); and `reference_<precision>.npz`, the
+logits float32 (n, K, C) of every prefix for the first n of them.
 """
 
 from __future__ import annotations
@@ -16,37 +17,53 @@ import numpy as np
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Precision
+from edgemate.data import InputFacts
 from edgemate.export import ExportOptions, export_run
-from edgemate.profiling.pictures import sample_test_split
+from edgemate.profiling.pictures import sample_test_pictures, sample_test_split
 from edgemate.runs import Run
+from edgemate.runtime import Preprocessor
 from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-# Pictures travel as they go into the network; 2,000 of 3x32x32 are 25 MB, of 3x224x224 they would be 1.2 GB.
+# All 10,000 of CIFAR's 32x32x3 are 31 MB; ready pictures of 3x224x224 are cut off at this.
 MOST_BYTES = 100 << 20
 
 
 def main() -> None:
     options = _options()
     run = Run.open(options.run)
-    images, labels = sample_test_split(run, options.pictures)
-    most = MOST_BYTES // images[0].nbytes
-    if len(images) > most:  # spread, since a folder's pictures are sorted by class
-        chosen = np.linspace(0, len(images) - 1, most).astype(int)
-        images, labels = images[chosen], labels[chosen]
-    files.write_arrays(options.output / "pictures.npz", {"images": images, "labels": labels})
+    pictures, labels = _pictures(run, options.pictures, options.compared)
+    files.write_arrays(options.output / "pictures.npz", {"images": pictures, "labels": labels})
     for precision in PRECISIONS:
         bundle = export_run(
             run,
             options.output / "bundles" / precision,
             options=ExportOptions(layouts=("segments", "prefixes", "conditional"), precision=precision, overwrite=True),
         ).bundle
+        # Made ready as the device does it, so that both see the same pixels.
+        [images] = Preprocessor(bundle.manifest.input).batches(list(pictures[: options.compared]), options.compared)
         logits = _prefix_logits(bundle, images)
         files.write_arrays(options.output / f"reference_{precision}.npz", {"logits": logits})
-        accuracy = (logits.argmax(axis=2) == labels[:, None]).mean(axis=0)
+        accuracy = (logits.argmax(axis=2) == labels[: len(logits), None]).mean(axis=0)
         print(
-            f"{precision}: top-1 per exit on {len(labels)} pictures: {', '.join(f'{share:.4f}' for share in accuracy)}"
+            f"{precision}: top-1 per exit on {len(logits)} pictures: {', '.join(f'{share:.4f}' for share in accuracy)}",
+            flush=True,
         )
+
+
+def _pictures(run: Run, count: int, compared: int) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` test pictures and their labels; the first `compared` are spread over the classes like all."""
+    source, indices = sample_test_pictures(run, count)
+    if source.array is not None and InputFacts.from_json(run.read_facts().input).resize is None:
+        images, labels = source.array[indices], source.labels[indices]
+    else:
+        images, labels = sample_test_split(run, count)
+    most = min(len(images), MOST_BYTES // images[0].nbytes)
+    chosen = np.linspace(0, len(images) - 1, most).astype(int)  # spread, since a folder's pictures are sorted by class
+    first = np.zeros(most, bool)
+    first[np.linspace(0, most - 1, min(compared, most)).astype(int)] = True
+    chosen = np.concatenate([chosen[first], chosen[~first]])
+    return images[chosen], labels[chosen]
 
 
 def _prefix_logits(bundle: Bundle, images: np.ndarray) -> np.ndarray:
@@ -60,7 +77,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--pictures", type=int, default=10_000, help="of the test split")
+    parser.add_argument("--compared", type=int, default=2000, help="of those, how many ONNX Runtime answers")
     return parser.parse_args()
 
 

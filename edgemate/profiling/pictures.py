@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.data import EvaluationTransform, InputFacts, load_source, stratified_sample
+from edgemate.data.source import Pictures
 from edgemate.errors import RunError
 from edgemate.runs import Run
 
@@ -22,11 +23,16 @@ def sample_test_split(run: Run, count: int) -> tuple[npt.NDArray[np.float32], np
         DataError: the data set is missing or damaged.
         RunError: it is not the one that the run was tested on.
     """
+    pictures, indices = sample_test_pictures(run, count)
+    transform = EvaluationTransform(InputFacts.from_json(run.read_facts().input))
+    images: npt.NDArray[Any] = transform(pictures, indices).numpy()
+    return images, pictures.labels[indices]
+
+
+def sample_test_pictures(run: Run, count: int) -> tuple[Pictures, npt.NDArray[np.int64]]:
+    """The same as they are before they are made ready: the test split, and the indices (n,). Raises the same."""
     section = run.read_recipe().data
     pictures = load_source(section.name, section.options).test
     if not np.array_equal(pictures.labels, run.read_logits("test").labels):
         raise RunError(f"{run.path}: was not tested on the test pictures that data set {section.name} now has")
-    indices = stratified_sample(pictures.labels, count)
-    transform = EvaluationTransform(InputFacts.from_json(run.read_facts().input))
-    images: npt.NDArray[Any] = transform(pictures, indices).numpy()
-    return images, pictures.labels[indices]
+    return pictures, stratified_sample(pictures.labels, count)
