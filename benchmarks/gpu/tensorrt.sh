@@ -2,28 +2,29 @@
 # TensorRT on a GPU machine that has no network: everything it needs, brought in parts of at most 60 MiB.
 #
 #   benchmarks/gpu/tensorrt.sh prepare RUN     here, with network and the full environment: build/gpu-kit/parts/
+#   benchmarks/gpu/tensorrt.sh work RUN        here: of these only the run's bundles, pictures and reference logits
 #   benchmarks/gpu/tensorrt.sh unpack          there, with the parts in the same place (in any number of trips)
-#   benchmarks/gpu/tensorrt.sh run [STEP...]   there: doctor build test measure, or those named; each can be run again
+#   benchmarks/gpu/tensorrt.sh run [STEP...]   there: doctor fp16 test fp32 int8, or those named; each can be run again
 #   benchmarks/gpu/tensorrt.sh rehearse RUN    here, without a GPU: all of it, with ONNX Runtime in TensorRT's place
 #
-# RUN is a finished run, such as runs/cifar100-resnet18_mate. What comes of it: benchmarks/results/tensorrt_<gpu>.json.
+# RUN is a finished run, such as runs/cifar100-resnet18_mate. A precision is built, measured and written before the next
+# is begun. What comes of it: $RESULTS/tensorrt_<gpu>.json.
 #
-# Settings: KIT folder of the kit; PYTHON310; TENSORRT version of the wheel, or the path of one that is here already;
-# CUDA_BINDINGS requirement (its major version must not be above the driver's CUDA); STEP_SECONDS longest step.
+# Settings: KIT folder of the kit; KEEP, RESULTS and OUT as in there.sh; PYTHON310; TENSORRT version of the wheel, or the
+# path of one that is here already; CUDA_BINDINGS requirement (its major version must not be above the driver's CUDA);
+# STEP_SECONDS for all that one command does; PART largest part.
 #
 # Not run on a GPU yet. `rehearse` shows what works without one; what a GPU alone can show is unproved until it ran.
-# Rehearsed on 2 cores with the digits run and TensorRT 8.5.3.1: 7 parts, 420 MB; preparing them 5 minutes, most of it
-# compression; unpacking 31 s.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 KIT=${KIT:-$PWD/build/gpu-kit}
+. benchmarks/gpu/there.sh
 BIN=${BIN:-$PWD/.venv/bin}
 PYTHON310=${PYTHON310:-}
 TENSORRT=${TENSORRT:-8.5.3.1}
 CUDA_BINDINGS=${CUDA_BINDINGS:-cuda-bindings>=12,<13}
-STEP_SECONDS=${STEP_SECONDS:-590}
-PART=60m
+DEADLINE=$((SECONDS + ${STEP_SECONDS:-570}))
 STARTED=$SECONDS
 STEP=
 TIMETABLE=()
@@ -34,8 +35,9 @@ main() {
     trap timetable EXIT
     case $command in
         prepare) prepare "${1:?a run folder}" ;;
-        unpack) unpack ;;
-        run) run_steps "${@:-doctor build test measure}" ;;
+        work) prepare_work "${1:?a run folder}" ;;
+        unpack) places; settle; unpack ;;
+        run) places; settle; run_steps "${@:-doctor fp16 test fp32 int8}" ;;
         rehearse) rehearse "${1:?a run folder}" ;;
         *)
             trap - EXIT
@@ -51,9 +53,13 @@ step() {
     STEP=$1
     shift
     echo "== $STEP"
-    "$@"
+    local status
+    "$@"  # ends the program where it fails, unless the caller looks at the status
+    status=$?
     TIMETABLE+=("$(printf '%6d s  %s' $((SECONDS - before)) "$STEP")")
+    [ $status -eq 0 ] || TIMETABLE+=("          failed: $STEP (exit status $status)")
     STEP=
+    return $status
 }
 
 timetable() {
@@ -66,18 +72,24 @@ timetable() {
 # --- here ---
 
 prepare() {
-    rm -rf "$KIT/tree" "$KIT/parts"
-    mkdir -p "$KIT/tree" "$KIT/parts"
-    step "bundles, pictures, ONNX Runtime's answers" "$BIN/python" benchmarks/gpu/prepare.py "$1" "$KIT/tree/work"
+    rm -rf "$KIT/tree"
+    mkdir -p "$KIT/tree"
     step "the tests' bundles" "$BIN/python" tests/support/bundles.py "$KIT/tree/test-bundles"
     step "edgemate and its tests" pack_sources
     step "Python 3.10" pack_python
     step "packages" pack_packages
     # A rehearsal takes it along only where its wheel is here already: it is large, and without a GPU it is never called.
     if [ -z "${REHEARSING:-}" ] || [ -f "$TENSORRT" ]; then step "TensorRT $TENSORRT" pack_tensorrt; fi
-    step "parts" pack_parts
+    step "parts of TensorRT" pack_parts kit "xz -T0 -1" -C "$KIT/tree" .
     du -sh "$KIT"/tree/* | sed 's/^/   /'
-    ls -lh "$KIT/parts" | awk 'NR > 1 { print "   " $5, $9 }'
+    prepare_work "$1"
+    du -ach "$KIT"/parts/{kit,work}/*.[0-9]* | sed 's/^/   /'
+}
+
+# Segments, prefixes and the conditional graph hold the same weights: a dictionary that spans them packs these once.
+prepare_work() {
+    step "bundles, pictures, ONNX Runtime's answers" "$BIN/python" benchmarks/gpu/prepare.py "$1" "$KIT/work"
+    step "parts of these" pack_parts work "xz --lzma2=preset=1,dict=256MiB" -C "$KIT/work" .
 }
 
 pack_sources() {
@@ -141,37 +153,43 @@ pack_tensorrt() {
     done
 }
 
-pack_parts() {
-    tar -c -C "$KIT/tree" . | xz -T0 -1 | split -b $PART -d - "$KIT/parts/kit.tar.xz."
-    (cd "$KIT/parts" && sha256sum kit.tar.xz.* >SHA256SUMS)
-}
-
 # --- there ---
 
+# Either part of the kit, or both, as they have come.
 unpack() {
-    step "parts are whole" check_parts
-    rm -rf "$KIT/there"
-    mkdir -p "$KIT/there"
-    step "unpack" unpack_parts
+    local there=$KEEP/tensorrt
+    if come kit; then
+        rm -rf "$there"
+        step "unpack TensorRT" unpack_parts kit "$there" -J
+    fi
+    if come work; then step "unpack bundles" unpack_parts work "$KEEP/work" -J; fi
 }
 
-check_parts() { (cd "$KIT/parts" && sha256sum --quiet --check SHA256SUMS); }
-
-unpack_parts() { cat "$KIT"/parts/kit.tar.xz.* | tar -xJ -C "$KIT/there"; }
-
 run_steps() {
-    local name
+    local name failed=0
     for name in $*; do
         case $name in
-            doctor | build | test | measure) step "$name" "there_$name" ;;
-            *) echo "no step $name: doctor build test measure" >&2; exit 2 ;;
+            doctor | test | fp16 | fp32 | int8) ;;
+            *) echo "no step $name: doctor fp16 test fp32 int8" >&2; exit 2 ;;
         esac
     done
+    for name in $*; do
+        if [ $SECONDS -ge $DEADLINE ]; then
+            echo "the time is over before $name; the same command goes on from there: run $name ..."
+            return 124
+        fi
+        case $name in
+            doctor | test) step "$name" "there_$name" || failed=$? ;;
+            *) step "$name" there_precision "$name" || failed=$? ;;
+        esac
+        bring_out
+    done
+    return "$failed"
 }
 
 # The kit's interpreter, unless the machine has a 3.10 of its own; nothing of the machine's packages.
 there_python() (
-    there=$KIT/there
+    there=$KEEP/tensorrt
     libraries=$there/site/tensorrt
     if ! python=$(find_python310); then
         python=$there/python/bin/python3.10
@@ -181,31 +199,32 @@ there_python() (
     export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     export PYTHONPATH=$there/source:$there/site PYTHONNOUSERSITE=1
     cd "$there/source"
-    exec timeout "$STEP_SECONDS" "$python" "$@"
+    until_deadline "$python" "$@"
 )
 
 there_doctor() { there_python -m edgemate doctor; }
 
 # The conditional engine by itself: where a version cannot build it, the others are there.
 there_build() {
-    local bundle layouts failed=0
-    for bundle in "$KIT"/there/work/bundles/*; do
-        for layouts in segments,prefixes conditional; do
-            there_python -m edgemate build "$bundle" --layouts "$layouts" --batch 1:1:8 \
-                --timing-cache "$KIT/there/timing" || failed=$?
-        done
+    local layouts failed=0
+    for layouts in segments,prefixes conditional; do
+        there_python -m edgemate build "$KEEP/work/bundles/$1" --layouts "$layouts" --batch 1:1:8 \
+            --timing-cache "$KEEP/timing" || failed=$?
     done
     return "$failed"
 }
 
-there_test() {
-    EDGEMATE_TEST_BUNDLES=$KIT/there/test-bundles there_python -m pytest -q -p no:cacheprovider \
-        -m "${MARKED:-gpu}" tests/runtime --ignore tests/runtime/test_bare_environment.py
+there_precision() {
+    local failed=0
+    if [ "${BACKEND:-tensorrt}" = tensorrt ]; then there_build "$1" || failed=$?; fi
+    there_python benchmarks/gpu/measure.py "$KEEP/work" --precisions "$1" --output "$RESULTS" \
+        --backend "${BACKEND:-tensorrt}" ${MEASURE:-} || failed=$?
+    return "$failed"
 }
 
-there_measure() {
-    there_python benchmarks/gpu/measure.py "$KIT/there/work" --output "$PWD/benchmarks/results" \
-        --backend "${BACKEND:-tensorrt}" ${MEASURE:-}
+there_test() {
+    EDGEMATE_TEST_BUNDLES=$KEEP/tensorrt/test-bundles there_python -m pytest -q -p no:cacheprovider \
+        -m "${MARKED:-gpu}" tests/runtime --ignore tests/runtime/test_bare_environment.py
 }
 
 find_python310() {
@@ -222,26 +241,31 @@ find_python310() {
 # --- without a GPU ---
 
 rehearse() {
-    export REHEARSING=1 BACKEND=onnxruntime MARKED="not slow" MEASURE="--repeats 20 --timed 100 --output $KIT/rehearsed"
+    export REHEARSING=1 BACKEND=onnxruntime MARKED="not slow" MEASURE="--repeats 20 --timed 100"
+    KEEP=$KIT/rehearsed/tensorrt RUNS= RESULTS= SITE= OUT=$KIT/rehearsed/out
     prepare "$1"
+    places
+    settle
     unpack
+    DEADLINE=$((SECONDS + 1800))
     find_python310() { return 1; }  # so that the interpreter in the kit is tried, not this machine's
     step "doctor" doctor_without_gpu
     step "build is refused without a GPU" refused_build
-    run_steps test measure
+    run_steps fp16 test fp32 int8
+    ls -l "$OUT"
 }
 
 # With TensorRT in the kit it ends with 2, because nothing here can run that.
 doctor_without_gpu() {
     local status=0 expected=0
-    [ ! -d "$KIT/there/site/tensorrt" ] || expected=2
+    [ ! -d "$KEEP/tensorrt/site/tensorrt" ] || expected=2
     there_doctor || status=$?
     [ "$status" -eq "$expected" ]
 }
 
 refused_build() {
     local said status=0
-    said=$(there_build 2>&1) || status=$?
+    said=$(there_build fp32 2>&1) || status=$?
     echo "$said" | sort | uniq -c
     [ "$status" -eq 2 ] && ! grep -qv '^error: TensorRT' <<<"$said"
 }
