@@ -26,7 +26,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "small" / "cifar100_resnet8_joi
 # What is the default anyway drops out by itself. K stands for the network's own.
 OPTIONS = {
     "moves_exits": ["false"],
-    "alpha": ["1", "4"],
+    "alpha": ["1", "2", "8"],
     "proximity": ["0"],
     "start": ["2"],
     "reach": ["1"],

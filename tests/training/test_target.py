@@ -116,7 +116,7 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
     source_only = train(small_recipe(*shift, *alone), tmp_path / "source", console=console)
     adapted = train(adapting(source_only, *shift, "optimization.epochs=20"), tmp_path / "adapted", console=console)
     before, after = (found.read_metrics()["accuracy"] for found in (source_only, adapted))
-    assert np.mean(after["target_test"]["exits"]) > np.mean(before["target_test"]["exits"]) + 0.2
+    assert np.mean(after["target_test"]["exits"]) > np.mean(before["target_test"]["exits"]) + 0.1
     assert np.mean(after["test"]["exits"]) > np.mean(before["test"]["exits"]) - 0.1
 
 
