@@ -17,26 +17,17 @@ Overrides = Annotated[
 @recipes.command("list")
 def list_recipes() -> None:
     """List the recipes that come with edgemate."""
-    from rich.console import Console
-    from rich.table import Table
-
     from edgemate.config.loading import read_tree
     from edgemate.config.shipped import shipped_recipes
 
-    table = Table()
-    table.add_column("recipe", no_wrap=True)
-    for title in ("data", "backbone", "method", "epochs"):
-        table.add_column(title)
+    rows = [("recipe", "backbone", "epochs", "method")]
     for name, path in shipped_recipes().items():
         tree = read_tree(path)
-        table.add_row(
-            name,
-            _at(tree, "data", "name"),
-            _at(tree, "model", "backbone"),
-            _methods(tree),
-            _at(tree, "optimization", "epochs"),
-        )
-    Console().print(table)
+        rows.append((name, _at(tree, "model", "backbone"), _at(tree, "optimization", "epochs"), _methods(tree)))
+    # Never cut, however narrow the terminal: names are there to be copied, and lines to be searched.
+    recipe, backbone, epochs, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        print(f"{row[0]:<{recipe}}  {row[1]:<{backbone}}  {row[2]:>{epochs}}  {row[3]}")
 
 
 @recipes.command()

@@ -18,10 +18,12 @@ def invoke(*arguments: str) -> str:
     return result.output
 
 
-def test_list_names_every_shipped_recipe() -> None:
-    shown = invoke("list")
-    for name in shipped_recipes():
-        assert name in shown
+def test_list_tells_what_each_shipped_recipe_is_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")  # a narrow terminal cuts nothing off
+    told = {line.split()[0]: line.split()[1:] for line in invoke("list").splitlines()}
+    assert set(told) == {"recipe", *shipped_recipes()}
+    assert told["cifar100/mobilenet_v2_mate"] == ["mobilenet_v2", "200", "mate"]
+    assert told["small/cifar100_resnet8_imta"] == ["resnet8", "10", "last_exit", "+", "gradient_equilibrium"]
 
 
 def test_show_prints_the_file_and_resolved_every_default() -> None:
