@@ -8,6 +8,7 @@ import os
 import random
 import re
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -18,7 +19,8 @@ DAY = BENCHMARKS / "gpu" / "day.sh"
 
 
 def day(folder: Path, *words: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"KIT": str(folder / "kit"), "KEEP": str(folder / "keep"), **settings}
+    environment = os.environ | {"PYTHON": sys.executable, "KIT": str(folder / "kit"), "KEEP": str(folder / "keep")}
+    environment |= settings
     return subprocess.run([str(DAY), *words], env=environment, capture_output=True, text=True, check=check)
 
 

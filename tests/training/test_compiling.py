@@ -53,6 +53,7 @@ def test_only_batches_of_the_first_ones_shape_are_compiled(monkeypatch: pytest.M
     assert asked == [{"dynamic": False, "mode": "default", "sizes": [4, 4, 4]}]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch 2.11's own, on import
 def test_cuda_graphs_are_asked_for_by_torchs_name(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = noted(monkeypatch)
     CompiledOutputs(tiny_model(), cuda_graphs=True)(torch.zeros(4, 1, 8, 8), as_it_is)
