@@ -101,7 +101,7 @@ main() {
 # --- here ---
 
 prepare() {
-    local data=$1 run=$2
+    local data=$1 run=$2 failed=0
     mkdir -p "$KIT/day"
     "$PYTHON" benchmarks/gpu/training_wheels.py collect "$KIT/day/wheels" --python "$PYTHON_THERE" \
         ${THERE:+--there "$THERE"} ${TORCHVISION:+--torchvision "$TORCHVISION"}
@@ -113,9 +113,10 @@ prepare() {
     fi
     if [ -z "${REHEARSING:-}" ]; then
         pack_rtx
-        if [ -n "$run" ]; then benchmarks/gpu/tensorrt.sh prepare "$run"; fi
+        if [ -n "$run" ]; then benchmarks/gpu/tensorrt.sh prepare "$run" || failed=$?; fi
     fi
     timetable
+    return $failed
 }
 
 # Two parts either way: to pack it as small as can be takes ten minutes and leaves a little more than one.

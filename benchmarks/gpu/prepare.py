@@ -4,12 +4,15 @@
 
 Writes `bundles/<precision>/` with all layouts; `pictures.npz`, test pictures as uint8 (N, H, W, C), or ready float32
 (N, C, H, W) where the network sees them at another size, and labels int64 (N,); and `reference_<precision>.npz`, the
-logits float32 (n, K, C) of every prefix for the first n of them.
+logits float32 (n, K, C) of every prefix for the first n of them. A precision that cannot be had is named, the others
+are made all the same, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Precision
 from edgemate.data import InputFacts
+from edgemate.errors import EdgemateError
 from edgemate.export import ExportOptions, export_run
 from edgemate.profiling.pictures import sample_test_pictures, sample_test_split
 from edgemate.runs import Run
@@ -34,21 +38,34 @@ def main() -> None:
     run = Run.open(options.run)
     pictures, labels = _pictures(run, options.pictures, options.compared)
     files.write_arrays(options.output / "pictures.npz", {"images": pictures, "labels": labels})
+    failed = []
     for precision in PRECISIONS:
-        bundle = export_run(
-            run,
-            options.output / "bundles" / precision,
-            options=ExportOptions(layouts=("segments", "prefixes", "conditional"), precision=precision, overwrite=True),
-        ).bundle
-        # Made ready as the device does it, so that both see the same pixels.
-        [images] = Preprocessor(bundle.manifest.input).batches(list(pictures[: options.compared]), options.compared)
-        logits = _prefix_logits(bundle, images)
-        files.write_arrays(options.output / f"reference_{precision}.npz", {"logits": logits})
-        accuracy = (logits.argmax(axis=2) == labels[: len(logits), None]).mean(axis=0)
-        print(
-            f"{precision}: top-1 per exit on {len(logits)} pictures: {', '.join(f'{share:.4f}' for share in accuracy)}",
-            flush=True,
-        )
+        try:
+            print(f"{precision}: {_prepare(run, precision, pictures, labels, options)}", flush=True)
+        except EdgemateError as error:  # the other precisions are worth having
+            shutil.rmtree(options.output / "bundles" / precision, ignore_errors=True)  # an earlier run's
+            (options.output / f"reference_{precision}.npz").unlink(missing_ok=True)
+            print(f"{precision}: failed: {error}", flush=True)
+            failed.append(precision)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; what was made of the others is in {options.output}")
+
+
+def _prepare(
+    run: Run, precision: Precision, pictures: np.ndarray, labels: np.ndarray, options: argparse.Namespace
+) -> str:
+    """Make one precision's bundle and reference; what to say of it."""
+    bundle = export_run(
+        run,
+        options.output / "bundles" / precision,
+        options=ExportOptions(layouts=("segments", "prefixes", "conditional"), precision=precision, overwrite=True),
+    ).bundle
+    # Made ready as the device does it, so that both see the same pixels.
+    [images] = Preprocessor(bundle.manifest.input).batches(list(pictures[: options.compared]), options.compared)
+    logits = _prefix_logits(bundle, images)
+    files.write_arrays(options.output / f"reference_{precision}.npz", {"logits": logits})
+    accuracy = (logits.argmax(axis=2) == labels[: len(logits), None]).mean(axis=0)
+    return f"top-1 per exit on {len(logits)} pictures: {', '.join(f'{share:.4f}' for share in accuracy)}"
 
 
 def _pictures(run: Run, count: int, compared: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,4 +100,8 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgemateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -82,14 +82,22 @@ prepare() {
     if [ -z "${REHEARSING:-}" ] || [ -f "$TENSORRT" ]; then step "TensorRT $TENSORRT" pack_tensorrt; fi
     step "parts of TensorRT" pack_parts kit "xz -T0 -1" -C "$KIT/tree" .
     du -sh "$KIT"/tree/* | sed 's/^/   /'
-    prepare_work "$1"
+    local failed=0
+    prepare_work "$1" || failed=$?
     du -ach "$KIT"/parts/{kit,work}/*.[0-9]* | sed 's/^/   /'
+    return $failed
 }
 
 # Segments, prefixes and the conditional graph hold the same weights: a dictionary that spans them packs these once.
+# Where a precision cannot be had, the others travel all the same, and the exit status says so at the end.
 prepare_work() {
-    step "bundles, pictures, ONNX Runtime's answers" "$BIN/python" benchmarks/gpu/prepare.py "$1" "$KIT/work"
-    step "parts of these" pack_parts work "xz --lzma2=preset=1,dict=256MiB" -C "$KIT/work" .
+    local failed=0
+    step "bundles, pictures, ONNX Runtime's answers" \
+        "$BIN/python" benchmarks/gpu/prepare.py "$1" "$KIT/work" || failed=$?
+    if compgen -G "$KIT/work/reference_*.npz" >/dev/null; then
+        step "parts of these" pack_parts work "xz --lzma2=preset=1,dict=256MiB" -C "$KIT/work" . || failed=$?
+    fi
+    return $failed
 }
 
 pack_sources() {

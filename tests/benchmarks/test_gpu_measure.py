@@ -11,6 +11,8 @@ import pytest
 from scripts import load_script
 
 from edgemate import files
+from edgemate.errors import ExportError
+from edgemate.export import ExportOptions
 from edgemate.runs import Run
 
 prepare, measure = load_script("gpu/prepare.py"), load_script("gpu/measure.py")
@@ -42,6 +44,27 @@ def test_pictures_travel_as_bytes_and_the_first_are_those_that_are_compared(work
     assert len(set(pictures["labels"][:50].tolist())) == 10
     right = (reference[:, -1].argmax(1) == pictures["labels"][:50]).mean()
     assert right > 0.8  # so they belong together
+
+
+def test_a_precision_that_cannot_be_had_is_named_and_the_others_are_made(
+    finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_run = prepare.export_run
+
+    def refused(run: Run, output: Path, *, options: ExportOptions) -> object:
+        if options.precision == "fp16":
+            raise ExportError("exit 1: agrees too seldom")
+        return export_run(run, output, options=options)
+
+    monkeypatch.setattr(prepare, "PRECISIONS", ("fp16", "fp32"))
+    monkeypatch.setattr(prepare, "export_run", refused)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", str(finished_run.path), str(tmp_path), "--compared", "50"])
+    (tmp_path / "reference_fp16.npz").touch()  # of an earlier run, which must not pass for this one's
+    with pytest.raises(SystemExit, match="failed: fp16"):
+        prepare.main()
+    assert "fp16: failed: exit 1: agrees too seldom" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures.npz", "bundles", "reference_fp32.npz"}
+    assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["fp32"]
 
 
 def test_early_exit_uses_times_measured_here_and_is_held_to_what_it_may_lose(
