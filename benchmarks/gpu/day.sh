@@ -81,8 +81,7 @@ main() {
         take | setup | data | probe | train | status | wait | stop | bundle | rtx | tensorrt | clock | speed | table | home)
             places
             settle
-            # Whatever ends the step, what is finished comes home.
-            trap bring_out EXIT
+            trap ended EXIT
             trap 'exit 143' TERM
             trap 'exit 130' INT
             local before=$SECONDS
@@ -96,6 +95,12 @@ main() {
             exit 2
             ;;
     esac
+}
+
+# Whatever ends a step, what is finished comes home. Training goes on, except that a rehearsal leaves nothing running.
+ended() {
+    [ -z "${REHEARSING:-}" ] || there_stop
+    bring_out
 }
 
 # --- here ---
