@@ -16,8 +16,10 @@ class Limits:
             that is smaller). Float32 on two runtimes differs by about 1e-6; 1e-3 moves a probability by less than
             0.1 points at logits of the usual size.
         agreement: least share of pictures for which both name the same class; the rest is left to ties.
-        accuracy_loss: largest loss of top-1 accuracy, a share. It counts as larger once it is so by more than the
-            standard error that its pictures leave: with m of n pictures right for one of the two only, √m / n.
+        accuracy_loss: largest loss of top-1 accuracy, a share.
+
+    The last two count as broken once they are so by more than the standard error that n pictures leave: √m / n, where m
+    pictures are given another class, or are right for one of the two only.
     """
 
     difference: float = 1e-3

@@ -110,13 +110,14 @@ def _compare(
             )
     difference = float(np.abs(logits - reference).max())
     limit = limits.difference * max(1.0, float(np.abs(reference).max()))
-    agreement = float((logits.argmax(1) == reference.argmax(1)).mean())
+    differing = int((logits.argmax(1) != reference.argmax(1)).sum())
+    agreement = 1 - differing / len(logits)
     if difference > limit:
         raise ExportError(
             f"{where}: the largest difference from the network is {difference:.3g} over {len(logits)} pictures; "
             f"the limit is {limit:.3g} (tolerance {limits.difference:g})"
         )
-    if agreement < limits.agreement:
+    if _beyond_chance(differing, differing, limit=1 - limits.agreement, pictures=len(logits)):
         raise ExportError(
             f"{where}: top-1 agrees with the network for {agreement:.2%} of {len(logits)} pictures; "
             f"the limit is {limits.agreement:.2%}"
@@ -126,13 +127,20 @@ def _compare(
         right, wanted = (values.argmax(1) == labels for values in (logits, reference))
         fall = int(wanted.sum()) - int(right.sum())
         change = -fall / len(labels)
-        # Of few pictures one or two more fall by chance: the standard error of the fall is the root of what changed.
-        if fall > limits.accuracy_loss * len(labels) + math.sqrt((right != wanted).sum()):
+        if _beyond_chance(fall, int((right != wanted).sum()), limit=limits.accuracy_loss, pictures=len(labels)):
             raise ExportError(
                 f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {len(labels)} pictures; "
                 f"the limit is {100 * limits.accuracy_loss:.2f} (tolerance {limits.difference:g})"
             )
     return Agreement(exit, difference, limit, agreement, change, len(logits))
+
+
+def _beyond_chance(count: int, changed: int, *, limit: float, pictures: int) -> bool:
+    """Whether a count over so many pictures is more than the limit, a share of them, and its standard error allow.
+
+    Of few pictures one or two more differ by chance; the standard error is the root of how many changed at all.
+    """
+    return count > limit * pictures + math.sqrt(changed)
 
 
 def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Graph], images: Float) -> Float:
