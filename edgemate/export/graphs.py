@@ -70,7 +70,7 @@ def _segments(model: MultiExitModel, image: torch.Tensor) -> Iterator[ExportedGr
                 inputs=_tensors(dict(zip(names, features.values(), strict=True))),
                 outputs=_tensors({**outputs, f"logits_{exit}": logits}),
             ),
-            tuple(features.values()),
+            list(features.values()),
         )
         features, names = given, list(outputs)
 
@@ -86,7 +86,7 @@ def _prefixes(model: MultiExitModel, image: torch.Tensor) -> Iterator[ExportedGr
             inputs=_tensors({"image": image}),
             outputs=_tensors({f"logits_{exit}": logits}),
         )
-        yield _export(prefix, facts, (image,))
+        yield _export(prefix, facts, image)
 
 
 _LAYOUTS: dict[Layout, Callable[[MultiExitModel, torch.Tensor], Iterator[ExportedGraph]]] = {
@@ -104,26 +104,33 @@ class _FlatSegment(nn.Module):
         self.names = tuple(names)
         self.with_features = with_features
 
-    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         features, logits = self.segment(dict(zip(self.names, tensors, strict=True)))
-        return (*features.values(), logits) if self.with_features else (logits,)
+        if not self.with_features:
+            return (logits,)
+        # One tensor cannot have two names, which torch before 2.9 gives up the input's for.
+        handed_on = (
+            tensor.clone() if any(tensor is given for given in tensors) else tensor for tensor in features.values()
+        )
+        return (*handed_on, logits)
 
 
-def _export(module: nn.Module, facts: Graph, examples: tuple[torch.Tensor, ...]) -> ExportedGraph:
+def _export(module: nn.Module, facts: Graph, example: torch.Tensor | list[torch.Tensor]) -> ExportedGraph:
     batch = torch.export.Dim("batch")
-    each = tuple({0: batch} for _ in examples)
+    sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
     try:
         with _without_chatter():
+            # Given the module itself, torch.onnx would go on where torch.export refuses, up to a trace (before 2.9) in
+            # which a branch that depends on the picture is frozen as the example took it.
+            exported = torch.export.export(module.eval(), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
-                module.eval(),
-                examples,
+                exported,
+                dynamic_shapes=(sizes,),
                 dynamo=True,
                 opset_version=OPSET,
                 external_data=False,
                 input_names=[tensor.name for tensor in facts.inputs],
                 output_names=[tensor.name for tensor in facts.outputs],
-                # A forward of *tensors has them as one argument.
-                dynamic_shapes=(each,) if isinstance(module, _FlatSegment) else each,
                 verbose=False,
             )
     except Exception as error:  # torch.export raises whatever the network's own code or the tracer does
