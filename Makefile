@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow test-device demo clean
+.PHONY: install test lint test-slow test-device test-lowest demo clean
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,17 @@ test-device: install .venv-device-base/.installed .venv-device-ort/.installed
 	.venv-device-$*/bin/python -m pip install --quiet --editable ".$(EXTRAS_$*)" hypothesis pytest pytest-timeout
 	touch $@
 
+# With the oldest versions that pyproject.toml allows, on the oldest Python.
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -m "not slow" -n 2 --dist loadfile
+
+.venv-lowest/.installed: $(VENV)/.installed tests/support/lowest.py
+	$(PYTHON310) -m venv .venv-lowest
+	$(BIN)/python tests/support/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --editable ".[export]" --requirement .venv-lowest/lowest.txt \
+		hypothesis pytest pytest-timeout pytest-xdist
+	touch $@
+
 # From a recipe to answers on real pictures, with nothing to download.
 demo: install
 	$(BIN)/edgemate train recipes/digits/resnet8_mate.yaml --force
@@ -53,4 +64,4 @@ demo: install
 	$(BIN)/edgemate bench bundles/digits --threads 1
 
 clean:
-	rm -rf $(VENV) .venv-device-* build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-device-* .venv-lowest build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
