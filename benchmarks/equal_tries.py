@@ -1,0 +1,143 @@
+"""Methods at their best: each is tried in four strengths, and the one that is best on the calibration split counts.
+
+In a table of defaults a method may lead because somebody chose its options on such pictures. Here every method has the
+same number of tries on the same recipe: the published strength (of `mate`, its default) and others around it, by the
+one option that says how much exits are taught beside the labels, or of `joint_ce`, how much each exit's labels weigh.
+
+    python benchmarks/equal_tries.py --jobs 2
+
+Ranked, as it was chosen, by the mean over exits on the calibration split; the test split is reported beside it. Through
+the engine of `edgemate compare`: stopped at any moment, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgemate import files
+from edgemate.comparison import Comparison, MethodFigures, compare, parse_variants
+from edgemate.comparison.table import markdown_rows
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "small" / "cifar100_resnet8_joint_ce.yaml"
+# From weak to strong; the label without options is the method's default.
+TRIES = {
+    "mate": ["mate:alpha=1", "mate:alpha=2", "mate", "mate:alpha=8"],
+    "last_exit": ["last_exit:scale=1.667", "last_exit", "last_exit:scale=6.667", "last_exit:scale=13.33"],
+    "one": ["one:alpha=0.5", "one", "one:alpha=2", "one:alpha=4"],
+    "dml": ["dml:weight=0.5", "dml", "dml:weight=2", "dml:weight=4"],
+    "eed": ["eed:logits_weight=0.25", "eed:logits_weight=0.5", "eed", "eed:logits_weight=2"],
+    "byot": ["byot:alpha=0.05", "byot", "byot:alpha=0.2", "byot:alpha=0.4"],
+    "loth": ["loth:balance=1.05", "loth:balance=1.1", "loth", "loth:balance=1.25"],
+    "joint_ce": [
+        "joint_ce",
+        "joint_ce:weights=[2,2,2]",
+        "joint_ce:weights=[1,1,3]",
+        "joint_ce:weights=[2,2,6]",
+    ],
+}
+
+
+def main() -> None:
+    options = _options()
+    labels = {method: TRIES[method] for method in options.methods}
+    tried = parse_variants(",".join(label for tries in labels.values() for label in tries))
+    found = compare(options.recipe, tried, options.seeds, options.runs, overrides=options.set, jobs=options.jobs)
+    chosen = {method: _best([row for row in found.methods if row.label in labels[method]]) for method in labels}
+    ranked = sorted(chosen.values(), key=lambda row: -row.mean("calibration").mean)
+    text = _markdown(found, labels, ranked)
+    print(text)
+    files.write_text(options.output.with_suffix(".md"), text)
+    files.write_json(
+        options.output.with_suffix(".json"),
+        {
+            "benchmark": "equal_tries",
+            "chosen_by": "top-1 accuracy on the calibration split, mean over exits and seeds",
+            "tries": labels,
+            "chosen": [
+                {
+                    "method": next(method for method, row in chosen.items() if row is best),
+                    "label": best.label,
+                    "calibration": best.mean("calibration").mean,
+                    "test": best.mean().mean,
+                }
+                for best in ranked
+            ],
+            **found.to_json(),
+        },
+    )
+
+
+def _best(rows: Sequence[MethodFigures]) -> MethodFigures:
+    return max(rows, key=lambda row: row.mean("calibration").mean)
+
+
+def _markdown(found: Comparison, labels: dict[str, list[str]], ranked: Sequence[MethodFigures]) -> str:
+    optimization = found.recipe["optimization"]
+    tries = max(len(each) for each in labels.values())
+    return "\n".join(
+        [
+            f"# Every method's best of {tries} strengths",
+            "",
+            f"{found.recipe['data']['name']}, {found.pictures['train']:,} training pictures, "
+            f"{found.recipe['model']['backbone']}, {optimization['epochs']} epochs; mean ± sample standard deviation "
+            f"over seeds {', '.join(map(str, found.seeds))}; {found.machine['processor']}. Strengths are chosen, and "
+            f"rows ranked, by the mean over exits on the {found.pictures['calibration']:,} pictures of the calibration "
+            f"split; the figures are of the test split's {found.pictures['test']:,}.",
+            "",
+            *markdown_rows(found, ranked, "test"),
+            "",
+            f"## Against `{ranked[0].label}`, seed by seed",
+            "",
+            "Mean over exits on the test split, in points; ± standard error over seeds.",
+            "",
+            "| method | difference |",
+            "|---|---|",
+            *(f"| `{row.label}` | {_difference(row, ranked[0])} |" for row in ranked[1:]),
+            "",
+            "## All tries",
+            "",
+            "Mean over exits in %, from weak to strong: on the calibration split / on the test split.",
+            "",
+            f"| method | {' | '.join(f'try {number}' for number in range(1, tries + 1))} |",
+            "|---" * (tries + 1) + "|",
+            *(f"| `{method}` | {' | '.join(_tries(found, each))} |" for method, each in labels.items()),
+            "",
+        ]
+    )
+
+
+def _difference(row: MethodFigures, first: MethodFigures) -> str:
+    points = [100 * (one.test.mean - other.test.mean) for one, other in zip(row.runs, first.runs, strict=True)]
+    error = f" ± {statistics.stdev(points) / len(points) ** 0.5:.2f}" if len(points) > 1 else ""
+    return f"{statistics.fmean(points):+.2f}{error}"
+
+
+def _tries(found: Comparison, labels: Sequence[str]) -> list[str]:
+    rows = {row.label: row for row in found.methods}
+    best = _best([rows[label] for label in labels])
+    cells = []
+    for label in labels:
+        row = rows[label]
+        figures = f"{100 * row.mean('calibration').mean:.2f} / {100 * row.mean().mean:.2f}"
+        option = label.partition(":")[2] or "default"
+        cells.append(f"{option}: {f'**{figures}**' if row is best else figures}")
+    return cells
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--methods", nargs="+", choices=list(TRIES), default=list(TRIES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("comparisons") / "equal_tries")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "equal_tries")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
