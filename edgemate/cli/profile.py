@@ -105,8 +105,10 @@ def _print_points(profile: Profile, console: Console) -> None:
 
 
 def _how(kind: str, name: str, threshold: float | None, exit: int | None) -> str:
+    from edgemate.cli import figures
+
     if kind == "threshold":
-        return f"confidence > {threshold:.4g}"
+        return f"confidence > {figures.threshold(threshold or 0.0)}"
     if kind == "operating point":
-        return name if threshold is None else f"{name}: > {threshold:.4g}"
+        return name if threshold is None else f"{name}: > {figures.threshold(threshold)}"
     return f"exit {exit}, one graph" if kind == "fixed exit" else "full network, one graph"
