@@ -30,7 +30,8 @@ places() {
 # Before a step there: what is needed to write, and the parts that have come, in however many commands.
 settle() {
     mkdir -p "$KEEP/tmp" "$KEEP/parts" "$RUNS" "$RESULTS"
-    export TMPDIR=$KEEP/tmp
+    # Sockets are made there, whose path has 107 bytes at most; Python's name for one has 32.
+    [ ${#KEEP} -gt 71 ] || export TMPDIR=$KEEP/tmp
     # Compiled once, a network is not compiled again by the next program.
     export TORCHINDUCTOR_CACHE_DIR=$KEEP/compiled TRITON_CACHE_DIR=$KEEP/compiled/triton
     if [ -d "$KIT/parts" ]; then cp -ru "$KIT/parts/." "$KEEP/parts/"; fi

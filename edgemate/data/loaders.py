@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.data.source import Pictures
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+from edgemate.data.workers import check_sockets, ended, shared
 from edgemate.errors import EdgemateError
 
 Indices = npt.NDArray[np.int64]
@@ -67,16 +68,24 @@ def evaluation_loader(
 class PictureLoader(DataLoader[LabelledBatch]):
     """A torch DataLoader of labelled batches that raises a worker's EdgemateError as it was.
 
-    Raised in the worker, it would come out with that process's traceback in its message.
+    Raised in the worker, it would come out with that process's traceback in its message. Raises DataError where workers
+    cannot pass batches on or are ended.
     """
 
     def __iter__(self) -> Iterator[LabelledBatch]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, EdgemateError):
-                break
-            yield batch
-        else:
-            return
+        check_sockets(self.num_workers)
+        try:
+            for batch in super().__iter__():
+                if isinstance(batch, EdgemateError):
+                    break
+                yield batch
+            else:
+                return
+        except RuntimeError as error:
+            told = ended(error, self.num_workers)
+            if told is None:
+                raise
+            raise told from error
         # Workers that are still there when the error's traceback is collected as garbage take five seconds each to end.
         self._iterator = None
         raise batch
@@ -155,14 +164,10 @@ def picture_loader(pictures: Dataset[LabelledBatch], batches: Any, workers: int)
         pictures,
         sampler=batches,
         batch_size=None,
-        collate_fn=_as_is,
+        collate_fn=shared,  # type: ignore[arg-type]
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         # Else every iteration would draw from the global generator, and dropout would depend on how often one began.
         generator=torch.Generator(),
     )
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

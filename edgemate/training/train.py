@@ -19,8 +19,9 @@ from edgemate import files
 from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import PictureLoader
+from edgemate.data.workers import ended
 from edgemate.distillation import build_method
-from edgemate.errors import RunError
+from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.models import build_model
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
@@ -53,7 +54,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
         RunError: the folder is taken, or holds a run of another recipe.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
     check_recipe(recipe, str(path))
@@ -104,6 +105,16 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
             )
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from error
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
+                "set a smaller one, or training.precision=bf16"
+            ) from error
+        except RuntimeError as error:  # torch tells of a worker's end in the midst of whatever runs then
+            told = ended(error, settings.workers)
+            if told is None:
+                raise
+            raise told from error
     task.mix()
     if best:
         model.load_state_dict(best.weights)

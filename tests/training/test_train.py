@@ -8,10 +8,11 @@ import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
 
-from edgemate.errors import RecipeError, RunError, TrainingError
+from edgemate.errors import DataError, RecipeError, RunError, TrainingError
 from edgemate.evaluation import exit_accuracy, trained_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, optimizers, train
+from edgemate.training.task import MultiExitTask
 from recipes import small_recipe
 
 
@@ -229,6 +230,26 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(
     assert "largest gradients of the step before: " in message
     assert "model." in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), TrainingError, "optimization.batch_size=16: a step"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), DataError, r"was ended \(Killed\)"),
+        (RuntimeError("shapes differ"), RuntimeError, "^shapes differ$"),
+    ],
+)
+def test_what_the_machine_lacks_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception], said: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(MultiExitTask, "training_step", fails)
+    with pytest.raises(expected, match=said) as caught:
+        train(small_recipe("optimization.batch_size=16"), tmp_path / "run", console=quiet())
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_data import array_source
+
+from edgemate.data.input_facts import plan_input
+from edgemate.data.loaders import PictureLoader, evaluation_loader
+from edgemate.data.source import Pictures
+from edgemate.data.transforms import EvaluationTransform
+from edgemate.data.workers import ended
+from edgemate.errors import DataError
+
+# Python 3.12 and later say so wherever a worker is forked beside torch's own threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+SOURCE = array_source(n=40)
+TRANSFORM = EvaluationTransform(plan_input(SOURCE))
+
+
+def loader_of(transform: Callable[[Pictures, np.ndarray], torch.Tensor] = TRANSFORM, workers: int = 1) -> PictureLoader:
+    return evaluation_loader(SOURCE.test, np.arange(40), transform, batch_size=16, workers=workers)
+
+
+def assert_refused(loader: PictureLoader, said: str) -> None:
+    with pytest.raises(DataError, match=f"^training.workers=1: {said}.* training.workers=0") as caught:
+        list(loader)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_temporary_files_that_holds_no_sockets_is_refused_before_any_worker_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("long" * 20) / ("path" * 20)
+    deep.mkdir(parents=True)
+    # Where Python has made such a folder for its processes, it keeps to that one.
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", str(deep))
+    assert_refused(loader_of(), r"the processes that prepare .* \(AF_UNIX path too long\); set TMPDIR to a folder")
+    assert not multiprocessing.active_children()
+    assert len(list(loader_of(workers=0))) == 3
+
+
+def test_a_batch_that_does_not_fit_into_shared_memory_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)\nmore"
+        )
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    assert_refused(loader_of(), r"a batch of 0.0 MiB does not fit .* \(No space left on device \(28\)\)")
+    assert not multiprocessing.active_children()
+    assert len(list(loader_of(workers=0))) == 3
+
+
+def test_a_worker_that_is_killed_is_told_of() -> None:
+    def dies(pictures: Pictures, indices: np.ndarray) -> torch.Tensor:
+        if 16 in indices:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return TRANSFORM(pictures, indices)
+
+    assert_refused(loader_of(dies), r"a process that prepares pictures was ended \(Killed\)")
+
+
+def test_batches_of_workers_lie_in_shared_memory_and_others_do_not() -> None:
+    assert all(tensor.is_shared() for batch in loader_of() for tensor in batch)
+    assert not any(tensor.is_shared() for batch in loader_of(workers=0) for tensor in batch)
+
+
+def test_only_what_torch_says_of_its_workers_is_told_otherwise() -> None:
+    files = ended(RuntimeError("Too many open files. Communication with the workers is no longer possible."), 3)
+    assert str(files).startswith("training.workers=3: too many files are open")
+    assert ended(RuntimeError("shapes differ"), 3) is None
