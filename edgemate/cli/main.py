@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -83,7 +84,10 @@ def main() -> None:
         # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen.
         if error.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}; name one that can be read, or a place that can be written to")
+        advice = "make room there, or name another place"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            advice = "name one that can be read, or a place that can be written to"
+        _fail(f"{error.filename}: {error.strerror}; {advice}")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""What happens around the epochs: seeding, the record, the best weights, checkpoints and the progress on screen."""
+"""What happens around the epochs: seeding, the record, the best weights and the progress on screen."""
 
 from __future__ import annotations
 
@@ -112,26 +112,6 @@ class KeepEpochs(Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every == 0 or epoch == trainer.max_epochs:
             write_tensors(self.run.epoch_path(epoch), pl_module.model.state_dict())
-
-
-class Checkpoint(Callback):
-    """Writes the whole state after every so many epochs, and after the last.
-
-    The file is replaced only once the new one is complete. It must stand last, so that the other callbacks' state is
-    that of the finished epoch.
-    """
-
-    def __init__(self, path: Path, every: int = 1) -> None:
-        self.path, self.every = path, every
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the checkpoint, if this epoch is one of them."""
-        epoch = trainer.current_epoch + 1
-        if epoch % self.every and epoch != trainer.max_epochs:
-            return
-        part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        part.replace(self.path)
 
 
 class ExitsProgressBar(RichProgressBar):

@@ -25,8 +25,9 @@ from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.models import build_model
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
-from edgemate.training.callbacks import BestEpoch, Checkpoint, ExitsProgressBar, KeepEpochs, Record, SeedEveryEpoch
+from edgemate.training.callbacks import BestEpoch, ExitsProgressBar, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
@@ -158,6 +159,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
         max_epochs=recipe.optimization.epochs,
         gradient_clip_val=recipe.optimization.gradient_clip,
         callbacks=callbacks,
+        plugins=[CheckpointFiles()],
         logger=TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
         default_root_dir=folder,
         enable_progress_bar=console.is_terminal,

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 import time
@@ -81,6 +82,21 @@ def test_an_output_that_cannot_be_written_is_one_line(own_bundle: Path, place: s
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"error: {output}: {reason}; name one that can be read")
     assert result.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line_that_asks_for_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgemate.cli import main
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "run/model.safetensors")
+
+    monkeypatch.setattr(main, "app", full)
+    with pytest.raises(SystemExit) as caught:
+        main.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: run/model.safetensors: No space left on device; make room there")
 
 
 def test_what_the_system_refuses_without_a_file_is_no_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
