@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 if TYPE_CHECKING:
     from edgemate.runtime import AnytimeClassifier, ExitLatency
 
@@ -34,8 +36,6 @@ def bench(
     With --device, `edgemate calibrate` can choose thresholds by the times of this device, and deadlines are kept by
     them. Measure while the machine is as busy as it will be.
     """
-    import json
-
     import numpy as np
 
     from edgemate import files
@@ -62,7 +62,7 @@ def bench(
     if output is not None:
         files.write_json(output, report)
     if as_json:
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         _print_table(report)
 

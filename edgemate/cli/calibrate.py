@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -50,8 +52,6 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
-    import json
-
     from rich.console import Console
 
     from edgemate.errors import UsageError
@@ -82,7 +82,7 @@ def calibrate(
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
-        typer.echo(json.dumps({**found.points.model_dump(mode="json"), "needed": found.needed}, indent=2))
+        print_json({**found.points.model_dump(mode="json"), "needed": found.needed})
     else:
         _print(found, path, Console())
 

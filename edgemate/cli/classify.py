@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 if TYPE_CHECKING:
     from edgemate.exits import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
@@ -106,16 +108,13 @@ def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
 
 
 def _report_failure(file: Path, error: Exception, as_json: bool) -> None:
-    import json
-
     if as_json:
-        typer.echo(json.dumps({"picture": str(file), "error": str(error)}, ensure_ascii=False))
+        print_json({"picture": str(file), "error": str(error)}, indent=None)
     else:
         typer.echo(f"error: {error}", err=True)
 
 
 def _print_json(file: Path, prediction: Prediction, deadline_ms: float | None) -> None:
-    import json
     import math
 
     found: dict[str, Any] = {
@@ -128,7 +127,7 @@ def _print_json(file: Path, prediction: Prediction, deadline_ms: float | None) -
     }
     if deadline_ms is not None:
         found["late"] = prediction.milliseconds > deadline_ms
-    typer.echo(json.dumps(found, ensure_ascii=False))
+    print_json(found, indent=None)
 
 
 def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 # What brings which command to life: extra → distributions, as in pyproject.toml.
 EXTRAS = {
     "base": ("numpy", "pillow", "pydantic", "pyyaml", "rich", "typer"),
@@ -39,13 +41,11 @@ def doctor(
 
     A TensorRT that is installed and cannot be used here ends in exit code 2.
     """
-    import json
-
     from edgemate.errors import BackendError
 
     facts = _facts()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
     else:
         _print(facts)
     problems = [found["problem"] for found in facts["tensorrt"] if found["problem"]]

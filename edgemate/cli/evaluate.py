@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 if TYPE_CHECKING:
     from edgemate.exits import LatencyTable, OperatingPoint, OperatingPoints
     from edgemate.runtime import AnytimeClassifier, Measured
@@ -42,8 +44,6 @@ def evaluate(
     the bundle, which needs edgemate[train]; --data does not. Given statistics instead of a bundle, only --against is
     looked at.
     """
-    import json
-
     from edgemate import files
     from edgemate.bundle import Bundle
     from edgemate.cli.evaluation_tables import print_report
@@ -60,7 +60,7 @@ def evaluate(
     if output is not None:
         files.write_json(output, report)
     if as_json:
-        typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         print_report(report)
 

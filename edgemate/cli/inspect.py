@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,8 +18,6 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
-    import json
-
     from rich.console import Console
 
     from edgemate.errors import UsageError
@@ -29,7 +29,7 @@ def inspect(
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
     else:
         show(facts, Console())
 

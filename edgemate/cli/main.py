@@ -21,6 +21,7 @@ from edgemate.cli.inspect import inspect
 from edgemate.cli.pictures import pictures
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
+from edgemate.cli.screen import replace_what_cannot_be_shown
 from edgemate.cli.train import train
 from edgemate.errors import EdgemateError
 
@@ -65,6 +66,7 @@ app.add_typer(recipes, name="recipes")
 
 def main() -> None:
     """Run the command line. What a user can cause ends in one line on standard error and exit code 2."""
+    replace_what_cannot_be_shown()
     try:
         app()
     except EdgemateError as error:

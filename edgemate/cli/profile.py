@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.screen import print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,8 +26,6 @@ def profile(
 
     Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
     """
-    import json
-
     from rich.console import Console
     from rich.markup import escape
 
@@ -37,7 +37,7 @@ def profile(
     with showing_steps() as tell:
         found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, tell=tell)
     if as_json:
-        typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        print_json(found.to_json())
         return
     console = Console()
     _print_exits(found, console)
