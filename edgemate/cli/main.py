@@ -79,6 +79,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as error:
+        if error.code == 130:  # what typer makes of Ctrl-C
+            print("stopped", file=sys.stderr)
+        raise
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         sys.exit(1)

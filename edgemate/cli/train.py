@@ -49,7 +49,12 @@ def train(
         Run.open(folder, finished=False)  # never delete a folder that is no run
         shutil.rmtree(folder)
     console = Console()
-    run = train_run(checked, folder, resume=resume, console=console)
+    try:
+        run = train_run(checked, folder, resume=resume, console=console)
+    except KeyboardInterrupt:
+        instead = " instead of --force" if force else ""
+        typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)
+        raise
     _print_accuracies(run, console)
     console.print(f"run: [bold]{escape(str(run.path))}[/bold]   next: edgemate profile {escape(str(run.path))}")
 

@@ -66,12 +66,13 @@ def ended(error: RuntimeError, workers: int) -> DataError | None:
         return None
     signal = re.search(r"killed by signal: ([\w ]+)", f"{told} {error.__cause__}")
     how = f" ({signal[1]})" if signal else ""
-    return DataError(
-        f"training.workers={workers}: a process that prepares pictures was ended{how}, as happens where memory or "
-        f"shared memory is short{_in_all()}; {_MORE}"
-    )
+    reason = f", as happens where memory or shared memory is short{_in_all()}; {_MORE}"
+    if signal and signal[1] in _SOMEBODY_WANTED_IT:
+        reason = "; --resume goes on from the last checkpoint"
+    return DataError(f"training.workers={workers}: a process that prepares pictures was ended{how}{reason}")
 
 
+_SOMEBODY_WANTED_IT = ("Terminated", "Interrupt", "Hangup")
 _MORE = (
     "set training.workers=0 or a smaller optimization.batch_size, or give a container more (docker run --shm-size=1g)"
 )

@@ -32,6 +32,32 @@ def one_line_error(result: subprocess.CompletedProcess[str]) -> str:
     return result.stderr
 
 
+def test_stopped_from_the_keyboard_a_run_says_how_to_go_on(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, optimization=SMALL["optimization"] | {"epochs": 500, "lr": 0.001})
+    heeding = (  # where the tests run in the background, the signal is ignored
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from edgemate.cli.main import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", heeding, "train", recipe, "--output", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert told.split("\n") == ["the same command with --resume goes on from the last checkpoint", "stopped", ""]
+
+
 def test_killed_in_mid_epoch_a_run_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     # Epochs long enough that a kill soon after the second one began lies well inside it.
     data = {"name": "digits", "augmentation": [{"random_affine": {}}]}

@@ -77,3 +77,6 @@ def test_only_what_torch_says_of_its_workers_is_told_otherwise() -> None:
     files = ended(RuntimeError("Too many open files. Communication with the workers is no longer possible."), 3)
     assert str(files).startswith("training.workers=3: too many files are open")
     assert ended(RuntimeError("shapes differ"), 3) is None
+    wanted = ended(RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. "), 3)
+    assert "memory" not in str(wanted)
+    assert "--resume" in str(wanted)
