@@ -23,6 +23,11 @@ def read_test_split(bundle: Bundle) -> LabelledPictures:
         test = named_test_split(name, manifest.data_options, manifest.classes)
     except (DataError, UsageError) as error:
         raise UsageError(f"{bundle.path}: its test pictures cannot be found: {error}; name them with --data") from error
+    except ModuleNotFoundError as error:  # as on a device
+        raise UsageError(
+            f"{bundle.path}: its test pictures ({name}) cannot be read without {error.name}, which is not installed; "
+            "name them with --data"
+        ) from error
     if isinstance(test, FilePictures):  # decoded when their turn comes: there may be more than the memory holds
         return LabelledPictures(test.paths, test.labels)
     array = test.array

@@ -245,7 +245,18 @@ def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> N
     [
         ("os:abort", {}, "'os:abort' is no registered data set"),
         ("digits", None, "with which options digits was split is not known"),
-        ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
+        pytest.param(
+            "arrays",
+            {"path": "nowhere.npz"},
+            "no such file or folder: nowhere.npz",
+            marks=pytest.mark.skipif(find_spec("torch") is None, reason="needs torch"),
+        ),
+        pytest.param(
+            "arrays",
+            {"path": "nowhere.npz"},
+            "its test pictures (arrays) cannot be read without torch, which is not installed",
+            marks=pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed"),
+        ),
     ],
 )
 def test_pictures_that_cannot_be_found_or_must_not_be_are_asked_for(
