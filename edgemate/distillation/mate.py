@@ -49,8 +49,8 @@ class MATE(Method):
     the best of 1, 2, 4 and 8, with six seeds 0.42 ± 0.28 points above 2 and 0.33 ± 0.39 above 8
     (benchmarks/results/mate_alpha.md). `moves_exits` makes the labels weigh more at the exits that the teachers lean
     on, mostly the last one, where joint cross-entropy with K times the weight gets as far by itself. The other options
-    stay as reconstructed. One of them is better by more than two standard errors, λ 1 by 0.82 ± 0.33 points; at α 2 it
-    was worse by 0.63 ± 0.35, and an exit that learns from its primary teacher alone is another method.
+    stay as reconstructed. One of them was better by more than two standard errors, λ 1 by 0.82 ± 0.33 points; with six
+    fresh seeds it was worse by 0.15 ± 0.23 (benchmarks/results/fresh_seeds.md).
 
     Args:
         setting: what it is built for.
