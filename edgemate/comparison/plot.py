@@ -57,7 +57,7 @@ def _draw_exits(axes: Axes, found: Comparison) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.legend(frameon=False, fontsize=8, ncols=1 + (len(found.methods) > 8))
     _tidy(axes)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _draw_means(axes: Axes, found: Comparison) -> None:
@@ -75,7 +75,7 @@ def _draw_means(axes: Axes, found: Comparison) -> None:
     axes.set_yticks(range(len(found.methods)), [method.label for method in found.methods], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("top-1 accuracy, mean over exits")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     _tidy(axes)
 
 

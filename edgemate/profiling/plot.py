@@ -77,7 +77,7 @@ def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
     for point in _of(here, "full network"):
         axes.plot(_x(point), point.accuracy, "*", color=FULL, markersize=15, label="full network, one graph", zorder=5)
     axes.set_title(f"{here[0].provenance} on {here[0].pictures:,} test pictures", fontsize=10, loc="left")
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if _spread(here) > 0.05 else 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -90,8 +90,3 @@ def _of(points: Sequence[Point], kind: Kind) -> list[Point]:
 
 def _x(point: Point) -> float:
     return point.macs if point.latency_ms is None else point.latency_ms
-
-
-def _spread(points: Sequence[Point]) -> float:
-    accuracies = [point.accuracy for point in points]
-    return max(accuracies) - min(accuracies)

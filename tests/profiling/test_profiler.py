@@ -3,18 +3,20 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from figures import drawn_axes, shown_labels
 from PIL import Image
 
 from edgemate.errors import RunError, UsageError
 from edgemate.evaluation import exit_accuracy, expected_calibration_error
 from edgemate.export import Exported
-from edgemate.profiling import Profile, profile_run
+from edgemate.profiling import Profile, plot, profile_run
 from edgemate.runs import Run
 
 COLUMNS = (
@@ -83,6 +85,16 @@ def test_the_picture_is_drawn(profile: Profile, run: Run) -> None:
         picture.load()
         assert picture.size == (1650, 720)
         assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+
+
+@pytest.mark.parametrize("spread", [0.0022, 0.011, 0.06, 0.4])
+def test_the_accuracies_at_the_axis_differ(profile: Profile, spread: float) -> None:
+    points = [replace(point, accuracy=0.99 - spread * (i % 3) / 2) for i, point in enumerate(profile.points)]
+    axes = drawn_axes(plot, lambda: plot.tradeoff_png(replace(profile, points=tuple(points))))
+    assert len(axes) == 2
+    for each in axes:
+        labels = shown_labels(each, "y")
+        assert len(labels) == len(set(labels)) >= 3
 
 
 def test_threads_are_given_back(profile: Profile) -> None:
