@@ -15,8 +15,9 @@ def peak_activation_bytes(module: nn.Module, image: Tensor) -> int:
     that any runtime needs unless it fuses operators.
     """
     with torch.no_grad():
-        graph = torch.export.export(module, (image,)).graph
-    nodes = list(graph.nodes)
+        program = torch.export.export(module, (image,))
+    nodes = list(program.graph.nodes)
+    pictures = set(program.graph_signature.user_inputs)  # the graph's other inputs are weights
     storage = {node: _storage(node) for node in nodes}
     last_use: dict[Node, int] = {}
     for position, node in enumerate(nodes):
@@ -26,7 +27,7 @@ def peak_activation_bytes(module: nn.Module, image: Tensor) -> int:
     dying: dict[int, int] = {}
     for position, node in enumerate(nodes):
         if storage[node] is node:
-            size = _bytes(node)
+            size = 0 if node.op == "placeholder" and node.name not in pictures else _bytes(node)
             alive += size
             end = last_use[node]
             dying[end] = dying.get(end, 0) + size
@@ -51,7 +52,4 @@ def _shares_input(node: Node) -> bool:
 
 def _bytes(node: Node) -> int:
     value = node.meta.get("val")
-    # Placeholders are the picture and the weights; only the picture is called after the input's name.
-    if node.op == "placeholder" and node.name.startswith(("p_", "b_", "c_")):
-        return 0
     return value.numel() * value.element_size() if isinstance(value, Tensor) else 0

@@ -70,6 +70,20 @@ def test_a_shortcut_keeps_its_input_alive() -> None:
     assert peak_activation_bytes(Shortcut(), image) == 3 * image.numel() * 4
 
 
+def test_the_picture_counts_and_weights_do_not_whatever_they_are_called() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1000, 1))
+            self.register_buffer("image", torch.ones(1000, 1))
+
+        def forward(self, b_x: torch.Tensor) -> torch.Tensor:
+            return b_x + b_x * self.weight[0] * self.image[0]  # the picture and two others at a time
+
+    image = torch.zeros(1, 1, 4, 4)
+    assert peak_activation_bytes(Scaled(), image) == 3 * image.numel() * 4
+
+
 def test_peak_memory_of_a_prefix_does_not_shrink_with_depth() -> None:
     net = build_model(Model(backbone="resnet8", options={"width": 4}), Exits(), 1, 5).eval()
     image = torch.zeros(1, 1, 8, 8)
