@@ -57,7 +57,7 @@ def classify(
                 continue
             answers.append((file, prediction))
             if as_json:
-                _print_json(file, prediction, deadline_ms)
+                _print_answer(file, prediction, deadline_ms)
         if not as_json:
             _print_table(answers, len(classifier.exits))
         statistics = classifier.statistics()
@@ -114,7 +114,7 @@ def _report_failure(file: Path, error: Exception, as_json: bool) -> None:
         typer.echo(f"error: {error}", err=True)
 
 
-def _print_json(file: Path, prediction: Prediction, deadline_ms: float | None) -> None:
+def _print_answer(file: Path, prediction: Prediction, deadline_ms: float | None) -> None:
     import math
 
     found: dict[str, Any] = {

@@ -39,6 +39,8 @@ _EXTRAS = {
     "torchvision": "train",
 }
 
+_READABLE_OR_WRITABLE = "name one that can be read, or a place that can be written to"
+
 app = typer.Typer(
     name="edgemate",
     help="Train multi-exit image classifiers, see what every exit costs, and answer from the earliest that will do.",
@@ -76,13 +78,11 @@ def main() -> None:
         if extra is None:
             raise
         _fail(f"this command needs {error.name}, which is not installed: pip install 'edgemate[{extra}]'")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != 130:  # which is what typer makes of Ctrl-C
+            raise
         print("stopped", file=sys.stderr)
         sys.exit(130)
-    except SystemExit as error:
-        if error.code == 130:  # what typer makes of Ctrl-C
-            print("stopped", file=sys.stderr)
-        raise
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         sys.exit(1)
@@ -90,9 +90,8 @@ def main() -> None:
         # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen.
         if error.filename is None:
             raise
-        advice = "make room there, or name another place"
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            advice = "name one that can be read, or a place that can be written to"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room there, or name another place" if full else _READABLE_OR_WRITABLE
         _fail(f"{error.filename}: {error.strerror}; {advice}")
 
 

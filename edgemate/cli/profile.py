@@ -12,7 +12,7 @@ from edgemate.cli.screen import print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemate.profiling import Profile
+    from edgemate.profiling import Point, Profile
 
 
 def profile(
@@ -95,7 +95,7 @@ def _print_points(profile: Profile, console: Console) -> None:
         table.add_column(column, justify="right")
     for point in points:
         table.add_row(
-            escape(_how(point.kind, point.name, point.threshold, point.exit)),
+            escape(_how(point)),
             percent(point.accuracy),
             engineering(point.macs),
             *(milliseconds(time or 0.0) for time in (point.latency_ms, point.latency_p99_ms)),
@@ -104,11 +104,12 @@ def _print_points(profile: Profile, console: Console) -> None:
     console.print(table)
 
 
-def _how(kind: str, name: str, threshold: float | None, exit: int | None) -> str:
-    from edgemate.cli import figures
+def _how(point: Point) -> str:
+    from edgemate.cli.figures import threshold
 
-    if kind == "threshold":
-        return f"confidence > {figures.threshold(threshold or 0.0)}"
-    if kind == "operating point":
-        return name if threshold is None else f"{name}: > {figures.threshold(threshold)}"
-    return f"exit {exit}, one graph" if kind == "fixed exit" else "full network, one graph"
+    above = "" if point.threshold is None else f"> {threshold(point.threshold)}"
+    if point.kind == "threshold":
+        return f"confidence {above}"
+    if point.kind == "operating point":
+        return f"{point.name}: {above}" if above else point.name
+    return f"exit {point.exit}, one graph" if point.kind == "fixed exit" else "full network, one graph"

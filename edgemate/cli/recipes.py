@@ -93,11 +93,10 @@ def validate(
 @recipes.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
-    import json
-
+    from edgemate.cli.screen import print_json
     from edgemate.config.json_schema import recipe_schema
 
-    print(json.dumps(recipe_schema(), indent=2))
+    print_json(recipe_schema())
 
 
 def _methods(tree: dict[str, object]) -> str:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.data.source import Pictures
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.data.workers import check_sockets, ended, shared
+from edgemate.data.workers import check_sockets, shared, telling_of_ended_workers
 from edgemate.errors import EdgemateError
 
 Indices = npt.NDArray[np.int64]
@@ -74,18 +74,13 @@ class PictureLoader(DataLoader[LabelledBatch]):
 
     def __iter__(self) -> Iterator[LabelledBatch]:  # type: ignore[override]
         check_sockets(self.num_workers)
-        try:
+        with telling_of_ended_workers(self.num_workers):
             for batch in super().__iter__():
                 if isinstance(batch, EdgemateError):
                     break
                 yield batch
             else:
                 return
-        except RuntimeError as error:
-            told = ended(error, self.num_workers)
-            if told is None:
-                raise
-            raise told from error
         # Workers that are still there when the error's traceback is collected as garbage take five seconds each to end.
         self._iterator = None
         raise batch

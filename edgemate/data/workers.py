@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Listener
 from pathlib import Path
 
@@ -50,8 +52,20 @@ def shared(batch: tuple[Tensor, ...] | EdgemateError) -> tuple[Tensor, ...] | Ed
         size = sum(tensor.nbytes for tensor in batch) / 2**20
         return DataError(
             f"training.workers={worker.num_workers}: a batch of {size:.1f} MiB does not fit into shared memory, "
-            f"beside those before it ({_reason(error)}){_in_all()}; {_MORE}"
+            f"beside those before it ({_reason(error)}){_in_all()}; {_ADVICE}"
         )
+
+
+@contextmanager
+def telling_of_ended_workers(workers: int) -> Iterator[None]:
+    """Within it, a RuntimeError of torch's about its workers becomes the DataError that `ended` makes of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        told = ended(error, workers)
+        if told is None:
+            raise
+        raise told from error
 
 
 def ended(error: RuntimeError, workers: int) -> DataError | None:
@@ -66,14 +80,14 @@ def ended(error: RuntimeError, workers: int) -> DataError | None:
         return None
     signal = re.search(r"killed by signal: ([\w ]+)", f"{told} {error.__cause__}")
     how = f" ({signal[1]})" if signal else ""
-    reason = f", as happens where memory or shared memory is short{_in_all()}; {_MORE}"
-    if signal and signal[1] in _SOMEBODY_WANTED_IT:
+    reason = f", as happens where memory or shared memory is short{_in_all()}; {_ADVICE}"
+    if signal and signal[1] in _SENT_BY_SOMEBODY:
         reason = "; --resume goes on from the last checkpoint"
     return DataError(f"training.workers={workers}: a process that prepares pictures was ended{how}{reason}")
 
 
-_SOMEBODY_WANTED_IT = ("Terminated", "Interrupt", "Hangup")
-_MORE = (
+_SENT_BY_SOMEBODY = ("Terminated", "Interrupt", "Hangup")
+_ADVICE = (
     "set training.workers=0 or a smaller optimization.batch_size, or give a container more (docker run --shm-size=1g)"
 )
 

@@ -19,7 +19,7 @@ from edgemate import files
 from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import PictureLoader
-from edgemate.data.workers import ended
+from edgemate.data.workers import telling_of_ended_workers
 from edgemate.distillation import build_method
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
@@ -97,13 +97,14 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         callbacks = [Speed(run.speed_path), record, *kept, *route]
         trainer = _trainer(recipe, run.path, callbacks, checkpoint, console)
         try:
-            trainer.fit(
-                task,
-                loader,
-                calibration,
-                ckpt_path=checkpoint if checkpoint.exists() else None,
-                weights_only=True,
-            )
+            with telling_of_ended_workers(settings.workers):  # which torch does in the midst of whatever runs then
+                trainer.fit(
+                    task,
+                    loader,
+                    calibration,
+                    ckpt_path=checkpoint if checkpoint.exists() else None,
+                    weights_only=True,
+                )
         except SystemExit as error:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from error
         except torch.OutOfMemoryError as error:
@@ -111,11 +112,6 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
                 f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
                 "set a smaller one, or training.precision=bf16"
             ) from error
-        except RuntimeError as error:  # torch tells of a worker's end in the midst of whatever runs then
-            told = ended(error, settings.workers)
-            if told is None:
-                raise
-            raise told from error
     task.mix()
     if best:
         model.load_state_dict(best.weights)
