@@ -203,10 +203,14 @@ class Training(Section):
     """How and where the training runs."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="bf16: mixed, on CPUs and GPUs; fp16 needs a GPU."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="bf16 and fp16 are mixed; fp16 needs a GPU. auto: bf16 where the hardware has it, else fp32 on a "
+        "CPU and fp16 on a GPU.",
     )
-    channels_last: bool = True
+    channels_last: Literal["auto"] | bool = Field(
+        "auto", description="Memory format NHWC. auto: where it is safe and was measured to help."
+    )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare pictures; 0 prepares in line.")
     data_on_device: bool = Field(
         False,

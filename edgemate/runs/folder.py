@@ -121,6 +121,11 @@ class Run:
         return self.path / "environment.json"
 
     @property
+    def numerics_path(self) -> Path:
+        """Precision and memory format that the training chose, and why."""
+        return self.path / "numerics.json"
+
+    @property
     def history_path(self) -> Path:
         """Every epoch's metrics."""
         return self.path / "history.csv"
@@ -230,6 +235,14 @@ class Run:
     def read_environment(self) -> dict[str, Any]:
         """What the run was trained with. Raises RunError where it cannot be read."""
         return _read_json(self.environment_path)
+
+    def write_numerics(self, numerics: Mapping[str, Any]) -> None:
+        """Store the precision and memory format of the training, as `edgemate.training.Numerics` writes itself."""
+        files.write_json(self.numerics_path, dict(numerics))
+
+    def read_numerics(self) -> dict[str, Any]:
+        """The precision and memory format of the training. Raises RunError where they cannot be read."""
+        return _read_json(self.numerics_path)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Store the final figures."""

@@ -68,7 +68,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
 
     attempt("exits.at", with_network)
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
-        problems.append("training.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
+        problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
+    if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
+        problems.append("training.precision: fp16 needs a GPU, and training.accelerator is cpu; use auto, bf16 or fp32")
     if recipe.training.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("training.accelerator: there is no GPU here; use auto or cpu")
     problems.extend(_data_on_device_problems(recipe))

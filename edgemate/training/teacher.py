@@ -19,11 +19,10 @@ from edgemate.training.named_teacher import NamedTeacher, Normalisation
 from edgemate.training.run_teacher import RunTeacher
 
 _TORCHVISION = "torchvision:"
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
-    """The teacher of a recipe with its weights, on the CPU; None where the recipe names none.
+    """The teacher of a recipe with its weights, on the CPU and in float32; None where the recipe names none.
 
     It sees the student's pictures. Where its mean and standard deviation are others, they are put in place of the
     student's, which is exact; pictures of another size, or other classes, are refused.
@@ -45,11 +44,8 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
         network = named.network(data.classes)
     except (UsageError, RunError, DataError) as error:
         raise RecipeError(source, [f"distillation.teacher: {error}"]) from error
-    if recipe.training.channels_last:
-        network.to(memory_format=torch.channels_last)
     return Teacher(
         network,
-        autocast=_AUTOCAST[recipe.training.precision],
         renormalise=_renormalise(data.facts, named.normalisation),
         route=named.route,
         shape=(data.facts.channels, data.facts.height, data.facts.width),

@@ -20,21 +20,22 @@ from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import PictureLoader
 from edgemate.data.workers import telling_of_ended_workers
-from edgemate.distillation import build_method
+from edgemate.distillation import Method, build_method
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
-from edgemate.models import build_model
+from edgemate.models import MultiExitModel, build_model
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
 from edgemate.training.callbacks import BestEpoch, ExitsProgressBar, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
+from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.teacher import load_teacher
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""The recipe's names for Lightning's."""
+"""Our names of precisions, and Lightning's."""
 _GOLDEN_PICTURES = 32
 
 
@@ -74,6 +75,9 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     model = build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
+    numerics = _numerics(run, recipe, model, method, data)
+    console.print(f"{numerics}", markup=False, highlight=False, soft_wrap=True)
+    prepare_teachers(method, numerics)
     run.write_facts(_facts(recipe, data, model.cuts))
     loader, calibration = loaders_of(recipe, data, method)
     settings = recipe.training
@@ -82,7 +86,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         method,
         recipe.optimization,
         len(loader),
-        channels_last=settings.channels_last,
+        channels_last=numerics.channels_last,
         compiled=settings.compile,
         cuda_graphs=settings.cuda_graphs,
     )
@@ -95,7 +99,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         kept = [best] if best else []
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         callbacks = [Speed(run.speed_path), record, *kept, *route]
-        trainer = _trainer(recipe, run.path, callbacks, checkpoint, console)
+        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint, console)
         try:
             with telling_of_ended_workers(settings.workers):  # which torch does in the midst of whatever runs then
                 trainer.fit(
@@ -126,6 +130,19 @@ def _open_to_resume(recipe: Recipe, path: Path) -> Run:
     return run
 
 
+def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: Data) -> Numerics:
+    """The run's own choice where it has made one, else one for this machine, which is then the run's."""
+    shape = (data.facts.channels, data.facts.height, data.facts.width)
+    if run.numerics_path.is_file():
+        try:
+            return resumed_numerics(run.read_numerics(), recipe.training, model, method, shape)
+        except RunError as error:
+            raise RunError(f"{run.numerics_path}: {error}") from error
+    numerics = choose_numerics(recipe.training, model, method, shape)
+    run.write_numerics(numerics.to_json())
+    return numerics
+
+
 def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
     splits = data.splits
     pictures = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
@@ -140,7 +157,9 @@ def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
     )
 
 
-def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint: Path, console: Console) -> Trainer:
+def _trainer(
+    recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[Callback], checkpoint: Path, console: Console
+) -> Trainer:
     settings = recipe.training
     callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
     if recipe.optimization.ema is not None:
@@ -151,7 +170,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
     return Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[numerics.precision],  # type: ignore[arg-type]
         max_epochs=recipe.optimization.epochs,
         gradient_clip_val=recipe.optimization.gradient_clip,
         callbacks=callbacks,

@@ -122,14 +122,6 @@ def test_a_teacher_sees_the_students_pictures_as_it_was_taught(teacher: Run) -> 
     torch.testing.assert_close(loaded(recipe)((pixels - 0.5) / 0.125).logits, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("precision", "type_"), [("fp32", None), ("bf16", torch.bfloat16)])
-def test_a_teacher_computes_in_the_recipes_precision(teacher: Run, precision: str, type_: torch.dtype | None) -> None:
-    found = loaded(small_recipe(*student(teacher, "kd", f"training.precision={precision}")))
-    assert found.autocast == type_
-    first = next(module for module in found.network.modules() if isinstance(module, torch.nn.Conv2d))
-    assert first.weight.is_contiguous(memory_format=torch.channels_last)
-
-
 class Killed(BaseException):
     """Stands for a power cut."""
 
