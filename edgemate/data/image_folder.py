@@ -15,9 +15,8 @@ from edgemate.data.seeding import Purpose
 from edgemate.data.source import DataSource, FilePictures
 from edgemate.data.splits import hold_out
 from edgemate.errors import DataError
+from edgemate.images import IMAGE_SUFFIXES, find_images
 from edgemate.registry import closest
-
-EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def image_folder(
@@ -83,14 +82,11 @@ def _scan(
     for name in names:
         if name not in classes:
             raise DataError(f"{folder / name} is a class that train/ has not; {closest(name, list(classes))}")
-        found = sorted(entry for entry in (folder / name).rglob("*") if _is_picture(entry, folder))
+        found = find_images(folder / name)
         if not found:
-            raise DataError(f"{folder / name} has no pictures ({', '.join(sorted(EXTENSIONS))}); add some or remove it")
+            raise DataError(
+                f"{folder / name} has no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
+            )
         paths += found
         labels += [classes.index(name)] * len(found)
     return classes, paths, np.asarray(labels, dtype=np.int64)
-
-
-def _is_picture(entry: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
-    return not hidden and entry.suffix.lower() in EXTENSIONS and entry.is_file()
