@@ -43,6 +43,7 @@ class DataSource:
         train: the pictures that training and calibration share.
         test: the pictures that only tests see.
         size: (height, width) of every picture, or None where they differ.
+        left_out: damaged files that are in no split, because an option says so.
 
     Raises:
         DataError: no pictures, or a label that is no class.
@@ -54,6 +55,7 @@ class DataSource:
     train: Pictures
     test: Pictures
     size: tuple[int, int] | None = None
+    left_out: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         for split, pictures in (("training", self.train), ("test", self.test)):
