@@ -13,7 +13,7 @@ import torch
 from edgemate.data.damaged import Tell, Used, require_whole
 from edgemate.data.input_facts import InputFacts, Interpolation, plan_input
 from edgemate.data.loaders import EpochBatches, PictureLoader, evaluation_loader, train_loader
-from edgemate.data.loading import load_source
+from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.mixed import Domain, mixed_loader
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
@@ -26,7 +26,6 @@ from edgemate.data.unlabelled import (
     build_target,
     part,
     require_same_size,
-    require_same_task,
     unlabelled_indices,
 )
 from edgemate.errors import DataError

@@ -1,4 +1,4 @@
-"""A data set by its name, without torch."""
+"""Data sets by their names, without torch."""
 
 from __future__ import annotations
 
@@ -16,3 +16,19 @@ def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSour
     if not isinstance(source, DataSource):
         raise DataError(f"data set {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
     return source
+
+
+def require_same_task(source: DataSource, target: DataSource) -> None:
+    """Both domains must have the same classes and channels. Raises DataError where they have not."""
+    if target.classes != source.classes:
+        only = sorted(set(source.classes) ^ set(target.classes))
+        differing = f"{only[0]!r} is in one of them only" if only else "their order differs"
+        raise DataError(
+            f"data.unlabelled.name: {target.name} has not the classes of {source.name} ({differing}); "
+            "both domains must have the same ones"
+        )
+    if target.channels != source.channels:
+        raise DataError(
+            f"data.unlabelled.name: {target.name} has {target.channels} channels and {source.name} {source.channels}; "
+            "both domains must have as many (image_folder has the option channels)"
+        )

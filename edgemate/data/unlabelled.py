@@ -134,22 +134,6 @@ def build_target(
     )
 
 
-def require_same_task(source: DataSource, target: DataSource) -> None:
-    """Both domains must have the same classes and channels. Raises DataError where they have not."""
-    if target.classes != source.classes:
-        only = sorted(set(source.classes) ^ set(target.classes))
-        differing = f"{only[0]!r} is in one of them only" if only else "their order differs"
-        raise DataError(
-            f"data.unlabelled.name: {target.name} has not the classes of {source.name} ({differing}); "
-            "both domains must have the same ones"
-        )
-    if target.channels != source.channels:
-        raise DataError(
-            f"data.unlabelled.name: {target.name} has {target.channels} channels and {source.name} {source.channels}; "
-            "both domains must have as many (image_folder has the option channels)"
-        )
-
-
 def require_same_size(facts: InputFacts, target_facts: InputFacts) -> None:
     """The network sees pictures of one size. Raises DataError where the domains' differ."""
     wanted, found = (facts.height, facts.width), (target_facts.height, target_facts.width)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
+from toy_data import write_folders
 
 from edgemate.errors import DataError, RecipeError, RunError, TrainingError
 from edgemate.evaluation import exit_accuracy, trained_model
@@ -14,7 +15,6 @@ from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, optimizers, train
 from edgemate.training.task import MultiExitTask
 from recipes import small_recipe
-from toy_data import write_folders
 
 
 def quiet() -> Console:
