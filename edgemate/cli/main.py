@@ -14,6 +14,7 @@ from edgemate.cli.build import build
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.classify import classify
 from edgemate.cli.compare import compare
+from edgemate.cli.data import data
 from edgemate.cli.doctor import doctor
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
@@ -63,6 +64,7 @@ for command in (
     doctor,
 ):
     app.command()(command)
+app.add_typer(data, name="data")
 app.add_typer(recipes, name="recipes")
 
 

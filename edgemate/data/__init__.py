@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.data.build import Data, build_data, load_source
+    from edgemate.data.build import Data, build_data
     from edgemate.data.input_facts import InputFacts, Resize
+    from edgemate.data.loading import load_source
     from edgemate.data.named import named_test_split, portable_options
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
     from edgemate.data.splits import Splits, split, stratified_sample
@@ -39,8 +40,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "build": ("Data", "build_data", "load_source"),
+    "build": ("Data", "build_data"),
     "input_facts": ("InputFacts", "Resize"),
+    "loading": ("load_source",),
     "named": ("named_test_split", "portable_options"),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
     "splits": ("Splits", "split", "stratified_sample"),

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgemate.data.damaged import find_damaged
 from edgemate.data.root import locate
 from edgemate.data.seeding import Purpose
 from edgemate.data.source import DataSource, FilePictures
 from edgemate.data.splits import hold_out
 from edgemate.errors import DataError
+from edgemate.images import IMAGE_SUFFIXES, find_images
 from edgemate.registry import closest
-
-EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def image_folder(
@@ -26,6 +26,7 @@ def image_folder(
     channels: Literal[1, 3] = 3,
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     test_seed: Annotated[int, Field(ge=0)] = 0,
+    skip_damaged: bool = False,
 ) -> DataSource:
     """Pictures of any size in one folder per class; the folders' names are the classes.
 
@@ -38,6 +39,9 @@ def image_folder(
         channels: 1 to turn the pictures grey, 3 for RGB.
         test_fraction: share of the pictures in the test split, by class, where it has to be drawn.
         test_seed: draws it.
+        skip_damaged: leave out files whose header or end is damaged, which is looked up each time the data set is
+            loaded; without it they end a training before it starts. Damage within a file ends it in either case;
+            `edgemate data check` finds that.
 
     Raises:
         DataError: the folder is missing or not laid out so, a class has no pictures, or test/ has a class of its own.
@@ -48,7 +52,7 @@ def image_folder(
             f"{root} is no folder; image_folder needs one with a folder per class, or with train/ and test/"
         )
     if not (root / "train").is_dir():
-        classes, paths, labels = _scan(root)
+        classes, paths, labels, left_out = _scan(root, skip_damaged)
         train, test = hold_out(labels, test_fraction, Purpose.TEST_SPLIT, test_seed)
         return DataSource(
             name=f"image_folder {root}",
@@ -56,41 +60,45 @@ def image_folder(
             channels=channels,
             train=FilePictures([paths[i] for i in train], labels[train], channels),
             test=FilePictures([paths[i] for i in test], labels[test], channels),
+            left_out=left_out,
         )
     held = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     if held is None:
         raise DataError(f"{root} has train/ but neither test/ nor val/; add one, with a folder per class")
-    classes, train_paths, train_labels = _scan(root / "train")
-    _, test_paths, test_labels = _scan(held, classes)
+    classes, train_paths, train_labels, train_left_out = _scan(root / "train", skip_damaged)
+    _, test_paths, test_labels, test_left_out = _scan(held, skip_damaged, classes)
     return DataSource(
         name=f"image_folder {root}",
         classes=classes,
         channels=channels,
         train=FilePictures(train_paths, train_labels, channels),
         test=FilePictures(test_paths, test_labels, channels),
+        left_out=train_left_out + test_left_out,
     )
 
 
 def _scan(
-    folder: Path, classes: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], list[Path], npt.NDArray[np.int64]]:
+    folder: Path, skip_damaged: bool, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[Path], npt.NDArray[np.int64], tuple[Path, ...]]:
+    """Classes, files, their labels (N,), and the damaged files that are not among them."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
         raise DataError(f"{folder} has no folders; one per class is needed")
     classes = tuple(names) if classes is None else tuple(classes)
     paths: list[Path] = []
     labels: list[int] = []
+    left_out: list[Path] = []
     for name in names:
         if name not in classes:
             raise DataError(f"{folder / name} is a class that train/ has not; {closest(name, list(classes))}")
-        found = sorted(entry for entry in (folder / name).rglob("*") if _is_picture(entry, folder))
-        if not found:
-            raise DataError(f"{folder / name} has no pictures ({', '.join(sorted(EXTENSIONS))}); add some or remove it")
-        paths += found
-        labels += [classes.index(name)] * len(found)
-    return classes, paths, np.asarray(labels, dtype=np.int64)
-
-
-def _is_picture(entry: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
-    return not hidden and entry.suffix.lower() in EXTENSIONS and entry.is_file()
+        found = find_images(folder / name)
+        damaged = find_damaged(found) if skip_damaged else {}
+        left_out += [found[place] for place in damaged]
+        whole = [path for place, path in enumerate(found) if place not in damaged]
+        if not whole:
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            what = "damaged pictures only" if found else f"no pictures ({suffixes})"
+            raise DataError(f"{folder / name} has {what}; add some or remove it")
+        paths += whole
+        labels += [classes.index(name)] * len(whole)
+    return classes, paths, np.asarray(labels, dtype=np.int64), tuple(left_out)

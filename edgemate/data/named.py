@@ -60,7 +60,7 @@ def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequ
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise DataError(f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    from edgemate.data.build import load_source
+    from edgemate.data.loading import load_source
 
     source = load_source(name, options)
     if tuple(source.classes) != tuple(classes):

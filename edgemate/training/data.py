@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from edgemate.config import Recipe, Unlabelled
@@ -13,8 +15,13 @@ from edgemate.distillation import Method
 Loader = PictureLoader | OnDeviceLoader
 
 
-def data_of(recipe: Recipe) -> Data:
-    """The data set that a recipe names, split and ready to load. Raises DataError, and UsageError for a bad option."""
+def data_of(recipe: Recipe, tell: Callable[[str], None] | None = None) -> Data:
+    """The data set that a recipe names, split and ready to load; `tell` is told how far looking at its files has come.
+
+    Raises:
+        DataError: it is missing or damaged; see `build_data`.
+        UsageError: for a bad option.
+    """
     section = recipe.data
     return build_data(
         section.name,
@@ -33,6 +40,7 @@ def data_of(recipe: Recipe) -> Data:
         workers=recipe.training.workers,
         seed=recipe.training.seed,
         unlabelled=_target_plan(section.unlabelled),
+        tell=tell,
     )
 
 

@@ -64,7 +64,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     if run is not None and run.finished:
         console.print(f"{run.path} is finished already")
         return run
-    data = data_of(recipe)
+    data = _read_data(recipe, console)
     teacher = load_teacher(recipe, data, str(path))
     if run is None:
         run = Run.create(path)
@@ -121,6 +121,27 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         model.load_state_dict(best.weights)
     _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs)
     return run
+
+
+def _read_data(recipe: Recipe, console: Console) -> Data:
+    status = console.status("")
+
+    def tell(line: str) -> None:
+        status.update(line)
+        status.start()  # not before there is something to tell: a download shows its own progress
+
+    try:
+        data = data_of(recipe, tell)
+    finally:
+        status.stop()
+    if data.left_out:
+        console.print(
+            f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return data
 
 
 def _open_to_resume(recipe: Recipe, path: Path) -> Run:

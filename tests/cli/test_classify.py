@@ -113,7 +113,7 @@ def test_a_file_that_is_no_picture_is_named_and_the_others_are_answered(small_bu
     result = run(small_bundle.path, pictures, pictures / "missing.png")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
-        f"error: {broken}: is no picture that Pillow can read",
+        f"error: {broken}: is not an image that Pillow can read",
         f"error: {pictures / 'missing.png'}: no such file",
     ]
     assert "3 pictures" in result.stdout
@@ -125,7 +125,7 @@ def test_programs_are_told_of_failures_too(small_bundle: Bundle, pictures: Path)
     result = run(small_bundle.path, broken, pictures / "b.png", "--json")
     assert result.exit_code == 1
     failure, answer = map(json.loads, result.stdout.splitlines())
-    assert failure == {"picture": str(broken), "error": f"{broken}: is no picture that Pillow can read"}
+    assert failure == {"picture": str(broken), "error": f"{broken}: is not an image that Pillow can read"}
     assert answer["picture"] == str(pictures / "b.png")
 
 

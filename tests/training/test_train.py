@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from rich.console import Console
+from toy_data import write_folders
 
 from edgemate.errors import DataError, RecipeError, RunError, TrainingError
 from edgemate.evaluation import exit_accuracy, trained_model
@@ -290,3 +291,18 @@ def test_a_terminal_sees_a_progress_bar_with_the_accuracy_of_every_exit(tmp_path
         console=Console(file=screen, force_terminal=True, width=200),
     )
     assert "calibration exits" in screen.getvalue()
+
+
+def test_a_damaged_test_image_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for split in ("train", "test"):
+        write_folders(folder / split, per_class=6)
+    (folder / "test" / "dog" / "5.png").write_text("no image")
+    images = ("data.name=image_folder", f"data.options.path={folder}", "data.image_size=8", "optimization.epochs=1")
+    with pytest.raises(DataError, match=r"test 1 of 12(.|\n)*5\.png: is not an image"):
+        train(small_recipe(*images), tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run").exists()
+    screen = io.StringIO()
+    run = train(small_recipe(*images, "data.options.skip_damaged=true"), tmp_path / "run", console=Console(file=screen))
+    assert run.read_facts().pictures["test"] == 11
+    assert screen.getvalue().count("damaged image files left out: 1, the first one") == 1
