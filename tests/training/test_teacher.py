@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from processors import native_bf16
 from rich.console import Console
 from toy_data import archive
 
@@ -130,7 +131,10 @@ class Killed(BaseException):
     "overrides",
     [
         ("prokt",),
-        ("prokt", "distillation.options.dual=true", "optimization.ema=0.9", "training.precision=bf16"),
+        pytest.param(
+            ("prokt", "distillation.options.dual=true", "optimization.ema=0.9", "training.precision=bf16"),
+            marks=native_bf16,
+        ),
         ("rco", "distillation.options.schedule=greedy", "distillation.options.delta=1.5"),
         ("dfa", "distillation.options.search_share=0.5", "optimization.optimizer=adamw", "optimization.lr=0.01"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from processors import native_bf16
 from rich.console import Console
 from toy_data import write_folders
 
@@ -111,7 +112,7 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     "overrides",
     [
         "",
-        "optimization.ema=0.9 training.precision=bf16",
+        pytest.param("optimization.ema=0.9 training.precision=bf16", marks=native_bf16),
         "optimization.optimizer=adamw optimization.lr=0.01 training.weights=best optimization.gradient_clip=1",
         "distillation.method=joint_ce optimization.schedule=multi_step optimization.schedule_options.milestones=[2]",
         "training.data_on_device=true",
