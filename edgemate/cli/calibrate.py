@@ -90,12 +90,18 @@ def calibrate(
 def _calibrate_run(
     path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool
 ) -> Calibrated:
-    from edgemate.profiling import calibrate_run
+    from edgemate import files
+    from edgemate.registry import SOLVERS
     from edgemate.runs import Run
 
-    return calibrate_run(
-        Run.open(path), requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures
-    )
+    # What can be told without torch comes first: to import it takes seconds.
+    run = Run.open(path)
+    SOLVERS.get(solver)
+    files.check_folder(path)
+
+    from edgemate.profiling import calibrate_run
+
+    return calibrate_run(run, requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures)
 
 
 def _macs(given: str) -> float:

@@ -8,11 +8,10 @@ import torch
 
 from edgemate.config import Recipe
 from edgemate.distillation import Setting, build_method
-from edgemate.distillation.building import teacher_problem
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import RecipeError, UsageError
 from edgemate.models import MultiExitModel, build_model
-from edgemate.training.compiling import missing_compiler
+from edgemate.training.early_checks import NO_CUDA_GRAPHS, check_early
 from edgemate.training.teacher import find_teacher
 
 
@@ -26,8 +25,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         source: what messages call it.
 
     Raises:
-        RecipeError: all problems in one message.
+        RecipeError: all problems in one message; where `check_early` finds some, those alone.
     """
+    check_early(recipe, source)
     problems: list[str] = []
 
     def attempt(path: str, build: Callable[[], object]) -> None:
@@ -43,11 +43,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         )
         with torch.device("meta"):
             model = build_model(section, recipe.exits, channels=3, classes=2)
-            problem = teacher_problem(recipe.distillation)
-            if problem:
-                problems.append(f"distillation.teacher: {problem}")
-            else:
-                attempt("distillation.teacher", lambda: with_teacher(model))
+            attempt("distillation.teacher", lambda: with_teacher(model))
 
     def with_teacher(model: MultiExitModel) -> None:
         reference = recipe.distillation.teacher
@@ -71,31 +67,10 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
     if recipe.training.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("training.accelerator: there is no GPU here; use auto or cpu")
-    problems.extend(_data_on_device_problems(recipe))
-    if recipe.training.compile and (missing := missing_compiler()):
-        problems.append(f"training.compile: {missing}")
-    if recipe.training.cuda_graphs and not (recipe.training.compile and torch.cuda.is_available()):
-        problems.append("training.cuda_graphs: it needs training.compile and a GPU; set it to false")
-    last = max(recipe.optimization.schedule_options.get("milestones", [0]))
-    if last >= recipe.optimization.epochs:
-        epochs = recipe.optimization.epochs
-        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs} epochs")
+    if recipe.training.cuda_graphs and not torch.cuda.is_available():
+        problems.append(NO_CUDA_GRAPHS)
     if problems:
         raise RecipeError(source, problems)
-
-
-def _data_on_device_problems(recipe: Recipe) -> list[str]:
-    if not recipe.training.data_on_device:
-        return []
-    works = "training.data_on_device works with horizontal_flip and random_crop only"
-    problems = [
-        f"data.augmentation.{i}: {part.name} is not drawn on the device; {works}"
-        for i, part in enumerate(recipe.data.augmentation)
-        if part.name not in ("horizontal_flip", "random_crop")
-    ]
-    if recipe.data.unlabelled is not None:
-        problems.append("training.data_on_device: it knows one domain only; set it to false, or drop data.unlabelled")
-    return problems
 
 
 def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Teacher | None = None) -> Setting:

@@ -17,8 +17,8 @@ from edgemate.distillation.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
 from edgemate.training.named_teacher import NamedTeacher, Normalisation
 from edgemate.training.run_teacher import RunTeacher
+from edgemate.training.teacher_reference import TORCHVISION
 
-_TORCHVISION = "torchvision:"
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,7 +58,7 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
 
 def find_teacher(reference: str) -> NamedTeacher:
     """What a reference names. Raises UsageError where there is no such thing."""
-    if reference.startswith(_TORCHVISION):
+    if reference.startswith(TORCHVISION):
         from edgemate.training.torchvision_teacher import TorchvisionTeacher
 
         return TorchvisionTeacher(reference)
