@@ -91,16 +91,11 @@ def _calibrate_run(
     path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool
 ) -> Calibrated:
     from edgemate import files
-    from edgemate.registry import SOLVERS
+    from edgemate.profiling import calibrate_run
     from edgemate.runs import Run
 
-    # What can be told without torch comes first: to import it takes seconds.
     run = Run.open(path)
-    SOLVERS.get(solver)
     files.check_folder(path)
-
-    from edgemate.profiling import calibrate_run
-
     return calibrate_run(run, requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures)
 
 

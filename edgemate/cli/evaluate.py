@@ -42,8 +42,8 @@ def evaluate(
 
     Marked with * are gaps of more than 0.3 points of accuracy and of more than 10 % of a time, with ** those of
     accuracy that are also more than two standard errors. The test split is found by the data set's name and options in
-    the bundle, which needs edgemate[train]; --data does not. Given statistics instead of a bundle, only --against is
-    looked at.
+    the bundle, which for some needs edgemate[train]; --data does not. Given statistics instead of a bundle, only
+    --against is looked at.
     """
     from edgemate import files
     from edgemate.bundle import Bundle

@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.data.build import Data, build_data, load_source
+    from edgemate.data.build import Data, build_data
     from edgemate.data.input_facts import InputFacts, Resize
     from edgemate.data.named import named_test_split, portable_options
+    from edgemate.data.named_source import load_source
     from edgemate.data.presence import check_data
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
     from edgemate.data.splits import Splits, split, stratified_sample
@@ -41,9 +42,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "build": ("Data", "build_data", "load_source"),
+    "build": ("Data", "build_data"),
     "input_facts": ("InputFacts", "Resize"),
     "named": ("named_test_split", "portable_options"),
+    "named_source": ("load_source",),
     "presence": ("check_data",),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
     "splits": ("Splits", "split", "stratified_sample"),

@@ -12,6 +12,7 @@ import torch
 from edgemate.data.input_facts import InputFacts, Interpolation, plan_input
 from edgemate.data.loaders import EpochBatches, PictureLoader, evaluation_loader, train_loader
 from edgemate.data.mixed import Domain, mixed_loader
+from edgemate.data.named_source import load_source
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
 from edgemate.data.splits import Splits, limited, split
@@ -19,7 +20,7 @@ from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.unlabelled import Target, TargetPlan, build_target, part, require_same_size, require_same_task
 from edgemate.errors import DataError
-from edgemate.registry import AUGMENTATIONS, DATA_SETS
+from edgemate.registry import AUGMENTATIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,14 +201,6 @@ def build_data(
     domain_facts = plan_input(domain, image_size, resize, resize_to, interpolation).with_normalisation(mean, std)
     require_same_size(facts, domain_facts)
     return replace(data, target=build_target(unlabelled, domain, for_target, domain_facts, augmentations, split_seed))
-
-
-def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
-    """The data set of that name. Raises UsageError where the name is unknown and DataError where it cannot be had."""
-    source = DATA_SETS.get(name)(**(options or {}))
-    if not isinstance(source, DataSource):
-        raise DataError(f"data set {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
-    return source
 
 
 def _is_same(plan: TargetPlan, name: str, options: Mapping[str, Any] | None) -> bool:

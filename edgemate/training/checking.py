@@ -13,12 +13,13 @@ from edgemate.errors import RecipeError, UsageError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.training.early_checks import NO_CUDA_GRAPHS, check_early
 from edgemate.training.teacher import find_teacher
+from edgemate.training.weightless import weightless
 
 
 def check_recipe(recipe: Recipe, source: str) -> None:
     """Cut points against the backbone, the method against the heads, the precision against the machine.
 
-    Nothing is allocated: networks are built without memory for their weights.
+    Networks are built without memory for their weights.
 
     Args:
         recipe: already checked by itself.
@@ -41,14 +42,15 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         section = recipe.model.model_copy(
             update={"options": {key: value for key, value in recipe.model.options.items() if key != "pretrained"}}
         )
-        with torch.device("meta"):
+        with weightless():
             model = build_model(section, recipe.exits, channels=3, classes=2)
-            attempt("distillation.teacher", lambda: with_teacher(model))
+            if recipe.distillation.teacher is not None:
+                attempt("distillation.teacher", lambda: with_teacher(model, str(recipe.distillation.teacher)))
+        if recipe.distillation.teacher is None:  # a method by itself is small, and built faster with memory
+            attempt("distillation", lambda: with_method(setting_of(recipe, model, 2)))
 
-    def with_teacher(model: MultiExitModel) -> None:
-        reference = recipe.distillation.teacher
-        teacher = find_teacher(reference).sketch() if reference else None
-        setting = setting_of(recipe, model, 2, teacher)
+    def with_teacher(model: MultiExitModel, reference: str) -> None:
+        setting = setting_of(recipe, model, 2, find_teacher(reference).sketch())
         attempt("distillation", lambda: with_method(setting))
 
     def with_method(setting: Setting) -> None:
