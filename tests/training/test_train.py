@@ -290,3 +290,22 @@ def test_a_terminal_sees_a_progress_bar_with_the_accuracy_of_every_exit(tmp_path
         console=Console(file=screen, force_terminal=True, width=200),
     )
     assert "calibration exits" in screen.getvalue()
+
+
+def test_a_run_is_replaced_only_once_the_new_one_can_begin(tmp_path: Path) -> None:
+    before = train(small_recipe("optimization.epochs=1"), tmp_path / "run", console=quiet())
+    kept = before.model_path.read_bytes()
+    absent = small_recipe("data.name=arrays", "data.options.path=nowhere.npz")
+    with pytest.raises(DataError):
+        train(absent, before.path, replace=True, console=quiet())
+    assert before.model_path.read_bytes() == kept
+    again = train(small_recipe("optimization.epochs=1", "training.seed=1"), before.path, replace=True, console=quiet())
+    assert again.model_path.read_bytes() != kept
+
+
+def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(RunError, match="is no run"):
+        train(small_recipe("optimization.epochs=1"), tmp_path / "photos", replace=True, console=quiet())
+    assert (tmp_path / "photos" / "cat.png").exists()
