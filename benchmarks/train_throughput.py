@@ -48,9 +48,9 @@ from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_facts
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.data import data_of, loaders_of
+from edgemate.training.fitting import PRECISIONS
 from edgemate.training.numerics import choose_numerics
 from edgemate.training.task import MultiExitTask
-from edgemate.training.train import PRECISIONS
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"

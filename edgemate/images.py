@@ -105,13 +105,13 @@ def check_file(path: Path) -> None:
 
 def find_images(folder: Path) -> list[Path]:
     """Every image file below a folder, by its suffix, sorted; hidden files and folders are passed over."""
-    return sorted(
-        entry
-        for entry in folder.rglob("*")
-        if entry.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in entry.relative_to(folder).parts)
-        and entry.is_file()
-    )
+    return sorted(entry for entry in folder.rglob("*") if is_image(entry, folder))
+
+
+def is_image(entry: Path, folder: Path) -> bool:
+    """Whether what lies somewhere below a folder is an image file that is not hidden, by its suffix."""
+    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
+    return not hidden and entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
 
 
 def _header_and_end(path: Path) -> tuple[Header, bytes]:

@@ -35,25 +35,38 @@ class Registry:
     def __contains__(self, name: str) -> bool:
         return name in self._targets
 
-    def get(self, name: str) -> Callable[..., Any]:
-        """The factory behind a registered name or a dotted path.
+    def place(self, name: str) -> tuple[str, str]:
+        """Module and attribute of a registered name or a dotted path.
 
         Raises:
-            UsageError: the name is unknown (the message names the closest ones), or the dotted path leads nowhere.
+            UsageError: the name is unknown; the message names the closest ones.
         """
         target = self._targets.get(name)
         if target is None:
             if ":" not in name:
                 raise UsageError(self.unknown(name))
             target = name
-        module_name, _, attribute = target.partition(":")
+        module, _, attribute = target.partition(":")
+        return module, attribute
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The factory behind a registered name or a dotted path.
+
+        Raises:
+            UsageError: the name is unknown (the message names the closest ones), or the dotted path leads nowhere.
+        """
+        module, attribute = self.place(name)
         try:
-            found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            if target is not name:  # our own part: what it needs is not installed
+            found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+            if name in self:  # our own part: what it needs is not installed
                 raise UsageError(f"{self.kind} {name!r} cannot be used here: {error}") from error
-            raise UsageError(f"{self.kind} {name!r} cannot be imported: {error}") from error
+            raise UsageError(self.not_importable(name, error)) from error
         return found
+
+    def not_importable(self, name: str, reason: object) -> str:
+        """The message for a dotted path that leads nowhere."""
+        return f"{self.kind} {name!r} cannot be imported: {reason}"
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered: the closest known ones, or all of them."""
@@ -77,6 +90,18 @@ DATA_SETS = Registry(
         "digits": "edgemate.data.digits:digits",
         "fashion_mnist": "edgemate.data.fashion_mnist:fashion_mnist",
         "image_folder": "edgemate.data.image_folder:image_folder",
+    },
+)
+
+# What looks, in no time, whether a data set's files are there; it takes the data set's options.
+DATA_CHECKS = Registry(
+    "check of a data set",
+    {
+        "arrays": "edgemate.data.arrays:check_arrays",
+        "cifar10": "edgemate.data.cifar:check_cifar10",
+        "cifar100": "edgemate.data.cifar:check_cifar100",
+        "fashion_mnist": "edgemate.data.fashion_mnist:check_fashion_mnist",
+        "image_folder": "edgemate.data.image_folder:check_image_folder",
     },
 )
 

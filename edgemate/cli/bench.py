@@ -39,17 +39,22 @@ def bench(
     import numpy as np
 
     from edgemate import files
+    from edgemate.bundle import Bundle
     from edgemate.errors import UsageError
     from edgemate.exits import write_latency_table
     from edgemate.exits.latency_table import check_tag
     from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops
 
+    # What can be told without the backend's library comes first: to import it takes time.
+    Bundle.open(bundle)
+    if output is not None:
+        files.check_file(output)
     if device is not None:
         check_tag(device)
         if batch != 1:
             raise UsageError(f"--device: a latency table is of one picture at a time, not of --batch {batch}")
     with (
-        AnytimeClassifier.load(bundle, backend, threads=threads) as segments,
+        AnytimeClassifier.load(bundle, backend, threads=threads, verify=False) as segments,
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
     ):
         golden = segments.bundle.golden().images

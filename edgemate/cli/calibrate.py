@@ -90,12 +90,13 @@ def calibrate(
 def _calibrate_run(
     path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool
 ) -> Calibrated:
+    from edgemate import files
     from edgemate.profiling import calibrate_run
     from edgemate.runs import Run
 
-    return calibrate_run(
-        Run.open(path), requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures
-    )
+    run = Run.open(path)
+    files.check_folder(path)
+    return calibrate_run(run, requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures)
 
 
 def _macs(given: str) -> float:

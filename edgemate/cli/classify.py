@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
+    from edgemate.bundle import Bundle
     from edgemate.exits import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
 
@@ -35,18 +36,23 @@ def classify(
     exit policy; reading and preparing it come on top. A picture that cannot be read is named, and the exit code is 1.
     Under a deadline the answers that came late are counted; with --json each says if it did.
     """
-    from edgemate.errors import PictureError, UsageError
+    from edgemate.bundle import Bundle
+    from edgemate.errors import DataError, PictureError, UsageError
     from edgemate.runtime import AnytimeClassifier
 
+    # What can be told without the backend's library comes first: to import it takes time.
     if sum(option is not None for option in (policy, threshold, exit)) > 1:
         raise UsageError("--policy, --threshold and --exit exclude each other; give one")
     files = _find(pictures)
+    if not any(file.exists() for file in files):
+        raise DataError(f"{files[0]}: no such file; name images, or folders of them")
+    opened = Bundle.open(bundle)
+    chosen = _policy(opened, policy, threshold, exit, deadline_ms)
     fixed = exit is not None and deadline_ms is None
     answers: list[tuple[Path, Prediction]] = []
     with AnytimeClassifier.load(
-        bundle, backend, threads=threads, layout="prefixes" if fixed else "segments"
+        bundle, backend, threads=threads, verify=False, layout="prefixes" if fixed else "segments"
     ) as classifier:
-        chosen = _policy(classifier, policy, threshold, exit, deadline_ms)
         _warm_up(classifier, exit)
         classifier.reset_statistics()
         for file in files:
@@ -78,21 +84,18 @@ def _find(given: list[Path]) -> list[Path]:
 
 
 def _policy(
-    classifier: AnytimeClassifier,
-    policy: str | None,
-    threshold: float | None,
-    exit: int | None,
-    deadline_ms: float | None,
+    bundle: Bundle, policy: str | None, threshold: float | None, exit: int | None, deadline_ms: float | None
 ) -> Policy | None:
     from edgemate.exits import Confidence, Deadline, FixedExit, read_operating_points
 
     chosen: Policy | None = None
     if policy is not None:
-        chosen = read_operating_points(classifier.bundle).get(policy).as_policy()
+        chosen = read_operating_points(bundle).get(policy).as_policy()
     elif threshold is not None:
         chosen = Confidence(threshold)
     elif exit is not None:
         chosen = FixedExit(exit)
+        chosen.begin(0, len(bundle.manifest.exits))  # which refuses an exit that is not there
     return chosen if deadline_ms is None else Deadline(deadline_ms, inner=chosen)
 
 

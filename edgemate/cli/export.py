@@ -43,12 +43,17 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there already.")] = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real pictures before anything is left on disk."""
+    from edgemate.bundle import BundleWriter
     from edgemate.cli.layouts import parse_layouts
     from edgemate.cli.progress import showing_steps
+    from edgemate.data import check_data
     from edgemate.errors import UsageError
-    from edgemate.export import ExportOptions, export_run
+    from edgemate.registry import EXPORT_TARGETS
     from edgemate.runs import Run
 
+    # What can be told without torch comes first: to import it takes seconds.
+    if target not in EXPORT_TARGETS and ":" not in target:
+        raise UsageError(EXPORT_TARGETS.unknown(target))
     if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance {tolerance:g}: must be above 0, such as 1e-3")
     if batch is not None and target not in ("trt", "trt-rtx"):
@@ -57,24 +62,32 @@ def export(
         raise UsageError(f"--require-engines: is for --target trt, not {target}")
     if compute_capability is not None and target != "trt-rtx":
         raise UsageError(f"--compute-capability: is for --target trt-rtx, not {target}")
+    cut, number_format, engine_batch = parse_layouts(layouts), _precision(precision), _batch(batch)
     opened = Run.open(run)
+    folder = output or Path("bundles") / opened.name
+    BundleWriter(folder, overwrite=force).check()
+    if number_format != "fp32":  # its ranges are found on the data set's images
+        check_data(opened.read_recipe().data)
+
+    from edgemate.export import ExportOptions, export_run
+
     with showing_steps() as tell:
         exported = export_run(
             opened,
-            output or Path("bundles") / opened.name,
+            folder,
             target=target,
             options=ExportOptions(
-                layouts=parse_layouts(layouts),
-                precision=_precision(precision),
+                layouts=cut,
+                precision=number_format,
                 tolerance=tolerance,
-                engine_batch=_batch(batch),
+                engine_batch=engine_batch,
                 require_engines=require_engines,
                 compute_capabilities=_capabilities(compute_capability),
                 overwrite=force,
                 tell=tell,
             ),
         )
-    _print(exported, output or Path("bundles") / opened.name)
+    _print(exported, folder)
 
 
 def _precision(given: str) -> Precision:

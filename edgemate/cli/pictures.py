@@ -31,16 +31,18 @@ def pictures(
     import re
 
     from edgemate.config import load_recipe
-    from edgemate.data import load_source, stratified_sample
+    from edgemate.data import check_data, load_source, stratified_sample
     from edgemate.data import split as split_source
     from edgemate.errors import UsageError
-    from edgemate.files import write_bytes
+    from edgemate.files import check_folder, write_bytes
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder with --output")
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; name another folder with --output, or add --force")
     data = load_recipe(recipe, overrides or []).data
+    check_folder(output)
+    check_data(data)
     source = load_source(data.name, data.options)
     splits = split_source(source, data.calibration_fraction, data.split_seed, data.train_limit)
     chosen = source.test if split is Split.TEST else source.train

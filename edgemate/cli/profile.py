@@ -29,11 +29,18 @@ def profile(
     from rich.console import Console
     from rich.markup import escape
 
+    from edgemate import files
     from edgemate.cli.progress import showing_steps
-    from edgemate.profiling import profile_run
+    from edgemate.data import check_data
     from edgemate.runs import Run
 
+    # What can be told without torch comes first: to import it takes seconds.
     opened = Run.open(run)
+    files.check_folder(run)
+    check_data(opened.read_recipe().data)
+
+    from edgemate.profiling import profile_run
+
     with showing_steps() as tell:
         found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, tell=tell)
     if as_json:

@@ -23,34 +23,33 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe, run_name
-    from edgemate.errors import RunError, UsageError
+    from edgemate.data import check_data
+    from edgemate.errors import UsageError
+    from edgemate.runs import Run
+    from edgemate.training import check_early
+    from edgemate.training.run_place import check_run_place
 
+    # What can be told without torch comes first: to import it takes seconds.
+    if resume and force:
+        raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
     path = find_recipe(recipe)
     checked = load_recipe(path, overrides or [])
     folder = output or Path("runs") / run_name(path)
-    if resume and force:
-        raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
-    if not resume and not force and folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder}: is there already; --resume goes on with it, --force starts it anew")
+    check_early(checked, str(path))
+    check_run_place(checked, folder, resume=resume, replace=force)
+    if not (resume and Run(folder).finished):
+        check_data(checked.data)
 
-    import shutil
+    from rich.console import Console
+    from rich.markup import escape
 
-    from edgemate.runs import Run
-    from edgemate.training import check_recipe
     from edgemate.training import train as train_run
 
-    check_recipe(checked, str(path))
-    if force and folder.exists():
-        Run.open(folder, finished=False)  # never delete a folder that is no run
-        shutil.rmtree(folder)
     console = Console()
     try:
-        run = train_run(checked, folder, resume=resume, console=console)
+        run = train_run(checked, folder, resume=resume, replace=force, console=console)
     except KeyboardInterrupt:
         instead = " instead of --force" if force else ""
         typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)

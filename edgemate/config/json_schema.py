@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgemate.config.options import options_model
+from edgemate.config.options import part_options
 from edgemate.config.parts import LISTS, SLOTS
 from edgemate.config.schema import Recipe
 from edgemate.registry import Registry
@@ -51,7 +51,7 @@ def _names(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _options(registry: Registry, name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    options = options_model(registry.get(name)).model_json_schema()
+    options = part_options(registry, name).model_json_schema()
     definitions.update(options.pop("$defs", {}))
     return options
 

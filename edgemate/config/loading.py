@@ -40,7 +40,7 @@ def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
         recipe = Recipe.model_validate(dict(tree))
     except ValidationError as error:
         # Also look at the parts whose names can be read, so that one message has everything.
-        raise RecipeError(source, problems_of(error, Recipe) + resolve_options(tree)[1]) from error
+        raise RecipeError(source, problems_of(error, Recipe) + resolve_options(tree, import_paths=False)[1]) from error
     resolved, problems = resolve_options(recipe.model_dump())
     if problems:
         raise RecipeError(source, problems)

@@ -12,7 +12,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
+from edgemate.config.signatures import stand_in
+from edgemate.registry import Registry
+
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
+
+
+def part_options(registry: Registry, name: str) -> type[BaseModel]:
+    """The options of a registered part, read off its source where that says them, or of a dotted path.
+
+    Raises:
+        UsageError: the name is unknown, or its module has to be imported and cannot be.
+    """
+    known = stand_in(*registry.place(name)) if name in registry else None
+    return options_model(registry.get(name) if known is None else known)
 
 
 def options_model(factory: Callable[..., Any]) -> type[BaseModel]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgemate.config.options import options_model
+from edgemate.config.module_source import why_missing
+from edgemate.config.options import part_options
 from edgemate.config.problems import problems_of
 from edgemate.errors import UsageError
 from edgemate.registry import (
@@ -65,43 +66,70 @@ LISTS = (
 )
 
 
-def resolve_options(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def resolve_options(tree: Mapping[str, Any], *, import_paths: bool = True) -> tuple[dict[str, Any], list[str]]:
     """Check the names and options of every part.
+
+    A dotted path is imported, which may take seconds, only where there is no other problem.
 
     Args:
         tree: a recipe as nested mappings; places that do not hold a name are passed over.
+        import_paths: also check the options of dotted paths; otherwise only whether they can lead anywhere.
 
     Returns:
         The tree with every option's default filled in, and the problems found.
     """
     resolved, problems = deepcopy(dict(tree)), []
-    for holder, path, key, options_key, registry in _places(resolved):
-        name, options = holder.get(key), holder.get(options_key) or {}
+    dotted = []
+    for place in _places(resolved):
+        name, options = place.holder.get(place.key), place.holder.get(place.options_key) or {}
         if not isinstance(name, str) or not isinstance(options, dict):
             continue
-        prefix = f"{path}.{options_key}"
-        try:
-            model = options_model(registry.get(name))
-        except UsageError as error:
-            problems.append(f"{path}.{key}: {error}")
-            continue
-        try:
-            holder[options_key] = model.model_validate(options).model_dump()
-        except ValidationError as error:
-            problems.extend(problems_of(error, model, prefix))
+        if ":" in name and name not in place.registry:
+            dotted.append(place)
+            missing = why_missing(*place.registry.place(name))
+            if missing:
+                problems.append(f"{place.path}.{place.key}: {place.registry.not_importable(name, missing)}")
+        else:
+            problems += _fill_in(place)
+    if import_paths and not problems:
+        for place in dotted:
+            problems += _fill_in(place)
     return resolved, problems
 
 
-def _places(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str, str, Registry]]:
+@dataclass(frozen=True)
+class _Place:
+    holder: dict[str, Any]
+    path: str
+    key: str
+    options_key: str
+    registry: Registry
+
+
+def _fill_in(place: _Place) -> list[str]:
+    """Put the options, with every default, in their place. Returns what is wrong with them or with the name."""
+    name = place.holder[place.key]
+    try:
+        model = part_options(place.registry, name)
+    except UsageError as error:
+        return [f"{place.path}.{place.key}: {error}"]
+    try:
+        place.holder[place.options_key] = model.model_validate(place.holder.get(place.options_key) or {}).model_dump()
+    except ValidationError as error:
+        return problems_of(error, model, f"{place.path}.{place.options_key}")
+    return []
+
+
+def _places(tree: dict[str, Any]) -> Iterator[_Place]:
     for slot in SLOTS:
         section = _section(tree, slot.section)
         if section is not None:
-            yield section, slot.section, slot.key, slot.options_key, slot.registry
+            yield _Place(section, slot.section, slot.key, slot.options_key, slot.registry)
     for listed in LISTS:
         parts = (_section(tree, listed.section) or {}).get(listed.key)
         for i, part in enumerate(parts if isinstance(parts, list) else []):
             if isinstance(part, dict):
-                yield part, f"{listed.section}.{listed.key}.{i}", "name", "options", listed.registry
+                yield _Place(part, f"{listed.section}.{listed.key}.{i}", "name", "options", listed.registry)
 
 
 def _section(tree: dict[str, Any], path: str) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgemate.data.input_facts import InputFacts, Resize
     from edgemate.data.loading import load_source
     from edgemate.data.named import named_test_split, portable_options
+    from edgemate.data.presence import check_data
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
     from edgemate.data.splits import Splits, split, stratified_sample
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
@@ -32,6 +33,7 @@ __all__ = [
     "TargetPlan",
     "TrainingTransform",
     "build_data",
+    "check_data",
     "load_source",
     "named_test_split",
     "portable_options",
@@ -44,6 +46,7 @@ _HOMES = {
     "input_facts": ("InputFacts", "Resize"),
     "loading": ("load_source",),
     "named": ("named_test_split", "portable_options"),
+    "presence": ("check_data",),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
     "splits": ("Splits", "split", "stratified_sample"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),

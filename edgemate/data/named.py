@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from edgemate.config.options import options_model
+from edgemate.config.options import part_options
+from edgemate.data.loading import load_source
 from edgemate.data.root import data_root
 from edgemate.errors import DataError
 from edgemate.registry import DATA_SETS
@@ -56,12 +57,10 @@ def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequ
     if options is None:
         raise DataError(f"with which options {name} was split is not known; export the run again to have them kept")
     try:
-        options_model(DATA_SETS.get(name)).model_validate(dict(options))
+        part_options(DATA_SETS, name).model_validate(dict(options))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise DataError(f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    from edgemate.data.loading import load_source
-
     source = load_source(name, options)
     if tuple(source.classes) != tuple(classes):
         raise DataError(

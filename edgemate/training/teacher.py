@@ -8,17 +8,21 @@ that holds a state dict). Paths are relative to the working directory.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from edgemate.config import Recipe
-from edgemate.data import Data, InputFacts
+from edgemate.data.input_facts import InputFacts
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
 from edgemate.training.named_teacher import NamedTeacher, Normalisation
 from edgemate.training.run_teacher import RunTeacher
+from edgemate.training.teacher_reference import TORCHVISION
 
-_TORCHVISION = "torchvision:"
+if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes with it
+    from edgemate.data import Data
 
 
 def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
@@ -54,7 +58,7 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
 
 def find_teacher(reference: str) -> NamedTeacher:
     """What a reference names. Raises UsageError where there is no such thing."""
-    if reference.startswith(_TORCHVISION):
+    if reference.startswith(TORCHVISION):
         from edgemate.training.torchvision_teacher import TorchvisionTeacher
 
         return TorchvisionTeacher(reference)

@@ -245,17 +245,12 @@ def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> N
     [
         ("os:abort", {}, "'os:abort' is no registered data set"),
         ("digits", None, "with which options digits was split is not known"),
+        ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
         pytest.param(
-            "arrays",
-            {"path": "nowhere.npz"},
-            "no such file or folder: nowhere.npz",
-            marks=pytest.mark.skipif(find_spec("torch") is None, reason="needs torch"),
-        ),
-        pytest.param(
-            "arrays",
-            {"path": "nowhere.npz"},
-            "its test pictures (arrays) cannot be read without torch, which is not installed",
-            marks=pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed"),
+            "digits",
+            {},
+            "its test pictures (digits) cannot be read without sklearn, which is not installed",
+            marks=pytest.mark.skipif(find_spec("sklearn") is not None, reason="scikit-learn is installed"),
         ),
     ],
 )
@@ -269,7 +264,6 @@ def test_pictures_that_cannot_be_found_or_must_not_be_are_asked_for(
     assert str(result.exception).endswith("name them with --data")
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 @pytest.mark.parametrize("kind", ["arrays", "image_folder"])
 def test_ones_own_test_pictures_are_found_where_they_still_are(own_bundle: Path, tmp_path: Path, kind: str) -> None:
     random = np.random.default_rng(0)

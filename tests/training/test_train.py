@@ -307,3 +307,22 @@ def test_a_damaged_test_image_is_named_before_anything_is_trained(tmp_path: Path
     run = train(small_recipe(*images, "data.options.skip_damaged=true"), tmp_path / "run", console=Console(file=screen))
     assert run.read_facts().pictures["test"] == 11
     assert screen.getvalue().count("damaged image files left out: 1, the first one") == 1
+
+
+def test_a_run_is_replaced_only_once_the_new_one_can_begin(tmp_path: Path) -> None:
+    before = train(small_recipe("optimization.epochs=1"), tmp_path / "run", console=quiet())
+    kept = before.model_path.read_bytes()
+    absent = small_recipe("data.name=arrays", "data.options.path=nowhere.npz")
+    with pytest.raises(DataError):
+        train(absent, before.path, replace=True, console=quiet())
+    assert before.model_path.read_bytes() == kept
+    again = train(small_recipe("optimization.epochs=1", "training.seed=1"), before.path, replace=True, console=quiet())
+    assert again.model_path.read_bytes() != kept
+
+
+def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(RunError, match="is no run"):
+        train(small_recipe("optimization.epochs=1"), tmp_path / "photos", replace=True, console=quiet())
+    assert (tmp_path / "photos" / "cat.png").exists()

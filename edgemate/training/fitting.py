@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
+from edgemate.training.run_place import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.teacher import load_teacher
@@ -39,14 +41,17 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _GOLDEN_PICTURES = 32
 
 
-def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console | None = None) -> Run:
+def train(
+    recipe: Recipe, path: Path, *, resume: bool = False, replace: bool = False, console: Console | None = None
+) -> Run:
     """Train the network that a recipe describes and write everything that comes after into a run folder.
 
     Args:
         recipe: a checked recipe.
-        path: the run folder; it must be absent or empty unless `resume`.
+        path: the run folder; it must be absent or empty unless `resume` or `replace`.
         resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
             same machine (on GPUs as far as their kernels are deterministic).
+        replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
         console: where the epochs are shown; standard output if absent.
 
     Returns:
@@ -60,13 +65,16 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     """
     console = console or Console()
     check_recipe(recipe, str(path))
-    run = _open_to_resume(recipe, path) if resume and path.exists() else None
+    run = open_to_resume(recipe, path) if resume and path.exists() else None
     if run is not None and run.finished:
         console.print(f"{run.path} is finished already")
         return run
     data = _read_data(recipe, console)
     teacher = load_teacher(recipe, data, str(path))
     if run is None:
+        if replace and path.exists():
+            Run.open(path, finished=False)  # never delete a folder that is no run
+            shutil.rmtree(path)
         run = Run.create(path)
         run.write_recipe(recipe)
         files.write_json(run.environment_path, environment_facts())
@@ -142,13 +150,6 @@ def _read_data(recipe: Recipe, console: Console) -> Data:
             soft_wrap=True,
         )
     return data
-
-
-def _open_to_resume(recipe: Recipe, path: Path) -> Run:
-    run = Run.open(path, finished=False)
-    if run.read_recipe() != recipe:
-        raise RunError(f"{path}: was begun with another recipe ({run.recipe_path}); resume with that one")
-    return run
 
 
 def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: Data) -> Numerics:

@@ -1,0 +1,178 @@
+"""What a registered part's source says of it, so that no recipe needs the part's module to be checked.
+
+Such a module mostly imports torch, which takes seconds, while its factory's keyword-only arguments are written with
+numbers and names of `typing` and `pydantic`. What is written with more than these is not read here: the caller then
+imports the module.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from edgemate.config.module_source import read_source
+
+_LIGHT = ("collections", "math", "pydantic", "typing")
+_PACKAGE = __name__.partition(".")[0]
+_PLAIN = (
+    ast.Attribute,
+    ast.BinOp,
+    ast.Call,
+    ast.Constant,
+    ast.Dict,
+    ast.Expression,
+    ast.List,
+    ast.Name,
+    ast.Subscript,
+    ast.Tuple,
+    ast.UnaryOp,
+    ast.expr_context,
+    ast.keyword,
+    ast.operator,
+    ast.unaryop,
+)
+
+
+def stand_in(module: str, attribute: str) -> Callable[..., Any] | None:
+    """A function with the name, the docstring and the keyword-only arguments of a factory, or of a class's constructor.
+
+    Its annotations and defaults are values equal to the factory's own.
+
+    Args:
+        module: where the factory is; it is not imported.
+        attribute: its name there.
+
+    Returns:
+        The function, which does nothing; None where the source does not plainly say what its arguments are.
+    """
+    try:
+        home, definition = _definition(module, attribute)
+        if isinstance(definition, ast.ClassDef):
+            home, function = _constructor(home, definition)
+        else:
+            function = definition
+        made = _with_options_of(home, function, definition.name)
+    except _UnclearError:
+        return None
+    made.__doc__ = ast.get_docstring(definition, clean=False)
+    return made
+
+
+def class_constant(module: str, attribute: str, name: str) -> Any:
+    """The constant that a class of ours, or the nearest class above it, gives a name. Raises LookupError otherwise."""
+    try:
+        home, definition = _definition(module, attribute)
+        while isinstance(definition, ast.ClassDef):
+            for statement in definition.body:
+                target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+                target = statement.target if isinstance(statement, ast.AnnAssign) else target
+                value = getattr(statement, "value", None)
+                if isinstance(target, ast.Name) and target.id == name and isinstance(value, ast.Constant):
+                    return value.value
+            home, definition = _base(home, definition)
+    except _UnclearError:
+        pass
+    raise LookupError(f"{module}:{attribute} does not plainly say what {name} is")
+
+
+class _UnclearError(Exception):
+    """The source does not plainly say it."""
+
+
+def _definition(module: str, name: str) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
+    """The only, undecorated definition of a name, and the module it stands in."""
+    source = read_source(module)
+    statement = source.bound.get(name) if source else None
+    if isinstance(statement, ast.ImportFrom):
+        return _definition(*_origin(statement, name))
+    if not isinstance(statement, (ast.FunctionDef, ast.ClassDef)) or statement.decorator_list:
+        raise _UnclearError
+    if isinstance(statement, ast.ClassDef) and statement.keywords:
+        raise _UnclearError
+    return module, statement
+
+
+def _constructor(module: str, definition: ast.ClassDef) -> tuple[str, ast.FunctionDef]:
+    for statement in definition.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            if statement.decorator_list:
+                raise _UnclearError
+            return module, statement
+    home, base = _base(module, definition)
+    if not isinstance(base, ast.ClassDef):
+        raise _UnclearError
+    return _constructor(home, base)
+
+
+def _base(module: str, definition: ast.ClassDef) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
+    """The class right above, where there is one only, of ours."""
+    if len(definition.bases) != 1 or not isinstance(definition.bases[0], ast.Name):
+        raise _UnclearError
+    return _definition(module, definition.bases[0].id)
+
+
+def _with_options_of(module: str, function: ast.FunctionDef, name: str) -> Callable[..., Any]:
+    given = function.args
+    wanted = ast.arguments(
+        posonlyargs=[],
+        args=[],
+        vararg=None,
+        kwonlyargs=given.kwonlyargs,
+        kw_defaults=given.kw_defaults,
+        kwarg=None,
+        defaults=[],
+    )
+    annotations = [argument.annotation for argument in given.kwonlyargs]
+    if any(annotation is None or _is_text(annotation) for annotation in annotations):
+        raise _UnclearError
+    namespace: dict[str, Any] = {}
+    for expression in (*annotations, *given.kw_defaults):
+        if expression is not None:
+            namespace |= _values_in(module, expression)
+    exec(f"def {name}({ast.unparse(wanted)}): ...", namespace)  # what is in it was looked at node by node
+    made: Callable[..., Any] = namespace[name]
+    return made
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _values_in(module: str, expression: ast.expr) -> dict[str, Any]:
+    """The values of all names in an expression."""
+    nodes = list(ast.walk(expression))
+    if not all(isinstance(node, _PLAIN) for node in nodes):
+        raise _UnclearError
+    return {node.id: _value(module, node.id) for node in nodes if isinstance(node, ast.Name)}
+
+
+def _value(module: str, name: str) -> Any:
+    source = read_source(module)
+    if source is None:
+        raise _UnclearError
+    if name not in source.bound:
+        if source.dynamic or not hasattr(builtins, name):
+            raise _UnclearError
+        return getattr(builtins, name)
+    statement = source.bound[name]
+    if isinstance(statement, ast.ImportFrom):
+        home, original = _origin(statement, name)
+        if home.partition(".")[0] in _LIGHT:
+            return getattr(importlib.import_module(home), original)
+        return _value(home, original)
+    if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+        code = compile(ast.Expression(statement.value), f"<{module}>", "eval")
+        return eval(code, _values_in(module, statement.value))
+    raise _UnclearError
+
+
+def _origin(statement: ast.ImportFrom, name: str) -> tuple[str, str]:
+    """Module and name there of what `from … import` binds; only of ours and of light modules."""
+    home = statement.module or ""
+    if statement.level or home.partition(".")[0] not in (*_LIGHT, _PACKAGE):
+        raise _UnclearError
+    original = next(alias.name for alias in statement.names if (alias.asname or alias.name) == name)
+    return home, original
