@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -95,25 +96,23 @@ def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: i
 
 
 def _print_table(report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    table = Table(title=f"{escape(report['bundle'])}: ms per batch of {report['batch']}", title_justify="left")
+    console = make_console()
+    table = Table(title=f"{report['bundle']}: ms per batch of {report['batch']}", title_justify="left")
     for column in ("exit", "graphs"):
         table.add_column(column)
     for column in (*FIGURES, "ratio"):
         table.add_column(column, justify="right")
     for row in report["exits"]:
         for layout, label, ratio in (
-            ("segments", f"{row['exit']} {escape(row['name'])}", f"{row['segments_over_prefix']:.2f}"),
+            ("segments", f"{row['exit']} {row['name']}", f"{row['segments_over_prefix']:.2f}"),
             ("prefix", "", ""),
         ):
             figures = (row[layout][figure] for figure in FIGURES)
             table.add_row(label, layout, *(f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in figures), ratio)
-    console.print(table)
+    print_table(table, console)
     facts = {**report["machine"], **report["backend"]}
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), markup=False, highlight=False)
+    console.out(", ".join(f"{key} {value}" for key, value in facts.items()))
     if "latency_table" in report:
-        console.print(f"kept in the bundle: {report['latency_table']}", markup=False, highlight=False)
+        console.out(f"kept in the bundle: {report['latency_table']}")

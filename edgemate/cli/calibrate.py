@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
-    from rich.console import Console
-
     from edgemate.errors import UsageError
     from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle
 
@@ -84,7 +83,7 @@ def calibrate(
     if as_json:
         print_json({**found.points.model_dump(mode="json"), "needed": found.needed})
     else:
-        _print(found, path, Console())
+        _print(found, path, make_console())
 
 
 def _calibrate_run(
@@ -138,13 +137,11 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
             )
     lines.append(f"written: {path / 'policies.json'}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
 
 def _print_temperatures(points: OperatingPoints, console: Console) -> None:
     from rich.table import Table
-
-    from edgemate.cli.figures import print_whole
 
     table = Table(title="temperatures", title_justify="left")
     for column in ("exit", "temperature", "ECE before", "ECE after", "NLL before", "NLL after"):
@@ -152,36 +149,36 @@ def _print_temperatures(points: OperatingPoints, console: Console) -> None:
     for exit in points.temperatures or ():
         numbers = (exit.ece_before, exit.ece_after, exit.nll_before, exit.nll_after)
         table.add_row(str(exit.exit), f"{exit.temperature:.3f}", *(f"{number:.4f}" for number in numbers))
-    print_whole(table, console)
+    print_table(table, console)
 
 
 def _print_points(points: OperatingPoints, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent, print_whole, shares_of, stops_at
+    from edgemate.cli.figures import engineering, milliseconds, percent, shares_of, stops_at
 
     exits = len(points.points[0].expected.shares)
     timed = points.device is not None
     table = Table(title="operating points", title_justify="left")
-    table.add_column("name", overflow="fold")
+    table.add_column("name")
     for column in ("accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     chosen = Table(title="chosen so", title_justify="left")
-    for column in ("name", "stops at", "for"):
+    chosen.add_column("name")
+    for column in ("stops at", "for"):
         chosen.add_column(column, overflow="fold")
     for point in points.points:
         expected = point.expected
         how = stops_at(point.policy, point.thresholds, point.patience)
-        chosen.add_row(escape(point.name), how, point.goal if point.goal_reached else f"{point.goal}: not reached")
+        chosen.add_row(point.name, how, point.goal if point.goal_reached else f"{point.goal}: not reached")
         times = (milliseconds(expected.mean_ms or 0.0), milliseconds(expected.p99_ms or 0.0)) if timed else ()
         table.add_row(
-            escape(point.name),
+            point.name,
             percent(expected.accuracy),
             engineering(expected.mean_macs),
             *times,
             shares_of(expected.shares),
         )
-    print_whole(table, console)
-    console.print(chosen)
+    print_table(table, console)
+    print_table(chosen, console)

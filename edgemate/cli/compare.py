@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.console import is_screen, make_console
+
 
 def compare(
     recipe: Annotated[str, typer.Argument(help="What all runs share: a file, or the name of a shipped recipe.")],
@@ -27,9 +29,6 @@ def compare(
 
     Stopped at any moment, the same command goes on where it was. On few cores, one job per core is fastest.
     """
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from edgemate.config.shipped import find_recipe, run_name
     from edgemate.errors import UsageError
 
@@ -43,12 +42,18 @@ def compare(
 
     path = find_recipe(recipe)
     folder = output or Path("comparisons") / run_name(path)
-    console = Console()
+    console = make_console()
 
     def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
     variants = parse_variants(methods)
     compare_methods(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs, tell=tell)
-    console.print(Markdown((folder / "comparison.md").read_text(encoding="utf-8")))
+    found = (folder / "comparison.md").read_text(encoding="utf-8")
+    if is_screen():
+        from rich.markdown import Markdown
+
+        console.print(Markdown(found))
+    else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
+        console.out(found)
     tell(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -103,11 +105,9 @@ def _capabilities(given: str | None) -> tuple[str, ...]:
 
 
 def _print(exported: Exported, path: Path) -> None:
-    from rich.console import Console
-
     from edgemate.cli.figures import engineering
 
-    console = Console()
+    console = make_console()
     _print_table(exported, console)
     manifest = exported.bundle.manifest
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
@@ -126,11 +126,10 @@ def _print(exported: Exported, path: Path) -> None:
     else:
         lines[-1] += f"   next: edgemate classify {path} PICTURE"
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
 
 def _print_table(exported: Exported, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from edgemate.cli.figures import engineering, percent
@@ -140,7 +139,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
     layouts = ", ".join(exported.agreement)
     table = Table(
-        title=f"{escape(manifest.name)}: {layouts}{precision} against the network on {pictures} pictures",
+        title=f"{manifest.name}: {layouts}{precision} against the network on {pictures} pictures",
         title_justify="left",
     )
     table.add_column("exit")
@@ -150,7 +149,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     for facts in manifest.exits:
         found = [of_layout[facts.exit - 1] for of_layout in exported.agreement.values()]
         row = [
-            f"{facts.exit} {escape(facts.name)}",
+            f"{facts.exit} {facts.name}",
             engineering(facts.macs),
             percent(facts.accuracy["test"]),
             f"{max(agreement.largest_difference for agreement in found):.1e}",
@@ -161,4 +160,4 @@ def _print_table(exported: Exported, console: Console) -> None:
             changes = [agreement.accuracy_change for agreement in found if agreement.accuracy_change is not None]
             row.append(f"{100 * min(changes):+.2f}" if changes else "–")
         table.add_row(*row)
-    console.print(table)
+    print_table(table, console)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,9 +25,6 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe, run_name
     from edgemate.errors import RunError, UsageError
@@ -48,7 +47,7 @@ def train(
     if force and folder.exists():
         Run.open(folder, finished=False)  # never delete a folder that is no run
         shutil.rmtree(folder)
-    console = Console()
+    console = make_console()
     try:
         run = train_run(checked, folder, resume=resume, console=console)
     except KeyboardInterrupt:
@@ -56,7 +55,7 @@ def train(
         typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)
         raise
     _print_accuracies(run, console)
-    console.print(f"run: [bold]{escape(str(run.path))}[/bold]   next: edgemate profile {escape(str(run.path))}")
+    console.out(f"run: {run.path}   next: edgemate profile {run.path}")
 
 
 def _print_accuracies(run: Run, console: Console) -> None:
@@ -74,7 +73,7 @@ def _print_accuracies(run: Run, console: Console) -> None:
     for split, figures in metrics["accuracy"].items():
         shares = [*figures["exits"], sum(figures["exits"]) / exits, figures["ensemble"]]
         table.add_row(split, f"{figures['pictures']:,}", *(f"{100 * share:.2f}" for share in shares))
-    console.print(table)
-    console.print(
+    print_table(table, console)
+    console.out(
         f"{metrics['epochs']} epochs in {metrics['train_seconds']:.0f} s, weights of epoch {metrics['kept_epoch']}"
     )

@@ -61,7 +61,7 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     check_recipe(recipe, str(path))
     run = _open_to_resume(recipe, path) if resume and path.exists() else None
     if run is not None and run.finished:
-        console.print(f"{run.path} is finished already")
+        console.out(f"{run.path} is finished already")
         return run
     data = data_of(recipe)
     teacher = load_teacher(recipe, data, str(path))

@@ -67,7 +67,8 @@ def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None
     assert [point.name for point in points.points if not point.goal_reached] == ["macs"]
 
 
-def test_no_figure_is_cut_on_a_narrow_screen(own_bundle: Path) -> None:
+def test_no_figure_is_cut_on_a_narrow_screen(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     app = typer.Typer()
     app.command()(calibrate)
     options = ["--max-accuracy-drop", "12.345678", "--mean-macs", "0.0351M"]
