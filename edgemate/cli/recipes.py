@@ -86,7 +86,7 @@ def validate(
 
     for given in recipe:
         path = find_recipe(given)
-        check_recipe(load_recipe(path, overrides or []), str(path))
+        check_recipe(load_recipe(path, overrides or [], tell=print), str(path))
         print(f"{path}: good")
 
 

@@ -30,7 +30,8 @@ def train(
     from edgemate.errors import RunError, UsageError
 
     path = find_recipe(recipe)
-    checked = load_recipe(path, overrides or [])
+    notes: list[str] = []
+    checked = load_recipe(path, overrides or [], tell=notes.append)
     folder = output or Path("runs") / run_name(path)
     if resume and force:
         raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
@@ -48,6 +49,8 @@ def train(
         Run.open(folder, finished=False)  # never delete a folder that is no run
         shutil.rmtree(folder)
     console = make_console()
+    for note in notes:
+        console.out(note)
     try:
         run = train_run(checked, folder, resume=resume, console=console)
     except KeyboardInterrupt:

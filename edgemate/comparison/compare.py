@@ -16,6 +16,7 @@ from edgemate.comparison.running import Training, run_all, threads_each
 from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
+from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.loading import read_tree
 from edgemate.config.merging import merge, parse_overrides
 from edgemate.errors import RecipeError, RunError, UsageError
@@ -60,7 +61,10 @@ def compare(
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
         raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
-    tree = merge(read_tree(path), parse_overrides(overrides))
+    written, over = read_tree(path), parse_overrides(overrides)
+    tree, notes = fit_to_epochs(merge(written, over), written, over)
+    for note in notes:
+        tell(note)
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
     for variant in variants:
         check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")

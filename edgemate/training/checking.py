@@ -14,6 +14,7 @@ from edgemate.errors import RecipeError, UsageError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.training.compiling import missing_compiler
 from edgemate.training.teacher import find_teacher
+from edgemate.wording import counted
 
 
 def check_recipe(recipe: Recipe, source: str) -> None:
@@ -78,8 +79,8 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         problems.append("training.cuda_graphs: it needs training.compile and a GPU; set it to false")
     last = max(recipe.optimization.schedule_options.get("milestones", [0]))
     if last >= recipe.optimization.epochs:
-        epochs = recipe.optimization.epochs
-        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs} epochs")
+        epochs = counted(recipe.optimization.epochs, "epoch")
+        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs}")
     if problems:
         raise RecipeError(source, problems)
 
