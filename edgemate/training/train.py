@@ -21,7 +21,7 @@ from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import PictureLoader
 from edgemate.data.workers import telling_of_ended_workers
 from edgemate.distillation import build_method
-from edgemate.errors import RunError, TrainingError
+from edgemate.errors import TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.models import build_model
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
@@ -29,6 +29,7 @@ from edgemate.training.callbacks import BestEpoch, ExitsProgressBar, KeepEpochs,
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
+from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.teacher import load_teacher
@@ -45,7 +46,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         recipe: a checked recipe.
         path: the run folder; it must be absent or empty unless `resume`.
         resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
-            same machine (on GPUs as far as their kernels are deterministic).
+            same machine (on GPUs as far as their kernels are deterministic). The recipe may ask for another number of
+            epochs than the run was begun with, a finished one too: its schedule is then laid out over all of them.
         console: where the epochs are shown; standard output if absent.
 
     Returns:
@@ -54,13 +56,13 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     Raises:
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
-        RunError: the folder is taken, or holds a run of another recipe.
+        RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
         TrainingError: the loss is no number any more, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
     check_recipe(recipe, str(path))
-    run = _open_to_resume(recipe, path) if resume and path.exists() else None
-    if run is not None and run.finished:
+    run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
+    if run is not None and run.finished and extension is None:
         console.out(f"{run.path} is finished already")
         return run
     data = data_of(recipe)
@@ -87,6 +89,10 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         cuda_graphs=settings.cuda_graphs,
     )
     method.bind(model)
+    if extension is not None:
+        console.out(f"{run.path}: {extension.describe(len(loader))}")
+        run.forget_results()
+        run.write_recipe(recipe)
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
@@ -116,13 +122,6 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     if best:
         model.load_state_dict(best.weights)
     _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs)
-    return run
-
-
-def _open_to_resume(recipe: Recipe, path: Path) -> Run:
-    run = Run.open(path, finished=False)
-    if run.read_recipe() != recipe:
-        raise RunError(f"{path}: was begun with another recipe ({run.recipe_path}); resume with that one")
     return run
 
 
