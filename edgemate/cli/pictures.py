@@ -31,8 +31,7 @@ def pictures(
     import re
 
     from edgemate.config import load_recipe
-    from edgemate.data import load_source, stratified_sample
-    from edgemate.data import split as split_source
+    from edgemate.data import load_source, splits_of, stratified_sample
     from edgemate.errors import UsageError
     from edgemate.files import write_bytes
 
@@ -42,7 +41,7 @@ def pictures(
         raise UsageError(f"{output} is not empty; name another folder with --output, or add --force")
     data = load_recipe(recipe, overrides or []).data
     source = load_source(data.name, data.options)
-    splits = split_source(source, data.calibration_fraction, data.split_seed, data.train_limit)
+    splits = splits_of(data, source)
     chosen = source.test if split is Split.TEST else source.train
     indices = getattr(splits, split.value)
     sample = indices[stratified_sample(chosen.labels[indices], count, seed)]

@@ -21,9 +21,7 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where it stopped, with more epochs if set.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped, with more epochs if set.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""

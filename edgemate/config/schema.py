@@ -87,6 +87,12 @@ class Data(Section):
     calibration_fraction: Fraction = Field(0.1, description="Share of the training pictures held out for thresholds.")
     split_seed: Annotated[int, Field(ge=0)] = 0
     train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training pictures.")
+    calibration_limit: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Use only so many calibration pictures, with the shares of the classes kept."
+    )
+    test_limit: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Use only so many test pictures, of each domain, with the shares of the classes kept."
+    )
     augmentation: list[Part] = []
     unlabelled: Unlabelled | None = Field(None, description="A second domain, for methods that adapt to it.")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgemate.data.input_facts import InputFacts, Resize
     from edgemate.data.named import named_test_split, portable_options
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
-    from edgemate.data.splits import Splits, split, stratified_sample
+    from edgemate.data.splits import Splits, split, splits_of, stratified_sample, tested_indices
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
     from edgemate.data.unlabelled import Target, TargetPlan
 
@@ -35,7 +35,9 @@ __all__ = [
     "named_test_split",
     "portable_options",
     "split",
+    "splits_of",
     "stratified_sample",
+    "tested_indices",
 ]
 
 _HOMES = {
@@ -43,7 +45,7 @@ _HOMES = {
     "input_facts": ("InputFacts", "Resize"),
     "named": ("named_test_split", "portable_options"),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
-    "splits": ("Splits", "split", "stratified_sample"),
+    "splits": ("Splits", "split", "splits_of", "stratified_sample", "tested_indices"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),
     "unlabelled": ("Target", "TargetPlan"),
 }

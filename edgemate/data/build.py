@@ -145,6 +145,8 @@ def build_data(
     calibration_fraction: float = 0.1,
     split_seed: int = 0,
     train_limit: int | None = None,
+    calibration_limit: int | None = None,
+    test_limit: int | None = None,
     augmentation: Sequence[tuple[str, Mapping[str, Any]]] = (),
     batch_size: int = 128,
     workers: int = 0,
@@ -165,6 +167,8 @@ def build_data(
         calibration_fraction: see `split`, as for the next two.
         split_seed: draws the calibration split.
         train_limit: use only so many training pictures.
+        calibration_limit: see `split`.
+        test_limit: use only so many test pictures, of each domain.
         augmentation: names and options, in order.
         batch_size: pictures per batch.
         workers: processes that prepare batches.
@@ -180,7 +184,7 @@ def build_data(
         raise DataError("data.mean and data.std stand together: set both, or neither to have them measured")
     source = load_source(name, options)
     facts = plan_input(source, image_size, resize, resize_to, interpolation)
-    splits = split(source, calibration_fraction, split_seed)
+    splits = split(source, calibration_fraction, split_seed, calibration_limit=calibration_limit, test_limit=test_limit)
     domain, for_target = source, None
     if unlabelled is not None:
         if _is_same(unlabelled, name, options):
@@ -199,7 +203,8 @@ def build_data(
         return data
     domain_facts = plan_input(domain, image_size, resize, resize_to, interpolation).with_normalisation(mean, std)
     require_same_size(facts, domain_facts)
-    return replace(data, target=build_target(unlabelled, domain, for_target, domain_facts, augmentations, split_seed))
+    target = build_target(unlabelled, domain, for_target, domain_facts, augmentations, split_seed, test_limit)
+    return replace(data, target=target)
 
 
 def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:

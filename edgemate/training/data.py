@@ -28,6 +28,8 @@ def data_of(recipe: Recipe) -> Data:
         calibration_fraction=section.calibration_fraction,
         split_seed=section.split_seed,
         train_limit=section.train_limit,
+        calibration_limit=section.calibration_limit,
+        test_limit=section.test_limit,
         augmentation=[(part.name, part.options) for part in section.augmentation],
         batch_size=recipe.optimization.batch_size,
         workers=recipe.training.workers,
