@@ -72,6 +72,7 @@ def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: i
     from dataclasses import asdict
 
     from edgemate.machine import machine_facts
+    from edgemate.runtime import slower_than_later
 
     return {
         "bundle": classifier.bundle.manifest.name,
@@ -92,11 +93,17 @@ def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: i
             }
             for facts, latency in zip(classifier.exits, measured, strict=True)
         ],
+        "not_monotone": {
+            layout: slower_than_later([getattr(latency, layout).p50 for latency in measured])
+            for layout in ("segments", "prefix")
+        },
     }
 
 
 def _print_table(report: dict[str, Any]) -> None:
     from rich.table import Table
+
+    from edgemate.cli.figures import NOT_MONOTONE
 
     console = make_console()
     table = Table(title=f"{report['bundle']}: ms per batch of {report['batch']}", title_justify="left")
@@ -109,9 +116,12 @@ def _print_table(report: dict[str, Any]) -> None:
             ("segments", f"{row['exit']} {row['name']}", f"{row['segments_over_prefix']:.2f}"),
             ("prefix", "", ""),
         ):
-            figures = (row[layout][figure] for figure in FIGURES)
-            table.add_row(label, layout, *(f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in figures), ratio)
+            p50, *others = (f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in map(row[layout].get, FIGURES))
+            mark = " !" if row["exit"] in report["not_monotone"][layout] else ""
+            table.add_row(label, layout, p50 + mark, *others, ratio)
     print_table(table, console)
+    if any(report["not_monotone"].values()):
+        console.out(NOT_MONOTONE)
     facts = {**report["machine"], **report["backend"]}
     console.out(", ".join(f"{key} {value}" for key, value in facts.items()))
     if "latency_table" in report:

@@ -81,7 +81,7 @@ def calibrate(
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
-        print_json({**found.points.model_dump(mode="json"), "needed": found.needed})
+        print_json({**found.points.model_dump(mode="json"), "needed": found.needed, "warnings": list(found.warnings)})
     else:
         _print(found, path, make_console())
 
@@ -114,6 +114,7 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
     _print_points(points, console)
     costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
     lines = [f"costs: {costs}; simulated on the {points.points[0].pictures:,} pictures they were chosen on"]
+    lines += [f"warning: {said}" for said in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
             promise = point.guarantee

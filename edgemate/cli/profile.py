@@ -51,7 +51,7 @@ def profile(
 def _print_exits(profile: Profile, console: Console) -> None:
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent
+    from edgemate.cli.figures import NOT_MONOTONE, engineering, milliseconds, percent
 
     costs = Table(title=f"{profile.run}: what every exit costs", title_justify="left")
     costs.add_column("exit")
@@ -70,11 +70,15 @@ def _print_exits(profile: Profile, console: Console) -> None:
             *(engineering(count) for count in (exit.macs, exit.flops, exit.chained_macs, exit.parameters)),
             engineering(exit.peak_activation_bytes, "B"),
         )
-        latencies = (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments)
-        times = (milliseconds(latency.p50) for latency in latencies)
+        times = (
+            milliseconds(getattr(exit, column).p50) + (" !" if exit.exit in marked else "")
+            for column, marked in profile.not_monotone.items()
+        )
         gives.add_row(name, percent(exit.accuracy), f"{exit.ece:.3f}", *times)
     print_table(costs, console)
     print_table(gives, console)
+    if any(profile.not_monotone.values()):
+        console.out(NOT_MONOTONE)
     console.out(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}")
 
 
