@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun: `1 epoch`, `1,400 images`; `plural` where it is not the noun with an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+def counted(number: float, noun: str) -> str:
+    """A number with its noun, with s or es unless it is one of them: `1 epoch`, `1,400 images`, `2 classes`."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{shown} {noun}{ending}"

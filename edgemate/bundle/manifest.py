@@ -84,7 +84,7 @@ class InputContract(_Facts):
         if stretched and self.resize is not None and self.resize.size != size:
             raise ValueError(f"resize to {self.resize.size} without a crop is not (height, width) {size}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ValueError(f"mean and std need {self.channels} numbers each, one per channel")
+            raise ValueError(f"mean and std need one number per channel, {self.channels} each")
         if not all(map(math.isfinite, (*self.mean, *self.std, self.divisor))):
             raise ValueError("mean, std and divisor must be finite")
         return self

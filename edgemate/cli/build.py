@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,7 +194,7 @@ def _print_proofs(layout: str, proofs: Sequence[ExitProof], console: Console) ->
     from edgemate.cli.figures import milliseconds, percent
 
     table = Table(
-        title=f"{layout} against the network on {proofs[0].pictures} golden samples; ms of one picture",
+        title=f"{layout} against the network on {counted(proofs[0].pictures, 'golden sample')}; ms of one picture",
         title_justify="left",
     )
     for column in ("exit", "largest difference", "its limit", "top-1 agreement", "p50", "p90", "p99"):

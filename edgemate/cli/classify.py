@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from edgemate.exits import Policy
@@ -63,7 +64,7 @@ def classify(
             _print_table(answers, len(classifier.exits))
         statistics = classifier.statistics()
         if statistics.deadlines:  # standard output is the answers' alone with --json
-            late = f"{statistics.late} of {statistics.deadlines} answers came late"
+            late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
             typer.echo(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
         if classifier.non_finite:
             typer.echo(f"warning: {classifier.non_finite} times the logits of an exit were not finite", err=True)
@@ -154,5 +155,4 @@ def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
     mean = sum(prediction.milliseconds for _, prediction in answers) / len(answers)
     taken = [prediction.exit for _, prediction in answers]
     shares = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
-    plural = "" if len(answers) == 1 else "s"
-    console.out(f"{len(answers)} picture{plural}, mean {mean:.2f} ms; {shares}")
+    console.out(f"{counted(len(answers), 'picture')}, mean {mean:.2f} ms; {shares}")

@@ -8,6 +8,7 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 # What brings which command to life: extra → distributions, as in pyproject.toml.
 EXTRAS = {
@@ -95,7 +96,7 @@ def _print(facts: dict[str, Any]) -> None:
     console = make_console()
     machine = facts["machine"]
     console.out(f"edgemate {machine['edgemate']}, Python {machine['python']}, {machine['system']}")
-    console.out(f"processor: {machine['processor']}, {machine['cores']} usable cores")
+    console.out(f"processor: {machine['processor']}, {counted(machine['cores'], 'usable core')}")
     gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in facts["gpus"])
     console.out(f"NVIDIA GPUs: {gpus or 'none found'}")
     for found in facts["tensorrt"]:

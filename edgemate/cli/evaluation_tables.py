@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +60,7 @@ def _accuracies(report: dict[str, Any]) -> Table:
     from edgemate.cli.figures import shares_of
 
     exits = len(report["points"][0]["predicted"]["shares"])
-    title = f"{report['bundle']}: accuracy on {report['pictures']:,} pictures, and where they stop"
+    title = f"{report['bundle']}: accuracy on {counted(report['pictures'], 'picture')}, and where they stop"
     table = _table(title, "accuracy", "gap", "drop")
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     for row in report["points"]:

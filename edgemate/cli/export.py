@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,7 +114,7 @@ def _print(exported: Exported, path: Path) -> None:
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
     lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
     size = sum(facts.bytes for facts in manifest.files.values())
-    lines.append(f"bundle: {path} ({len(manifest.files)} files, {engineering(size, 'B')})")
+    lines.append(f"bundle: {path} ({counted(len(manifest.files), 'file')}, {engineering(size, 'B')})")
     if exported.no_engines is not None:
         lines += [
             f"engines: not built here: {exported.no_engines}",
@@ -122,7 +123,8 @@ def _print(exported: Exported, path: Path) -> None:
         ]
     elif exported.engines:
         size = sum(engine.stat().st_size for engine in exported.engines)
-        lines.append(f"engines: {exported.engines[0].parent} ({len(exported.engines)} files, {engineering(size, 'B')})")
+        number = counted(len(exported.engines), "file")
+        lines.append(f"engines: {exported.engines[0].parent} ({number}, {engineering(size, 'B')})")
     else:
         lines[-1] += f"   next: edgemate classify {path} PICTURE"
     for line in lines:
@@ -139,7 +141,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
     layouts = ", ".join(exported.agreement)
     table = Table(
-        title=f"{manifest.name}: {layouts}{precision} against the network on {pictures} pictures",
+        title=f"{manifest.name}: {layouts}{precision} against the network on {counted(pictures, 'picture')}",
         title_justify="left",
     )
     table.add_column("exit")

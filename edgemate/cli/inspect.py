@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.console import is_screen, make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -178,7 +179,8 @@ def _graphs(facts: dict[str, Any]) -> str:
     if precision is None:
         return f"{layouts}; fp32"
     kept = f"; kept in fp32: {', '.join(precision['kept_fp32'])}" if precision["kept_fp32"] else ""
-    return f"{layouts}; {precision['name']}, set on {len(precision['calibration_samples'])} calibration pictures{kept}"
+    samples = counted(len(precision["calibration_samples"]), "calibration picture")
+    return f"{layouts}; {precision['name']}, set on {samples}{kept}"
 
 
 def _names(classes: list[str], shown: int = 10) -> str:

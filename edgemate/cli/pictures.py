@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgemate.wording import counted
+
 
 class Split(str, Enum):
     """A split, by the name that a user gives it."""
@@ -50,4 +52,4 @@ def pictures(
         buffer = io.BytesIO()
         chosen.picture(int(index)).save(buffer, "PNG")
         write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
-    typer.echo(f"{len(sample)} {split.value} pictures of {source.name} in {output}")
+    typer.echo(f"{counted(len(sample), f'{split.value} picture')} of {source.name} in {output}")

@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,8 +58,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
     costs.add_column("exit")
     for column in ("MACs", "FLOPs", "MACs as segments", "parameters", "peak memory"):
         costs.add_column(column, justify="right")
-    threads = f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
-    title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {threads}"
+    title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {counted(profile.threads, 'thread')}"
     gives = Table(title=title, title_justify="left")
     gives.add_column("exit")
     for column in ("accuracy", "ECE", "PyTorch", "ONNX Runtime", "ditto, as segments"):
@@ -89,7 +89,9 @@ def _print_points(profile: Profile, console: Console) -> None:
 
     points = [point for point in profile.points if point.curve == "accuracy-latency"]
     (full,) = (point for point in points if point.kind == "full network")
-    table = Table(title=f"measured on {full.pictures:,} test pictures, batch 1, ONNX Runtime", title_justify="left")
+    table = Table(
+        title=f"measured on {counted(full.pictures, 'test picture')}, batch 1, ONNX Runtime", title_justify="left"
+    )
     table.add_column("stops at")
     for column in ("accuracy", "mean MACs", "mean ms", "p99 ms", "speed-up"):
         table.add_column(column, justify="right")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,5 +79,6 @@ def _print_accuracies(run: Run, console: Console) -> None:
         table.add_row(split, f"{figures['pictures']:,}", *(f"{100 * share:.2f}" for share in shares))
     print_table(table, console)
     console.out(
-        f"{metrics['epochs']} epochs in {metrics['train_seconds']:.0f} s, weights of epoch {metrics['kept_epoch']}"
+        f"{counted(metrics['epochs'], 'epoch')} in {metrics['train_seconds']:.0f} s, "
+        f"weights of epoch {metrics['kept_epoch']}"
     )

@@ -19,6 +19,7 @@ from edgemate.data.splits import hold_out, tested_indices
 from edgemate.data.transforms import TrainingTransform
 from edgemate.errors import DataError
 from edgemate.registry import CORRUPTIONS
+from edgemate.wording import counted
 
 Indices = npt.NDArray[np.int64]
 
@@ -135,7 +136,8 @@ def require_same_task(source: DataSource, target: DataSource) -> None:
         )
     if target.channels != source.channels:
         raise DataError(
-            f"data.unlabelled.name: {target.name} has {target.channels} channels and {source.name} {source.channels}; "
+            f"data.unlabelled.name: {target.name} has {counted(target.channels, 'channel')} and {source.name} "
+            f"{source.channels}; "
             "both domains must have as many (image_folder has the option channels)"
         )
 

@@ -31,6 +31,7 @@ from edgemate.exits.simulation import simulate
 from edgemate.exits.stored import StoredSplit
 from edgemate.exits.temperature import doubt, fit_temperature
 from edgemate.registry import SOLVERS, closest
+from edgemate.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -59,13 +60,13 @@ class Request:
     def goal(self) -> str:
         """The same in words."""
         if self.max_drop is not None:
-            return f"at most {100 * self.max_drop:g} points less accuracy"
+            return f"at most {counted(100 * self.max_drop, 'point')} less accuracy"
         if self.mean_macs is not None:
             return f"at most {self.mean_macs:g} MACs in the mean"
         if self.mean_ms is not None:
             return f"at most {self.mean_ms:g} ms in the mean"
         if self.risk is not None:
-            return f"at most {100 * self.risk:g} points less accuracy with probability {1 - self.delta:g}"
+            return f"at most {counted(100 * self.risk, 'point')} less accuracy with probability {1 - self.delta:g}"
         return "the whole network"
 
 

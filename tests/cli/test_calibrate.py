@@ -34,7 +34,7 @@ def test_a_bundle_gets_a_point_for_every_goal_and_stays_whole(own_bundle: Path) 
 def test_too_few_pictures_are_said(own_bundle: Path) -> None:
     result = invoke(calibrate, own_bundle, "--risk", 0.01)
     assert result.exit_code == 0, result.output
-    assert "guaranteed: 24 pictures are too few to promise at most 1 points less accuracy" in result.stdout
+    assert "guaranteed: 24 pictures are too few to promise at most 1 point less accuracy" in result.stdout
     assert "are needed; until then it is the whole network" in result.stdout
 
 
