@@ -114,9 +114,8 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
         _print_temperatures(points, console)
     _print_points(points, console)
     costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
-    lines = [
-        f"costs: {costs}; simulated on the {counted(points.points[0].pictures or 0, 'picture')} they were chosen on"
-    ]
+    split = counted(points.points[0].pictures or 0, "picture")
+    lines = [f"costs: {costs}; simulated on the {split} they were chosen on"]
     lines += [f"warning: {said}" for said in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
@@ -136,7 +135,7 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
                 "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
             )
             lines.append(
-                f"{point.name}: {counted(point.pictures or 0, 'picture')} are too few to promise {point.goal}; {how_many}; "
+                f"{point.name}: {split} are too few to promise {point.goal}; {how_many}; "
                 "until then it is the whole network"
             )
     lines.append(f"written: {path / 'policies.json'}")
