@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from edgemate.bundle import Bundle
@@ -68,7 +70,7 @@ def classify(
             _print_table(answers, len(classifier.exits))
         statistics = classifier.statistics()
         if statistics.deadlines:  # standard output is the answers' alone with --json
-            late = f"{statistics.late} of {statistics.deadlines} answers came late"
+            late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
             typer.echo(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
         if classifier.non_finite:
             typer.echo(f"warning: {classifier.non_finite} times the logits of an exit were not finite", err=True)
@@ -134,29 +136,26 @@ def _print_answer(file: Path, prediction: Prediction, deadline_ms: float | None)
 
 
 def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     if not answers:
         return
     table = Table()
     for column in ("picture", "label"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for column in ("probability", "exit", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for file, prediction in answers:
         table.add_row(
-            escape(str(file)),
-            escape(prediction.label),
+            str(file),
+            prediction.label,
             f"{prediction.probability:.3f}",
             str(prediction.exit),
             f"{prediction.milliseconds:.2f}",
         )
-    console = Console()
-    console.print(table)
+    console = make_console()
+    print_table(table, console)
     mean = sum(prediction.milliseconds for _, prediction in answers) / len(answers)
     taken = [prediction.exit for _, prediction in answers]
     shares = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
-    plural = "" if len(answers) == 1 else "s"
-    console.print(f"{len(answers)} picture{plural}, mean {mean:.2f} ms; {shares}")
+    console.out(f"{counted(len(answers), 'picture')}, mean {mean:.2f} ms; {shares}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.console import is_screen, make_console
+
 
 def compare(
     recipe: Annotated[str, typer.Argument(help="What all runs share: a file, or the name of a shipped recipe.")],
@@ -42,16 +44,19 @@ def compare(
     variants = parse_variants(methods)
     plan_comparison(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs)
 
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from edgemate.comparison import compare as compare_methods
 
-    console = Console()
+    console = make_console()
 
     def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
     compare_methods(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs, tell=tell)
-    console.print(Markdown((folder / "comparison.md").read_text(encoding="utf-8")))
+    found = (folder / "comparison.md").read_text(encoding="utf-8")
+    if is_screen():
+        from rich.markdown import Markdown
+
+        console.print(Markdown(found))
+    else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
+        console.out(found)
     tell(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
+
 if TYPE_CHECKING:
     from edgemate.data.checking import DataReport
 
@@ -49,20 +51,18 @@ def check(
 
 
 def _print_report(report: DataReport) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     facts = report.to_json()
-    table = Table(title=escape(report.data_set), title_justify="left")
+    table = Table(title=report.data_set, title_justify="left")
     table.add_column("images", overflow="fold")
     for name in report.counts:
         table.add_column(name, justify="right")
     for k, label in enumerate(report.classes):
-        table.add_row(escape(label), *(f"{counts[k]:,}" for counts in report.counts.values()))
+        table.add_row(label, *(f"{counts[k]:,}" for counts in report.counts.values()))
     table.add_section()
     table.add_row("all", *(f"{counts.sum():,}" for counts in report.counts.values()))
-    Console().print(table)
+    print_table(table, make_console())
     for side in ("width", "height"):
         if facts[side]:
             least, median, most = facts[side]

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -116,17 +119,15 @@ def _capabilities(given: str | None) -> tuple[str, ...]:
 
 
 def _print(exported: Exported, path: Path) -> None:
-    from rich.console import Console
-
     from edgemate.cli.figures import engineering
 
-    console = Console()
+    console = make_console()
     _print_table(exported, console)
     manifest = exported.bundle.manifest
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
     lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
     size = sum(facts.bytes for facts in manifest.files.values())
-    lines.append(f"bundle: {path} ({len(manifest.files)} files, {engineering(size, 'B')})")
+    lines.append(f"bundle: {path} ({counted(len(manifest.files), 'file')}, {engineering(size, 'B')})")
     if exported.no_engines is not None:
         lines += [
             f"engines: not built here: {exported.no_engines}",
@@ -135,15 +136,15 @@ def _print(exported: Exported, path: Path) -> None:
         ]
     elif exported.engines:
         size = sum(engine.stat().st_size for engine in exported.engines)
-        lines.append(f"engines: {exported.engines[0].parent} ({len(exported.engines)} files, {engineering(size, 'B')})")
+        number = counted(len(exported.engines), "file")
+        lines.append(f"engines: {exported.engines[0].parent} ({number}, {engineering(size, 'B')})")
     else:
         lines[-1] += f"   next: edgemate classify {path} PICTURE"
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
 
 def _print_table(exported: Exported, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from edgemate.cli.figures import engineering, percent
@@ -153,7 +154,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
     layouts = ", ".join(exported.agreement)
     table = Table(
-        title=f"{escape(manifest.name)}: {layouts}{precision} against the network on {pictures} pictures",
+        title=f"{manifest.name}: {layouts}{precision} against the network on {counted(pictures, 'picture')}",
         title_justify="left",
     )
     table.add_column("exit")
@@ -163,7 +164,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     for facts in manifest.exits:
         found = [of_layout[facts.exit - 1] for of_layout in exported.agreement.values()]
         row = [
-            f"{facts.exit} {escape(facts.name)}",
+            f"{facts.exit} {facts.name}",
             engineering(facts.macs),
             percent(facts.accuracy["test"]),
             f"{max(agreement.largest_difference for agreement in found):.1e}",
@@ -174,4 +175,4 @@ def _print_table(exported: Exported, console: Console) -> None:
             changes = [agreement.accuracy_change for agreement in found if agreement.accuracy_change is not None]
             row.append(f"{100 * min(changes):+.2f}" if changes else "–")
         table.add_row(*row)
-    console.print(table)
+    print_table(table, console)

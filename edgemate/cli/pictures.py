@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgemate.wording import counted
+
 
 class Split(str, Enum):
     """A split, by the name that a user gives it."""
@@ -31,8 +33,7 @@ def pictures(
     import re
 
     from edgemate.config import load_recipe
-    from edgemate.data import check_data, load_source, stratified_sample
-    from edgemate.data import split as split_source
+    from edgemate.data import check_data, load_source, splits_of, stratified_sample
     from edgemate.errors import UsageError
     from edgemate.files import check_folder, write_bytes
 
@@ -44,7 +45,7 @@ def pictures(
     check_folder(output)
     check_data(data)
     source = load_source(data.name, data.options)
-    splits = split_source(source, data.calibration_fraction, data.split_seed, data.train_limit)
+    splits = splits_of(data, source)
     chosen = source.test if split is Split.TEST else source.train
     indices = getattr(splits, split.value)
     sample = indices[stratified_sample(chosen.labels[indices], count, seed)]
@@ -53,4 +54,4 @@ def pictures(
         buffer = io.BytesIO()
         chosen.picture(int(index)).save(buffer, "PNG")
         write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
-    typer.echo(f"{len(sample)} {split.value} pictures of {source.name} in {output}")
+    typer.echo(f"{counted(len(sample), f'{split.value} picture')} of {source.name} in {output}")

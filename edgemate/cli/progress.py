@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from edgemate.cli.console import make_console
+
 
 @contextlib.contextmanager
 def showing_steps() -> Iterator[Callable[[str], None]]:
@@ -12,11 +14,10 @@ def showing_steps() -> Iterator[Callable[[str], None]]:
 
     The line moves only when a step is told: a thread that redrew it would disturb what is being timed.
     """
-    from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     columns = (TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     with Progress(
         *columns, console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
     ) as progress:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,7 +22,7 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped, with more epochs if set.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
@@ -27,7 +30,6 @@ def train(
     from edgemate.config.shipped import find_recipe, run_name
     from edgemate.data import check_data
     from edgemate.errors import UsageError
-    from edgemate.runs import Run
     from edgemate.training import check_early
     from edgemate.training.run_place import check_run_place
 
@@ -35,19 +37,18 @@ def train(
     if resume and force:
         raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
     path = find_recipe(recipe)
-    checked = load_recipe(path, overrides or [])
+    notes: list[str] = []
+    checked = load_recipe(path, overrides or [], tell=notes.append)
     folder = output or Path("runs") / run_name(path)
     check_early(checked, str(path))
-    check_run_place(checked, folder, resume=resume, replace=force)
-    if not (resume and Run(folder).finished):
+    if check_run_place(checked, folder, resume=resume, replace=force):
         check_data(checked.data)
-
-    from rich.console import Console
-    from rich.markup import escape
 
     from edgemate.training import train as train_run
 
-    console = Console()
+    console = make_console()
+    for note in notes:
+        console.out(note)
     try:
         run = train_run(checked, folder, resume=resume, replace=force, console=console)
     except KeyboardInterrupt:
@@ -55,7 +56,7 @@ def train(
         typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)
         raise
     _print_accuracies(run, console)
-    console.print(f"run: [bold]{escape(str(run.path))}[/bold]   next: edgemate profile {escape(str(run.path))}")
+    console.out(f"run: {run.path}   next: edgemate profile {run.path}")
 
 
 def _print_accuracies(run: Run, console: Console) -> None:
@@ -73,7 +74,8 @@ def _print_accuracies(run: Run, console: Console) -> None:
     for split, figures in metrics["accuracy"].items():
         shares = [*figures["exits"], sum(figures["exits"]) / exits, figures["ensemble"]]
         table.add_row(split, f"{figures['pictures']:,}", *(f"{100 * share:.2f}" for share in shares))
-    console.print(table)
-    console.print(
-        f"{metrics['epochs']} epochs in {metrics['train_seconds']:.0f} s, weights of epoch {metrics['kept_epoch']}"
+    print_table(table, console)
+    console.out(
+        f"{counted(metrics['epochs'], 'epoch')} in {metrics['train_seconds']:.0f} s, "
+        f"weights of epoch {metrics['kept_epoch']}"
     )

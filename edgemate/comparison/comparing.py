@@ -21,6 +21,7 @@ from edgemate.machine import machine_facts
 from edgemate.models import Costs, count_costs
 from edgemate.runs import Run
 from edgemate.training import check_recipe
+from edgemate.wording import counted
 
 
 def compare(
@@ -57,6 +58,8 @@ def compare(
     """
     plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs)
     recipes, runs = plan.recipes, plan.runs
+    for note in plan.notes:
+        tell(note)
     for variant in variants:
         check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")
 
@@ -89,7 +92,7 @@ def _train_missing(
         trainings.append(Training(run.name, resolved, run.path, output / "logs" / f"{run.name}.log"))
     done = len(runs) - len(trainings)
     if done:
-        tell(f"{done} of {len(runs)} runs are finished already")
+        tell(f"{done} of {counted(len(runs), 'run')} {'is' if done == 1 else 'are'} finished already")
     counter = itertools.count(done + 1)
 
     def finished(training: Training, seconds: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from edgemate import files
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
+from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.loading import read_tree
 from edgemate.config.merging import merge, parse_overrides
 from edgemate.data import check_data
@@ -28,10 +29,12 @@ class Plan:
     Attributes:
         recipes: what each is trained by.
         runs: where each lies.
+        notes: a sentence for each value that was changed so that the recipe fits itself.
     """
 
     recipes: dict[Key, Recipe]
     runs: dict[Key, Run]
+    notes: tuple[str, ...] = ()
 
 
 def plan_comparison(
@@ -54,7 +57,8 @@ def plan_comparison(
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
         raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
-    tree = merge(read_tree(path), parse_overrides(overrides))
+    written, over = read_tree(path), parse_overrides(overrides)
+    tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
     for variant in variants:
         check_early(recipes[variant, seeds[0]], f"--methods {variant.label}")
@@ -65,7 +69,7 @@ def plan_comparison(
     files.check_folder(output)
     if not all(run.finished for run in runs.values()):
         check_data(recipes[variants[0], seeds[0]].data)
-    return Plan(recipes, runs)
+    return Plan(recipes, runs, tuple(notes))
 
 
 def _refuse_best_weights(path: Path, recipes: Iterable[Recipe]) -> None:

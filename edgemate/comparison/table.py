@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from edgemate.comparison.result import Comparison, MeanAndSpread, MethodFigures
 from edgemate.runs import Split
+from edgemate.wording import counted
 
 
 def comparison_markdown(found: Comparison) -> str:
@@ -13,17 +14,18 @@ def comparison_markdown(found: Comparison) -> str:
     data, optimization = found.recipe["data"], found.recipe["optimization"]
     seeds = ", ".join(map(str, found.seeds))
     spread = "mean ± sample standard deviation over seeds" if len(found.seeds) > 1 else "seed"
-    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    threads = counted(found.threads, "thread")
     in_each = _runs_by_numerics(found)
     numerics = next(iter(in_each)) if len(in_each) == 1 else "in different precisions (see below)"
     return "\n".join(
         [
             f"# {found.name}",
             "",
-            f"{data['name']}, {found.pictures['train']:,} training pictures; {found.recipe['model']['backbone']} with "
-            f"{found.recipe['exits']['head']} heads, {optimization['epochs']} epochs, "
+            f"{data['name']}, {counted(found.pictures['train'], 'training picture')}; "
+            f"{found.recipe['model']['backbone']} with "
+            f"{found.recipe['exits']['head']} heads, {counted(optimization['epochs'], 'epoch')}, "
             f"batch {optimization['batch_size']}, {numerics}; weights of the last epoch.",
-            f"Top-1 accuracy on {found.pictures['test']:,} test pictures in %, {spread} {seeds}. "
+            f"Top-1 accuracy on {counted(found.pictures['test'], 'test picture')} in %, {spread} {seeds}. "
             "ECE: expected calibration error in %, mean over exits.",
             f"Trained on {found.machine['processor']}, {found.jobs} at a time with {threads} each.",
             "",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgemate.data.named import named_test_split, portable_options
     from edgemate.data.presence import check_data
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
-    from edgemate.data.splits import Splits, split, stratified_sample
+    from edgemate.data.splits import Splits, split, splits_of, stratified_sample, tested_indices
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
     from edgemate.data.unlabelled import Target, TargetPlan
 
@@ -38,7 +38,9 @@ __all__ = [
     "named_test_split",
     "portable_options",
     "split",
+    "splits_of",
     "stratified_sample",
+    "tested_indices",
 ]
 
 _HOMES = {
@@ -48,7 +50,7 @@ _HOMES = {
     "named": ("named_test_split", "portable_options"),
     "presence": ("check_data",),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
-    "splits": ("Splits", "split", "stratified_sample"),
+    "splits": ("Splits", "split", "splits_of", "stratified_sample", "tested_indices"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),
     "unlabelled": ("Target", "TargetPlan"),
 }

@@ -17,7 +17,7 @@ from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.mixed import Domain, mixed_loader
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
-from edgemate.data.splits import Splits, limited, split
+from edgemate.data.splits import Splits, limited, split, tested_indices
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.unlabelled import (
@@ -157,6 +157,8 @@ def build_data(
     calibration_fraction: float = 0.1,
     split_seed: int = 0,
     train_limit: int | None = None,
+    calibration_limit: int | None = None,
+    test_limit: int | None = None,
     augmentation: Sequence[tuple[str, Mapping[str, Any]]] = (),
     batch_size: int = 128,
     workers: int = 0,
@@ -180,6 +182,8 @@ def build_data(
         calibration_fraction: see `split`, as for the next two.
         split_seed: draws the calibration split.
         train_limit: use only so many training pictures.
+        calibration_limit: see `split`.
+        test_limit: use only so many test pictures, of each domain.
         augmentation: names and options, in order.
         batch_size: pictures per batch.
         workers: processes that prepare batches.
@@ -197,7 +201,7 @@ def build_data(
         raise DataError("data.mean and data.std stand together: set both, or neither to have them measured")
     source = load_source(name, options)
     facts = plan_input(source, image_size, resize, resize_to, interpolation)
-    splits = split(source, calibration_fraction, split_seed)
+    splits = split(source, calibration_fraction, split_seed, calibration_limit=calibration_limit, test_limit=test_limit)
     domain, for_target = source, None
     if unlabelled is not None:
         if _is_same(unlabelled, name, options):
@@ -217,7 +221,7 @@ def build_data(
         chosen = unlabelled_indices(unlabelled, domain, for_target, split_seed)
         used["unlabelled"] = domain.train, chosen
         if domain is not source:
-            used["target_test"] = domain.test, np.arange(len(domain.test), dtype=np.int64)
+            used["target_test"] = domain.test, tested_indices(domain.test.labels, test_limit)
     require_whole(used, tell)
     if mean is None or std is None:
         mean, std = channel_statistics(source.train, splits.train, facts, split_seed)
@@ -237,7 +241,8 @@ def build_data(
         return data
     domain_facts = plan_input(domain, image_size, resize, resize_to, interpolation).with_normalisation(mean, std)
     require_same_size(facts, domain_facts)
-    return replace(data, target=build_target(unlabelled, domain, chosen, domain_facts, augmentations, split_seed))
+    target = build_target(unlabelled, domain, chosen, domain_facts, augmentations, split_seed, test_limit)
+    return replace(data, target=target)
 
 
 def _is_same(plan: TargetPlan, name: str, options: Mapping[str, Any] | None) -> bool:

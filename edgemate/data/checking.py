@@ -16,7 +16,7 @@ from edgemate.config import Data as DataSection
 from edgemate.data.damaged import Tell, Used
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.source import FilePictures, Pictures
-from edgemate.data.splits import split
+from edgemate.data.splits import splits_of, tested_indices
 from edgemate.errors import PictureError
 from edgemate.images import read_header
 from edgemate.machine import usable_cores
@@ -127,7 +127,7 @@ def check_data(section: DataSection, tell: Tell | None = None) -> DataReport:
         UsageError: a name is unknown, or an option is out of range.
     """
     source = load_source(section.name, section.options)
-    splits = split(source, section.calibration_fraction, section.split_seed, section.train_limit)
+    splits = splits_of(section, source)
     used: dict[str, Used] = {
         "train": (source.train, splits.train),
         "calibration": (source.train, splits.calibration),
@@ -140,7 +140,7 @@ def check_data(section: DataSection, tell: Tell | None = None) -> DataReport:
         require_same_task(source, domain)
         sources.append(domain)
         used["unlabelled"] = domain.train, np.arange(len(domain.train), dtype=np.int64)
-        used["target_test"] = domain.test, np.arange(len(domain.test), dtype=np.int64)
+        used["target_test"] = domain.test, tested_indices(domain.test.labels, section.test_limit)
     return DataReport(
         source.name,
         source.classes,

@@ -15,7 +15,7 @@ from edgemate.data.corruption import Corruption
 from edgemate.data.input_facts import InputFacts
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import DataSource, Pictures
-from edgemate.data.splits import hold_out
+from edgemate.data.splits import hold_out, tested_indices
 from edgemate.data.transforms import TrainingTransform
 from edgemate.errors import DataError
 from edgemate.registry import CORRUPTIONS
@@ -107,6 +107,7 @@ def build_target(
     facts: InputFacts,
     augmentations: Sequence[v2.Transform],
     seed: int,
+    test_limit: int | None = None,
 ) -> Target:
     """The target domain of a plan.
 
@@ -117,6 +118,7 @@ def build_target(
         facts: of this domain's pictures: their resize, and the source's normalisation.
         augmentations: the source's.
         seed: draws the corruptions.
+        test_limit: see `edgemate.data.tested_indices`.
 
     Raises:
         DataError: a corruption gives something else than pictures.
@@ -124,12 +126,12 @@ def build_target(
     """
     corruptions: list[Corruption] = [CORRUPTIONS.get(name)(**options) for name, options in plan.corruptions]
     unknown = np.full(len(chosen), -1, np.int64)
-    everything = np.arange(len(domain.test), dtype=np.int64)
+    tested = tested_indices(domain.test.labels, test_limit)
     return Target(
         facts,
         TrainingTransform(facts, augmentations),
         CorruptedPictures(domain.train, chosen, unknown, corruptions, (seed, 0)),
-        CorruptedPictures(domain.test, everything, domain.test.labels, corruptions, (seed, 1)),
+        CorruptedPictures(domain.test, tested, domain.test.labels[tested], corruptions, (seed, 1)),
         plan.per_batch,
     )
 

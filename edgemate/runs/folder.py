@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -269,6 +269,24 @@ class Run:
         """Some real test pictures. Raises RunError where they cannot be read."""
         arrays = _read_arrays(self.golden_path, ("images", "labels"))
         return Golden(arrays["images"], arrays["labels"])
+
+    def forget_results(self) -> None:
+        """Delete what says how training ended and all that was made of it: it goes on, and these would be of the past.
+
+        The final figures go first, so that the run counts as unfinished whenever this is stopped.
+        """
+        for path in (
+            self.metrics_path,
+            *(self.logits_path(split) for split in get_args(Split)),
+            self.model_path,
+            self.method_path,
+            self.golden_path,
+            self.policies_path,
+            self.profile_path,
+            self.tradeoff_csv_path,
+            self.tradeoff_png_path,
+        ):
+            path.unlink(missing_ok=True)
 
     def _missing(self) -> list[str]:
         needed = (

@@ -7,6 +7,7 @@ from edgemate.distillation.teacher_need import teacher_problem
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.training.compiler import missing_compiler
 from edgemate.training.teacher_reference import check_reference
+from edgemate.wording import counted
 
 NO_CUDA_GRAPHS = "training.cuda_graphs: it needs training.compile and a GPU; set it to false"
 
@@ -28,8 +29,8 @@ def check_early(recipe: Recipe, source: str) -> None:
         problems.append(NO_CUDA_GRAPHS)
     last = max(recipe.optimization.schedule_options.get("milestones", [0]))
     if last >= recipe.optimization.epochs:
-        epochs = recipe.optimization.epochs
-        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs} epochs")
+        epochs = counted(recipe.optimization.epochs, "epoch")
+        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs}")
     if problems:
         raise RecipeError(source, problems)
 

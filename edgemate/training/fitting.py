@@ -31,7 +31,7 @@ from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
-from edgemate.training.run_place import open_to_resume
+from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.teacher import load_teacher
@@ -50,7 +50,8 @@ def train(
         recipe: a checked recipe.
         path: the run folder; it must be absent or empty unless `resume` or `replace`.
         resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
-            same machine (on GPUs as far as their kernels are deterministic).
+            same machine (on GPUs as far as their kernels are deterministic). The recipe may ask for another number of
+            epochs than the run was begun with, a finished one too: its schedule is then laid out over all of them.
         replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
         console: where the epochs are shown; standard output if absent.
 
@@ -60,14 +61,14 @@ def train(
     Raises:
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
-        RunError: the folder is taken, or holds a run of another recipe.
+        RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
         TrainingError: the loss is no number any more, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
     check_recipe(recipe, str(path))
-    run = open_to_resume(recipe, path) if resume and path.exists() else None
-    if run is not None and run.finished:
-        console.print(f"{run.path} is finished already")
+    run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
+    if run is not None and run.finished and extension is None:
+        console.out(f"{run.path} is finished already")
         return run
     data = _read_data(recipe, console)
     teacher = load_teacher(recipe, data, str(path))
@@ -84,7 +85,7 @@ def train(
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
-    console.print(f"{numerics}", markup=False, highlight=False, soft_wrap=True)
+    console.out(str(numerics))
     prepare_teachers(method, numerics)
     run.write_facts(_facts(recipe, data, model.cuts))
     loader, calibration = loaders_of(recipe, data, method)
@@ -99,6 +100,10 @@ def train(
         cuda_graphs=settings.cuda_graphs,
     )
     method.bind(model)
+    if extension is not None:
+        console.out(f"{run.path}: {extension.describe(len(loader))}")
+        run.forget_results()
+        run.write_recipe(recipe)
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
@@ -143,12 +148,7 @@ def _read_data(recipe: Recipe, console: Console) -> Data:
     finally:
         status.stop()
     if data.left_out:
-        console.print(
-            f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
     return data
 
 

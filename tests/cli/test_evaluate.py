@@ -128,7 +128,8 @@ def test_times_of_another_device_are_named_and_not_held_against_this_one(own_bun
 
 
 @pytest.mark.parametrize("columns", [80, 40])
-def test_no_figure_is_cut_on_a_narrow_screen(columns: int) -> None:
+def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     figures = {"accuracy": 0.98765, "drop": 0.01234, "mean_ms": 1234.5, "p50_ms": 1111.1, "p99_ms": 2222.2}
     shares = [0.111, 0.222, 0.333, 0.134, 0.2]
     found = {**figures, "shares": shares, "ms_per_picture": 123.45}

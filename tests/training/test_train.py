@@ -219,9 +219,11 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(run: Run) -> None:
     assert run.model_path.stat().st_mtime_ns == before
 
 
-def test_resuming_with_another_recipe_is_refused(run: Run) -> None:
-    with pytest.raises(RunError, match="begun with another recipe"):
-        train(small_recipe("optimization.lr=0.2"), run.path, resume=True, console=quiet())
+@pytest.mark.parametrize("overrides", [["optimization.lr=0.2"], ["optimization.lr=0.2", "optimization.epochs=9"]])
+def test_resuming_with_another_recipe_is_refused(run: Run, overrides: list[str]) -> None:
+    with pytest.raises(RunError, match=r"begun with another recipe .* differs in optimization\.lr;"):
+        train(small_recipe(*overrides), run.path, resume=True, console=quiet())
+    assert run.finished
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(tmp_path: Path) -> None:
