@@ -155,7 +155,8 @@ class MultiExitTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factors, "interval": "step"}}
 
     def _lay_out(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+        # Also where it is contiguous: a loader may give NHWC, and one such tensor makes all that follow NHWC.
+        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def _progress(self, batch_index: int) -> Progress:
         epochs = self.optimization.epochs
