@@ -155,8 +155,14 @@ class MultiExitTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factors, "interval": "step"}}
 
     def _lay_out(self, images: Tensor) -> Tensor:
-        # Also where it is contiguous: a loader may give NHWC, and one such tensor makes all that follow NHWC.
-        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        if self.channels_last:
+            return images.contiguous(memory_format=torch.channels_last)
+        # A loader may give NHWC, and one such tensor makes all that follow NHWC. Of one channel it counts as contiguous
+        # in both formats, while a convolution goes by its strides.
+        _, channels, height, width = images.shape
+        if images.stride() == (channels * height * width, height * width, width, 1):
+            return images
+        return images.clone(memory_format=torch.contiguous_format)
 
     def _progress(self, batch_index: int) -> Progress:
         epochs = self.optimization.epochs

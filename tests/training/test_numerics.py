@@ -186,12 +186,14 @@ from pathlib import Path
 from rich.console import Console
 from edgemate.training import train
 from recipes import small_recipe
-train(small_recipe("optimization.epochs=2", "training.precision=auto"), Path(sys.argv[1]), console=Console(file=io.StringIO()))
+recipe = small_recipe("optimization.epochs=2", "training.precision=auto", *sys.argv[2:])
+train(recipe, Path(sys.argv[1]), console=Console(file=io.StringIO()))
 """
 
 
 @pytest.mark.skipif(ctypes.util.find_library("c") is None, reason="needs glibc's checks of the heap")
-def test_training_leaves_the_heap_whole_on_avx2(tmp_path: Path) -> None:
+@pytest.mark.parametrize("override", ["training.data_on_device=false", "training.data_on_device=true"])
+def test_training_leaves_the_heap_whole_on_avx2(tmp_path: Path, override: str) -> None:
     """resnet8 of width 4 laid out as NHWC aborts here within an epoch."""
     environment = os.environ | {
         "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -199,7 +201,7 @@ def test_training_leaves_the_heap_whole_on_avx2(tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    command = [sys.executable, "-c", TRAIN_SMALL, str(tmp_path / "run")]
+    command = [sys.executable, "-c", TRAIN_SMALL, str(tmp_path / "run"), override]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     kept = json.loads((tmp_path / "run" / "numerics.json").read_text())
