@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.progress import Quiet, showing_progress
+
 
 def compare(
     recipe: Annotated[str, typer.Argument(help="What all runs share: a file, or the name of a shipped recipe.")],
@@ -22,6 +24,7 @@ def compare(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the runs; comparisons/NAME if absent.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time, which share the cores.")] = 1,
+    quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.
 
@@ -49,6 +52,16 @@ def compare(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     variants = parse_variants(methods)
-    compare_methods(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs, tell=tell)
+    with showing_progress(quiet, steps=False) as progress:
+        compare_methods(
+            path,
+            variants,
+            numbers,
+            folder,
+            overrides=overrides or [],
+            jobs=jobs,
+            tell=(lambda line: None) if quiet else tell,
+            progress=progress,
+        )
     console.print(Markdown((folder / "comparison.md").read_text(encoding="utf-8")))
     tell(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.progress import Quiet, showing_progress
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -41,10 +43,10 @@ def export(
         str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there already.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real pictures before anything is left on disk."""
     from edgemate.cli.layouts import parse_layouts
-    from edgemate.cli.progress import showing_steps
     from edgemate.errors import UsageError
     from edgemate.export import ExportOptions, export_run
     from edgemate.runs import Run
@@ -58,7 +60,7 @@ def export(
     if compute_capability is not None and target != "trt-rtx":
         raise UsageError(f"--compute-capability: is for --target trt-rtx, not {target}")
     opened = Run.open(run)
-    with showing_steps() as tell:
+    with showing_progress(quiet) as progress:
         exported = export_run(
             opened,
             output or Path("bundles") / opened.name,
@@ -71,7 +73,7 @@ def export(
                 require_engines=require_engines,
                 compute_capabilities=_capabilities(compute_capability),
                 overwrite=force,
-                tell=tell,
+                progress=progress,
             ),
         )
     _print(exported, output or Path("bundles") / opened.name)

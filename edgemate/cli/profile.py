@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def profile(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Count, score and time every exit of a run; write profile.json, tradeoff.csv and tradeoff.png into it.
 
@@ -29,13 +31,12 @@ def profile(
     from rich.console import Console
     from rich.markup import escape
 
-    from edgemate.cli.progress import showing_steps
     from edgemate.profiling import profile_run
     from edgemate.runs import Run
 
     opened = Run.open(run)
-    with showing_steps() as tell:
-        found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, tell=tell)
+    with showing_progress(quiet) as progress:
+        found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, progress=progress)
     if as_json:
         print_json(found.to_json())
         return

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.progress import Quiet, showing_progress
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgemate.config import Recipe
     from edgemate.runs import Run
 
 
@@ -21,6 +24,7 @@ def train(
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
     from rich.console import Console
@@ -37,6 +41,8 @@ def train(
         raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
     if not resume and not force and folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder}: is there already; --resume goes on with it, --force starts it anew")
+    if not quiet:
+        _announce(checked, path, folder)
 
     import shutil
 
@@ -50,13 +56,25 @@ def train(
         shutil.rmtree(folder)
     console = Console()
     try:
-        run = train_run(checked, folder, resume=resume, console=console)
+        with showing_progress(quiet, steps=False) as progress:
+            shown = Console(quiet=quiet)
+            run = train_run(checked, folder, resume=resume, console=shown, progress=progress)
     except KeyboardInterrupt:
         instead = " instead of --force" if force else ""
         typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)
         raise
     _print_accuracies(run, console)
     console.print(f"run: [bold]{escape(str(run.path))}[/bold]   next: edgemate profile {escape(str(run.path))}")
+
+
+def _announce(recipe: Recipe, path: Path, folder: Path) -> None:
+    """What is about to happen, before the seconds that importing torch takes."""
+    backbone, methods = recipe.model.backbone, " + ".join(recipe.distillation.names)
+    epochs = f"{recipe.optimization.epochs} epoch{'s' if recipe.optimization.epochs != 1 else ''}"
+    typer.echo(
+        f"training {folder} by {path}: {backbone}, {methods}, {epochs}, batches of {recipe.optimization.batch_size}; "
+        "loading PyTorch"
+    )
 
 
 def _print_accuracies(run: Run, console: Console) -> None:

@@ -30,6 +30,7 @@ from edgemate.exits.policy import Policy
 from edgemate.exits.simulation import simulate
 from edgemate.exits.stored import StoredSplit
 from edgemate.exits.temperature import fit_temperature
+from edgemate.progress import SILENT, Progress
 from edgemate.registry import SOLVERS, closest
 
 Array = npt.NDArray[Any]
@@ -98,6 +99,7 @@ def calibrate(
     solver: str = "direct",
     measure: str | None = None,
     fit_temperatures: bool = True,
+    progress: Progress = SILENT,
 ) -> Calibrated:
     """Fit temperatures and find an operating point for every request.
 
@@ -110,6 +112,7 @@ def calibrate(
         solver: a registered solver's name.
         measure: the score that thresholds are compared with, for solvers that leave it open: confidence if None.
         fit_temperatures: whether to fit them. Without, the operating points fit layout `conditional` too.
+        progress: told what is being looked for.
 
     Raises:
         UsageError: unknown names, shapes that do not fit, or a request that nothing can reach.
@@ -117,13 +120,17 @@ def calibrate(
     split = StoredSplit(logits, labels, list(macs) if latency is None else latency.costs)
     temperatures = None
     if fit_temperatures:
+        progress.step("fitting temperatures")
         fitted = [fit_temperature(logits[:, k], labels) for k in range(split.exits)]
         temperatures = tuple(ExitTemperature(exit=k, **asdict(found)) for k, found in enumerate(fitted, start=1))
     finder = _Finder(split, tuple(macs), latency, temperatures, solver, measure)
-    points = tuple(finder.find(request) for request in requests)
+    points = []
+    for request in requests:
+        progress.step(f"operating point {request.name}: {request.goal}")
+        points.append(finder.find(request))
     return Calibrated(
         OperatingPoints(
-            points=points,
+            points=tuple(points),
             temperatures=temperatures,
             costs="macs" if latency is None else "latency",
             device=None if latency is None else latency.device,

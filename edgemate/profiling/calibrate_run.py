@@ -9,6 +9,7 @@ from edgemate.errors import UsageError
 from edgemate.evaluation import trained_model
 from edgemate.exits import DEFAULT_REQUESTS, Calibrated, Request, calibrate
 from edgemate.models import count_costs
+from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 
 
@@ -19,6 +20,7 @@ def calibrate_run(
     solver: str = "direct",
     measure: str | None = None,
     fit_temperatures: bool = True,
+    progress: Progress = SILENT,
 ) -> Calibrated:
     """Write `policies.json` into the run. Costs are MACs: times are measured on bundles.
 
@@ -32,6 +34,7 @@ def calibrate_run(
         raise UsageError(
             f"{run.path}: a mean latency needs a bundle: export, edgemate bench BUNDLE --device TAG, calibrate BUNDLE"
         )
+    progress.step("counting what every exit costs")
     costs = count_costs(trained_model(run), run.read_golden().images.shape[1:])
     found = calibrate(
         *run.read_logits("calibration"),
@@ -40,6 +43,7 @@ def calibrate_run(
         solver=solver,
         measure=measure,
         fit_temperatures=fit_temperatures,
+        progress=progress,
     )
     files.write_json(run.policies_path, found.points.model_dump(mode="json"))
     return found

@@ -16,6 +16,7 @@ from edgemate.evaluation import exit_accuracy
 from edgemate.exits import Confidence, FixedExit, OperatingPoint, Policy, scores, simulate
 from edgemate.models import ExitCost
 from edgemate.profiling.profile import Kind, Point
+from edgemate.progress import Progress
 from edgemate.runs import SplitLogits
 from edgemate.runtime import AnytimeClassifier, Latency, Prediction
 
@@ -92,7 +93,7 @@ def measured_points(
     labels: Array,
     thresholds: Sequence[float],
     operating_points: Sequence[OperatingPoint],
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> list[Point]:
     """Accuracy against latency: every picture really classified, at batch 1, by every policy and fixed exit in turn.
 
@@ -109,17 +110,18 @@ def measured_points(
         labels: int64 (N,).
         thresholds: confidence thresholds to run.
         operating_points: to run as well.
-        tell: called with how far it is, outside of what is timed.
+        progress: told how far it is, outside of what is timed.
     """
     ways = _ways(segments, prefixes, thresholds, operating_points)
     milliseconds = np.empty((len(ways), len(images), PASSES))
     answers = np.empty((len(ways), len(images)), dtype=np.int64)
     exits = np.empty((len(ways), len(images)), dtype=np.int64)
     random = np.random.default_rng(0)
+    progress.step(f"measuring {len(ways)} ways to answer, each image {PASSES} times, image")
     for turn, start in product(range(PASSES), range(0, len(images), BLOCK)):
-        tell(f"measuring {len(ways)} ways to answer: pass {turn + 1} of {PASSES}, picture {start} of {len(images)}")
         block = range(start, min(start + BLOCK, len(images)))
         for w in random.permutation(len(ways)):
+            progress.advance(turn * len(images) + start, PASSES * len(images))
             for i in block[:WARMUP]:
                 ways[w].classify(images[i : i + 1])
             for i in block:

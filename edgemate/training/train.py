@@ -23,12 +23,16 @@ from edgemate.data.workers import telling_of_ended_workers
 from edgemate.distillation import build_method
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
-from edgemate.models import build_model
+from edgemate.machine import processor
+from edgemate.models import build_model, count_costs
+from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
-from edgemate.training.callbacks import BestEpoch, ExitsProgressBar, KeepEpochs, Record, SeedEveryEpoch
+from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
+from edgemate.training.header import Setup, training_header
+from edgemate.training.live import Live
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.teacher import load_teacher
@@ -38,7 +42,14 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _GOLDEN_PICTURES = 32
 
 
-def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console | None = None) -> Run:
+def train(
+    recipe: Recipe,
+    path: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    progress: Progress = SILENT,
+) -> Run:
     """Train the network that a recipe describes and write everything that comes after into a run folder.
 
     Args:
@@ -46,7 +57,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
         path: the run folder; it must be absent or empty unless `resume`.
         resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
             same machine (on GPUs as far as their kernels are deterministic).
-        console: where the epochs are shown; standard output if absent.
+        console: where the header and the epochs are shown; standard output if absent.
+        progress: told what is being done and how far it is.
 
     Returns:
         The finished run.
@@ -63,8 +75,12 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     if run is not None and run.finished:
         console.print(f"{run.path} is finished already")
         return run
-    data = data_of(recipe)
-    teacher = load_teacher(recipe, data, str(path))
+    with progress.unattended():
+        progress.step("reading the dataset")
+        data = data_of(recipe)
+        if recipe.distillation.teacher:
+            progress.step("loading the teacher")
+        teacher = load_teacher(recipe, data, str(path))
     if run is None:
         run = Run.create(path)
         run.write_recipe(recipe)
@@ -94,8 +110,16 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     with _quiet_lightning():
         kept = [best] if best else []
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
-        callbacks = [Speed(run.speed_path), record, *kept, *route]
-        trainer = _trainer(recipe, run.path, callbacks, checkpoint, console)
+        callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
+        trainer = _trainer(recipe, run.path, callbacks, checkpoint)
+        with progress.unattended():
+            progress.step("counting what every exit costs")
+            setup = _setup(recipe, trainer.strategy.root_device, len(loader))
+            shape = (data.facts.channels, data.facts.height, data.facts.width)
+            macs = [cost.macs for cost in count_costs(model, shape).exits]
+            header = training_header(data, model, macs, setup)
+        console.print(*header, sep="\n", markup=False, highlight=False, soft_wrap=True)
+        progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
             with telling_of_ended_workers(settings.workers):  # which torch does in the midst of whatever runs then
                 trainer.fit(
@@ -115,7 +139,8 @@ def train(recipe: Recipe, path: Path, *, resume: bool = False, console: Console 
     task.mix()
     if best:
         model.load_state_dict(best.weights)
-    _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs)
+    _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
+    run.progress_path.unlink(missing_ok=True)
     return run
 
 
@@ -140,13 +165,27 @@ def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
     )
 
 
-def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint: Path, console: Console) -> Trainer:
+def _setup(recipe: Recipe, device: torch.device, steps: int) -> Setup:
+    settings = recipe.training
+    return Setup(
+        backbone=recipe.model.backbone,
+        method=" + ".join(recipe.distillation.names),
+        device=processor() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        precision=settings.precision,
+        memory_format="channels last" if settings.channels_last else "channels first",
+        threads=torch.get_num_threads(),
+        workers=settings.workers,
+        batch_size=recipe.optimization.batch_size,
+        steps=steps,
+        epochs=recipe.optimization.epochs,
+    )
+
+
+def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:
     settings = recipe.training
     callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
     if recipe.optimization.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.optimization.ema))
-    if console.is_terminal:
-        callbacks.append(ExitsProgressBar())
     callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
     return Trainer(
         accelerator=settings.accelerator,
@@ -158,7 +197,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
         plugins=[CheckpointFiles()],
         logger=TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
         default_root_dir=folder,
-        enable_progress_bar=console.is_terminal,
+        enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -167,15 +206,24 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
     )
 
 
-def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int) -> None:
+def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int, progress: Progress) -> None:
     """Weights, logits of all evaluated splits, golden pictures and the final figures."""
     splits = {}
     channels_last = task.channels_last
     loaders: dict[Split, PictureLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
     if data.target is not None:
         loaders["target_test"] = data.target_test_loader()
+    counts = run.read_facts().pictures
     for name, loader in loaders.items():
-        logits, labels = collect_logits(task.model, loader, device=task.device, channels_last=channels_last)
+        progress.step(f"answering the {name.replace('_', ' ')} split, image")
+        logits, labels = collect_logits(
+            task.model,
+            loader,
+            device=task.device,
+            channels_last=channels_last,
+            progress=progress,
+            total=counts[name],
+        )
         run.write_logits(name, logits, labels)
         splits[name] = {
             "pictures": len(labels),

@@ -35,8 +35,8 @@ Labels = npt.NDArray[np.int64]
 
 def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
     """Graphs, verification, golden samples and operating points. Arguments and errors are `export_run`'s."""
-    with BundleWriter(output, overwrite=options.overwrite) as writer:
-        options.tell("counting what every exit costs")
+    with BundleWriter(output, overwrite=options.overwrite) as writer, options.progress.unattended():
+        options.progress.step("counting what every exit costs")
         model = trained_model(run)
         golden = run.read_golden()
         costs = count_costs(model, golden.images.shape[1:])
@@ -77,20 +77,20 @@ class _Graphs:
         for layout in layouts:
             self.graphs[layout] = []
             for graph in export_graphs(self._model, images.shape[1:], layout):
-                self._options.tell(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
+                self._options.progress.step(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
                 self._write(layout, graph)
             self._verify(layout, images, reference, limits)
 
     def convert(self, run: Run) -> PrecisionFacts:
         """Every layout so far into the wanted precision, compared on pictures that its ranges were not found on."""
         precision = self._options.precision
-        self._options.tell(f"{precision}: preparing calibration pictures")
+        self._options.progress.step(f"{precision}: preparing calibration pictures")
         pictures = precision_pictures(run)
         reference = _reference_logits(self._model, pictures.images)
         limits = self._limits()
         kept: list[str] = []
         for layout, graphs in self.graphs.items():
-            self._options.tell(f"{layout}: converting to {precision} on {len(pictures.ranges)} pictures")
+            self._options.progress.step(f"{layout}: converting to {precision} on {len(pictures.ranges)} pictures")
             kept += convert_layout(self._folder, graphs, precision, pictures.ranges)
             for graph in graphs:
                 check_graph(self._folder / graph.file, graph)
@@ -104,7 +104,7 @@ class _Graphs:
 
     def assemble_conditional(self, images: Float, reference: Float) -> None:
         """The conditional graph, from the segments in the precision that they have now."""
-        self._options.tell("conditional: assembling the segments")
+        self._options.progress.step("conditional: assembling the segments")
         segments = self.graphs["segments"]
         protos = [onnx.load(self._folder / graph.file) for graph in segments]
         self.graphs["conditional"] = []
@@ -113,7 +113,7 @@ class _Graphs:
 
     def calibration_logits(self, run: Run) -> SplitLogits:
         """What the graphs say of the calibration split."""
-        self._options.tell("answering the calibration split")
+        self._options.progress.step("answering the calibration split")
         layout: Layout = "segments" if "segments" in self.graphs else "prefixes"
         return calibration_logits(run, self._folder, layout, self.graphs[layout], self._options.precision)
 
@@ -137,7 +137,7 @@ class _Graphs:
         limits: Limits,
         labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self._options.tell(f"{layout}: comparing with the network on {len(images)} pictures")
+        self._options.progress.step(f"{layout}: comparing with the network on {len(images)} pictures")
         self.agreement[layout] = verify_layout(
             self._folder, layout, self.graphs[layout], images, reference, limits, labels
         )
