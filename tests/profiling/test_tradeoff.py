@@ -84,7 +84,7 @@ def test_measured_points_really_ran(finished_run: Run, exported: Exported) -> No
         points = measured_points(segments, prefixes, images, labels[:30], [0.0, 0.6, 1.0], [], told)
     assert [point.kind for point in points] == ["threshold"] * 3 + ["fixed exit"] * 2 + ["full network"]
     assert calls["segments"] == calls["prefixes"] > 30 * 3 * 5
-    assert told[0] == "measuring 6 ways to answer, each image 5 times, image"
+    assert told[0] == "measuring 6 ways to answer, image"
     assert f"{told[0]}: 25 of 150" in told
     for point in points:
         assert point.provenance == "measured"
@@ -107,3 +107,18 @@ def _count(classifier: AnytimeClassifier, calls: dict[str, int]) -> None:
         return classify(images, **options)
 
     classifier.classify = counted  # type: ignore[method-assign,assignment]
+
+
+def test_a_slow_network_is_measured_in_fewer_passes(
+    finished_run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemate.profiling.tradeoff.SLOW_MS", 0.0)
+    images, labels = finished_run.read_golden()
+    told = Told()
+    with (
+        AnytimeClassifier.load(exported.bundle.path, threads=1) as segments,
+        AnytimeClassifier.load(exported.bundle.path, threads=1, layout="prefixes") as prefixes,
+    ):
+        points = measured_points(segments, prefixes, images[:30], labels[:30], [0.0, 1.0], [], told)
+    assert told[-1].endswith("85 of 90")
+    assert all(point.latency_ms and np.isfinite(point.latency_ms) for point in points)
