@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgemate.exits import OperatingPoints, calibrate
 from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.calibration import calibration_logits
+from edgemate.export.composing import prefix_of
 from edgemate.export.conditional import conditional_graph
 from edgemate.export.facts import bundle_facts
 from edgemate.export.golden import golden_samples
@@ -74,9 +76,11 @@ class _Graphs:
         if "segments" not in layouts and "conditional" in self._options.layouts:
             layouts.append("segments")  # it is made of these
         limits = self._limits() if self._options.precision == "fp32" else Limits.of("fp32")
-        for layout in layouts:
+        for layout in sorted(layouts, key=lambda layout: layout != "segments"):  # the prefixes are made of these
             self.graphs[layout] = []
-            for graph in export_graphs(self._model, images.shape[1:], layout):
+            composed = layout == "prefixes" and "segments" in self.graphs
+            made = self._prefixes() if composed else export_graphs(self._model, images.shape[1:], layout)
+            for graph in made:
                 self._options.progress.step(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
                 self._write(layout, graph)
             self._verify(layout, images, reference, limits)
@@ -122,6 +126,12 @@ class _Graphs:
         for layout in set(self.graphs) - set(self._options.layouts):
             for graph in self.graphs.pop(layout):
                 (self._folder / graph.file).unlink()
+
+    def _prefixes(self) -> Iterator[ExportedGraph]:
+        """Those of the segments that are there."""
+        segments = self.graphs["segments"]
+        protos = [onnx.load(self._folder / graph.file) for graph in segments]
+        return (prefix_of(protos[:exit], segments[:exit]) for exit in range(1, len(segments) + 1))
 
     def _write(self, layout: Layout, graph: ExportedGraph) -> None:
         path = self._folder / graph.facts.file
