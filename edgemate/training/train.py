@@ -75,6 +75,8 @@ def train(
     if run is not None and run.finished:
         console.print(f"{run.path} is finished already")
         return run
+    if run is not None:
+        run.progress_path.unlink(missing_ok=True)  # of the training that was cut off
     with progress.unattended():
         progress.step("reading the dataset")
         data = data_of(recipe)
@@ -170,7 +172,7 @@ def _setup(recipe: Recipe, device: torch.device, steps: int) -> Setup:
     return Setup(
         backbone=recipe.model.backbone,
         method=" + ".join(recipe.distillation.names),
-        device=processor() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        device=_name(device),
         precision=settings.precision,
         memory_format="channels last" if settings.channels_last else "channels first",
         threads=torch.get_num_threads(),
@@ -179,6 +181,12 @@ def _setup(recipe: Recipe, device: torch.device, steps: int) -> Setup:
         steps=steps,
         epochs=recipe.optimization.epochs,
     )
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cpu":
+        return processor()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import typer
 from clock import FakeClock
 
+from edgemate.cli.main import app
 from edgemate.cli.progress import BarProgress, LineProgress, showing_progress
 from edgemate.progress import SILENT
 
@@ -115,6 +117,15 @@ def test_a_file_gets_what_is_printed_while_the_terminal_has_the_bar(monkeypatch:
             print("the record")
         assert "the record" not in screen.getvalue()
     assert file.getvalue() == "the record\n"
+
+
+LONG = ("train", "compare", "profile", "export", "build", "calibrate", "evaluate", "classify", "bench", "pictures")
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_every_long_command_can_be_quiet(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert "--quiet" in [flag for option in command.params for flag in option.opts]
 
 
 class Screen(io.StringIO):
