@@ -12,8 +12,14 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[all]"
 	touch $@
 
+# A test process that dies is a failure and ends the run, which MINUTES limits in any case. A replacement for the process
+# is not started: pytest-xdist 3.8 loses count of its workers then.
+MINUTES ?= 60
+BOUNDED := python tests/support/bounded.py $(MINUTES)
+IN_PARALLEL := -n 2 --dist loadfile --max-worker-restart 0
+
 test: install lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/$(BOUNDED) $(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)
 
 lint: install
 	$(BIN)/ruff check .
@@ -22,21 +28,21 @@ lint: install
 	$(BIN)/lint-imports
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/$(BOUNDED) $(BIN)/python -m pytest -m slow
 
 # The device's rooms in what a device has: Python 3.10 and the base dependencies, once without and once with ONNX Runtime.
 # The ONNX files that tests need are written beforehand, where onnx is.
 PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
 	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
 EXTRAS_ort := [ort]
-DEVICE_TESTS := tests/bundle tests/exits tests/runtime tests/test_files.py tests/test_machine.py \
+DEVICE_TESTS := tests/test_images.py tests/bundle tests/exits tests/runtime tests/test_files.py tests/test_machine.py \
 	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py on_tensorrt.py)
 
 test-device: install .venv-device-base/.installed .venv-device-ort/.installed
 	rm -rf build/test-bundles
 	$(BIN)/python tests/support/bundles.py build/test-bundles
-	EDGEMATE_TEST_BUNDLES=$(CURDIR)/build/test-bundles .venv-device-base/bin/python -m pytest -m "not slow" $(DEVICE_TESTS)
-	EDGEMATE_TEST_BUNDLES=$(CURDIR)/build/test-bundles .venv-device-ort/bin/python -m pytest -m "not slow" $(DEVICE_TESTS)
+	EDGEMATE_TEST_BUNDLES=$(CURDIR)/build/test-bundles $(BIN)/$(BOUNDED) .venv-device-base/bin/python -m pytest -m "not slow" $(DEVICE_TESTS)
+	EDGEMATE_TEST_BUNDLES=$(CURDIR)/build/test-bundles $(BIN)/$(BOUNDED) .venv-device-ort/bin/python -m pytest -m "not slow" $(DEVICE_TESTS)
 
 .venv-device-%/.installed: pyproject.toml
 	$(PYTHON310) -m venv .venv-device-$*
@@ -45,7 +51,7 @@ test-device: install .venv-device-base/.installed .venv-device-ort/.installed
 
 # With the oldest versions that pyproject.toml allows, on the oldest Python.
 test-lowest: .venv-lowest/.installed
-	.venv-lowest/bin/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/$(BOUNDED) .venv-lowest/bin/python -m pytest -m "not slow" $(IN_PARALLEL)
 
 .venv-lowest/.installed: $(VENV)/.installed tests/support/lowest.py
 	$(PYTHON310) -m venv .venv-lowest

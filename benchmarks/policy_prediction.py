@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
-from edgemate.data import load_source
+from edgemate.data import load_source, tested_indices
 from edgemate.exits import (
     DEFAULT_REQUESTS,
     OperatingPoint,
@@ -42,8 +42,9 @@ def main() -> None:
     run = Run.open(options.run)
     section = run.read_recipe().data
     test = load_source(section.name, section.options).test
-    count = min(options.pictures, len(test))
-    pictures = [test.picture(i) for i in range(count)]
+    chosen = tested_indices(test.labels, section.test_limit)[: options.pictures]
+    count = len(chosen)
+    pictures = [test.picture(int(i)) for i in chosen]
     requests = (*DEFAULT_REQUESTS, Request("guaranteed", risk=0.01))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +55,7 @@ def main() -> None:
         points = calibrate_bundle(bundle.path, device="here", requests=requests).points
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             for point in points.points:
-                [found] = evaluate_policy(classifier, pictures, test.labels[:count], point.name, batches=(1,))
+                [found] = evaluate_policy(classifier, pictures, test.labels[chosen], point.name, batches=(1,))
                 rows.append(_row(point, found))
     add_drops(rows)
     print(f"{run.name}: {count:,} test pictures, batch 1, ONNX Runtime, {options.threads} thread")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgemate.distillation import build_method
 from edgemate.models import build_model
 from edgemate.runs import environment_facts
 from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.numerics import AUTOCAST, choose_numerics
 from edgemate.training.task import MultiExitTask
 
 TARGET = 1.05  # MATE's
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
-    steps: dict[str, Callable[[], None]] = {}
+    steps: dict[str, _Step] = {}
     for method in ["joint_ce", *options.methods]:
         recipe = load_recipe(NETWORKS[network], [*options.set, f"distillation.method={method}"])
         check_recipe(recipe, f"{network}, {method}")
@@ -83,13 +84,13 @@ def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "recipe": f"{NETWORKS[network].parent.name}/{NETWORKS[network].name}",
         "overrides": options.set,
-        "precision": recipe.training.precision,
+        **steps["joint_ce"].numerics.to_json(),
         "batch": options.batch or recipe.optimization.batch_size,
         "steps": rows,
     }
 
 
-def _in_turn(steps: dict[str, Callable[[], None]], warmup: int, rounds: int) -> dict[str, list[float]]:
+def _in_turn(steps: Mapping[str, Callable[[], None]], warmup: int, rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {method: [] for method in steps}
     methods = list(steps)
     for count in range(warmup + rounds):
@@ -109,13 +110,13 @@ class _Step:
         torch.manual_seed(0)
         model = build_model(recipe.model, recipe.exits, 3, CLASSES)
         method = build_method(recipe.distillation, setting_of(recipe, model, CLASSES))
-        settings = recipe.training
-        self._task = MultiExitTask(model, method, recipe.optimization, 1000, channels_last=settings.channels_last)
+        self.numerics = choose_numerics(recipe.training, model, method, (3, 32, 32))
+        self._task = MultiExitTask(model, method, recipe.optimization, 1000, channels_last=self.numerics.channels_last)
         method.bind(model)
         self._task.to(device).train()
         self._optimizer: Any = self._task.configure_optimizers()["optimizer"]  # type: ignore[index]
         self._device = device
-        self._autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
+        self._autocast = AUTOCAST[self.numerics.precision]
         self._batch: tuple[Tensor, Tensor] = (
             torch.randn(batch, 3, 32, 32).to(device),
             torch.randint(CLASSES, (batch,)).to(device),

@@ -48,8 +48,9 @@ from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_facts
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.data import data_of, loaders_of
+from edgemate.training.fitting import PRECISIONS
+from edgemate.training.numerics import choose_numerics
 from edgemate.training.task import MultiExitTask
-from edgemate.training.train import PRECISIONS
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"
@@ -200,12 +201,14 @@ class _Trained:
         self._loader = loaders_of(recipe, data, method)[0]
         self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
+        shape = (data.facts.channels, data.facts.height, data.facts.width)
+        self._numerics = choose_numerics(settings, model, method, shape)
         self._task = MultiExitTask(
             model,
             method,
             recipe.optimization,
             self._batches,
-            channels_last=settings.channels_last,
+            channels_last=self._numerics.channels_last,
             compiled=settings.compile,
             cuda_graphs=settings.cuda_graphs,
         )
@@ -217,7 +220,7 @@ class _Trained:
         trainer = Trainer(
             accelerator=settings.accelerator,
             devices=1,
-            precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+            precision=PRECISIONS[self._numerics.precision],  # type: ignore[arg-type]
             max_epochs=1,
             limit_train_batches=self._batches,
             callbacks=[clock],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -55,6 +56,34 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
         except (AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"no .npz archive: {error}") from error
+
+
+def check_folder(path: Path) -> None:
+    """Look whether a folder can be made or written to, and leave nothing behind.
+
+    Raises:
+        OSError: it cannot; `filename` is `path`.
+    """
+    above = path
+    while not above.exists():
+        above = above.parent
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def check_file(path: Path) -> None:
+    """Look whether a file can be written, and leave nothing behind. Raises OSError; `filename` is `path`."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        check_folder(path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def sha256(path: Path) -> str:

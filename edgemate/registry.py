@@ -93,6 +93,18 @@ DATA_SETS = Registry(
     },
 )
 
+# What looks, in no time, whether a data set's files are there; it takes the data set's options.
+DATA_CHECKS = Registry(
+    "check of a data set",
+    {
+        "arrays": "edgemate.data.arrays:check_arrays",
+        "cifar10": "edgemate.data.cifar:check_cifar10",
+        "cifar100": "edgemate.data.cifar:check_cifar100",
+        "fashion_mnist": "edgemate.data.fashion_mnist:check_fashion_mnist",
+        "image_folder": "edgemate.data.image_folder:check_image_folder",
+    },
+)
+
 AUGMENTATIONS = Registry(
     "augmentation",
     {

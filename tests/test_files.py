@@ -29,3 +29,22 @@ def test_arrays_come_back_and_pickles_do_not(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", x=np.array([object()]))
     with pytest.raises(ValueError, match="allow_pickle"):
         files.read_arrays(tmp_path / "b.npz")
+
+
+def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> None:
+    files.check_folder(tmp_path / "deep" / "down")
+    files.check_file(tmp_path / "deep" / "a.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_named_as_given(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for check, place, error in (
+        (files.check_folder, tmp_path / "file", NotADirectoryError),
+        (files.check_folder, tmp_path / "file" / "deep", NotADirectoryError),
+        (files.check_file, tmp_path / "file" / "a.json", NotADirectoryError),
+        (files.check_file, tmp_path, IsADirectoryError),
+    ):
+        with pytest.raises(error) as caught:
+            check(place)
+        assert caught.value.filename == str(place)

@@ -84,7 +84,7 @@ class InputContract(_Facts):
         if stretched and self.resize is not None and self.resize.size != size:
             raise ValueError(f"resize to {self.resize.size} without a crop is not (height, width) {size}")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ValueError(f"mean and std need {self.channels} numbers each, one per channel")
+            raise ValueError(f"mean and std need one number per channel, {self.channels} each")
         if not all(map(math.isfinite, (*self.mean, *self.std, self.divisor))):
             raise ValueError("mean, std and divisor must be finite")
         return self
@@ -163,7 +163,8 @@ class BundleFacts(_Facts):
     `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
     `engine_batch` is the smallest, usual and largest batch that engines are to be built for, where that was said.
     `data_options` are those of the data set that `source` names, which decide what its test split is; None where they
-    are not known, as in bundles made before they were kept, or where the data set is a user's own part.
+    are not known, as in bundles made before they were kept, or where the data set is a user's own part. Where
+    `test_limit` is given the test split is only so many of the set's test pictures.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -172,6 +173,7 @@ class BundleFacts(_Facts):
     tools: dict[str, str]
     source: dict[str, str] = {}
     data_options: dict[str, JsonValue] | None = None
+    test_limit: Size | None = None
     input: InputContract
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     exits: Annotated[tuple[ExitFacts, ...], Field(min_length=1)]

@@ -36,6 +36,16 @@ class BundleWriter:
         self.path.mkdir(parents=True)
         return self
 
+    def check(self) -> None:
+        """Look whether the bundle can be written, before anything is made for it.
+
+        Raises:
+            BundleError: `target` exists and may not be replaced.
+            OSError: no folder can be made beside it.
+        """
+        self._check_target()
+        files.check_folder(self.path.parent)
+
     def finish(self, facts: BundleFacts) -> Bundle:
         """Hash the files below `.path`, write `bundle.json`, and move the folder to the target in one step.
 

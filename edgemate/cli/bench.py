@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 
@@ -41,17 +42,22 @@ def bench(
     import numpy as np
 
     from edgemate import files
+    from edgemate.bundle import Bundle
     from edgemate.errors import UsageError
     from edgemate.exits import write_latency_table
     from edgemate.exits.latency_table import check_tag
     from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops
 
+    # What can be told without the backend's library comes first: to import it takes time.
+    Bundle.open(bundle)
+    if output is not None:
+        files.check_file(output)
     if device is not None:
         check_tag(device)
         if batch != 1:
             raise UsageError(f"--device: a latency table is of one picture at a time, not of --batch {batch}")
     with (
-        AnytimeClassifier.load(bundle, backend, threads=threads) as segments,
+        AnytimeClassifier.load(bundle, backend, threads=threads, verify=False) as segments,
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
         showing_progress(quiet, steps=False) as progress,
     ):
@@ -76,6 +82,7 @@ def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: i
     from dataclasses import asdict
 
     from edgemate.machine import machine_facts
+    from edgemate.runtime import slower_than_later
 
     return {
         "bundle": classifier.bundle.manifest.name,
@@ -96,29 +103,36 @@ def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: i
             }
             for facts, latency in zip(classifier.exits, measured, strict=True)
         ],
+        "not_monotone": {
+            layout: slower_than_later([getattr(latency, layout).p50 for latency in measured])
+            for layout in ("segments", "prefix")
+        },
     }
 
 
 def _print_table(report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    table = Table(title=f"{escape(report['bundle'])}: ms per batch of {report['batch']}", title_justify="left")
+    from edgemate.cli.figures import NOT_MONOTONE
+
+    console = make_console()
+    table = Table(title=f"{report['bundle']}: ms per batch of {report['batch']}", title_justify="left")
     for column in ("exit", "graphs"):
         table.add_column(column)
     for column in (*FIGURES, "ratio"):
         table.add_column(column, justify="right")
     for row in report["exits"]:
         for layout, label, ratio in (
-            ("segments", f"{row['exit']} {escape(row['name'])}", f"{row['segments_over_prefix']:.2f}"),
+            ("segments", f"{row['exit']} {row['name']}", f"{row['segments_over_prefix']:.2f}"),
             ("prefix", "", ""),
         ):
-            figures = (row[layout][figure] for figure in FIGURES)
-            table.add_row(label, layout, *(f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in figures), ratio)
-    console.print(table)
+            p50, *others = (f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in map(row[layout].get, FIGURES))
+            mark = " !" if row["exit"] in report["not_monotone"][layout] else ""
+            table.add_row(label, layout, p50 + mark, *others, ratio)
+    print_table(table, console)
+    if any(report["not_monotone"].values()):
+        console.out(NOT_MONOTONE)
     facts = {**report["machine"], **report["backend"]}
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), markup=False, highlight=False)
+    console.out(", ".join(f"{key} {value}" for key, value in facts.items()))
     if "latency_table" in report:
-        console.print(f"kept in the bundle: {report['latency_table']}", markup=False, highlight=False)
+        console.out(f"kept in the bundle: {report['latency_table']}")

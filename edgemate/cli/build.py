@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,8 +86,6 @@ def build(
     """
     from typing import cast
 
-    from rich.console import Console
-
     from edgemate.bundle import Bundle
     from edgemate.cli.layouts import parse_layouts
     from edgemate.errors import UsageError
@@ -119,8 +119,8 @@ def build(
     trt = load_tensorrt(backend)
     device = trt.require_device()
     limit = default_tolerance(opened) if tolerance is None else tolerance
-    console = Console(highlight=False)
-    console.print(f"{device.name}, compute capability {device.compute_capability}, {trt.name}", markup=False)
+    console = make_console()
+    console.out(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")
     with showing_progress(quiet) as progress:
         engines = build_bundle_engines(opened, trt, options, layouts=wanted, rebuild=force, progress=progress)
         proofs = {}
@@ -131,11 +131,7 @@ def build(
     for layout, found in proofs.items():
         _print_proofs(layout, found, console)
     _refuse_wrong(engines, proofs)
-    console.print(
-        f"engines: {engines[0].path.parent}   next: edgemate classify {bundle} PICTURE --backend {trt.flavour}",
-        markup=False,
-        soft_wrap=True,
-    )
+    console.out(f"engines: {engines[0].path.parent}   next: edgemate classify {bundle} PICTURE --backend {trt.flavour}")
 
 
 def _prove(
@@ -162,7 +158,6 @@ def _refuse_wrong(engines: Sequence[EngineFile], proofs: Mapping[Layout, Sequenc
 
 
 def _print_engines(engines: Sequence[EngineFile], console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from edgemate.cli.figures import engineering
@@ -171,19 +166,19 @@ def _print_engines(engines: Sequence[EngineFile], console: Console) -> None:
     table.add_column("engine")
     for column in ("size", "built in"):
         table.add_column(column, justify="right")
-    table.add_column("layers compute in")
+    table.add_column("layers compute in", overflow="fold")
     for engine in engines:
         table.add_row(
-            escape(engine.path.name),
+            engine.path.name,
             engineering(engine.facts.engine.bytes, "B"),
             f"{engine.facts.build_seconds:.1f} s",
             _precisions(engine),
         )
-    console.print(table)
+    print_table(table, console)
     for engine in engines:
         if engine.facts.gpu_layers:
             layers = ", ".join(engine.facts.gpu_layers)
-            console.print(f"{engine.path.name}: on the GPU, not on the DLA: {layers}", markup=False)
+            console.out(f"{engine.path.name}: on the GPU, not on the DLA: {layers}")
 
 
 def _precisions(engine: EngineFile) -> str:
@@ -201,7 +196,7 @@ def _print_proofs(layout: str, proofs: Sequence[ExitProof], console: Console) ->
     from edgemate.cli.figures import milliseconds, percent
 
     table = Table(
-        title=f"{layout} against the network on {proofs[0].pictures} golden samples; ms of one picture",
+        title=f"{layout} against the network on {counted(proofs[0].pictures, 'golden sample')}; ms of one picture",
         title_justify="left",
     )
     for column in ("exit", "largest difference", "its limit", "top-1 agreement", "p50", "p90", "p99"):
@@ -214,4 +209,4 @@ def _print_proofs(layout: str, proofs: Sequence[ExitProof], console: Console) ->
             percent(proof.agreement),
             *(milliseconds(getattr(proof.latency, figure)) for figure in ("p50", "p90", "p99")),
         )
-    console.print(table)
+    print_table(table, console)

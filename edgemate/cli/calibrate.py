@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,8 +57,6 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
-    from rich.console import Console
-
     from edgemate.errors import UsageError
     from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle
 
@@ -88,19 +88,22 @@ def calibrate(
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
-        print_json({**found.points.model_dump(mode="json"), "needed": found.needed})
+        print_json({**found.points.model_dump(mode="json"), "needed": found.needed, "warnings": list(found.warnings)})
     else:
-        _print(found, path, Console())
+        _print(found, path, make_console())
 
 
 def _calibrate_run(
     path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool, progress: Progress
 ) -> Calibrated:
+    from edgemate import files
     from edgemate.profiling import calibrate_run
     from edgemate.runs import Run
 
+    run = Run.open(path)
+    files.check_folder(path)
     return calibrate_run(
-        Run.open(path),
+        run,
         requests=requests,
         solver=solver,
         measure=measure,
@@ -125,7 +128,9 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
         _print_temperatures(points, console)
     _print_points(points, console)
     costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
-    lines = [f"costs: {costs}; simulated on the {points.points[0].pictures:,} pictures they were chosen on"]
+    split = counted(points.points[0].pictures or 0, "picture")
+    lines = [f"costs: {costs}; simulated on the {split} they were chosen on"]
+    lines += [f"warning: {said}" for said in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
             promise = point.guarantee
@@ -144,18 +149,16 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
                 "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
             )
             lines.append(
-                f"{point.name}: {point.pictures:,} pictures are too few to promise {point.goal}; {how_many}; "
+                f"{point.name}: {split} are too few to promise {point.goal}; {how_many}; "
                 "until then it is the whole network"
             )
     lines.append(f"written: {path / 'policies.json'}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
 
 def _print_temperatures(points: OperatingPoints, console: Console) -> None:
     from rich.table import Table
-
-    from edgemate.cli.figures import print_whole
 
     table = Table(title="temperatures", title_justify="left")
     for column in ("exit", "temperature", "ECE before", "ECE after", "NLL before", "NLL after"):
@@ -163,36 +166,36 @@ def _print_temperatures(points: OperatingPoints, console: Console) -> None:
     for exit in points.temperatures or ():
         numbers = (exit.ece_before, exit.ece_after, exit.nll_before, exit.nll_after)
         table.add_row(str(exit.exit), f"{exit.temperature:.3f}", *(f"{number:.4f}" for number in numbers))
-    print_whole(table, console)
+    print_table(table, console)
 
 
 def _print_points(points: OperatingPoints, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent, print_whole, shares_of, stops_at
+    from edgemate.cli.figures import engineering, milliseconds, percent, shares_of, stops_at
 
     exits = len(points.points[0].expected.shares)
     timed = points.device is not None
     table = Table(title="operating points", title_justify="left")
-    table.add_column("name", overflow="fold")
+    table.add_column("name")
     for column in ("accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     chosen = Table(title="chosen so", title_justify="left")
-    for column in ("name", "stops at", "for"):
+    chosen.add_column("name")
+    for column in ("stops at", "for"):
         chosen.add_column(column, overflow="fold")
     for point in points.points:
         expected = point.expected
         how = stops_at(point.policy, point.thresholds, point.patience)
-        chosen.add_row(escape(point.name), how, point.goal if point.goal_reached else f"{point.goal}: not reached")
+        chosen.add_row(point.name, how, point.goal if point.goal_reached else f"{point.goal}: not reached")
         times = (milliseconds(expected.mean_ms or 0.0), milliseconds(expected.p99_ms or 0.0)) if timed else ()
         table.add_row(
-            escape(point.name),
+            point.name,
             percent(expected.accuracy),
             engineering(expected.mean_macs),
             *times,
             shares_of(expected.shares),
         )
-    print_whole(table, console)
-    console.print(chosen)
+    print_table(table, console)
+    print_table(chosen, console)

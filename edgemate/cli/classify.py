@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
+    from edgemate.bundle import Bundle
     from edgemate.exits import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
 
@@ -37,18 +40,23 @@ def classify(
     exit policy; reading and preparing it come on top. A picture that cannot be read is named, and the exit code is 1.
     Under a deadline the answers that came late are counted; with --json each says if it did.
     """
-    from edgemate.errors import PictureError, UsageError
+    from edgemate.bundle import Bundle
+    from edgemate.errors import DataError, PictureError, UsageError
     from edgemate.runtime import AnytimeClassifier
 
+    # What can be told without the backend's library comes first: to import it takes time.
     if sum(option is not None for option in (policy, threshold, exit)) > 1:
         raise UsageError("--policy, --threshold and --exit exclude each other; give one")
     files = _find(pictures)
+    if not any(file.exists() for file in files):
+        raise DataError(f"{files[0]}: no such file; name images, or folders of them")
+    opened = Bundle.open(bundle)
+    chosen = _policy(opened, policy, threshold, exit, deadline_ms)
     fixed = exit is not None and deadline_ms is None
     answers: list[tuple[Path, Prediction]] = []
     with AnytimeClassifier.load(
-        bundle, backend, threads=threads, layout="prefixes" if fixed else "segments"
+        bundle, backend, threads=threads, verify=False, layout="prefixes" if fixed else "segments"
     ) as classifier:
-        chosen = _policy(classifier, policy, threshold, exit, deadline_ms)
         _warm_up(classifier, exit)
         classifier.reset_statistics()
         with showing_progress(quiet, steps=False) as progress:
@@ -67,7 +75,7 @@ def classify(
             _print_table(answers, len(classifier.exits))
         statistics = classifier.statistics()
         if statistics.deadlines:  # standard output is the answers' alone with --json
-            late = f"{statistics.late} of {statistics.deadlines} answers came late"
+            late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
             typer.echo(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
         if classifier.non_finite:
             typer.echo(f"warning: {classifier.non_finite} times the logits of an exit were not finite", err=True)
@@ -83,21 +91,18 @@ def _find(given: list[Path]) -> list[Path]:
 
 
 def _policy(
-    classifier: AnytimeClassifier,
-    policy: str | None,
-    threshold: float | None,
-    exit: int | None,
-    deadline_ms: float | None,
+    bundle: Bundle, policy: str | None, threshold: float | None, exit: int | None, deadline_ms: float | None
 ) -> Policy | None:
     from edgemate.exits import Confidence, Deadline, FixedExit, read_operating_points
 
     chosen: Policy | None = None
     if policy is not None:
-        chosen = read_operating_points(classifier.bundle).get(policy).as_policy()
+        chosen = read_operating_points(bundle).get(policy).as_policy()
     elif threshold is not None:
         chosen = Confidence(threshold)
     elif exit is not None:
         chosen = FixedExit(exit)
+        chosen.begin(0, len(bundle.manifest.exits))  # which refuses an exit that is not there
     return chosen if deadline_ms is None else Deadline(deadline_ms, inner=chosen)
 
 
@@ -136,29 +141,26 @@ def _print_answer(file: Path, prediction: Prediction, deadline_ms: float | None)
 
 
 def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     if not answers:
         return
     table = Table()
     for column in ("picture", "label"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for column in ("probability", "exit", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for file, prediction in answers:
         table.add_row(
-            escape(str(file)),
-            escape(prediction.label),
+            str(file),
+            prediction.label,
             f"{prediction.probability:.3f}",
             str(prediction.exit),
             f"{prediction.milliseconds:.2f}",
         )
-    console = Console()
-    console.print(table)
+    console = make_console()
+    print_table(table, console)
     mean = sum(prediction.milliseconds for _, prediction in answers) / len(answers)
     taken = [prediction.exit for _, prediction in answers]
     shares = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
-    plural = "" if len(answers) == 1 else "s"
-    console.print(f"{len(answers)} picture{plural}, mean {mean:.2f} ms; {shares}")
+    console.out(f"{counted(len(answers), 'picture')}, mean {mean:.2f} ms; {shares}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.console import is_screen, make_console
 from edgemate.cli.progress import Quiet, showing_progress
 
 
@@ -30,28 +31,28 @@ def compare(
 
     Stopped at any moment, the same command goes on where it was. On few cores, one job per core is fastest.
     """
-    from rich.console import Console
-    from rich.markdown import Markdown
-
+    from edgemate.comparison import parse_variants
+    from edgemate.comparison.plan import plan_comparison
     from edgemate.config.shipped import find_recipe, run_name
     from edgemate.errors import UsageError
 
+    # What can be told without torch comes first: to import it takes seconds.
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
         raise UsageError(f"--seeds {seeds}: should be whole numbers parted by commas, such as 0,1,2") from error
-
-    from edgemate.comparison import compare as compare_methods
-    from edgemate.comparison import parse_variants
-
     path = find_recipe(recipe)
     folder = output or Path("comparisons") / run_name(path)
-    console = Console()
+    variants = parse_variants(methods)
+    plan_comparison(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs)
+
+    from edgemate.comparison import compare as compare_methods
+
+    console = make_console()
 
     def tell(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
-    variants = parse_variants(methods)
     with showing_progress(quiet, steps=False) as progress:
         compare_methods(
             path,
@@ -63,5 +64,11 @@ def compare(
             tell=(lambda line: None) if quiet else tell,
             progress=progress,
         )
-    console.print(Markdown((folder / "comparison.md").read_text(encoding="utf-8")))
+    found = (folder / "comparison.md").read_text(encoding="utf-8")
+    if is_screen():
+        from rich.markdown import Markdown
+
+        console.print(Markdown(found))
+    else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
+        console.out(found)
     tell(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")

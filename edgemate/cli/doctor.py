@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 # What brings which command to life: extra → distributions, as in pyproject.toml.
 EXTRAS = {
@@ -88,30 +90,33 @@ def _providers() -> list[str]:
 
 
 def _print(facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    console = make_console()
     machine = facts["machine"]
-    console.print(f"edgemate {machine['edgemate']}, Python {machine['python']}, {machine['system']}", markup=False)
-    console.print(f"processor: {machine['processor']}, {machine['cores']} usable cores", markup=False)
+    console.out(f"edgemate {machine['edgemate']}, Python {machine['python']}, {machine['system']}")
+    console.out(f"processor: {machine['processor']}, {counted(machine['cores'], 'usable core')}")
     gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in facts["gpus"])
-    console.print(f"NVIDIA GPUs: {gpus or 'none found'}", markup=False)
+    console.out(f"NVIDIA GPUs: {gpus or 'none found'}")
     for found in facts["tensorrt"]:
-        console.print(_tensorrt(found), markup=False)
+        console.out(_tensorrt(found))
     if not facts["tensorrt"]:
-        console.print("TensorRT: not installed")
-    console.print(f"ONNX Runtime uses: {', '.join(facts['onnxruntime_providers']) or 'not installed'}", markup=False)
-    table = Table("extra", "packages", "to install what is missing", title="packages", title_justify="left")
+        console.out("TensorRT: not installed")
+    console.out(f"ONNX Runtime uses: {', '.join(facts['onnxruntime_providers']) or 'not installed'}")
+    table = Table(title="packages", title_justify="left")
+    table.add_column("extra")
+    table.add_column("packages", overflow="fold")
+    table.add_column("to install what is missing")
     for extra, packages in facts["packages"].items():
         missing = [package for package, version in packages.items() if version is None]
         here = [f"{package} {version}" for package, version in packages.items() if version is not None]
-        absent = [f"[bold]no {package}[/bold]" for package in missing]
-        fix = f"pip install 'edgemate\\[{extra}]'" if extra != "base" else "pip install edgemate"
-        table.add_row(extra, ", ".join([*here, *absent]), fix if missing else "")
-    console.print(table)
+        absent = [Text(f"no {package}", "bold") for package in missing]
+        fix = f"pip install 'edgemate[{extra}]'" if extra != "base" else "pip install edgemate"
+        table.add_row(extra, Text(", ").join([*map(Text, here), *absent]), fix if missing else "")
+    print_table(table, console)
     found = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in facts["data_sets"].items())
-    console.print(f"data root: {facts['data_root']}; data sets there: {found}", markup=False)
+    console.out(f"data root: {facts['data_root']}; data sets there: {found}")
 
 
 def _tensorrt(found: dict[str, Any]) -> str:

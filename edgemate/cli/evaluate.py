@@ -11,6 +11,7 @@ from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
+    from edgemate.bundle import Bundle
     from edgemate.exits import LatencyTable, OperatingPoint, OperatingPoints
     from edgemate.runtime import AnytimeClassifier, Measured
     from edgemate.runtime.labelled import LabelledPictures
@@ -43,8 +44,8 @@ def evaluate(
 
     Marked with * are gaps of more than 0.3 points of accuracy and of more than 10 % of a time, with ** those of
     accuracy that are also more than two standard errors. The test split is found by the data set's name and options in
-    the bundle, which needs edgemate[train]; --data does not. Given statistics instead of a bundle, only --against is
-    looked at.
+    the bundle, which for some needs edgemate[train]; --data does not. Given statistics instead of a bundle, only
+    --against is looked at.
     """
     from edgemate import files
     from edgemate.bundle import Bundle
@@ -52,6 +53,9 @@ def evaluate(
     from edgemate.errors import UsageError
     from edgemate.exits import read_operating_points
 
+    # What can be told without the backend's library or torch comes first: to import them takes time.
+    if output is not None:
+        files.check_file(output)
     other = None if against is None else read_operating_points(Bundle.open(against))
     if path.is_file():
         if other is None or not policy or len(policy) != 1:
@@ -86,15 +90,17 @@ def _evaluate(
     other: OperatingPoints | None,
     quiet: bool,
 ) -> dict[str, Any]:
+    from edgemate.bundle import Bundle
     from edgemate.exits import read_operating_points
     from edgemate.machine import machine_facts
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
 
-    with AnytimeClassifier.load(path, backend, threads=threads) as classifier:
-        points = read_operating_points(classifier.bundle)
-        chosen = [points.get(name) for name in policy] if policy else list(points.points)
-        compared = [(other or points).get(point.name) for point in chosen]
-        everything = _pictures(classifier, data)
+    bundle = Bundle.open(path)
+    points = read_operating_points(bundle)
+    chosen = [points.get(name) for name in policy] if policy else list(points.points)
+    compared = [(other or points).get(point.name) for point in chosen]
+    everything = _pictures(bundle, data)
+    with AnytimeClassifier.load(path, backend, threads=threads, verify=False) as classifier:
         found = _spread(everything, count)
         with showing_progress(quiet) as progress:
             measured = []
@@ -137,11 +143,11 @@ def _evaluate(
         return report
 
 
-def _pictures(classifier: AnytimeClassifier, data: Path | None) -> LabelledPictures:
+def _pictures(bundle: Bundle, data: Path | None) -> LabelledPictures:
     from edgemate.cli.own_pictures import read_test_split
     from edgemate.runtime.labelled import read_labelled
 
-    return read_test_split(classifier.bundle) if data is None else read_labelled(data, classifier.classes)
+    return read_test_split(bundle) if data is None else read_labelled(data, bundle.manifest.classes)
 
 
 def _spread(found: LabelledPictures, count: int | None) -> LabelledPictures:

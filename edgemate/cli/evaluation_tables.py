@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgemate.cli.console import make_console, print_table
+from edgemate.wording import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -17,14 +20,10 @@ _LEGEND = (
 
 def print_report(report: dict[str, Any]) -> None:
     """Print tables, whose times are meant, warnings, and where shares or probabilities left their range."""
-    from rich.console import Console
-
-    from edgemate.cli.figures import print_whole
-
-    console = Console()
+    console = make_console()
     if "statistics" not in report:
-        print_whole(_accuracies(report), console)
-        print_whole(_times(report), console)
+        print_table(_accuracies(report), console)
+        print_table(_times(report), console)
         facts = {**report["machine"], **report["backend"]}
         _say(console, *_LEGEND, ", ".join(f"{key} {value}" for key, value in facts.items()))
         times = report["predicted_times"]
@@ -42,14 +41,14 @@ def print_report(report: dict[str, Any]) -> None:
 
 def _say(console: Console, *lines: str) -> None:
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
 
 def _table(title: str, *figures: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    table.add_column("point", overflow="fold")
+    table.add_column("point")
     table.add_column("", no_wrap=True)
     for column in figures:
         table.add_column(column, justify="right", no_wrap=True)
@@ -57,18 +56,17 @@ def _table(title: str, *figures: str) -> Table:
 
 
 def _accuracies(report: dict[str, Any]) -> Table:
-    from rich.markup import escape
 
     from edgemate.cli.figures import shares_of
 
     exits = len(report["points"][0]["predicted"]["shares"])
-    title = f"{escape(report['bundle'])}: accuracy on {report['pictures']:,} pictures, and where they stop"
+    title = f"{report['bundle']}: accuracy on {counted(report['pictures'], 'picture')}, and where they stop"
     table = _table(title, "accuracy", "gap", "drop")
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     for row in report["points"]:
         said = row["predicted"]
         table.add_row(
-            escape(row["name"]),
+            row["name"],
             "predicted",
             _percent(said["accuracy"]),
             "",
@@ -83,18 +81,17 @@ def _accuracies(report: dict[str, Any]) -> Table:
 
 
 def _times(report: dict[str, Any]) -> Table:
-    from rich.markup import escape
 
     table = _table("ms of a batch, from ready tensor to answers", "mean ms", "p50 ms", "p99 ms", "per picture")
     for row in report["points"]:
         said = row["predicted"]
         mean, p99 = _time(said["mean_ms"]), _time(said["p99_ms"])
         if mean != "–":
-            table.add_row(escape(row["name"]), "predicted", mean, "", p99, mean)
+            table.add_row(row["name"], "predicted", mean, "", p99, mean)
         for number, found in enumerate(row["measured"]):
             mark = dict.fromkeys(row["gaps"], " *") if found["batch"] == 1 else {}
             table.add_row(
-                escape(row["name"]) if mean == "–" and not number else "",
+                row["name"] if mean == "–" and not number else "",
                 f"batch {found['batch']}",
                 _time(found["mean_ms"]) + mark.get("mean_ms", ""),
                 _time(found["p50_ms"]),

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,11 +48,16 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real pictures before anything is left on disk."""
+    from edgemate.bundle import BundleWriter
     from edgemate.cli.layouts import parse_layouts
+    from edgemate.data import check_data
     from edgemate.errors import UsageError
-    from edgemate.export import ExportOptions, export_run
+    from edgemate.registry import EXPORT_TARGETS
     from edgemate.runs import Run
 
+    # What can be told without torch comes first: to import it takes seconds.
+    if target not in EXPORT_TARGETS and ":" not in target:
+        raise UsageError(EXPORT_TARGETS.unknown(target))
     if tolerance is not None and not tolerance > 0:
         raise UsageError(f"--tolerance {tolerance:g}: must be above 0, such as 1e-3")
     if batch is not None and target not in ("trt", "trt-rtx"):
@@ -59,24 +66,32 @@ def export(
         raise UsageError(f"--require-engines: is for --target trt, not {target}")
     if compute_capability is not None and target != "trt-rtx":
         raise UsageError(f"--compute-capability: is for --target trt-rtx, not {target}")
+    cut, number_format, engine_batch = parse_layouts(layouts), _precision(precision), _batch(batch)
     opened = Run.open(run)
+    folder = output or Path("bundles") / opened.name
+    BundleWriter(folder, overwrite=force).check()
+    if number_format != "fp32":  # its ranges are found on the data set's images
+        check_data(opened.read_recipe().data)
+
+    from edgemate.export import ExportOptions, export_run
+
     with showing_progress(quiet) as progress:
         exported = export_run(
             opened,
-            output or Path("bundles") / opened.name,
+            folder,
             target=target,
             options=ExportOptions(
-                layouts=parse_layouts(layouts),
-                precision=_precision(precision),
+                layouts=cut,
+                precision=number_format,
                 tolerance=tolerance,
-                engine_batch=_batch(batch),
+                engine_batch=engine_batch,
                 require_engines=require_engines,
                 compute_capabilities=_capabilities(compute_capability),
                 overwrite=force,
                 progress=progress,
             ),
         )
-    _print(exported, output or Path("bundles") / opened.name)
+    _print(exported, folder)
 
 
 def _precision(given: str) -> Precision:
@@ -105,17 +120,15 @@ def _capabilities(given: str | None) -> tuple[str, ...]:
 
 
 def _print(exported: Exported, path: Path) -> None:
-    from rich.console import Console
-
     from edgemate.cli.figures import engineering
 
-    console = Console()
+    console = make_console()
     _print_table(exported, console)
     manifest = exported.bundle.manifest
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
     lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
     size = sum(facts.bytes for facts in manifest.files.values())
-    lines.append(f"bundle: {path} ({len(manifest.files)} files, {engineering(size, 'B')})")
+    lines.append(f"bundle: {path} ({counted(len(manifest.files), 'file')}, {engineering(size, 'B')})")
     if exported.no_engines is not None:
         lines += [
             f"engines: not built here: {exported.no_engines}",
@@ -124,15 +137,15 @@ def _print(exported: Exported, path: Path) -> None:
         ]
     elif exported.engines:
         size = sum(engine.stat().st_size for engine in exported.engines)
-        lines.append(f"engines: {exported.engines[0].parent} ({len(exported.engines)} files, {engineering(size, 'B')})")
+        number = counted(len(exported.engines), "file")
+        lines.append(f"engines: {exported.engines[0].parent} ({number}, {engineering(size, 'B')})")
     else:
         lines[-1] += f"   next: edgemate classify {path} PICTURE"
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.out(line)
 
 
 def _print_table(exported: Exported, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from edgemate.cli.figures import engineering, percent
@@ -142,7 +155,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
     layouts = ", ".join(exported.agreement)
     table = Table(
-        title=f"{escape(manifest.name)}: {layouts}{precision} against the network on {pictures} pictures",
+        title=f"{manifest.name}: {layouts}{precision} against the network on {counted(pictures, 'picture')}",
         title_justify="left",
     )
     table.add_column("exit")
@@ -152,7 +165,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     for facts in manifest.exits:
         found = [of_layout[facts.exit - 1] for of_layout in exported.agreement.values()]
         row = [
-            f"{facts.exit} {escape(facts.name)}",
+            f"{facts.exit} {facts.name}",
             engineering(facts.macs),
             percent(facts.accuracy["test"]),
             f"{max(agreement.largest_difference for agreement in found):.1e}",
@@ -163,4 +176,4 @@ def _print_table(exported: Exported, console: Console) -> None:
             changes = [agreement.accuracy_change for agreement in found if agreement.accuracy_change is not None]
             row.append(f"{100 * min(changes):+.2f}" if changes else "–")
         table.add_row(*row)
-    console.print(table)
+    print_table(table, console)

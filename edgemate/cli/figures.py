@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 
 def engineering(value: float, unit: str = "") -> str:
@@ -50,22 +45,9 @@ def milliseconds(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+NOT_MONOTONE = "! not monotone: slower than a later exit, so the machine was busy; run again on an idle machine"
+
+
 def shares_of(shares: Sequence[float]) -> str:
     """Shares in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
     return " ".join(f"{100 * share:.1f}" for share in shares)
-
-
-def print_whole(table: Table, console: Console) -> None:
-    """Print a table with no cell cut of the columns that do not wrap, beyond the edge of the screen if need be."""
-    from rich.cells import cell_len
-    from rich.measure import Measurement
-
-    for column in table.columns:
-        if column.no_wrap:  # which alone does not keep it from being cut
-            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
-    needed = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
-    console.width, before = max(console.width, needed), console.width
-    try:
-        console.print(table, crop=False)
-    finally:
-        console.width = before

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.console import is_screen, make_console, print_table
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,8 +20,6 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
-    from rich.console import Console
-
     from edgemate.errors import UsageError
 
     if (path / "bundle.json").is_file():
@@ -31,7 +31,7 @@ def inspect(
     if as_json:
         print_json(facts)
     else:
-        show(facts, Console())
+        show(facts, make_console())
 
 
 def _bundle_facts(path: Path) -> dict[str, Any]:
@@ -65,7 +65,6 @@ def _run_facts(path: Path) -> dict[str, Any]:
 
 
 def _print_bundle(facts: dict[str, Any], console: Console) -> None:
-    from rich.markup import escape
 
     from edgemate.cli.figures import engineering, percent, stops_at
 
@@ -85,11 +84,11 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
     table = _table("exits", "exit", "MACs", "as segments", "parameters", *(f"{split} accuracy" for split in splits))
     for exit in facts["exits"]:
         table.add_row(
-            escape(f"{exit['exit']} {exit['name']}"),
+            f"{exit['exit']} {exit['name']}",
             *(engineering(exit[key]) for key in ("macs", "chained_macs", "parameters")),
             *(percent(exit["accuracy"][split]) for split in splits),
         )
-    console.print(table)
+    print_table(table, console)
     if facts["operating_points"]:
         points = facts["operating_points"]
         shares = [f"exit {exit['exit']}" for exit in facts["exits"]]
@@ -99,22 +98,21 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
         for point in points:
             expected = point["expected"]
             table.add_row(
-                escape(point["name"]),
+                point["name"],
                 stops_at(point["policy"], point["thresholds"], point["patience"]),
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
                 *(percent(share) for share in expected["shares"]),
             )
-        console.print(table)
+        print_table(table, console)
     files = _table("files, all as they were written", "file", "bytes", "SHA-256")
     for name, file in facts["files"].items():
-        files.add_row(escape(name), f"{file['bytes']:,}", file["sha256"][:16] + "…")
-    console.print(files)
+        files.add_row(name, f"{file['bytes']:,}", file["sha256"][:16] + "…")
+    print_table(files, console)
 
 
 def _print_run(facts: dict[str, Any], console: Console) -> None:
     import yaml
-    from rich.syntax import Syntax
 
     from edgemate.cli.figures import percent
 
@@ -136,14 +134,20 @@ def _print_run(facts: dict[str, Any], console: Console) -> None:
         table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
         for split, shares in accuracy.items():
             table.add_row(split, *(percent(share) for share in [*shares["exits"], shares["ensemble"]]))
-        console.print(table)
-    console.print(Syntax(yaml.safe_dump(facts["recipe"], sort_keys=False).rstrip(), "yaml", background_color="default"))
+        print_table(table, console)
+    recipe = yaml.safe_dump(facts["recipe"], sort_keys=False).rstrip()
+    if is_screen():
+        from rich.syntax import Syntax
+
+        console.print(Syntax(recipe, "yaml", background_color="default"))
+    else:  # which would fill every line to its end with spaces
+        console.out(recipe)
 
 
 def _print_pairs(pairs: dict[str, str], console: Console) -> None:
     width = max(map(len, pairs))
     for key, value in pairs.items():
-        console.print(f"{key:<{width}}  {value}", markup=False, highlight=False)
+        console.out(f"{key:<{width}}  {value}")
 
 
 def _table(title: str, first: str, *columns: str) -> Any:
@@ -175,7 +179,8 @@ def _graphs(facts: dict[str, Any]) -> str:
     if precision is None:
         return f"{layouts}; fp32"
     kept = f"; kept in fp32: {', '.join(precision['kept_fp32'])}" if precision["kept_fp32"] else ""
-    return f"{layouts}; {precision['name']}, set on {len(precision['calibration_samples'])} calibration pictures{kept}"
+    samples = counted(len(precision["calibration_samples"]), "calibration picture")
+    return f"{layouts}; {precision['name']}, set on {samples}{kept}"
 
 
 def _names(classes: list[str], shown: int = 10) -> str:

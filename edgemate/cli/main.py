@@ -14,6 +14,8 @@ from edgemate.cli.build import build
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.classify import classify
 from edgemate.cli.compare import compare
+from edgemate.cli.console import no_styles
+from edgemate.cli.data import data
 from edgemate.cli.doctor import doctor
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
@@ -45,8 +47,9 @@ app = typer.Typer(
     name="edgemate",
     help="Train multi-exit image classifiers, see what every exit costs, and answer from the earliest that will do.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # which every command inherits
     pretty_exceptions_enable=False,
+    rich_markup_mode=None if no_styles() else "rich",
 )
 for command in (
     train,
@@ -63,6 +66,7 @@ for command in (
     doctor,
 ):
     app.command()(command)
+app.add_typer(data, name="data")
 app.add_typer(recipes, name="recipes")
 
 

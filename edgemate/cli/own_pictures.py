@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def read_test_split(bundle: Bundle) -> LabelledPictures:
     """The test split of the data set that the manifest names, with its options; UsageError asks for --data."""
-    from edgemate.data import FilePictures, named_test_split
+    from edgemate.data import FilePictures, named_test_split, tested_indices
     from edgemate.errors import DataError, UsageError
     from edgemate.runtime.labelled import LabelledPictures
 
@@ -28,7 +28,9 @@ def read_test_split(bundle: Bundle) -> LabelledPictures:
             f"{bundle.path}: its test pictures ({name}) cannot be read without {error.name}, which is not installed; "
             "name them with --data"
         ) from error
+    indices = tested_indices(test.labels, manifest.test_limit)
+    labels = test.labels[indices]
     if isinstance(test, FilePictures):  # decoded when their turn comes: there may be more than the memory holds
-        return LabelledPictures(test.paths, test.labels)
+        return LabelledPictures([test.paths[i] for i in indices], labels)
     array = test.array
-    return LabelledPictures([test.picture(i) for i in range(len(test))] if array is None else list(array), test.labels)
+    return LabelledPictures([test.picture(int(i)) for i in indices] if array is None else list(array[indices]), labels)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.wording import counted
 
 
 class Split(str, Enum):
@@ -34,21 +35,22 @@ def pictures(
     import re
 
     from edgemate.config import load_recipe
-    from edgemate.data import load_source, stratified_sample
-    from edgemate.data import split as split_source
+    from edgemate.data import check_data, load_source, splits_of, stratified_sample
     from edgemate.errors import UsageError
-    from edgemate.files import write_bytes
+    from edgemate.files import check_folder, write_bytes
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder with --output")
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; name another folder with --output, or add --force")
     data = load_recipe(recipe, overrides or []).data
+    check_folder(output)
+    check_data(data)
     with showing_progress(quiet, steps=False) as progress:
         with progress.unattended():
             progress.step("reading the dataset")
             source = load_source(data.name, data.options)
-            splits = split_source(source, data.calibration_fraction, data.split_seed, data.train_limit)
+            splits = splits_of(data, source)
         chosen = source.test if split is Split.TEST else source.train
         indices = getattr(splits, split.value)
         sample = indices[stratified_sample(chosen.labels[indices], count, seed)]
@@ -59,4 +61,4 @@ def pictures(
             chosen.picture(int(index)).save(buffer, "PNG")
             write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
             progress.advance(done, len(sample))
-    typer.echo(f"{len(sample)} {split.value} pictures of {source.name} in {output}")
+    typer.echo(f"{counted(len(sample), f'{split.value} picture')} of {source.name} in {output}")

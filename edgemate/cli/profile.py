@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,81 +30,88 @@ def profile(
 
     Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
-    from edgemate.profiling import profile_run
+    from edgemate import files
+    from edgemate.data import check_data
     from edgemate.runs import Run
 
+    # What can be told without torch comes first: to import it takes seconds.
     opened = Run.open(run)
+    files.check_folder(run)
+    check_data(opened.read_recipe().data)
+
+    from edgemate.profiling import profile_run
+
     with showing_progress(quiet) as progress:
         found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, progress=progress)
     if as_json:
         print_json(found.to_json())
         return
-    console = Console()
+    console = make_console()
     _print_exits(found, console)
     _print_points(found, console)
     if found.skipped_operators:
         skipped = ", ".join(f"{operator} ({times}×)" for operator, times in found.skipped_operators.items())
-        console.print(f"not in the MACs: {skipped}", markup=False, highlight=False)
+        console.out(f"not in the MACs: {skipped}")
     written = (opened.profile_path, opened.tradeoff_csv_path, opened.tradeoff_png_path)
-    console.print(f"written: {', '.join(str(path) for path in written)}", markup=False, highlight=False)
-    console.print(f"next: edgemate export {escape(str(run))} --target onnx", highlight=False)
+    console.out(f"written: {', '.join(str(path) for path in written)}")
+    console.out(f"next: edgemate export {run} --target onnx")
 
 
 def _print_exits(profile: Profile, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent
+    from edgemate.cli.figures import NOT_MONOTONE, engineering, milliseconds, percent
 
-    costs = Table(title=f"{escape(profile.run)}: what every exit costs", title_justify="left")
+    costs = Table(title=f"{profile.run}: what every exit costs", title_justify="left")
     costs.add_column("exit")
     for column in ("MACs", "FLOPs", "MACs as segments", "parameters", "peak memory"):
         costs.add_column(column, justify="right")
-    threads = f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
-    title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {threads}"
+    title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {counted(profile.threads, 'thread')}"
     gives = Table(title=title, title_justify="left")
     gives.add_column("exit")
     for column in ("accuracy", "ECE", "PyTorch", "ONNX Runtime", "ditto, as segments"):
         gives.add_column(column, justify="right")
     for exit in profile.exits:
-        name = f"{exit.exit} {escape(exit.name)}"
+        name = f"{exit.exit} {exit.name}"
         costs.add_row(
             name,
             *(engineering(count) for count in (exit.macs, exit.flops, exit.chained_macs, exit.parameters)),
             engineering(exit.peak_activation_bytes, "B"),
         )
-        latencies = (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments)
-        times = (milliseconds(latency.p50) for latency in latencies)
+        times = (
+            milliseconds(getattr(exit, column).p50) + (" !" if exit.exit in marked else "")
+            for column, marked in profile.not_monotone.items()
+        )
         gives.add_row(name, percent(exit.accuracy), f"{exit.ece:.3f}", *times)
-    console.print(costs)
-    console.print(gives)
-    console.print(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}", highlight=False)
+    print_table(costs, console)
+    print_table(gives, console)
+    if any(profile.not_monotone.values()):
+        console.out(NOT_MONOTONE)
+    console.out(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}")
 
 
 def _print_points(profile: Profile, console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from edgemate.cli.figures import engineering, milliseconds, percent
 
     points = [point for point in profile.points if point.curve == "accuracy-latency"]
     (full,) = (point for point in points if point.kind == "full network")
-    table = Table(title=f"measured on {full.pictures:,} test pictures, batch 1, ONNX Runtime", title_justify="left")
+    table = Table(
+        title=f"measured on {counted(full.pictures, 'test picture')}, batch 1, ONNX Runtime", title_justify="left"
+    )
     table.add_column("stops at")
     for column in ("accuracy", "mean MACs", "mean ms", "p99 ms", "speed-up"):
         table.add_column(column, justify="right")
     for point in points:
         table.add_row(
-            escape(_how(point)),
+            _how(point),
             percent(point.accuracy),
             engineering(point.macs),
             *(milliseconds(time or 0.0) for time in (point.latency_ms, point.latency_p99_ms)),
             f"{(full.latency_ms or 0.0) / (point.latency_ms or 1.0):.2f} ×",
         )
-    console.print(table)
+    print_table(table, console)
 
 
 def _how(point: Point) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
 import typer
 
+from edgemate.cli.console import is_screen, make_console
 from edgemate.progress import EVERY, SILENT, Clock, Heartbeat, Pace, Progress, duration
 
 if TYPE_CHECKING:
@@ -36,10 +37,8 @@ def showing_progress(quiet: bool = False, *, steps: bool = True) -> Iterator[Pro
     if quiet:
         yield SILENT
         return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal and not console.is_dumb_terminal:
+    console = make_console(stderr=True)
+    if is_screen(stderr=True) and not console.is_dumb_terminal:
         with _bar(console) as bar:
             yield bar
     else:

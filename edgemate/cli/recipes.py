@@ -82,11 +82,16 @@ def validate(
     """Check recipes whole, without reading any data; every problem of a recipe is named at once."""
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe
-    from edgemate.training import check_recipe
+    from edgemate.training import check_early
 
     for given in recipe:
         path = find_recipe(given)
-        check_recipe(load_recipe(path, overrides or []), str(path))
+        loaded = load_recipe(path, overrides or [], tell=print)
+        check_early(loaded, str(path))
+
+        from edgemate.training import check_recipe  # only now, since it imports torch
+
+        check_recipe(loaded, str(path))
         print(f"{path}: good")
 
 

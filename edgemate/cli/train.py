@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,55 +24,53 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped, with more epochs if set.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe, run_name
-    from edgemate.errors import RunError, UsageError
+    from edgemate.data import check_data
+    from edgemate.errors import UsageError
+    from edgemate.training import check_early
+    from edgemate.training.run_place import check_run_place
 
-    path = find_recipe(recipe)
-    checked = load_recipe(path, overrides or [])
-    folder = output or Path("runs") / run_name(path)
+    # What can be told without torch comes first: to import it takes seconds.
     if resume and force:
         raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
-    if not resume and not force and folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder}: is there already; --resume goes on with it, --force starts it anew")
+    path = find_recipe(recipe)
+    notes: list[str] = []
+    checked = load_recipe(path, overrides or [], tell=notes.append)
+    folder = output or Path("runs") / run_name(path)
+    check_early(checked, str(path))
+    if check_run_place(checked, folder, resume=resume, replace=force):
+        check_data(checked.data)
     if not quiet:
         _announce(checked, path, folder)
 
-    import shutil
-
-    from edgemate.runs import Run
-    from edgemate.training import check_recipe
     from edgemate.training import train as train_run
 
-    check_recipe(checked, str(path))
-    if force and folder.exists():
-        Run.open(folder, finished=False)  # never delete a folder that is no run
-        shutil.rmtree(folder)
-    console = Console()
+    console = make_console()
+    if not quiet:
+        for note in notes:
+            console.out(note)
     try:
         with showing_progress(quiet, steps=False) as progress:
-            shown = Console(quiet=quiet)
-            run = train_run(checked, folder, resume=resume, console=shown, progress=progress)
+            shown = make_console(quiet=quiet)
+            run = train_run(checked, folder, resume=resume, replace=force, console=shown, progress=progress)
     except KeyboardInterrupt:
         instead = " instead of --force" if force else ""
         typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)
         raise
     _print_accuracies(run, console)
-    console.print(f"run: [bold]{escape(str(run.path))}[/bold]   next: edgemate profile {escape(str(run.path))}")
+    console.out(f"run: {run.path}   next: edgemate profile {run.path}")
 
 
 def _announce(recipe: Recipe, path: Path, folder: Path) -> None:
     """What is about to happen, before the seconds that importing torch takes."""
     backbone, methods = recipe.model.backbone, " + ".join(recipe.distillation.names)
-    epochs = f"{recipe.optimization.epochs} epoch{'s' if recipe.optimization.epochs != 1 else ''}"
+    epochs = counted(recipe.optimization.epochs, "epoch")
     typer.echo(
         f"training {folder} by {path}: {backbone}, {methods}, {epochs}, batches of {recipe.optimization.batch_size}; "
         "loading PyTorch"
@@ -92,7 +92,8 @@ def _print_accuracies(run: Run, console: Console) -> None:
     for split, figures in metrics["accuracy"].items():
         shares = [*figures["exits"], sum(figures["exits"]) / exits, figures["ensemble"]]
         table.add_row(split, f"{figures['pictures']:,}", *(f"{100 * share:.2f}" for share in shares))
-    console.print(table)
-    console.print(
-        f"{metrics['epochs']} epochs in {metrics['train_seconds']:.0f} s, weights of epoch {metrics['kept_epoch']}"
+    print_table(table, console)
+    console.out(
+        f"{counted(metrics['epochs'], 'epoch')} in {metrics['train_seconds']:.0f} s, "
+        f"weights of epoch {metrics['kept_epoch']}"
     )

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from edgemate.comparison.result import Comparison, MeanAndSpread
+from edgemate.wording import counted
 
 _MARKERS = "osD^vP*X<>h"
 # Share of the MACs' range over which the methods' points of one exit are spread, so that their bars stay apart.
@@ -25,8 +26,8 @@ def comparison_png(found: Comparison) -> bytes:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_exits(left, found)
     _draw_means(right, found)
-    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) > 1 else ''}"
-    pictures = f"{found.pictures['test']:,} test pictures of {found.recipe['data']['name']}"
+    seeds = counted(len(found.seeds), "seed")
+    pictures = f"{counted(found.pictures['test'], 'test picture')} of {found.recipe['data']['name']}"
     figure.suptitle(f"{found.name}   ({found.recipe['model']['backbone']}, {pictures}, {seeds})", fontsize=11)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})

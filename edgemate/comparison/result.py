@@ -40,6 +40,7 @@ class RunFigures:
         test: on the test split.
         calibration: on the calibration split, which was held out of the training pictures.
         train_seconds: of all epochs, the accuracy on the calibration split after each included.
+        numerics: precision and memory format that it trained in, such as "bf16, channels_last".
     """
 
     seed: int
@@ -47,6 +48,7 @@ class RunFigures:
     test: SplitFigures
     calibration: SplitFigures
     train_seconds: float
+    numerics: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,13 @@ class Comparison:
 def figures_of(run: Run, seed: int) -> RunFigures:
     """The figures of a finished run, from its stored logits. Raises RunError where they cannot be read."""
     seconds = float(run.read_metrics()["train_seconds"])
-    return RunFigures(seed, run.name, _split_figures(run, "test"), _split_figures(run, "calibration"), seconds)
+    test, calibration = _split_figures(run, "test"), _split_figures(run, "calibration")
+    return RunFigures(seed, run.name, test, calibration, seconds, _numerics(run))
+
+
+def _numerics(run: Run) -> str:
+    chosen = run.read_numerics()
+    return f"{chosen.get('precision')}, {'channels_last' if chosen.get('channels_last') else 'contiguous'}"
 
 
 def _split_figures(run: Run, split: Split) -> SplitFigures:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from edgemate.comparison.result import Comparison, MeanAndSpread, MethodFigures
 from edgemate.runs import Split
+from edgemate.wording import counted
 
 
 def comparison_markdown(found: Comparison) -> str:
@@ -13,21 +14,25 @@ def comparison_markdown(found: Comparison) -> str:
     data, optimization = found.recipe["data"], found.recipe["optimization"]
     seeds = ", ".join(map(str, found.seeds))
     spread = "mean ± sample standard deviation over seeds" if len(found.seeds) > 1 else "seed"
-    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    threads = counted(found.threads, "thread")
+    in_each = _runs_by_numerics(found)
+    numerics = next(iter(in_each)) if len(in_each) == 1 else "in different precisions (see below)"
     return "\n".join(
         [
             f"# {found.name}",
             "",
-            f"{data['name']}, {found.pictures['train']:,} training pictures; {found.recipe['model']['backbone']} with "
-            f"{found.recipe['exits']['head']} heads, {optimization['epochs']} epochs, "
-            f"batch {optimization['batch_size']}, {found.recipe['training']['precision']}; weights of the last epoch.",
-            f"Top-1 accuracy on {found.pictures['test']:,} test pictures in %, {spread} {seeds}. "
+            f"{data['name']}, {counted(found.pictures['train'], 'training picture')}; "
+            f"{found.recipe['model']['backbone']} with "
+            f"{found.recipe['exits']['head']} heads, {counted(optimization['epochs'], 'epoch')}, "
+            f"batch {optimization['batch_size']}, {numerics}; weights of the last epoch.",
+            f"Top-1 accuracy on {counted(found.pictures['test'], 'test picture')} in %, {spread} {seeds}. "
             "ECE: expected calibration error in %, mean over exits.",
             f"Trained on {found.machine['processor']}, {found.jobs} at a time with {threads} each.",
             "",
             *markdown_rows(found, found.methods, "test"),
             f"| MACs of each exit alone | {' | '.join(_macs(found))} | | | | |",
             "",
+            *(_differences(in_each) if len(in_each) > 1 else ()),
         ]
     )
 
@@ -50,6 +55,21 @@ def markdown_rows(found: Comparison, methods: Sequence[MethodFigures], split: Sp
         cells = [_cell(of(method), _text(of(best[name])) == _text(of(method))) for name, of, _ in columns]
         lines.append(f"| `{method.label}` | {' | '.join(cells)} | {method.seconds().mean:.0f} |")
     return lines
+
+
+def _runs_by_numerics(found: Comparison) -> dict[str, list[str]]:
+    """Precision and memory format → the runs that trained so, by name."""
+    runs: dict[str, list[str]] = {}
+    for method in found.methods:
+        for run in method.runs:
+            runs.setdefault(run.numerics, []).append(run.run)
+    return runs
+
+
+def _differences(in_each: dict[str, list[str]]) -> list[str]:
+    """What a reader must know of runs made on different machines: their rows are not all else being equal."""
+    listed = "; ".join(f"{numerics}: {', '.join(runs)}" for numerics, runs in in_each.items())
+    return [f"**The runs differ in precision or memory format**, which moves accuracies and times. {listed}.", ""]
 
 
 def _cell(figure: MeanAndSpread, best: bool) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.merging import merge, parse_overrides
 from edgemate.config.parts import resolve_options
 from edgemate.config.problems import problems_of
@@ -16,12 +17,15 @@ from edgemate.config.schema import Recipe
 from edgemate.errors import RecipeError
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, tell: Callable[[str], None] | None = None
+) -> Recipe:
     """Read a recipe, what it extends, and the overrides; check all of it.
 
     Args:
         path: the YAML file.
         overrides: `section.key=value` strings, the value in YAML, laid over the file.
+        tell: called with a sentence for each value that was changed so that the recipe fits itself.
 
     Returns:
         The recipe with every default filled in, options of named parts included.
@@ -31,11 +35,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: an override is not of that form.
     """
     over = parse_overrides(overrides)
-    return parse_recipe(merge(read_tree(Path(path)), over), str(path))
+    written = read_tree(Path(path))
+    tree, notes = fit_to_epochs(merge(written, over), written, over)
+    recipe = parse_recipe(tree, str(path))
+    if tell is not None:
+        for note in notes:
+            tell(note)
+    return recipe
 
 
 def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
     """Check a recipe given as a mapping; `source` is what messages call it. Raises RecipeError."""
+    tree, _ = fit_to_epochs(tree)
     try:
         recipe = Recipe.model_validate(dict(tree))
     except ValidationError as error:

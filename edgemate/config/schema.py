@@ -87,6 +87,12 @@ class Data(Section):
     calibration_fraction: Fraction = Field(0.1, description="Share of the training pictures held out for thresholds.")
     split_seed: Annotated[int, Field(ge=0)] = 0
     train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training pictures.")
+    calibration_limit: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Use only so many calibration pictures, with the shares of the classes kept."
+    )
+    test_limit: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Use only so many test pictures, of each domain, with the shares of the classes kept."
+    )
     augmentation: list[Part] = []
     unlabelled: Unlabelled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
@@ -177,7 +183,9 @@ class Distillation(Section):
 class Optimization(Section):
     """Optimiser, schedule and regularisation."""
 
-    epochs: Annotated[int, Field(gt=0)]
+    epochs: Annotated[int, Field(gt=0)] = Field(
+        description="Where --set changes them, a warm-up and milestones that do not fit any more change with them."
+    )
     batch_size: Annotated[int, Field(ge=2)] = 128
     optimizer: str = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1
@@ -185,28 +193,28 @@ class Optimization(Section):
     optimizer_options: Options = {}
     schedule: str = "cosine"
     schedule_options: Options = {}
-    warmup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="Epochs of linear warm-up.")
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Epochs of linear warm-up; shortened where it does not end within epochs."
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest norm of the whole gradient.")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Decay of averaged weights per step; off if absent."
     )
 
-    @model_validator(mode="after")
-    def _warmup_ends(self) -> Optimization:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})")
-        return self
-
 
 class Training(Section):
     """How and where the training runs."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="bf16: mixed, on CPUs and GPUs; fp16 needs a GPU."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="bf16 and fp16 are mixed; fp16 needs a GPU. auto: bf16 where the hardware has it, else fp32 on a "
+        "CPU and fp16 on a GPU.",
     )
-    channels_last: bool = True
+    channels_last: Literal["auto"] | bool = Field(
+        "auto", description="Memory format NHWC. auto: where it is safe and was measured to help."
+    )
     workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare pictures; 0 prepares in line.")
     data_on_device: bool = Field(
         False,

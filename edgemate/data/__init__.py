@@ -9,11 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.data.build import Data, build_data, load_source
+    from edgemate.data.build import Data, build_data
     from edgemate.data.input_facts import InputFacts, Resize
+    from edgemate.data.loading import load_source
     from edgemate.data.named import named_test_split, portable_options
+    from edgemate.data.presence import check_data
     from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
-    from edgemate.data.splits import Splits, split, stratified_sample
+    from edgemate.data.splits import Splits, split, splits_of, stratified_sample, tested_indices
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
     from edgemate.data.unlabelled import Target, TargetPlan
 
@@ -31,19 +33,24 @@ __all__ = [
     "TargetPlan",
     "TrainingTransform",
     "build_data",
+    "check_data",
     "load_source",
     "named_test_split",
     "portable_options",
     "split",
+    "splits_of",
     "stratified_sample",
+    "tested_indices",
 ]
 
 _HOMES = {
-    "build": ("Data", "build_data", "load_source"),
+    "build": ("Data", "build_data"),
     "input_facts": ("InputFacts", "Resize"),
+    "loading": ("load_source",),
     "named": ("named_test_split", "portable_options"),
+    "presence": ("check_data",),
     "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
-    "splits": ("Splits", "split", "stratified_sample"),
+    "splits": ("Splits", "split", "splits_of", "stratified_sample", "tested_indices"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),
     "unlabelled": ("Target", "TargetPlan"),
 }

@@ -26,11 +26,25 @@ def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bo
             return factory(root=root, train=True, download=download), factory(root=root, train=False, download=download)
     except Exception as error:  # torchvision passes on whatever the network, an archive or a parser raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        allow = "let this machine reach the network" if download else "allow data.options.download"
-        raise DataError(
-            f"data set {name} cannot be loaded from {root} ({reason}); "
-            f"set data.options.root or EDGEMATE_DATA to a folder that holds it, or {allow}"
-        ) from error
+        raise DataError(_not_loaded(name, root, reason, download)) from error
+
+
+def check_folder_of(name: str, root: Path, folder: str, download: bool) -> None:
+    """Look whether `root` has the folder in which torchvision looks for the files, where they may not be downloaded.
+
+    Raises:
+        DataError: it has not.
+    """
+    if not download and not (root / folder).is_dir():
+        raise DataError(_not_loaded(name, root, f"there is no folder {root / folder}", download))
+
+
+def _not_loaded(name: str, root: Path, reason: str, download: bool) -> str:
+    allow = "let this machine reach the network" if download else "allow data.options.download"
+    return (
+        f"data set {name} cannot be loaded from {root} ({reason}); "
+        f"set data.options.root or EDGEMATE_DATA to a folder that holds it, or {allow}"
+    )
 
 
 def array_pictures(pictures: Any, labels: Any) -> ArrayPictures:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from edgemate.data.source import ArrayPictures, DataSource
 from edgemate.errors import DataError
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 _UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -31,6 +33,12 @@ def arrays(*, path: str) -> DataSource:
         DataError: the file is missing or no such file; the message names the key.
     """
     return read_source(locate(path), "arrays")
+
+
+def check_arrays(*, path: str) -> None:
+    """Look whether the file is there and has the keys that `arrays` needs. Raises DataError."""
+    located = locate(path)
+    _open(located, lambda archive: _require_keys(located, archive))
 
 
 def read_source(path: Path, name: str) -> DataSource:
@@ -55,17 +63,30 @@ def read_source(path: Path, name: str) -> DataSource:
 
 
 def _read(path: Path) -> dict[str, Array]:
+    return _open(path, lambda archive: _members(path, archive))
+
+
+def _open(path: Path, use: Callable[[Any], Result]) -> Result:
     try:
         # Opened here, not by NumPy, which leaves the file open where a member is damaged.
         with path.open("rb") as file:
-            return _members(path, np.load(file, allow_pickle=False))
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path} is a single .npy array; numpy.savez writes the .npz that is needed")
+            return use(archive)
     except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as .npz ({_reason(error)}); numpy.savez writes such a file") from error
 
 
+def _require_keys(path: Path, archive: Any) -> None:
+    for key in ("x_train", "y_train", "x_test", "y_test"):
+        if key not in archive.files:
+            has = ", ".join(sorted(archive.files)) or "nothing"
+            raise DataError(f"{path}: {key} is missing; x_train, y_train, x_test and y_test are needed, it has {has}")
+
+
 def _members(path: Path, archive: Any) -> dict[str, Array]:
-    if isinstance(archive, np.ndarray):
-        raise DataError(f"{path} is a single .npy array; numpy.savez writes the .npz that is needed")
+    _require_keys(path, archive)
     found: dict[str, Array] = {}
     for key in ("x_train", "y_train", "x_test", "y_test", "classes"):
         if key in archive.files:
@@ -73,9 +94,6 @@ def _members(path: Path, archive: Any) -> dict[str, Array]:
                 found[key] = archive[key]
             except _UNREADABLE as error:
                 raise DataError(f"{path}: {key} cannot be read ({_reason(error)}); write the file anew") from error
-        elif key != "classes":
-            has = ", ".join(sorted(archive.files)) or "nothing"
-            raise DataError(f"{path}: {key} is missing; x_train, y_train, x_test and y_test are needed, it has {has}")
     return found
 
 

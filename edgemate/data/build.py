@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from edgemate.data.damaged import Used, require_whole
 from edgemate.data.input_facts import InputFacts, Interpolation, plan_input
 from edgemate.data.loaders import EpochBatches, PictureLoader, evaluation_loader, train_loader
+from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.mixed import Domain, mixed_loader
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
-from edgemate.data.splits import Splits, limited, split
+from edgemate.data.splits import Splits, limited, split, tested_indices
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.data.unlabelled import Target, TargetPlan, build_target, part, require_same_size, require_same_task
+from edgemate.data.unlabelled import (
+    Target,
+    TargetPlan,
+    build_target,
+    part,
+    require_same_size,
+    unlabelled_indices,
+)
 from edgemate.errors import DataError
-from edgemate.registry import AUGMENTATIONS, DATA_SETS
+from edgemate.progress import SILENT, Progress
+from edgemate.registry import AUGMENTATIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +46,7 @@ class Data:
         workers: processes that prepare batches.
         seed: of the training order and augmentation.
         target: the second domain, where there is one.
+        left_out: damaged files that are in no split, because the recipe says so.
     """
 
     source: DataSource
@@ -45,6 +57,7 @@ class Data:
     workers: int
     seed: int
     target: Target | None = None
+    left_out: tuple[Path, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -145,13 +158,18 @@ def build_data(
     calibration_fraction: float = 0.1,
     split_seed: int = 0,
     train_limit: int | None = None,
+    calibration_limit: int | None = None,
+    test_limit: int | None = None,
     augmentation: Sequence[tuple[str, Mapping[str, Any]]] = (),
     batch_size: int = 128,
     workers: int = 0,
     seed: int = 0,
     unlabelled: TargetPlan | None = None,
+    progress: Progress = SILENT,
 ) -> Data:
     """Load a data set, split it and make ready to load it.
+
+    Every image file that is used is looked at first, those of the test split too; see `require_whole`.
 
     Args:
         name: registered data set, or the dotted path of a factory that returns a DataSource.
@@ -165,22 +183,26 @@ def build_data(
         calibration_fraction: see `split`, as for the next two.
         split_seed: draws the calibration split.
         train_limit: use only so many training pictures.
+        calibration_limit: see `split`.
+        test_limit: use only so many test pictures, of each domain.
         augmentation: names and options, in order.
         batch_size: pictures per batch.
         workers: processes that prepare batches.
         seed: of the training order and augmentation.
         unlabelled: a second domain, whose pictures have no labels in training. Where it is made of the same data set,
             the training split is parted between the two before `train_limit` applies.
+        progress: told how far looking at the files has come.
 
     Raises:
-        DataError: a data set is missing or damaged, the options do not fit it, or the two domains not each other.
+        DataError: a data set is missing, image files are damaged, the options do not fit it, or the two domains not
+            each other.
         UsageError: a name is unknown, or an option is out of range.
     """
     if (mean is None) != (std is None):
         raise DataError("data.mean and data.std stand together: set both, or neither to have them measured")
     source = load_source(name, options)
     facts = plan_input(source, image_size, resize, resize_to, interpolation)
-    splits = split(source, calibration_fraction, split_seed)
+    splits = split(source, calibration_fraction, split_seed, calibration_limit=calibration_limit, test_limit=test_limit)
     domain, for_target = source, None
     if unlabelled is not None:
         if _is_same(unlabelled, name, options):
@@ -190,24 +212,38 @@ def build_data(
             domain = load_source(str(unlabelled.name), unlabelled.options)
             require_same_task(source, domain)
     splits = replace(splits, train=limited(source.train.labels, splits.train, train_limit, split_seed))
+    used: dict[str, Used] = {
+        "train": (source.train, splits.train),
+        "calibration": (source.train, splits.calibration),
+        "test": (source.test, splits.test),
+    }
+    chosen = None
+    if unlabelled is not None:
+        chosen = unlabelled_indices(unlabelled, domain, for_target, split_seed)
+        used["unlabelled"] = domain.train, chosen
+        if domain is not source:
+            used["target_test"] = domain.test, tested_indices(domain.test.labels, test_limit)
+    require_whole(used, progress)
     if mean is None or std is None:
         mean, std = channel_statistics(source.train, splits.train, facts, split_seed)
     facts = facts.with_normalisation(mean, std)
     augmentations = [AUGMENTATIONS.get(part)(facts, **part_options) for part, part_options in augmentation]
-    data = Data(source, splits, facts, TrainingTransform(facts, augmentations), batch_size, workers, seed)
-    if unlabelled is None:
+    data = Data(
+        source,
+        splits,
+        facts,
+        TrainingTransform(facts, augmentations),
+        batch_size,
+        workers,
+        seed,
+        left_out=source.left_out + (() if domain is source else domain.left_out),
+    )
+    if unlabelled is None or chosen is None:
         return data
     domain_facts = plan_input(domain, image_size, resize, resize_to, interpolation).with_normalisation(mean, std)
     require_same_size(facts, domain_facts)
-    return replace(data, target=build_target(unlabelled, domain, for_target, domain_facts, augmentations, split_seed))
-
-
-def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
-    """The data set of that name. Raises UsageError where the name is unknown and DataError where it cannot be had."""
-    source = DATA_SETS.get(name)(**(options or {}))
-    if not isinstance(source, DataSource):
-        raise DataError(f"data set {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
-    return source
+    target = build_target(unlabelled, domain, chosen, domain_facts, augmentations, split_seed, test_limit)
+    return replace(data, target=target)
 
 
 def _is_same(plan: TargetPlan, name: str, options: Mapping[str, Any] | None) -> bool:

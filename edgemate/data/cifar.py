@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgemate.data._torchvision import array_pictures, load_splits
+from edgemate.data._torchvision import array_pictures, check_folder_of, load_splits
 from edgemate.data.arrays import read_source
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
+
+_ARCHIVE = "cifar100.npz"
 
 
 def cifar10(*, root: str | None = None, download: bool = True) -> DataSource:
@@ -38,13 +40,26 @@ def cifar100(*, root: str | None = None, download: bool = True) -> DataSource:
     Raises:
         DataError: the files are missing and cannot be fetched, or are damaged.
     """
-    from torchvision.datasets import CIFAR100
-
     folder = data_root(root)
-    archive = folder / "cifar100.npz"
+    archive = folder / _ARCHIVE
     if archive.is_file():
         return read_source(archive, "cifar100")
+
+    from torchvision.datasets import CIFAR100
+
     return _from_torchvision("cifar100", CIFAR100, folder, download)
+
+
+def check_cifar10(*, root: str | None = None, download: bool = True) -> None:
+    """Look whether the files are there, where they may not be fetched. Raises DataError."""
+    check_folder_of("cifar10", data_root(root), "cifar-10-batches-py", download)
+
+
+def check_cifar100(*, root: str | None = None, download: bool = True) -> None:
+    """Look whether the files are there, where they may not be fetched. Raises DataError."""
+    folder = data_root(root)
+    if not (folder / _ARCHIVE).is_file():
+        check_folder_of("cifar100", folder, "cifar-100-python", download)
 
 
 def _from_torchvision(name: str, factory: Callable[..., Any], root: Path, download: bool) -> DataSource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgemate.data._torchvision import array_pictures, load_splits
+from edgemate.data._torchvision import array_pictures, check_folder_of, load_splits
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
 
@@ -28,3 +28,8 @@ def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSour
         test=array_pictures(test.data, test.targets),
         size=(28, 28),
     )
+
+
+def check_fashion_mnist(*, root: str | None = None, download: bool = True) -> None:
+    """Look whether the files are there, where they may not be fetched. Raises DataError."""
+    check_folder_of("fashion_mnist", data_root(root), "FashionMNIST/raw", download)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgemate.data.damaged import find_damaged
 from edgemate.data.root import locate
 from edgemate.data.seeding import Purpose
 from edgemate.data.source import DataSource, FilePictures
 from edgemate.data.splits import hold_out
 from edgemate.errors import DataError
+from edgemate.images import IMAGE_SUFFIXES, find_images, is_image
 from edgemate.registry import closest
-
-EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def image_folder(
@@ -26,6 +27,7 @@ def image_folder(
     channels: Literal[1, 3] = 3,
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2,
     test_seed: Annotated[int, Field(ge=0)] = 0,
+    skip_damaged: bool = False,
 ) -> DataSource:
     """Pictures of any size in one folder per class; the folders' names are the classes.
 
@@ -38,59 +40,107 @@ def image_folder(
         channels: 1 to turn the pictures grey, 3 for RGB.
         test_fraction: share of the pictures in the test split, by class, where it has to be drawn.
         test_seed: draws it.
+        skip_damaged: leave out files whose header or end is damaged, which is looked up each time the data set is
+            loaded; without it they end a training before it starts. Damage within a file ends it in either case;
+            `edgemate data check` finds that.
 
     Raises:
         DataError: the folder is missing or not laid out so, a class has no pictures, or test/ has a class of its own.
     """
     root = locate(path)
-    if not root.is_dir():
-        raise DataError(
-            f"{root} is no folder; image_folder needs one with a folder per class, or with train/ and test/"
-        )
-    if not (root / "train").is_dir():
-        classes, paths, labels = _scan(root)
-        train, test = hold_out(labels, test_fraction, Purpose.TEST_SPLIT, test_seed)
+    train, held = _split_folders(root)
+    if held is None:
+        classes, paths, labels, left_out = _scan(train, skip_damaged)
+        kept, out = hold_out(labels, test_fraction, Purpose.TEST_SPLIT, test_seed)
         return DataSource(
             name=f"image_folder {root}",
             classes=classes,
             channels=channels,
-            train=FilePictures([paths[i] for i in train], labels[train], channels),
-            test=FilePictures([paths[i] for i in test], labels[test], channels),
+            train=FilePictures([paths[i] for i in kept], labels[kept], channels),
+            test=FilePictures([paths[i] for i in out], labels[out], channels),
+            left_out=left_out,
         )
-    held = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if held is None:
-        raise DataError(f"{root} has train/ but neither test/ nor val/; add one, with a folder per class")
-    classes, train_paths, train_labels = _scan(root / "train")
-    _, test_paths, test_labels = _scan(held, classes)
+    classes, train_paths, train_labels, train_left_out = _scan(train, skip_damaged)
+    _, test_paths, test_labels, test_left_out = _scan(held, skip_damaged, classes)
     return DataSource(
         name=f"image_folder {root}",
         classes=classes,
         channels=channels,
         train=FilePictures(train_paths, train_labels, channels),
         test=FilePictures(test_paths, test_labels, channels),
+        left_out=train_left_out + test_left_out,
     )
 
 
+def check_image_folder(*, path: str, **_: Any) -> None:
+    """Look whether the folder is laid out as `image_folder` needs it; of a class the first picture is enough.
+
+    Raises:
+        DataError: it is not.
+    """
+    train, held = _split_folders(locate(path))
+    classes = _class_folders(train, None)
+    folders = [train / name for name in classes]
+    if held is not None:
+        folders += [held / name for name in _class_folders(held, classes)]
+    for folder in folders:
+        if not _has_image(folder) and not find_images(folder):
+            raise DataError(_no_images(folder))
+
+
+def _split_folders(root: Path) -> tuple[Path, Path | None]:
+    """Where the classes' folders of the training split lie, and those of the test split unless it has to be drawn."""
+    if not root.is_dir():
+        raise DataError(
+            f"{root} is no folder; image_folder needs one with a folder per class, or with train/ and test/"
+        )
+    if not (root / "train").is_dir():
+        return root, None
+    held = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if held is None:
+        raise DataError(f"{root} has train/ but neither test/ nor val/; add one, with a folder per class")
+    return root / "train", held
+
+
 def _scan(
-    folder: Path, classes: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], list[Path], npt.NDArray[np.int64]]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise DataError(f"{folder} has no folders; one per class is needed")
+    folder: Path, skip_damaged: bool, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[Path], npt.NDArray[np.int64], tuple[Path, ...]]:
+    """Classes, files, their labels (N,), and the damaged files that are not among them."""
+    names = _class_folders(folder, classes)
     classes = tuple(names) if classes is None else tuple(classes)
     paths: list[Path] = []
     labels: list[int] = []
+    left_out: list[Path] = []
     for name in names:
-        if name not in classes:
-            raise DataError(f"{folder / name} is a class that train/ has not; {closest(name, list(classes))}")
-        found = sorted(entry for entry in (folder / name).rglob("*") if _is_picture(entry, folder))
+        found = find_images(folder / name)
         if not found:
-            raise DataError(f"{folder / name} has no pictures ({', '.join(sorted(EXTENSIONS))}); add some or remove it")
-        paths += found
-        labels += [classes.index(name)] * len(found)
-    return classes, paths, np.asarray(labels, dtype=np.int64)
+            raise DataError(_no_images(folder / name))
+        damaged = find_damaged(found) if skip_damaged else {}
+        left_out += [found[place] for place in damaged]
+        whole = [path for place, path in enumerate(found) if place not in damaged]
+        if not whole:
+            raise DataError(f"{folder / name} has damaged pictures only; add some or remove it")
+        paths += whole
+        labels += [classes.index(name)] * len(whole)
+    return classes, paths, np.asarray(labels, dtype=np.int64), tuple(left_out)
 
 
-def _is_picture(entry: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
-    return not hidden and entry.suffix.lower() in EXTENSIONS and entry.is_file()
+def _class_folders(folder: Path, classes: Sequence[str] | None) -> list[str]:
+    """The names of the classes' folders, sorted; all must be among `classes`, where these are given."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise DataError(f"{folder} has no folders; one per class is needed")
+    for name in names:
+        if classes is not None and name not in classes:
+            raise DataError(f"{folder / name} is a class that train/ has not; {closest(name, list(classes))}")
+    return names
+
+
+def _has_image(folder: Path) -> bool:
+    """Whether there is an image right in a folder. Unlike `rglob`, it stops at the first of perhaps many thousands."""
+    with os.scandir(folder) as entries:
+        return any(is_image(Path(entry.path), folder) for entry in entries)
+
+
+def _no_images(folder: Path) -> str:
+    return f"{folder} has no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from edgemate.data.source import DataSource
 from edgemate.errors import DataError
+from edgemate.wording import counted
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
@@ -79,7 +80,10 @@ class InputFacts:
         """
         for name, numbers in (("mean", mean), ("std", std)):
             if len(numbers) != self.channels:
-                raise DataError(f"data.{name} has {len(numbers)} numbers; the pictures have {self.channels} channels")
+                raise DataError(
+                    f"data.{name} has {counted(len(numbers), 'number')}; "
+                    f"the pictures have {counted(self.channels, 'channel')}"
+                )
         if min(std) <= 0:
             raise DataError(f"data.std is {list(std)}; every number must be positive")
         return replace(self, mean=tuple(mean), std=tuple(std))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from edgemate.config.options import part_options
+from edgemate.data.loading import load_source
 from edgemate.data.root import data_root
 from edgemate.errors import DataError
 from edgemate.registry import DATA_SETS
@@ -60,8 +61,6 @@ def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequ
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise DataError(f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    from edgemate.data.build import load_source
-
     source = load_source(name, options)
     if tuple(source.classes) != tuple(classes):
         raise DataError(

@@ -27,6 +27,8 @@ class Purpose(IntEnum):
     UNLABELLED_ORDER = 10
     UNLABELLED_AUGMENTATION = 11
     CORRUPTION = 12
+    CALIBRATION_LIMIT = 13
+    TEST_LIMIT = 14
 
 
 def permutation(n: int, purpose: Purpose, *key: int) -> npt.NDArray[np.int64]:

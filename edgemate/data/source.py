@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
-from edgemate.errors import DataError, PictureError
+from edgemate.errors import DataError
+from edgemate.images import decode
 
 
 class Pictures(Protocol):
@@ -43,6 +43,7 @@ class DataSource:
         train: the pictures that training and calibration share.
         test: the pictures that only tests see.
         size: (height, width) of every picture, or None where they differ.
+        left_out: damaged files that are in no split, because an option says so.
 
     Raises:
         DataError: no pictures, or a label that is no class.
@@ -54,6 +55,7 @@ class DataSource:
     train: Pictures
     test: Pictures
     size: tuple[int, int] | None = None
+    left_out: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         for split, pictures in (("training", self.train), ("test", self.test)):
@@ -90,7 +92,7 @@ class ArrayPictures:
 
 @dataclass(frozen=True, eq=False)
 class FilePictures:
-    """Pictures in files, decoded when asked for and turned upright as their EXIF orientation says.
+    """Images in files, decoded when asked for by `edgemate.images.decode`, as the device does it.
 
     Attributes:
         paths: one file per picture.
@@ -108,10 +110,4 @@ class FilePictures:
 
     def picture(self, index: int) -> Image.Image:
         """One picture, of mode L or RGB. Raises PictureError, naming the file, where it cannot be read."""
-        path = self.paths[index]
-        try:
-            with Image.open(path) as image:
-                return ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise PictureError(f"{path} cannot be read as a picture ({reason}); remove or replace it") from error
+        return decode(self.paths[index], self.channels)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.config import Data
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import DataSource
 from edgemate.errors import DataError, UsageError
@@ -23,7 +24,14 @@ class Splits:
     test: Indices
 
 
-def split(source: DataSource, calibration_fraction: float, seed: int, train_limit: int | None = None) -> Splits:
+def split(
+    source: DataSource,
+    calibration_fraction: float,
+    seed: int,
+    train_limit: int | None = None,
+    calibration_limit: int | None = None,
+    test_limit: int | None = None,
+) -> Splits:
     """Hold the calibration split out of the training pictures, by class and seeded.
 
     Args:
@@ -31,27 +39,56 @@ def split(source: DataSource, calibration_fraction: float, seed: int, train_limi
         calibration_fraction: share of the training pictures held out, between 0 and 1.
         seed: not negative; the same seed gives the same splits on every machine.
         train_limit: keep only so many of the training pictures that are left, with the shares of the classes kept.
-            The calibration and test splits do not depend on it.
+            The other splits do not depend on it.
+        calibration_limit: the same for the calibration split; the pictures left out are not trained on.
+        test_limit: the same for the test split, see `tested_indices`.
 
     Raises:
-        UsageError: `train_limit` is not positive.
+        UsageError: a limit is not positive.
         DataError: no class has two pictures.
     """
     labels = source.train.labels
     train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
     if len(calibration) == 0:
         raise DataError(f"data set {source.name}: no class has two training pictures, so none can be held out")
-    return Splits(limited(labels, train, train_limit, seed), calibration, np.arange(len(source.test), dtype=np.int64))
+    return Splits(
+        limited(labels, train, train_limit, seed),
+        limited(labels, calibration, calibration_limit, seed, Purpose.CALIBRATION_LIMIT),
+        tested_indices(source.test.labels, test_limit),
+    )
 
 
-def limited(labels: Indices, train: Indices, train_limit: int | None, seed: int) -> Indices:
-    """`train`, or so many of it with the shares of the classes kept; arguments and errors as for `split`."""
-    if train_limit is None:
-        return train
-    if train_limit < 1:
-        raise UsageError(f"train_limit is {train_limit}; it must be at least 1")
-    order, _ = _by_class(labels[train], Purpose.TRAIN_LIMIT, seed)
-    return np.sort(train[order[:train_limit]])
+def splits_of(section: Data, source: DataSource) -> Splits:
+    """The splits that a recipe's data section asks for; for `train` only where no second domain has its share of it."""
+    return split(
+        source,
+        section.calibration_fraction,
+        section.split_seed,
+        section.train_limit,
+        section.calibration_limit,
+        section.test_limit,
+    )
+
+
+def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
+    """Sorted indices of the test split: of all test pictures, or of `test_limit` with the shares of the classes kept.
+
+    They depend on nothing else, so that a bundle finds them again, and runs with other seeds are tested on the same.
+    """
+    everything = np.arange(len(labels), dtype=np.int64)
+    return limited(labels, everything, test_limit, 0, Purpose.TEST_LIMIT)
+
+
+def limited(
+    labels: Indices, indices: Indices, limit: int | None, seed: int, purpose: Purpose = Purpose.TRAIN_LIMIT
+) -> Indices:
+    """`indices`, or `limit` of them with the shares of the classes kept; drawn for `purpose`. Raises UsageError."""
+    if limit is None:
+        return indices
+    if limit < 1:
+        raise UsageError(f"{purpose.name.lower()} is {limit}; it must be at least 1")
+    order, _ = _by_class(labels[indices], purpose, seed)
+    return np.sort(indices[order[:limit]])
 
 
 def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> tuple[Indices, Indices]:

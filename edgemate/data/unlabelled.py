@@ -15,7 +15,7 @@ from edgemate.data.corruption import Corruption
 from edgemate.data.input_facts import InputFacts
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import DataSource, Pictures
-from edgemate.data.splits import hold_out
+from edgemate.data.splits import hold_out, tested_indices
 from edgemate.data.transforms import TrainingTransform
 from edgemate.errors import DataError
 from edgemate.registry import CORRUPTIONS
@@ -85,57 +85,55 @@ def part(labels: Indices, train: Indices, share: float, seed: int) -> tuple[Indi
     return train[kept], train[held]
 
 
+def unlabelled_indices(plan: TargetPlan, domain: DataSource, indices: Indices | None, seed: int) -> Indices:
+    """Sorted indices (N,) of the unlabelled pictures.
+
+    Args:
+        plan: what the recipe says.
+        domain: the data set that the target's pictures come from.
+        indices: the part of its training pictures that they are chosen from; all of them if None.
+        seed: draws those that `plan.limit` keeps, which no label decides.
+    """
+    chosen = np.arange(len(domain.train), dtype=np.int64) if indices is None else indices
+    if plan.limit is not None:
+        chosen = np.sort(chosen[permutation(len(chosen), Purpose.UNLABELLED_LIMIT, seed)[: plan.limit]])
+    return chosen
+
+
 def build_target(
     plan: TargetPlan,
     domain: DataSource,
-    indices: Indices | None,
+    chosen: Indices,
     facts: InputFacts,
     augmentations: Sequence[v2.Transform],
     seed: int,
+    test_limit: int | None = None,
 ) -> Target:
     """The target domain of a plan.
 
     Args:
         plan: what the recipe says.
         domain: the data set that the target's pictures come from.
-        indices: which of its training pictures; all of them if None.
+        chosen: which of its training pictures, as `unlabelled_indices` gives them.
         facts: of this domain's pictures: their resize, and the source's normalisation.
         augmentations: the source's.
-        seed: draws the pictures that `plan.limit` keeps, which no label decides, and the corruptions.
+        seed: draws the corruptions.
+        test_limit: see `edgemate.data.tested_indices`.
 
     Raises:
         DataError: a corruption gives something else than pictures.
         UsageError: a corruption is unknown, or an option is out of range.
     """
-    chosen = np.arange(len(domain.train), dtype=np.int64) if indices is None else indices
-    if plan.limit is not None:
-        chosen = np.sort(chosen[permutation(len(chosen), Purpose.UNLABELLED_LIMIT, seed)[: plan.limit]])
     corruptions: list[Corruption] = [CORRUPTIONS.get(name)(**options) for name, options in plan.corruptions]
     unknown = np.full(len(chosen), -1, np.int64)
-    everything = np.arange(len(domain.test), dtype=np.int64)
+    tested = tested_indices(domain.test.labels, test_limit)
     return Target(
         facts,
         TrainingTransform(facts, augmentations),
         CorruptedPictures(domain.train, chosen, unknown, corruptions, (seed, 0)),
-        CorruptedPictures(domain.test, everything, domain.test.labels, corruptions, (seed, 1)),
+        CorruptedPictures(domain.test, tested, domain.test.labels[tested], corruptions, (seed, 1)),
         plan.per_batch,
     )
-
-
-def require_same_task(source: DataSource, target: DataSource) -> None:
-    """Both domains must have the same classes and channels. Raises DataError where they have not."""
-    if target.classes != source.classes:
-        only = sorted(set(source.classes) ^ set(target.classes))
-        differing = f"{only[0]!r} is in one of them only" if only else "their order differs"
-        raise DataError(
-            f"data.unlabelled.name: {target.name} has not the classes of {source.name} ({differing}); "
-            "both domains must have the same ones"
-        )
-    if target.channels != source.channels:
-        raise DataError(
-            f"data.unlabelled.name: {target.name} has {target.channels} channels and {source.name} {source.channels}; "
-            "both domains must have as many (image_folder has the option channels)"
-        )
 
 
 def require_same_size(facts: InputFacts, target_facts: InputFacts) -> None:

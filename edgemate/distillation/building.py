@@ -42,18 +42,3 @@ def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: 
                 f"{name} trains sums of logits, and {others[0]} would read the exits' own; beside {name} only methods "
                 "without a loss of their own can stand, such as gradient_equilibrium"
             )
-
-
-def teacher_problem(distillation: Distillation) -> str | None:
-    """What is wrong with naming a teacher, or with naming none, beside these methods."""
-    needing = [name for name in distillation.names if learns_from_teacher(name)]
-    if needing and distillation.teacher is None:
-        return f"{needing[0]} needs a teacher and there is none; name a run, a checkpoint in one, or torchvision:NAME"
-    if distillation.teacher is not None and not needing:
-        return f"{', '.join(distillation.names)} has no use for {distillation.teacher}; leave it out, or use kd"
-    return None
-
-
-def learns_from_teacher(name: str) -> bool:
-    """Whether a method learns from `distillation.teacher`. Raises UsageError where there is none of that name."""
-    return bool(getattr(METHODS.get(name), "needs_teacher", False))

@@ -12,6 +12,7 @@ from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
+from edgemate.wording import counted
 
 
 class JointCE(Method):
@@ -25,7 +26,10 @@ class JointCE(Method):
     def __init__(self, setting: Setting, *, weights: list[Annotated[float, Field(ge=0)]] | None = None) -> None:
         super().__init__(setting)
         if weights is not None and len(weights) != setting.exits:
-            raise UsageError(f"joint_ce has {len(weights)} weights for {setting.exits} exits; give one per exit")
+            raise UsageError(
+                f"joint_ce has {counted(len(weights), 'weight')} for {counted(setting.exits, 'exit')}; "
+                "give one per exit"
+            )
         given = torch.tensor(weights or [1.0] * setting.exits, dtype=torch.float32)
         self.register_buffer("weights", given, persistent=False)
         self.weights: Tensor

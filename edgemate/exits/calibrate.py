@@ -29,9 +29,10 @@ from edgemate.exits.operating_points import (
 from edgemate.exits.policy import Policy
 from edgemate.exits.simulation import simulate
 from edgemate.exits.stored import StoredSplit
-from edgemate.exits.temperature import fit_temperature
+from edgemate.exits.temperature import doubt, fit_temperature
 from edgemate.progress import SILENT, Progress
 from edgemate.registry import SOLVERS, closest
+from edgemate.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -60,13 +61,13 @@ class Request:
     def goal(self) -> str:
         """The same in words."""
         if self.max_drop is not None:
-            return f"at most {100 * self.max_drop:g} points less accuracy"
+            return f"at most {counted(100 * self.max_drop, 'point')} less accuracy"
         if self.mean_macs is not None:
             return f"at most {self.mean_macs:g} MACs in the mean"
         if self.mean_ms is not None:
             return f"at most {self.mean_ms:g} ms in the mean"
         if self.risk is not None:
-            return f"at most {100 * self.risk:g} points less accuracy with probability {1 - self.delta:g}"
+            return f"at most {counted(100 * self.risk, 'point')} less accuracy with probability {1 - self.delta:g}"
         return "the whole network"
 
 
@@ -82,11 +83,13 @@ DEFAULT_REQUESTS = (
 class Calibrated:
     """The operating points, and for each guaranteed one that could not be promised how many pictures it takes.
 
-    None where that cannot be said: see `pictures_needed`.
+    None where that cannot be said: see `pictures_needed`. `warnings` has a sentence for each exit whose temperature
+    says little.
     """
 
     points: OperatingPoints
     needed: dict[str, int | None]
+    warnings: tuple[str, ...] = ()
 
 
 def calibrate(
@@ -119,10 +122,13 @@ def calibrate(
     """
     split = StoredSplit(logits, labels, list(macs) if latency is None else latency.costs)
     temperatures = None
+    warnings: list[str] = []
     if fit_temperatures:
         progress.step("fitting temperatures")
         fitted = [fit_temperature(logits[:, k], labels) for k in range(split.exits)]
         temperatures = tuple(ExitTemperature(exit=k, **asdict(found)) for k, found in enumerate(fitted, start=1))
+        doubts = (doubt(k + 1, found, logits[:, k], labels) for k, found in enumerate(fitted))
+        warnings = [said for said in doubts if said is not None]
     finder = _Finder(split, tuple(macs), latency, temperatures, solver, measure)
     points = []
     for request in requests:
@@ -136,6 +142,7 @@ def calibrate(
             device=None if latency is None else latency.device,
         ),
         finder.needed,
+        tuple(warnings),
     )
 
 

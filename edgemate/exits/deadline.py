@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgemate.errors import UsageError
 from edgemate.exits.policy import Decider, Mask, Policy
+from edgemate.wording import counted
 
 
 class Deadline(Policy):
@@ -55,7 +56,9 @@ class Deadline(Policy):
         if self.segment_ms is None:
             raise UsageError("deadline: needs segment_ms, what each segment takes on the machine it runs on")
         if len(self.segment_ms) != exits:
-            raise UsageError(f"deadline: {len(self.segment_ms)} segment times given; {exits} exits need {exits}")
+            raise UsageError(
+                f"deadline: {len(self.segment_ms)} segment times given; {counted(exits, 'exit')} need {exits}"
+            )
         inner = None if self.inner is None else self.inner.begin(pictures, exits)
         return _DeadlineDecider(self.ms, self.segment_ms, inner)
 

@@ -18,6 +18,7 @@ from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError, UsageError
 from edgemate.machine import processor
 from edgemate.registry import closest
+from edgemate.wording import counted
 
 LATENCY_FOLDER = "latency"
 FORMAT_VERSION: Literal[1] = 1
@@ -146,7 +147,9 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
     path = bundle.path / LATENCY_FOLDER / f"{device}.json"
     table = read_versioned(path, LatencyTable, FORMAT_VERSION)
     if len(table.exits) != len(bundle.manifest.exits):
-        raise BundleError(f"{path}: is for {len(table.exits)} exits; the bundle has {len(bundle.manifest.exits)}")
+        raise BundleError(
+            f"{path}: is for {counted(len(table.exits), 'exit')}; the bundle has {len(bundle.manifest.exits)}"
+        )
     return table
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgemate.errors import UsageError
 from edgemate.exits import scores
 from edgemate.exits.policy import Decider, Mask, Policy
+from edgemate.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +64,7 @@ class Learned(Policy):
     def begin(self, pictures: int, exits: int) -> Decider:
         """A decider that remembers each picture's scores; UsageError when it is for another number of exits."""
         if len(self.threshold) != exits - 1:
-            raise UsageError(f"learned: is for {len(self.threshold) + 1} exits; this network has {exits}")
+            raise UsageError(f"learned: is for {counted(len(self.threshold) + 1, 'exit')}; this network has {exits}")
         return _LearnedDecider(self, pictures)
 
 
@@ -105,8 +106,8 @@ class _LearnedDecider(Decider):
         given = features(logits, self._earlier)
         if given.shape[1] != len(policy.weights[exit - 1]):
             raise UsageError(
-                f"learned: {len(policy.weights[exit - 1])} weights given for exit {exit}; "
-                f"{logits.shape[1]} classes need {given.shape[1]}"
+                f"learned: {counted(len(policy.weights[exit - 1]), 'weight')} given for exit {exit}; "
+                f"{counted(logits.shape[1], 'class')} need {given.shape[1]}"
             )
         score = learned_score(given, policy.weights[exit - 1])
         self._earlier = np.column_stack((self._earlier, score))

@@ -19,6 +19,7 @@ from edgemate.exits.patience import Patience
 from edgemate.exits.policy import Policy
 from edgemate.exits.score_policy import ScorePolicy
 from edgemate.registry import closest
+from edgemate.wording import counted
 
 POLICIES_FILE = "policies.json"
 FORMAT_VERSION: Literal[2] = 2
@@ -125,7 +126,7 @@ class OperatingPoint(_Facts):
             return self
         for what, numbers in (("thresholds", self.thresholds), ("temperatures", self.temperatures)):
             if numbers is not None and len(numbers) != early:
-                raise ValueError(f"{self.name}: {len(numbers)} {what} for {early + 1} exits; {early} needed")
+                raise ValueError(f"{self.name}: {len(numbers)} {what} for {counted(early + 1, 'exit')}; {early} needed")
         if (self.policy == "learned") != (self.weights is not None):
             raise ValueError(f"{self.name}: policy 'learned' has weights, and no other has")
         try:
@@ -227,7 +228,7 @@ def read_operating_points(bundle: Bundle) -> OperatingPoints:
     for point in points.points:
         if len(point.expected.shares) != exits:
             raise BundleError(
-                f"{path}: operating point {point.name!r} is for {len(point.expected.shares)} exits; "
+                f"{path}: operating point {point.name!r} is for {counted(len(point.expected.shares), 'exit')}; "
                 f"the bundle has {exits}"
             )
     return points

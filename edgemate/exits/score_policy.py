@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgemate.errors import UsageError
 from edgemate.exits.policy import Decider, Mask, Policy
+from edgemate.wording import counted
 
 
 class ScorePolicy(Policy):
@@ -60,7 +61,8 @@ class ScorePolicy(Policy):
             return (given,) * early
         if len(given) != early:
             raise UsageError(
-                f"{self.name}: {parameter} has {len(given)} numbers; {early + 1} exits need {early}, all but the last"
+                f"{self.name}: {parameter} has {counted(len(given), 'number')}; "
+                f"{counted(early + 1, 'exit')} need {early}, all but the last"
             )
         return given
 

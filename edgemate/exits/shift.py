@@ -16,6 +16,7 @@ from edgemate import files
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import UsageError
 from edgemate.exits.operating_points import OperatingPoint
+from edgemate.wording import counted
 
 FORMAT_VERSION: Literal[1] = 1
 # Standard errors: pictures like the calibrated ones leave such a range once in 16,000 times.
@@ -81,7 +82,7 @@ def departures(statistics: Statistics, point: OperatingPoint) -> list[str]:
     expected = point.expected
     if len(statistics.answers) != len(expected.shares):
         raise UsageError(
-            f"statistics are of {len(statistics.answers)} exits; operating point {point.name!r} of "
+            f"statistics are of {counted(len(statistics.answers), 'exit')}; operating point {point.name!r} of "
             f"{len(expected.shares)}"
         )
     if not statistics.pictures:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.errors import UsageError
+from edgemate.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +46,8 @@ class StoredSplit:
             )
         if self.temperatures is not None and len(self.temperatures) != exits - 1:
             raise UsageError(
-                f"temperatures: {len(self.temperatures)} given; {exits} exits need {exits - 1}, all but the last"
+                f"temperatures: {len(self.temperatures)} given; "
+                f"{counted(exits, 'exit')} need {exits - 1}, all but the last"
             )
 
     @property

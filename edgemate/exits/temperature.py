@@ -55,6 +55,26 @@ def fit_temperature(logits: Array, labels: Array) -> Fitted:
     return Fitted(temperature, _nll(logits, labels), _nll(scaled, labels), _ece(logits, labels), _ece(scaled, labels))
 
 
+def doubt(exit: int, found: Fitted, logits: Array, labels: Array) -> str | None:
+    """One sentence where a temperature lies at a bound of the search, so that it says little; None elsewhere.
+
+    Args:
+        exit: k, counted from 1.
+        found: what `fit_temperature` gave for the others: logits `(N, C)` and labels `(N,)`.
+    """
+    highest = math.isclose(found.temperature, HIGHEST, rel_tol=1e-3)
+    if not highest and not math.isclose(found.temperature, LOWEST, rel_tol=1e-3):
+        return None
+    accuracy, chance = float((logits.argmax(axis=1) == labels).mean()), 1 / logits.shape[1]
+    said = f"exit {exit}: temperature {found.temperature:.3f} is the {'highest' if highest else 'lowest'} that is tried"
+    if accuracy <= chance + 2 * math.sqrt(chance * (1 - chance) / len(labels)):
+        return (
+            f"{said}; its accuracy on the split, {accuracy:.1%}, is near chance, {chance:.1%}: train it longer, or "
+            "stop at other exits"
+        )
+    return f"{said}; its accuracy on the split is {accuracy:.1%}"
+
+
 def _slope(logits: Array, labels: Array, inverse: float) -> float:
     expected = (scores.softmax(logits * inverse) * logits).sum(axis=1)
     return float((expected - logits[np.arange(len(labels)), labels]).mean())

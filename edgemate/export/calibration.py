@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout, Precision
-from edgemate.data import EvaluationTransform, InputFacts, load_source, split, stratified_sample
+from edgemate.data import EvaluationTransform, InputFacts, load_source, splits_of, stratified_sample
 from edgemate.errors import RunError
 from edgemate.export.verify import layout_logits
 from edgemate.runs import Run, SplitLogits
@@ -49,7 +49,7 @@ def calibration_logits(
         return SplitLogits(stored.logits[chosen], stored.labels[chosen])
     section = run.read_recipe().data
     source = load_source(section.name, section.options)
-    indices = split(source, section.calibration_fraction, section.split_seed).calibration
+    indices = splits_of(section, source).calibration
     if not np.array_equal(source.train.labels[indices], stored.labels):
         raise RunError(f"{run.path}: was not trained on the pictures that data set {section.name} now has")
     chosen = stratified_sample(stored.labels, min(most, MOST_ANSWERED))

@@ -43,6 +43,7 @@ def bundle_facts(
             "method": " + ".join(recipe.distillation.names),
         },
         data_options=portable_options(recipe.data.name, recipe.data.options),
+        test_limit=recipe.data.test_limit,
         input=_input_contract(run, facts),
         classes=facts.classes,
         exits=tuple(

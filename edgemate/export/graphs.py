@@ -15,6 +15,7 @@ from torch import nn
 from edgemate.bundle import Graph, Tensor
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
+from edgemate.export.ir_version import lower_ir_version
 from edgemate.export.pooling import pool_globally
 from edgemate.models import MultiExitModel, Prefix, Segment
 
@@ -140,6 +141,7 @@ def _export(module: nn.Module, facts: Graph, example: torch.Tensor | list[torch.
     proto = program.model_proto
     _strip_traces(proto)
     pool_globally(proto)
+    lower_ir_version(proto)
     return ExportedGraph(facts, proto)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data import EvaluationTransform, InputFacts, load_source, split, stratified_sample
+from edgemate.data import EvaluationTransform, InputFacts, load_source, splits_of, stratified_sample
 from edgemate.errors import RunError
 from edgemate.runs import Run
 
@@ -42,7 +42,7 @@ def precision_pictures(run: Run) -> PrecisionPictures:
     """
     section = run.read_recipe().data
     source = load_source(section.name, section.options)
-    calibration = split(source, section.calibration_fraction, section.split_seed).calibration
+    calibration = splits_of(section, source).calibration
     labels = source.train.labels[calibration]
     if not np.array_equal(labels, run.read_logits("calibration").labels):
         raise RunError(f"{run.path}: was not trained on the pictures that data set {section.name} now has")

@@ -16,6 +16,7 @@ from edgemate.bundle.manifest import Precision
 from edgemate.errors import ExportError
 from edgemate.export.fp16 import fragile_nodes, to_float16
 from edgemate.export.int8 import to_int8
+from edgemate.export.ir_version import lower_ir_version
 from edgemate.export.verify import BATCH, open_session
 
 Float = npt.NDArray[np.float32]
@@ -78,7 +79,10 @@ def convert_graph(
         proto = onnx.version_converter.convert_version(proto, MIXED_OPSET)
     if "int8" in precision:
         proto = to_int8(proto, feeds)
-    return (to_float16(proto, fragile) if halved else proto), fragile
+    if halved:
+        proto = to_float16(proto, fragile)
+    lower_ir_version(proto)
+    return proto, fragile
 
 
 def _outputs(proto: ModelProto, graph: Graph, feeds: Mapping[str, Float]) -> dict[str, Float]:

@@ -17,6 +17,7 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.rounding import with_rounding
+from edgemate.wording import counted
 
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -106,7 +107,8 @@ def _compare(
         broken = int((~np.isfinite(values)).any(1).sum())
         if broken:
             raise ExportError(
-                f"{where}: {whose} logits are not finite for {broken} of {len(values)} pictures; the limit is 0"
+                f"{where}: {whose} logits are not finite for {broken} of "
+                f"{counted(len(values), 'picture')}; the limit is 0"
             )
     difference = float(np.abs(logits - reference).max())
     limit = limits.difference * max(1.0, float(np.abs(reference).max()))
@@ -114,12 +116,13 @@ def _compare(
     agreement = 1 - differing / len(logits)
     if difference > limit:
         raise ExportError(
-            f"{where}: the largest difference from the network is {difference:.3g} over {len(logits)} pictures; "
+            f"{where}: the largest difference from the network is {difference:.3g} over "
+            f"{counted(len(logits), 'picture')}; "
             f"the limit is {limit:.3g} (tolerance {limits.difference:g})"
         )
     if _beyond_chance(differing, differing, limit=1 - limits.agreement, pictures=len(logits)):
         raise ExportError(
-            f"{where}: top-1 agrees with the network for {agreement:.2%} of {len(logits)} pictures; "
+            f"{where}: top-1 agrees with the network for {agreement:.2%} of {counted(len(logits), 'picture')}; "
             f"the limit is {limits.agreement:.2%}"
         )
     change = None
@@ -129,7 +132,7 @@ def _compare(
         change = -fall / len(labels)
         if _beyond_chance(fall, int((right != wanted).sum()), limit=limits.accuracy_loss, pictures=len(labels)):
             raise ExportError(
-                f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {len(labels)} pictures; "
+                f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {counted(len(labels), 'picture')}; "
                 f"the limit is {100 * limits.accuracy_loss:.2f} (tolerance {limits.difference:g})"
             )
     return Agreement(exit, difference, limit, agreement, change, len(logits))

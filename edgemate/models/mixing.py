@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgemate.errors import UsageError
+from edgemate.wording import counted
 
 
 class Mixture(nn.Module):
@@ -47,7 +48,7 @@ def checked_mixing(weights: Tensor, exits: int) -> Tensor:
     """W as float32 without gradient. Raises UsageError where it is not lower-triangular (K, K)."""
     if tuple(weights.shape) != (exits, exits):
         given = " × ".join(map(str, weights.shape))
-        raise UsageError(f"mixing: {exits} exits need {exits} × {exits} weights, not {given}")
+        raise UsageError(f"mixing: {counted(exits, 'exit')} need {exits} × {counted(exits, 'weight')}, not {given}")
     if weights.triu(1).any():
         raise UsageError("mixing: an exit cannot answer with a later one; every weight above the diagonal must be 0")
     return weights.detach().float()

@@ -1,7 +1,30 @@
-"""What every exit and every operating point costs, on paper and on a clock, and how right it is."""
+"""What every exit and every operating point costs, on paper and on a clock, and how right it is.
 
-from edgemate.profiling.calibrate_run import calibrate_run
-from edgemate.profiling.profile import ExitProfile, Point, Profile
-from edgemate.profiling.profiler import profile_run
+The names below are found on first use, so that what is wrong with a request is told before torch is loaded. No module
+may have the name of one of them, since importing it would put the module in that name's place.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgemate.profiling.profile import ExitProfile, Point, Profile
+    from edgemate.profiling.profiler import profile_run
+    from edgemate.profiling.run_calibration import calibrate_run
 
 __all__ = ["ExitProfile", "Point", "Profile", "calibrate_run", "profile_run"]
+
+_HOMES = {
+    "profile": ("ExitProfile", "Point", "Profile"),
+    "profiler": ("profile_run",),
+    "run_calibration": ("calibrate_run",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

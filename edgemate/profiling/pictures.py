@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data import EvaluationTransform, InputFacts, load_source, stratified_sample
+from edgemate.data import EvaluationTransform, InputFacts, load_source, stratified_sample, tested_indices
 from edgemate.data.source import Pictures
 from edgemate.errors import RunError
 from edgemate.runs import Run
@@ -30,9 +30,11 @@ def sample_test_split(run: Run, count: int) -> tuple[npt.NDArray[np.float32], np
 
 
 def sample_test_pictures(run: Run, count: int) -> tuple[Pictures, npt.NDArray[np.int64]]:
-    """The same as they are before they are made ready: the test split, and the indices (n,). Raises the same."""
+    """The same as they are before they are made ready: all test pictures, and the indices (n,). Raises the same."""
     section = run.read_recipe().data
     pictures = load_source(section.name, section.options).test
-    if not np.array_equal(pictures.labels, run.read_logits("test").labels):
+    tested = tested_indices(pictures.labels, section.test_limit)
+    labels = pictures.labels[tested]
+    if not np.array_equal(labels, run.read_logits("test").labels):
         raise RunError(f"{run.path}: was not tested on the test pictures that data set {section.name} now has")
-    return pictures, stratified_sample(pictures.labels, count)
+    return pictures, tested[stratified_sample(labels, count)]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from edgemate.profiling.profile import Curve, Kind, Point, Profile
+from edgemate.wording import counted
 
 CURVE = "#1f5fa8"
 EXITS = "#5b6570"
@@ -31,7 +32,7 @@ def tradeoff_png(profile: Profile) -> bytes:
     left.set_ylabel("top-1 accuracy")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    threads = f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
+    threads = f"{counted(profile.threads, 'thread')}"
     figure.suptitle(f"{profile.run}   ({profile.machine['processor']}, {threads})", fontsize=11)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
@@ -76,7 +77,7 @@ def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
         axes.plot(_x(point), point.accuracy, "s", color=color, markersize=8, label=point.name, zorder=4)
     for point in _of(here, "full network"):
         axes.plot(_x(point), point.accuracy, "*", color=FULL, markersize=15, label="full network, one graph", zorder=5)
-    axes.set_title(f"{here[0].provenance} on {here[0].pictures:,} test pictures", fontsize=10, loc="left")
+    axes.set_title(f"{here[0].provenance} on {counted(here[0].pictures, 'test picture')}", fontsize=10, loc="left")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from edgemate.runtime import Latency
+from edgemate.runtime import Latency, slower_than_later
 
 Curve = Literal["accuracy-macs", "accuracy-latency"]
 Kind = Literal["threshold", "operating point", "fixed exit", "full network"]
@@ -105,9 +105,15 @@ class Profile:
     points: tuple[Point, ...]
     skipped_operators: dict[str, int]
 
+    @property
+    def not_monotone(self) -> dict[str, list[int]]:
+        """Each latency of `ExitProfile` → the exits whose median is above that of a later one."""
+        columns = ("pytorch", "onnxruntime_prefix", "onnxruntime_segments")
+        return {name: slower_than_later([getattr(exit, name).p50 for exit in self.exits]) for name in columns}
+
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON values; latencies in ms."""
-        return asdict(self)
+        return {**asdict(self), "not_monotone": self.not_monotone}
 
 
 def points_csv(points: Sequence[Point]) -> str:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,11 @@ class Run:
         return self.path / "environment.json"
 
     @property
+    def numerics_path(self) -> Path:
+        """Precision and memory format that the training chose, and why."""
+        return self.path / "numerics.json"
+
+    @property
     def history_path(self) -> Path:
         """Every epoch's metrics."""
         return self.path / "history.csv"
@@ -255,6 +260,14 @@ class Run:
         """What the run was trained with. Raises RunError where it cannot be read."""
         return _read_json(self.environment_path)
 
+    def write_numerics(self, numerics: Mapping[str, Any]) -> None:
+        """Store the precision and memory format of the training, as `edgemate.training.Numerics` writes itself."""
+        files.write_json(self.numerics_path, dict(numerics))
+
+    def read_numerics(self) -> dict[str, Any]:
+        """The precision and memory format of the training. Raises RunError where they cannot be read."""
+        return _read_json(self.numerics_path)
+
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Store the final figures."""
         files.write_json(self.metrics_path, dict(metrics))
@@ -291,6 +304,24 @@ class Run:
         """Some real test pictures. Raises RunError where they cannot be read."""
         arrays = _read_arrays(self.golden_path, ("images", "labels"))
         return Golden(arrays["images"], arrays["labels"])
+
+    def forget_results(self) -> None:
+        """Delete what says how training ended and all that was made of it: it goes on, and these would be of the past.
+
+        The final figures go first, so that the run counts as unfinished whenever this is stopped.
+        """
+        for path in (
+            self.metrics_path,
+            *(self.logits_path(split) for split in get_args(Split)),
+            self.model_path,
+            self.method_path,
+            self.golden_path,
+            self.policies_path,
+            self.profile_path,
+            self.tradeoff_csv_path,
+            self.tradeoff_png_path,
+        ):
+            path.unlink(missing_ok=True)
 
     def _missing(self) -> list[str]:
         needed = (

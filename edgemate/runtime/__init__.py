@@ -2,7 +2,7 @@
 
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.evaluate import Measured, evaluate_policy
-from edgemate.runtime.exit_latency import ExitLatency, measure_exits
+from edgemate.runtime.exit_latency import ExitLatency, measure_exits, slower_than_later
 from edgemate.runtime.latency import Latency, measure, measure_alternately
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import Preprocessor
@@ -20,4 +20,5 @@ __all__ = [
     "measure_alternately",
     "measure_exits",
     "measure_stops",
+    "slower_than_later",
 ]

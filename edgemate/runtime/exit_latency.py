@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,11 @@ class ExitLatency:
     def ratio(self) -> float:
         """How many times the prefix's median the segments' is: what it costs that stopping was possible on the way."""
         return self.segments.p50 / self.prefix.p50
+
+
+def slower_than_later(times: Sequence[float]) -> list[int]:
+    """The exits, counted from 1, that took longer than a later one `(K,)`, as no network does on an idle machine."""
+    return [k for k in range(1, len(times)) if times[k - 1] > min(times[k:])]
 
 
 def measure_exits(

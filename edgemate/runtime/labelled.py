@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from edgemate import files
 from edgemate.errors import DataError
+from edgemate.images import IMAGE_SUFFIXES, find_images
 from edgemate.runtime.preprocessing import Picture
-
-PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +41,15 @@ def read_labelled(path: Path, classes: Sequence[str]) -> LabelledPictures:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every picture below a folder, sorted. Raises DataError where there is none."""
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+    """Every image file below a folder, sorted, without hidden ones. Raises DataError where there is none."""
+    found = find_images(folder)
     if not found:
-        raise DataError(f"{folder}: no picture in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise DataError(f"{folder}: no picture in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return found
 
 
 def _folder(path: Path, classes: list[str]) -> LabelledPictures:
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     known = [folder for folder in folders if folder.name in classes]
     if not known:
         return LabelledPictures(find_pictures(path), None)

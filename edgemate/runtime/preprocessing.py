@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from edgemate.bundle import InputContract, Resize
 from edgemate.errors import PictureError
+from edgemate.images import decode
 
 Array = npt.NDArray[Any]
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
@@ -34,7 +35,9 @@ class Preprocessor:
     """Makes ready batches of pictures, float32 `(N, channels, height, width)`.
 
     A picture is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a float32 array `(channels, height,
-    width)` that is ready already. A file is turned upright by its EXIF data; what is decoded already is taken as it is.
+    width)` that is ready already. Files and PIL images are decoded by `edgemate.images.decode`, as in training. The
+    channels of an array are RGB; OpenCV's are BGR, and `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` turns them around. A
+    fourth channel is dropped.
     """
 
     def __init__(self, contract: InputContract) -> None:
@@ -57,7 +60,7 @@ class Preprocessor:
         if isinstance(picture, Image.Image):
             return self._from_image(picture, "PIL image")
         if isinstance(picture, (str, os.PathLike)):
-            return self._from_image(_read(picture), os.fspath(picture))
+            return self._from_image(picture, os.fspath(picture))
         raise PictureError(
             f"{type(picture).__name__} is no picture; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
             f"float32 array"
@@ -80,12 +83,9 @@ class Preprocessor:
         else:
             yield self.prepare(pictures)[None]  # type: ignore[arg-type]
 
-    def _from_image(self, image: Image.Image, name: str) -> Array:
+    def _from_image(self, given: str | os.PathLike[str] | Image.Image, name: str) -> Array:
         contract = self._contract
-        try:
-            image = image.convert("L" if contract.channels == 1 else "RGB")
-        except Exception as error:  # an image that was opened but not loaded is decoded here, see _read
-            raise _undecodable(name, error) from error
+        image = decode(given, contract.channels, name)
         if contract.resize is not None:
             image = _resized(image, contract.resize, name)
         if contract.center_crop is not None:
@@ -105,29 +105,6 @@ class Preprocessor:
         if array.shape != expected:
             raise PictureError(f"{name}: prepared it is {array.shape}; the network takes {expected}")
         return array
-
-
-def _read(path: str | os.PathLike[str]) -> Image.Image:
-    """Decode a picture file, turned the way its EXIF data says it was held."""
-    name = os.fspath(path)
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-    except FileNotFoundError as error:
-        raise PictureError(f"{name}: no such file") from error
-    except IsADirectoryError as error:
-        raise PictureError(f"{name}: is a folder, not a picture") from error
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: is no picture that Pillow can read") from error
-    except Exception as error:  # a damaged file can make Pillow's decoders raise almost anything
-        raise _undecodable(name, error) from error
-    # Transparency is dropped by the conversion anyway, which would warn about it in a palette image.
-    upright.info.pop("transparency", None)
-    return upright
-
-
-def _undecodable(name: str, error: Exception) -> PictureError:
-    return PictureError(f"{name}: cannot be decoded: {' '.join(str(error).split())}")
 
 
 def _image_of_array(array: Array) -> Image.Image:

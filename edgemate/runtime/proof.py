@@ -16,6 +16,7 @@ from edgemate.errors import BackendError
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.latency import Latency, measure_alternately
+from edgemate.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -121,7 +122,7 @@ def _compare(
     limit = tolerance * max(1.0, float(np.abs(reference).max()))
     agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
     broken = int((~np.isfinite(logits)).any(axis=1).sum())
-    samples = f"{len(logits)} golden samples"
+    samples = counted(len(logits), "golden sample")
     problem = None
     if broken:
         problem = f"{layout}, exit {exit}: logits are not finite for {broken} of {samples}"

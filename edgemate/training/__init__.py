@@ -1,6 +1,25 @@
-"""Training: recipe → run."""
+"""Training: recipe → run.
 
-from edgemate.training.checking import check_recipe
-from edgemate.training.train import train
+The names below are found on first use, so that a recipe can be checked without loading Lightning. No module may have
+the name of one of them, since importing it would put the module in that name's place.
+"""
 
-__all__ = ["check_recipe", "train"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgemate.training.checking import check_recipe
+    from edgemate.training.early_checks import check_early
+    from edgemate.training.fitting import train
+
+__all__ = ["check_early", "check_recipe", "train"]
+
+_HOMES = {"check_early": "early_checks", "check_recipe": "checking", "train": "fitting"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,26 +8,27 @@ import torch
 
 from edgemate.config import Recipe
 from edgemate.distillation import Setting, build_method
-from edgemate.distillation.building import teacher_problem
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import RecipeError, UsageError
 from edgemate.models import MultiExitModel, build_model
-from edgemate.training.compiling import missing_compiler
+from edgemate.training.early_checks import NO_CUDA_GRAPHS, check_early
 from edgemate.training.teacher import find_teacher
+from edgemate.training.weightless import weightless
 
 
 def check_recipe(recipe: Recipe, source: str) -> None:
     """Cut points against the backbone, the method against the heads, the precision against the machine.
 
-    Nothing is allocated: networks are built without memory for their weights.
+    Networks are built without memory for their weights.
 
     Args:
         recipe: already checked by itself.
         source: what messages call it.
 
     Raises:
-        RecipeError: all problems in one message.
+        RecipeError: all problems in one message; where `check_early` finds some, those alone.
     """
+    check_early(recipe, source)
     problems: list[str] = []
 
     def attempt(path: str, build: Callable[[], object]) -> None:
@@ -41,18 +42,15 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         section = recipe.model.model_copy(
             update={"options": {key: value for key, value in recipe.model.options.items() if key != "pretrained"}}
         )
-        with torch.device("meta"):
+        with weightless():
             model = build_model(section, recipe.exits, channels=3, classes=2)
-            problem = teacher_problem(recipe.distillation)
-            if problem:
-                problems.append(f"distillation.teacher: {problem}")
-            else:
-                attempt("distillation.teacher", lambda: with_teacher(model))
+            if recipe.distillation.teacher is not None:
+                attempt("distillation.teacher", lambda: with_teacher(model, str(recipe.distillation.teacher)))
+        if recipe.distillation.teacher is None:  # a method by itself is small, and built faster with memory
+            attempt("distillation", lambda: with_method(setting_of(recipe, model, 2)))
 
-    def with_teacher(model: MultiExitModel) -> None:
-        reference = recipe.distillation.teacher
-        teacher = find_teacher(reference).sketch() if reference else None
-        setting = setting_of(recipe, model, 2, teacher)
+    def with_teacher(model: MultiExitModel, reference: str) -> None:
+        setting = setting_of(recipe, model, 2, find_teacher(reference).sketch())
         attempt("distillation", lambda: with_method(setting))
 
     def with_method(setting: Setting) -> None:
@@ -68,34 +66,15 @@ def check_recipe(recipe: Recipe, source: str) -> None:
 
     attempt("exits.at", with_network)
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
-        problems.append("training.precision: fp16 needs a GPU, and there is none here; use bf16 or fp32")
+        problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
+    if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
+        problems.append("training.precision: fp16 needs a GPU, and training.accelerator is cpu; use auto, bf16 or fp32")
     if recipe.training.accelerator == "gpu" and not torch.cuda.is_available():
         problems.append("training.accelerator: there is no GPU here; use auto or cpu")
-    problems.extend(_data_on_device_problems(recipe))
-    if recipe.training.compile and (missing := missing_compiler()):
-        problems.append(f"training.compile: {missing}")
-    if recipe.training.cuda_graphs and not (recipe.training.compile and torch.cuda.is_available()):
-        problems.append("training.cuda_graphs: it needs training.compile and a GPU; set it to false")
-    last = max(recipe.optimization.schedule_options.get("milestones", [0]))
-    if last >= recipe.optimization.epochs:
-        epochs = recipe.optimization.epochs
-        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs} epochs")
+    if recipe.training.cuda_graphs and not torch.cuda.is_available():
+        problems.append(NO_CUDA_GRAPHS)
     if problems:
         raise RecipeError(source, problems)
-
-
-def _data_on_device_problems(recipe: Recipe) -> list[str]:
-    if not recipe.training.data_on_device:
-        return []
-    works = "training.data_on_device works with horizontal_flip and random_crop only"
-    problems = [
-        f"data.augmentation.{i}: {part.name} is not drawn on the device; {works}"
-        for i, part in enumerate(recipe.data.augmentation)
-        if part.name not in ("horizontal_flip", "random_crop")
-    ]
-    if recipe.data.unlabelled is not None:
-        problems.append("training.data_on_device: it knows one domain only; set it to false, or drop data.unlabelled")
-    return problems
 
 
 def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Teacher | None = None) -> Setting:

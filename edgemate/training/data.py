@@ -9,12 +9,18 @@ from edgemate.data import Data, TargetPlan, build_data
 from edgemate.data.loaders import PictureLoader
 from edgemate.data.on_device import OnDeviceLoader
 from edgemate.distillation import Method
+from edgemate.progress import SILENT, Progress
 
 Loader = PictureLoader | OnDeviceLoader
 
 
-def data_of(recipe: Recipe) -> Data:
-    """The data set that a recipe names, split and ready to load. Raises DataError, and UsageError for a bad option."""
+def data_of(recipe: Recipe, progress: Progress = SILENT) -> Data:
+    """The data set that a recipe names, split and ready to load; `progress` is told how far its files are looked at.
+
+    Raises:
+        DataError: it is missing or damaged; see `build_data`.
+        UsageError: for a bad option.
+    """
     section = recipe.data
     return build_data(
         section.name,
@@ -28,11 +34,14 @@ def data_of(recipe: Recipe) -> Data:
         calibration_fraction=section.calibration_fraction,
         split_seed=section.split_seed,
         train_limit=section.train_limit,
+        calibration_limit=section.calibration_limit,
+        test_limit=section.test_limit,
         augmentation=[(part.name, part.options) for part in section.augmentation],
         batch_size=recipe.optimization.batch_size,
         workers=recipe.training.workers,
         seed=recipe.training.seed,
         unlabelled=_target_plan(section.unlabelled),
+        progress=progress,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgemate.data import Data
 from edgemate.models import MultiExitModel
+from edgemate.wording import counted
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,15 @@ def training_header(data: Data, model: MultiExitModel, macs: Sequence[int], setu
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = {
-        "dataset": f"{data.source.name}, {len(data.classes):,} classes; images: {images}",
-        "input": f"{facts.height}×{facts.width}, {facts.channels} channel{'s' if facts.channels > 1 else ''}",
+        "dataset": f"{data.source.name}, {counted(len(data.classes), 'class')}; images: {images}",
+        "input": f"{facts.height}×{facts.width}, {counted(facts.channels, 'channel')}",
         "network": f"{setup.backbone}, {_count(parameters)} parameters, trained by {setup.method}",
         "exits": f"{exits} MACs",
-        "device": f"{setup.device}, {setup.threads} thread{'s' if setup.threads != 1 else ''}; "
-        f"{setup.workers or 'no'} worker{'s' if setup.workers != 1 else ''} to load images",
+        "device": f"{setup.device}, {counted(setup.threads, 'thread')}; "
+        f"{counted(setup.workers, 'process') if setup.workers else 'no process'} beside it to load images",
         "precision": f"{setup.precision}, {setup.memory_format}",
         "steps": f"{setup.steps:,} per epoch of {setup.batch_size} images, {setup.steps * setup.epochs:,} "
-        f"in {setup.epochs:,} epoch{'s' if setup.epochs != 1 else ''}",
+        f"in {counted(setup.epochs, 'epoch')}",
     }
     width = max(map(len, rows))
     return [f"{name:<{width}}  {text}" for name, text in rows.items()]

@@ -11,9 +11,9 @@ from edgemate.distillation.teacher import Teacher, TeacherNetwork
 from edgemate.distillation.teacher_networks import RunNetwork
 from edgemate.errors import DataError, RunError, UsageError
 from edgemate.evaluation import untrained_model
-from edgemate.registry import closest
-from edgemate.runs import Run, read_tensors
+from edgemate.runs import read_tensors
 from edgemate.training.named_teacher import NamedTeacher, load_values, size_of
+from edgemate.training.teacher_reference import find_run
 
 
 class RunTeacher(NamedTeacher):
@@ -29,18 +29,8 @@ class RunTeacher(NamedTeacher):
     """
 
     def __init__(self, reference: str) -> None:
-        self.reference, path = reference, Path(reference)
-        self.checkpoint = path if path.is_file() else None
-        if self.checkpoint and self.checkpoint.parent.name != "checkpoints":
-            raise UsageError(
-                f"{reference}: is no checkpoint of a run, which would lie in RUN/checkpoints; name a run folder, one "
-                f"of its checkpoints, or torchvision:NAME@FILE"
-            )
-        if not self.checkpoint and path.parent.name == "checkpoints" and not path.exists():
-            there = sorted(found.name for found in path.parent.glob("*") if not found.name.startswith("."))
-            raise UsageError(f"{reference}: there is no such checkpoint; {closest(path.name, there)}")
-        folder = path.parent.parent if self.checkpoint else path
-        self.run = Run.open(folder, finished=self.checkpoint is None)
+        self.reference = reference
+        self.run, self.checkpoint = find_run(reference)
         self.run.read_recipe()
         self.facts = self.run.read_facts()
         try:

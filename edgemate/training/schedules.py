@@ -11,8 +11,18 @@ from typing import Annotated
 
 from pydantic import Field
 
+from edgemate.config import Optimization
+from edgemate.registry import SCHEDULES
+
 Schedule = Callable[[float], float]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def learning_rate(settings: Optimization) -> Schedule:
+    """The learning rate of the network at a position in epochs, warm-up included."""
+    schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
+    factor = with_warmup(schedule, settings.warmup_epochs)
+    return lambda position: settings.lr * factor(position)
 
 
 def constant(epochs: float) -> Schedule:

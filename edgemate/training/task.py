@@ -95,7 +95,14 @@ class MultiExitTask(LightningModule):
         self._optimizer_states = checkpoint.get("method_optimizers", [])
 
     def on_train_start(self) -> None:
-        """Go on with the state of a checkpoint, if there was one."""
+        """Go on with the state of a checkpoint, if there was one, at the learning rate of this recipe's schedule."""
+        for config in self.trainer.lr_scheduler_configs:  # the checkpoint's may have had other epochs
+            scheduler = config.scheduler
+            assert isinstance(scheduler, LambdaLR)
+            for group, rate, factor in zip(
+                scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+            ):
+                group["lr"] = rate * factor(scheduler.last_epoch)
         if self._optimizer_states:
             for optimizer, state in zip(self.method.optimizers(), self._optimizer_states, strict=True):
                 optimizer.load_state_dict(state)

@@ -8,22 +8,25 @@ that holds a state dict). Paths are relative to the working directory.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from edgemate.config import Recipe
-from edgemate.data import Data, InputFacts
+from edgemate.data.input_facts import InputFacts
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
 from edgemate.training.named_teacher import NamedTeacher, Normalisation
 from edgemate.training.run_teacher import RunTeacher
+from edgemate.training.teacher_reference import TORCHVISION
 
-_TORCHVISION = "torchvision:"
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes with it
+    from edgemate.data import Data
 
 
 def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
-    """The teacher of a recipe with its weights, on the CPU; None where the recipe names none.
+    """The teacher of a recipe with its weights, on the CPU and in float32; None where the recipe names none.
 
     It sees the student's pictures. Where its mean and standard deviation are others, they are put in place of the
     student's, which is exact; pictures of another size, or other classes, are refused.
@@ -45,11 +48,8 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
         network = named.network(data.classes)
     except (UsageError, RunError, DataError) as error:
         raise RecipeError(source, [f"distillation.teacher: {error}"]) from error
-    if recipe.training.channels_last:
-        network.to(memory_format=torch.channels_last)
     return Teacher(
         network,
-        autocast=_AUTOCAST[recipe.training.precision],
         renormalise=_renormalise(data.facts, named.normalisation),
         route=named.route,
         shape=(data.facts.channels, data.facts.height, data.facts.width),
@@ -58,7 +58,7 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
 
 def find_teacher(reference: str) -> NamedTeacher:
     """What a reference names. Raises UsageError where there is no such thing."""
-    if reference.startswith(_TORCHVISION):
+    if reference.startswith(TORCHVISION):
         from edgemate.training.torchvision_teacher import TorchvisionTeacher
 
         return TorchvisionTeacher(reference)

@@ -17,6 +17,7 @@ from edgemate.errors import UsageError
 from edgemate.registry import closest
 from edgemate.runs import read_tensors
 from edgemate.training.named_teacher import NamedTeacher, load_values, size_of
+from edgemate.training.teacher_reference import TORCHVISION, weights_file
 
 # What nearly all pretrained weights expect; a file does not say it.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -37,14 +38,12 @@ class TorchvisionTeacher(NamedTeacher):
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
-        self.name, at, file = reference.removeprefix("torchvision:").partition("@")
-        self.file = Path(file) if at else None
+        self.name = reference.removeprefix(TORCHVISION).partition("@")[0]
+        self.file = weights_file(reference)
         self.route = {}
         known = torchvision.models.list_models(module=torchvision.models)
         if self.name not in known:
             raise UsageError(f"{reference}: torchvision has no classifier {self.name!r}; {closest(self.name, known)}")
-        if self.file and not self.file.is_file():
-            raise UsageError(f"{reference}: there is no file {self.file}")
         self.weights: Any = None if self.file else torchvision.models.get_model_weights(self.name).DEFAULT
         preset = self.weights.transforms() if self.weights else None
         self.size: int | None = preset.crop_size[0] if preset else None

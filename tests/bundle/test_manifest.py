@@ -176,7 +176,7 @@ def test_precision_and_batch_may_be_said(facts: BundleFacts) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"mean": (0.5,)}, "3 numbers each"),
+        ({"mean": (0.5,)}, "one number per channel, 3 each"),
         ({"std": (0.1, 0.1, 0.0)}, "greater than 0"),
         ({"mean": (0.5, float("nan"), 0.5)}, "must be finite"),
         ({"center_crop": (8, 9)}, "center_crop"),

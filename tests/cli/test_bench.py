@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from edgemate.bundle import Bundle
 from edgemate.cli.bench import bench
+from edgemate.runtime import ExitLatency, Latency
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 
@@ -34,6 +35,22 @@ def test_every_exit_is_measured_and_the_machine_is_named(small_bundle: Bundle, t
             assert row[layout]["repeats"] == 5
     assert (report["batch"], report["unit"], report["backend"]["threads"]) == (30, "ms", "1")
     assert report["machine"]["processor"]
+
+
+@pytest.mark.parametrize(("medians", "marked"), [((3.0, 2.0, 4.0), [1]), ((2.0, 3.0, 4.0), [])])
+def test_times_that_fall_from_exit_to_exit_are_marked(
+    small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, medians: tuple[float, ...], marked: list[int]
+) -> None:
+    def latency(ms: float) -> Latency:
+        return Latency(ms, 9.0, 9.0, 9.0, 5)
+
+    measured = [ExitLatency(k + 1, latency(ms), latency(k + 1.0)) for k, ms in enumerate(medians)]
+    monkeypatch.setattr("edgemate.runtime.measure_exits", lambda *_, **__: measured)
+    shown = run(small_bundle.path).stdout
+    assert ("not monotone: slower than a later exit, so the machine was busy" in shown) == bool(marked)
+    assert ("3.00 !" in shown) == bool(marked)
+    report = json.loads(run(small_bundle.path, "--json").stdout)
+    assert report["not_monotone"] == {"segments": marked, "prefix": []}
 
 
 def test_the_table_has_a_row_per_exit(small_bundle: Bundle) -> None:

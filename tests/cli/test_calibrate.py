@@ -34,7 +34,7 @@ def test_a_bundle_gets_a_point_for_every_goal_and_stays_whole(own_bundle: Path) 
 def test_too_few_pictures_are_said(own_bundle: Path) -> None:
     result = invoke(calibrate, own_bundle, "--risk", 0.01)
     assert result.exit_code == 0, result.output
-    assert "guaranteed: 24 pictures are too few to promise at most 1 points less accuracy" in result.stdout
+    assert "guaranteed: 24 pictures are too few to promise at most 1 point less accuracy" in result.stdout
     assert "are needed; until then it is the whole network" in result.stdout
 
 
@@ -67,7 +67,8 @@ def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None
     assert [point.name for point in points.points if not point.goal_reached] == ["macs"]
 
 
-def test_no_figure_is_cut_on_a_narrow_screen(own_bundle: Path) -> None:
+def test_no_figure_is_cut_on_a_narrow_screen(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     app = typer.Typer()
     app.command()(calibrate)
     options = ["--max-accuracy-drop", "12.345678", "--mean-macs", "0.0351M"]
@@ -78,11 +79,27 @@ def test_no_figure_is_cut_on_a_narrow_screen(own_bundle: Path) -> None:
         assert point.name in shown
 
 
+def test_a_temperature_at_the_bound_of_the_search_is_warned_of(own_bundle: Path) -> None:
+    stored = Bundle.open(own_bundle).calibration()
+    rng = np.random.default_rng(0)
+    logits, labels = stored.logits.copy(), stored.labels.copy()
+    logits[:, 0] = rng.normal(0, 30, logits[:, 0].shape)  # sure of itself, and right by chance
+    content = io.BytesIO()
+    np.savez(content, logits=logits, labels=labels)
+    replace_file(Bundle.open(own_bundle), "calibration.npz", content.getvalue())
+    shown = invoke(calibrate, own_bundle).stdout
+    [warning] = [line for line in shown.splitlines() if line.startswith("warning: exit 1:")]
+    assert "temperature 10.000 is the highest that is tried" in warning
+    assert f"is near chance, {1 / logits.shape[-1]:.1%}" in warning
+    assert invoke(calibrate, own_bundle, "--no-temperatures").stdout.count("is tried") == 0
+
+
 def test_json_is_what_was_written(own_bundle: Path) -> None:
     result = invoke(calibrate, own_bundle, "--json", "--no-temperatures", "--solver", "patience")
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert said.pop("needed") == {}
+    assert said.pop("warnings") == []
     assert said == json.loads((own_bundle / "policies.json").read_text())
     assert said["temperatures"] is None
     assert isinstance(read_operating_points(Bundle.open(own_bundle)).points[0].as_policy(), Patience)

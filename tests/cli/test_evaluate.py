@@ -128,7 +128,8 @@ def test_times_of_another_device_are_named_and_not_held_against_this_one(own_bun
 
 
 @pytest.mark.parametrize("columns", [80, 40])
-def test_no_figure_is_cut_on_a_narrow_screen(columns: int) -> None:
+def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     figures = {"accuracy": 0.98765, "drop": 0.01234, "mean_ms": 1234.5, "p50_ms": 1111.1, "p99_ms": 2222.2}
     shares = [0.111, 0.222, 0.333, 0.134, 0.2]
     found = {**figures, "shares": shares, "ms_per_picture": 123.45}
@@ -245,17 +246,12 @@ def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> N
     [
         ("os:abort", {}, "'os:abort' is no registered data set"),
         ("digits", None, "with which options digits was split is not known"),
+        ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
         pytest.param(
-            "arrays",
-            {"path": "nowhere.npz"},
-            "no such file or folder: nowhere.npz",
-            marks=pytest.mark.skipif(find_spec("torch") is None, reason="needs torch"),
-        ),
-        pytest.param(
-            "arrays",
-            {"path": "nowhere.npz"},
-            "its test pictures (arrays) cannot be read without torch, which is not installed",
-            marks=pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed"),
+            "digits",
+            {},
+            "its test pictures (digits) cannot be read without sklearn, which is not installed",
+            marks=pytest.mark.skipif(find_spec("sklearn") is not None, reason="scikit-learn is installed"),
         ),
     ],
 )
@@ -269,7 +265,6 @@ def test_pictures_that_cannot_be_found_or_must_not_be_are_asked_for(
     assert str(result.exception).endswith("name them with --data")
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 @pytest.mark.parametrize("kind", ["arrays", "image_folder"])
 def test_ones_own_test_pictures_are_found_where_they_still_are(own_bundle: Path, tmp_path: Path, kind: str) -> None:
     random = np.random.default_rng(0)

@@ -132,4 +132,4 @@ def test_what_a_precision_changed_is_shown(
     for change in ("change, points", "-0.25", "-0.50", "-0.75"):
         assert change in result.stdout
     assert "kept in fp32: prefix_1: mean (ReduceMean)" in result.stdout
-    assert f"engines: {tmp_path} (1 files, 4 B)" in result.stdout
+    assert f"engines: {tmp_path} (1 file, 4 B)" in result.stdout

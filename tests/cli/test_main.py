@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,54 @@ def test_help_names_every_command() -> None:
     commands = "train profile export build calibrate evaluate classify bench inspect pictures doctor recipes"
     for command in commands.split():
         assert command in shown
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["recipes"], ["recipes", "show"]])
+def test_h_is_help_everywhere(command: list[str]) -> None:
+    shown = edgemate(*command, "-h")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == edgemate(*command, "--help").stdout
+    assert "Usage:" in shown.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--no-such-option", "x"]])
+def test_no_color_is_no_style_in_help_and_errors_too(arguments: list[str]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "edgemate", *arguments],
+        env=os.environ | {"NO_COLOR": "1", "FORCE_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "\x1b" not in shown.stdout + shown.stderr
+    assert "Usage" in shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("edgemate calib", "calibrate"), ("edgemate train --resu", "--resume"), ("edgemate recipes vali", "validate")],
+)
+def test_a_shell_completes_commands_and_options(shell: str, words: str, completed: str) -> None:
+    program = "import sys; sys.argv = ['edgemate']; from edgemate.cli.main import main; main()"
+    asked = {
+        "_EDGEMATE_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+        "_TYPER_COMPLETE_ARGS": words,
+    }
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True, timeout=120
+    )
+    assert completed in shown.stdout
+
+
+def test_completion_is_shown_or_refused_without_a_trace() -> None:
+    assert "--install-completion" in edgemate("--help").stdout
+    shown = edgemate("--show-completion")
+    assert "Traceback" not in shown.stderr  # where no shell can be found above this process, it is refused
+    assert shown.returncode or "COMPLETE" in shown.stdout
 
 
 def test_help_answers_within_0_4_seconds() -> None:

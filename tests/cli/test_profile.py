@@ -12,6 +12,7 @@ from edgemate.cli.profile import profile
 from edgemate.errors import RunError
 from edgemate.export import Exported
 from edgemate.runs import Run
+from edgemate.runtime import Latency
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_json_is_what_was_written(run: Run) -> None:
     result = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((run.path / "profile.json").read_text())
+
+
+def test_times_that_fall_from_exit_to_exit_are_marked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    falling = [Latency(ms, ms, ms, ms, 2) for ms in (31.25, 21.25, 41.25)]
+    monkeypatch.setattr("edgemate.profiling.profiler.pytorch_latency", lambda *_: falling)
+    shown = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1).stdout
+    assert "31.2 !" in shown
+    assert "21.2 !" not in shown
+    assert "! not monotone: slower than a later exit, so the machine was busy; run again on an idle machine" in shown
+    assert json.loads(run.profile_path.read_text())["not_monotone"]["pytorch"] == [1]
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:

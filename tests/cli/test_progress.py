@@ -119,12 +119,26 @@ def test_a_file_gets_what_is_printed_while_the_terminal_has_the_bar(monkeypatch:
     assert file.getvalue() == "the record\n"
 
 
-LONG = ("train", "compare", "profile", "export", "build", "calibrate", "evaluate", "classify", "bench", "pictures")
+LONG = (
+    "train",
+    "compare",
+    "profile",
+    "export",
+    "build",
+    "calibrate",
+    "evaluate",
+    "classify",
+    "bench",
+    "pictures",
+    "data check",
+)
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_every_long_command_can_be_quiet(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app)
+    for part in name.split():
+        command = command.commands[part]  # type: ignore[attr-defined]
     assert "--quiet" in [flag for option in command.params for flag in option.opts]
 
 

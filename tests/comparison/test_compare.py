@@ -81,7 +81,7 @@ def test_what_is_finished_is_not_trained_again(compared: Path, recipe: Path, mon
     monkeypatch.setattr("edgemate.comparison.running.Training.start", refuse)
     said: list[str] = []
     found = compare(recipe, parse_variants("joint_ce"), [3], compared, overrides=FAST, tell=said.append)
-    assert said == ["1 of 1 runs are finished already"]
+    assert said == ["1 of 1 run is finished already"]
     assert len(found.methods) == 1
     compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=FAST, tell=said.append)
 

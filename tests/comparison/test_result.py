@@ -49,6 +49,16 @@ def test_the_table_keeps_the_order_and_sets_the_best_in_bold() -> None:
     assert len({line.count("|") for line in table}) == 1
 
 
+def test_the_table_says_in_what_the_runs_trained_and_where_they_differ() -> None:
+    same = comparison_markdown(comparison(method("a", [(0.5, 0.7)]), method("b", [(0.6, 0.6)])))
+    assert "batch 64, fp32, contiguous; weights" in same
+    assert "differ" not in same
+    mixed = comparison(method("a", [(0.5, 0.7)]), method("b", [(0.6, 0.6)], numerics="bf16, channels_last"))
+    text = comparison_markdown(mixed)
+    assert "**The runs differ in precision or memory format**" in text
+    assert "fp32, contiguous: a-seed0; bf16, channels_last: b-seed0." in text
+
+
 def test_the_lowest_calibration_error_is_the_best_one() -> None:
     found = comparison(method("a", [(0.5, 0.7)], ece=0.02), method("b", [(0.6, 0.6)], ece=0.04))
     a, b = (line for line in comparison_markdown(found).splitlines() if line.startswith("| `"))

@@ -65,11 +65,6 @@ def test_an_option_of_an_augmentation_is_checked_with_its_place() -> None:
     assert problem.startswith("data.augmentation.1.options.padding: should be greater than or equal to 0")
 
 
-def test_warmup_must_end_before_the_training_does() -> None:
-    (problem,) = problems_of(SMALLEST | {"optimization": {"epochs": 2, "warmup_epochs": 2}})
-    assert problem == "optimization: warmup_epochs (2) must be less than epochs (2)"
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

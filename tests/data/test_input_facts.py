@@ -105,7 +105,7 @@ def test_options_that_do_not_fit_are_refused(source, options, message):
 
 def test_normalisation_needs_one_number_per_channel():
     facts = plan_input(UNSIZED, image_size=8)
-    with pytest.raises(DataError, match=r"data\.mean has 1 numbers; the pictures have 3 channels"):
+    with pytest.raises(DataError, match=r"data\.mean has 1 number; the pictures have 3 channels"):
         facts.with_normalisation([0.5], [0.5] * 3)
     with pytest.raises(DataError, match=r"data\.std is .* must be positive"):
         facts.with_normalisation([0.5] * 3, [0.5, 0.0, 0.5])

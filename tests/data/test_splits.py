@@ -66,6 +66,20 @@ def test_splits_are_seeded_disjoint_and_limited(labels, fraction, seed, limit):
         assert set(labels[limited.train]) == set(labels[whole.train])
 
 
+@given(labels=label_lists, seed=seeds, limit=st.integers(1, 130))
+def test_each_limit_moves_its_own_split_only(labels, seed, limit):
+    source = source_of(np.concatenate([labels, labels]))
+    whole = split(source, 0.5, seed)
+    for name in ("train", "calibration", "test"):
+        limited = split(source, 0.5, seed, **{f"{name}_limit": limit})
+        for other in {"train", "calibration", "test"} - {name}:
+            np.testing.assert_array_equal(getattr(limited, other), getattr(whole, other))
+        kept, everything = getattr(limited, name), getattr(whole, name)
+        assert len(kept) == min(limit, len(everything))
+        assert np.isin(kept, everything).all()
+        assert (np.diff(kept) > 0).all()
+
+
 @given(labels=label_lists, count=st.integers(0, 130), seed=seeds)
 def test_a_sample_has_every_class_as_soon_as_it_can(labels, count, seed):
     sample = stratified_sample(labels, count, seed)
@@ -84,6 +98,7 @@ def test_an_impossible_fraction_is_refused(fraction):
         split(toy_data.array_source(), fraction, 0)
 
 
-def test_an_impossible_limit_is_refused():
-    with pytest.raises(UsageError, match="train_limit is 0"):
-        split(toy_data.array_source(), 0.1, 0, train_limit=0)
+@pytest.mark.parametrize("limit", ["train_limit", "calibration_limit", "test_limit"])
+def test_an_impossible_limit_is_refused(limit):
+    with pytest.raises(UsageError, match=f"{limit} is 0"):
+        split(toy_data.array_source(), 0.1, 0, **{limit: 0})

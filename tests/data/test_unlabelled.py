@@ -120,7 +120,7 @@ def test_a_domain_of_another_size_needs_an_image_size(tmp_path):
     ("changes", "said"),
     [
         ({"classes": np.array(["a", "b", "d"])}, "has not the classes of arrays"),
-        ({"x_train": pixels(12, 8, 8), "x_test": pixels(6, 8, 8)}, "has 1 channels and arrays 3"),
+        ({"x_train": pixels(12, 8, 8), "x_test": pixels(6, 8, 8)}, "has 1 channel and arrays 3"),
     ],
 )
 def test_domains_that_do_not_fit_each_other_are_refused(tmp_path, changes, said):

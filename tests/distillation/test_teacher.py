@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from edgemate.config import Distillation
 from edgemate.distillation import build_method
-from edgemate.distillation.building import teacher_problem
 from edgemate.distillation.kd import KD
 from edgemate.distillation.teacher import Teacher, TeacherNetwork
+from edgemate.distillation.teacher_need import teacher_problem
 from edgemate.distillation.teacher_networks import RunNetwork, TorchvisionNetwork
 from edgemate.errors import RunError, UsageError
 from edgemate.models import Backbone, MultiExitModel, Tap

@@ -47,6 +47,11 @@ def test_graphs_say_nothing_of_the_machine_they_come_from(exported: Exported) ->
         assert {entry.version for entry in onnx.load(path).opset_import if not entry.domain} == {OPSET}
 
 
+def test_graphs_are_in_the_lowest_format_that_their_operators_allow(exported: Exported) -> None:
+    for path in (exported.bundle.path / "onnx").iterdir():
+        assert onnx.load(path).ir_version == 8, "which ONNX Runtime 1.14 reads"
+
+
 def test_exporting_leaves_the_network_as_it_was(finished_run: Run) -> None:
     model = trained_model(finished_run)
     images = finished_run.read_golden().images

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from backends import Opener
 
-from edgemate.runtime import AnytimeClassifier, measure_exits
+from edgemate.runtime import AnytimeClassifier, measure_exits, slower_than_later
 
 
 def test_every_exit_is_timed_in_both_layouts(opener: Opener) -> None:
@@ -14,3 +14,11 @@ def test_every_exit_is_timed_in_both_layouts(opener: Opener) -> None:
     for latency in found:
         assert latency.segments.repeats == latency.prefix.repeats == 5
         assert latency.ratio == pytest.approx(latency.segments.p50 / latency.prefix.p50)
+
+
+@pytest.mark.parametrize(
+    ("times", "marked"),
+    [([1, 2, 3], []), ([1, 1, 1], []), ([2, 1, 3], [1]), ([2, 4, 3, 1], [1, 2, 3]), ([5], [])],
+)
+def test_an_exit_that_took_longer_than_a_later_one_is_named(times: list[float], marked: list[int]) -> None:
+    assert slower_than_later(times) == marked

@@ -164,12 +164,12 @@ def write_bomb(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "problem"),
     [
-        (write_not_a_picture, "is no picture that Pillow can read"),
-        (write_empty, "is no picture that Pillow can read"),
+        (write_not_a_picture, "is not an image that Pillow can read"),
+        (write_empty, "is not an image that Pillow can read"),
         (write_truncated, "cannot be decoded"),
         (write_truncated_jpeg, "cannot be decoded"),
         (write_bomb, "cannot be decoded"),
-        (Path.mkdir, "is a folder, not a picture"),
+        (Path.mkdir, "is a folder, not an image"),
         (lambda path: None, "no such file"),
     ],
 )

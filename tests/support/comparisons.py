@@ -8,12 +8,14 @@ from edgemate.comparison import Comparison, MethodFigures, RunFigures
 from edgemate.comparison.result import SplitFigures
 
 
-def method(label: str, accuracies: Sequence[Sequence[float]], ece: float = 0.05) -> MethodFigures:
+def method(
+    label: str, accuracies: Sequence[Sequence[float]], ece: float = 0.05, numerics: str = "fp32, contiguous"
+) -> MethodFigures:
     """A row whose run with seed s has the accuracies of that entry, one per exit, on both splits."""
     runs = []
     for seed, exits in enumerate(accuracies):
         split = SplitFigures(tuple(exits), sum(exits) / len(exits), max(exits), (ece,) * len(exits), ece)
-        runs.append(RunFigures(seed, f"{label}-seed{seed}", split, split, 60.0))
+        runs.append(RunFigures(seed, f"{label}-seed{seed}", split, split, 60.0, numerics))
     macs = tuple(1_000_000 * k for k in range(1, len(accuracies[0]) + 1))
     return MethodFigures(label, {"method": label, "options": {}}, macs, macs, tuple(runs))
 

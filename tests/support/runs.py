@@ -40,6 +40,7 @@ def make_run(path: Path, recipe_tree: Mapping[str, Any] = RECIPE, *, epochs: int
     run = Run.create(path)
     run.write_recipe(recipe)
     run.write_environment(environment_facts())
+    run.write_numerics({"precision": "fp32", "channels_last": False})
     write_tensors(run.model_path, model.state_dict())
     for split, loader in (("calibration", data.calibration_loader()), ("test", data.test_loader())):
         logits, labels = collect_logits(model, loader)

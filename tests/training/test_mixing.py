@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from exit_outputs import SETTING
+from processors import native_bf16
 from rich.console import Console
 
 from edgemate.config import parse_recipe
@@ -103,6 +104,7 @@ def test_the_best_epoch_keeps_the_ensemble_that_it_had(tmp_path: Path, monkeypat
         np.testing.assert_allclose(model(torch.from_numpy(images)), test.logits[chosen], atol=1e-4)
 
 
+@native_bf16
 @pytest.mark.parametrize(
     ("overrides", "weights"),
     [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from processors import native_bf16
 from rich.console import Console
 from toy_data import archive
 
@@ -122,14 +123,6 @@ def test_a_teacher_sees_the_students_pictures_as_it_was_taught(teacher: Run) -> 
     torch.testing.assert_close(loaded(recipe)((pixels - 0.5) / 0.125).logits, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("precision", "type_"), [("fp32", None), ("bf16", torch.bfloat16)])
-def test_a_teacher_computes_in_the_recipes_precision(teacher: Run, precision: str, type_: torch.dtype | None) -> None:
-    found = loaded(small_recipe(*student(teacher, "kd", f"training.precision={precision}")))
-    assert found.autocast == type_
-    first = next(module for module in found.network.modules() if isinstance(module, torch.nn.Conv2d))
-    assert first.weight.is_contiguous(memory_format=torch.channels_last)
-
-
 class Killed(BaseException):
     """Stands for a power cut."""
 
@@ -138,7 +131,10 @@ class Killed(BaseException):
     "overrides",
     [
         ("prokt",),
-        ("prokt", "distillation.options.dual=true", "optimization.ema=0.9", "training.precision=bf16"),
+        pytest.param(
+            ("prokt", "distillation.options.dual=true", "optimization.ema=0.9", "training.precision=bf16"),
+            marks=native_bf16,
+        ),
         ("rco", "distillation.options.schedule=greedy", "distillation.options.delta=1.5"),
         ("dfa", "distillation.options.search_share=0.5", "optimization.optimizer=adamw", "optimization.lr=0.01"),
     ],

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from processors import native_bf16
 from rich.console import Console
 from told import Told
+from toy_data import write_folders
 
 from edgemate.cli.figures import engineering
 from edgemate.errors import DataError, RecipeError, RunError, TrainingError
@@ -113,7 +115,7 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     "overrides",
     [
         "",
-        "optimization.ema=0.9 training.precision=bf16",
+        pytest.param("optimization.ema=0.9 training.precision=bf16", marks=native_bf16),
         "optimization.optimizer=adamw optimization.lr=0.01 training.weights=best optimization.gradient_clip=1",
         "distillation.method=joint_ce optimization.schedule=multi_step optimization.schedule_options.milestones=[2]",
         "training.data_on_device=true",
@@ -220,9 +222,11 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(run: Run) -> None:
     assert run.model_path.stat().st_mtime_ns == before
 
 
-def test_resuming_with_another_recipe_is_refused(run: Run) -> None:
-    with pytest.raises(RunError, match="begun with another recipe"):
-        train(small_recipe("optimization.lr=0.2"), run.path, resume=True, console=quiet())
+@pytest.mark.parametrize("overrides", [["optimization.lr=0.2"], ["optimization.lr=0.2", "optimization.epochs=9"]])
+def test_resuming_with_another_recipe_is_refused(run: Run, overrides: list[str]) -> None:
+    with pytest.raises(RunError, match=r"begun with another recipe .* differs in optimization\.lr;"):
+        train(small_recipe(*overrides), run.path, resume=True, console=quiet())
+    assert run.finished
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(tmp_path: Path) -> None:
@@ -310,5 +314,39 @@ def test_the_header_says_what_is_trained_on_what_before_the_first_epoch(tmp_path
     assert "resnet8" in lines["network"]
     last = count_costs(trained_model(Run.open(tmp_path / "run")), (1, 8, 8)).exits[-1]
     assert lines["exits"].endswith(f"3 stage3 {engineering(last.macs)} MACs")
-    assert "fp32, channels last" in lines["precision"]
+    assert lines["precision"].startswith("fp32 (") or lines["precision"].startswith("bf16 (")
     assert "16 per epoch of 32 images, 16 in 1 epoch" in lines["steps"]
+
+
+def test_a_damaged_test_image_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for split in ("train", "test"):
+        write_folders(folder / split, per_class=6)
+    (folder / "test" / "dog" / "5.png").write_text("no image")
+    images = ("data.name=image_folder", f"data.options.path={folder}", "data.image_size=8", "optimization.epochs=1")
+    with pytest.raises(DataError, match=r"test 1 of 12(.|\n)*5\.png: is not an image"):
+        train(small_recipe(*images), tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run").exists()
+    screen = io.StringIO()
+    run = train(small_recipe(*images, "data.options.skip_damaged=true"), tmp_path / "run", console=Console(file=screen))
+    assert run.read_facts().pictures["test"] == 11
+    assert screen.getvalue().count("damaged image files left out: 1, the first one") == 1
+
+
+def test_a_run_is_replaced_only_once_the_new_one_can_begin(tmp_path: Path) -> None:
+    before = train(small_recipe("optimization.epochs=1"), tmp_path / "run", console=quiet())
+    kept = before.model_path.read_bytes()
+    absent = small_recipe("data.name=arrays", "data.options.path=nowhere.npz")
+    with pytest.raises(DataError):
+        train(absent, before.path, replace=True, console=quiet())
+    assert before.model_path.read_bytes() == kept
+    again = train(small_recipe("optimization.epochs=1", "training.seed=1"), before.path, replace=True, console=quiet())
+    assert again.model_path.read_bytes() != kept
+
+
+def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").touch()
+    with pytest.raises(RunError, match="is no run"):
+        train(small_recipe("optimization.epochs=1"), tmp_path / "photos", replace=True, console=quiet())
+    assert (tmp_path / "photos" / "cat.png").exists()

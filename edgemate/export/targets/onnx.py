@@ -30,6 +30,7 @@ from edgemate.export.precision import convert_layout
 from edgemate.export.verify import BATCH, check_graph, verify_layout
 from edgemate.models import MultiExitModel, count_costs
 from edgemate.runs import Run, SplitLogits
+from edgemate.wording import counted
 
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -94,7 +95,9 @@ class _Graphs:
         limits = self._limits()
         kept: list[str] = []
         for layout, graphs in self.graphs.items():
-            self._options.progress.step(f"{layout}: converting to {precision} on {len(pictures.ranges)} pictures")
+            self._options.progress.step(
+                f"{layout}: converting to {precision} on {counted(len(pictures.ranges), 'picture')}"
+            )
             kept += convert_layout(self._folder, graphs, precision, pictures.ranges)
             for graph in graphs:
                 check_graph(self._folder / graph.file, graph)
@@ -147,7 +150,7 @@ class _Graphs:
         limits: Limits,
         labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self._options.progress.step(f"{layout}: comparing with the network on {len(images)} pictures")
+        self._options.progress.step(f"{layout}: comparing with the network on {counted(len(images), 'picture')}")
         self.agreement[layout] = verify_layout(
             self._folder, layout, self.graphs[layout], images, reference, limits, labels
         )

@@ -13,6 +13,7 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, BundleError
 from edgemate.machine import usable_cores
 from edgemate.runtime.backends.base import Array, Backend, ForwardPass
+from edgemate.runtime.backends.onnx_header import OnnxHeader, lowest_onnxruntime, read_onnx_header
 from edgemate.runtime.backends.wiring import Step, wire
 
 
@@ -97,7 +98,7 @@ class _Session:
         try:
             self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has a class of its own for every status and no common base
-            raise BackendError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+            raise BackendError(_why_not_loaded(path, library.__version__, error)) from error
 
     def check(self, graph: Graph) -> None:
         """BundleError when the graph's tensors are not the manifest's."""
@@ -137,10 +138,29 @@ def _spinning(version: str) -> tuple[str, str]:
     stopping still costs is that waking, the features' way to and from the layout of the convolutions, and the earlier
     heads.
     """
-    major, minor = version.split(".")[:2]
-    if (int(major), int(minor)) >= (1, 26):
+    if _minor(version) >= (1, 26):
         return "session.intra_op.spin_duration_us", "25"
     return "session.force_spinning_stop", "1"
+
+
+def _why_not_loaded(path: Path, installed: str, error: Exception) -> str:
+    """One line: that ONNX Runtime is too old, where it is, which its own message leaves to be worked out."""
+    try:
+        header = read_onnx_header(path)
+    except (OSError, ValueError):
+        header = OnnxHeader(0, 0)
+    needed = lowest_onnxruntime(header)
+    if needed is not None and _minor(installed) < _minor(needed):
+        return (
+            f"{path}: needs onnxruntime {needed} or later (IR version {header.ir_version}, opset {header.opset}), and "
+            f"{installed} is installed: pip install 'onnxruntime>={needed}', or export the run again"
+        )
+    return f"{path}: ONNX Runtime cannot load it: {_one_line(error)}"
+
+
+def _minor(version: str) -> tuple[int, int]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
 
 
 def _import_library() -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from edgemate.bundle import Graph
 from edgemate.errors import BackendError
 from edgemate.runtime.backends.tensorrt.options import BatchRange
+from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from edgemate.runtime.backends.tensorrt.compat import TensorRT
@@ -81,7 +82,7 @@ class Engine:
         for slot in self.slots.values():
             shaped = not slot.is_input or context.set_input_shape(slot.name, slot.of(rows))
             if not shaped or not context.set_tensor_address(slot.name, addresses[slot.name]):
-                raise self._failed(f"{slot.name} of {rows} pictures is refused")
+                raise self._failed(f"{slot.name} of {counted(rows, 'picture')} is refused")
 
     def execute(self, context: Any, stream: Any) -> None:
         """Enqueue the engine's work on `stream`."""

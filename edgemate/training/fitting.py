@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +21,11 @@ from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import PictureLoader
 from edgemate.data.workers import telling_of_ended_workers
-from edgemate.distillation import build_method
+from edgemate.distillation import Method, build_method
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.machine import processor
-from edgemate.models import build_model, count_costs
+from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
@@ -33,12 +34,14 @@ from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
 from edgemate.training.header import Setup, training_header
 from edgemate.training.live import Live
+from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
+from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 from edgemate.training.teacher import load_teacher
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""The recipe's names for Lightning's."""
+"""Our names of precisions, and Lightning's."""
 _GOLDEN_PICTURES = 32
 
 
@@ -47,6 +50,7 @@ def train(
     path: Path,
     *,
     resume: bool = False,
+    replace: bool = False,
     console: Console | None = None,
     progress: Progress = SILENT,
 ) -> Run:
@@ -54,9 +58,11 @@ def train(
 
     Args:
         recipe: a checked recipe.
-        path: the run folder; it must be absent or empty unless `resume`.
+        path: the run folder; it must be absent or empty unless `resume` or `replace`.
         resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
-            same machine (on GPUs as far as their kernels are deterministic).
+            same machine (on GPUs as far as their kernels are deterministic). The recipe may ask for another number of
+            epochs than the run was begun with, a finished one too: its schedule is then laid out over all of them.
+        replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
         console: where the header and the epochs are shown; standard output if absent.
         progress: told what is being done and how far it is.
 
@@ -66,24 +72,29 @@ def train(
     Raises:
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
-        RunError: the folder is taken, or holds a run of another recipe.
+        RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
         TrainingError: the loss is no number any more, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
     check_recipe(recipe, str(path))
-    run = _open_to_resume(recipe, path) if resume and path.exists() else None
-    if run is not None and run.finished:
-        console.print(f"{run.path} is finished already")
+    run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
+    if run is not None and run.finished and extension is None:
+        console.out(f"{run.path} is finished already")
         return run
     if run is not None:
         run.progress_path.unlink(missing_ok=True)  # of the training that was cut off
     with progress.unattended():
         progress.step("reading the dataset")
-        data = data_of(recipe)
+        data = data_of(recipe, progress)
+        if data.left_out:
+            console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
         if recipe.distillation.teacher:
             progress.step("loading the teacher")
         teacher = load_teacher(recipe, data, str(path))
     if run is None:
+        if replace and path.exists():
+            Run.open(path, finished=False)  # never delete a folder that is no run
+            shutil.rmtree(path)
         run = Run.create(path)
         run.write_recipe(recipe)
         files.write_json(run.environment_path, environment_facts())
@@ -92,6 +103,10 @@ def train(
     model = build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
+    numerics = _numerics(run, recipe, model, method, data)
+    if numerics.warning is not None:
+        console.out(f"warning: {numerics.warning}")
+    prepare_teachers(method, numerics)
     run.write_facts(_facts(recipe, data, model.cuts))
     loader, calibration = loaders_of(recipe, data, method)
     settings = recipe.training
@@ -100,11 +115,15 @@ def train(
         method,
         recipe.optimization,
         len(loader),
-        channels_last=settings.channels_last,
+        channels_last=numerics.channels_last,
         compiled=settings.compile,
         cuda_graphs=settings.cuda_graphs,
     )
     method.bind(model)
+    if extension is not None:
+        console.out(f"{run.path}: {extension.describe(len(loader))}")
+        run.forget_results()
+        run.write_recipe(recipe)
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
@@ -113,14 +132,15 @@ def train(
         kept = [best] if best else []
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
-        trainer = _trainer(recipe, run.path, callbacks, checkpoint)
+        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
         with progress.unattended():
             progress.step("counting what every exit costs")
-            setup = _setup(recipe, trainer.strategy.root_device, len(loader))
+            setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
             shape = (data.facts.channels, data.facts.height, data.facts.width)
             macs = [cost.macs for cost in count_costs(model, shape).exits]
             header = training_header(data, model, macs, setup)
-        console.print(*header, sep="\n", markup=False, highlight=False, soft_wrap=True)
+        for line in header:
+            console.out(line)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
             with telling_of_ended_workers(settings.workers):  # which torch does in the midst of whatever runs then
@@ -146,11 +166,17 @@ def train(
     return run
 
 
-def _open_to_resume(recipe: Recipe, path: Path) -> Run:
-    run = Run.open(path, finished=False)
-    if run.read_recipe() != recipe:
-        raise RunError(f"{path}: was begun with another recipe ({run.recipe_path}); resume with that one")
-    return run
+def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: Data) -> Numerics:
+    """The run's own choice where it has made one, else one for this machine, which is then the run's."""
+    shape = (data.facts.channels, data.facts.height, data.facts.width)
+    if run.numerics_path.is_file():
+        try:
+            return resumed_numerics(run.read_numerics(), recipe.training, model, method, shape)
+        except RunError as error:
+            raise RunError(f"{run.numerics_path}: {error}") from error
+    numerics = choose_numerics(recipe.training, model, method, shape)
+    run.write_numerics(numerics.to_json())
+    return numerics
 
 
 def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
@@ -167,14 +193,14 @@ def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
     )
 
 
-def _setup(recipe: Recipe, device: torch.device, steps: int) -> Setup:
+def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int) -> Setup:
     settings = recipe.training
     return Setup(
         backbone=recipe.model.backbone,
         method=" + ".join(recipe.distillation.names),
         device=_name(device),
-        precision=settings.precision,
-        memory_format="channels last" if settings.channels_last else "channels first",
+        precision=f"{numerics.precision} ({numerics.precision_reason})",
+        memory_format=f"{numerics.layout} ({numerics.layout_reason})",
         threads=torch.get_num_threads(),
         workers=settings.workers,
         batch_size=recipe.optimization.batch_size,
@@ -189,7 +215,7 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:
+def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:
     settings = recipe.training
     callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
     if recipe.optimization.ema is not None:
@@ -198,7 +224,7 @@ def _trainer(recipe: Recipe, folder: Path, callbacks: list[Callback], checkpoint
     return Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        precision=PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[numerics.precision],  # type: ignore[arg-type]
         max_epochs=recipe.optimization.epochs,
         gradient_clip_val=recipe.optimization.gradient_clip,
         callbacks=callbacks,

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from edgemate import files
 from edgemate.errors import UsageError
-from edgemate.evaluation import trained_model
 from edgemate.exits import DEFAULT_REQUESTS, Calibrated, Request, calibrate
-from edgemate.models import count_costs
 from edgemate.progress import SILENT, Progress
+from edgemate.registry import SOLVERS
 from edgemate.runs import Run
 
 
@@ -28,12 +27,18 @@ def calibrate_run(
 
     Raises:
         RunError: the run's files cannot be read.
-        UsageError: a request cannot be reached, or is in milliseconds.
+        UsageError: a request cannot be reached, or is in milliseconds; or there is no such solver. Of these the last
+            two are told before torch is imported.
     """
     if any(request.mean_ms is not None for request in requests):
         raise UsageError(
             f"{run.path}: a mean latency needs a bundle: export, edgemate bench BUNDLE --device TAG, calibrate BUNDLE"
         )
+    SOLVERS.get(solver)
+
+    from edgemate.evaluation import trained_model
+    from edgemate.models import count_costs
+
     progress.step("counting what every exit costs")
     costs = count_costs(trained_model(run), run.read_golden().images.shape[1:])
     found = calibrate(

@@ -5,26 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from edgemate import files
+from edgemate.comparison.plan import Key, plan_comparison
 from edgemate.comparison.plot import comparison_png
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
 from edgemate.comparison.running import Training, how_far, run_all, threads_each
 from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
-from edgemate.config.loading import read_tree
-from edgemate.config.merging import merge, parse_overrides
-from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.machine import machine_facts
 from edgemate.models import Costs, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 from edgemate.training import check_recipe
+from edgemate.wording import counted
 
 
 def compare(
@@ -61,16 +59,12 @@ def compare(
         TrainingError: some trainings failed; the others are done.
         UsageError: no seeds, one twice, or no jobs.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
-        raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
-    tree = merge(read_tree(path), parse_overrides(overrides))
-    recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
+    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs)
+    recipes, runs = plan.recipes, plan.runs
+    for note in plan.notes:
+        tell(note)
     for variant in variants:
         check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")
-    _refuse_best_weights(path, recipes.values())
-    runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
-    for key, recipe in recipes.items():
-        _refuse_other_recipe(runs[key], recipe)
 
     threads = threads_each(jobs)
     _train_missing(recipes, runs, output, jobs, threads, tell, progress)
@@ -81,12 +75,9 @@ def compare(
     return found
 
 
-_Key = tuple[Variant, int]
-
-
 def _train_missing(
-    recipes: Mapping[_Key, Recipe],
-    runs: Mapping[_Key, Run],
+    recipes: Mapping[Key, Recipe],
+    runs: Mapping[Key, Run],
     output: Path,
     jobs: int,
     threads: int,
@@ -105,7 +96,7 @@ def _train_missing(
         trainings.append(Training(run.name, resolved, run.path, output / "logs" / f"{run.name}.log"))
     done = len(runs) - len(trainings)
     if done:
-        tell(f"{done} of {len(runs)} runs are finished already")
+        tell(f"{done} of {counted(len(runs), 'run')} {'is' if done == 1 else 'are'} finished already")
     counter = itertools.count(done + 1)
 
     def finished(training: Training, seconds: float) -> None:
@@ -125,8 +116,8 @@ def _train_missing(
 def _gather(
     variants: Sequence[Variant],
     seeds: Sequence[int],
-    recipes: Mapping[_Key, Recipe],
-    runs: Mapping[_Key, Run],
+    recipes: Mapping[Key, Recipe],
+    runs: Mapping[Key, Run],
     name: str,
     jobs: int,
     threads: int,
@@ -163,33 +154,3 @@ def _costs(run: Run) -> Costs:
     """Counted on each method's own network: what is deployed may differ where exits answer together."""
     facts = run.read_facts().input
     return count_costs(trained_model(run), (facts["channels"], facts["height"], facts["width"]))
-
-
-def _refuse_best_weights(path: Path, recipes: Any) -> None:
-    if any(recipe.training.weights == "best" for recipe in recipes):
-        raise RecipeError(
-            str(path),
-            ["training.weights: must be last here: choosing an epoch per run favours some methods"],
-        )
-
-
-def _refuse_other_recipe(run: Run, recipe: Recipe) -> None:
-    if not run.recipe_path.is_file():
-        return
-    there, here = run.read_recipe().model_dump(mode="json"), recipe.model_dump(mode="json")
-    if there == here:
-        return
-    key, old, new = next(_differences(there, here))
-    raise RunError(
-        f"{run.path}: is a run of another recipe ({key} is {old!r} there, {new!r} here); "
-        "choose another --output, or delete that folder"
-    )
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Any:
-    for key in dict.fromkeys([*there, *here]):
-        old, new = there.get(key), here.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            yield f"{prefix}{key}", old, new

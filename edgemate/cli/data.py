@@ -1,0 +1,89 @@
+"""`edgemate data`: what a recipe's data set holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
+
+if TYPE_CHECKING:
+    from edgemate.data.checking import DataReport
+
+data = typer.Typer(help="Check the images of a recipe.", no_args_is_help=True)
+
+_SHOWN = 20
+
+
+@data.callback()
+def _data() -> None: ...  # with one command alone, typer would leave its name out
+
+
+@data.command()
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of one that comes with edgemate.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode every image of a recipe's splits, and tell what there is and what is wrong.
+
+    Counts per split and class, sizes, formats, damaged files, the same image in more than one split, and classes with
+    few images. The exit code is 1 where an image is damaged.
+    """
+    from edgemate.cli.screen import print_json
+    from edgemate.config import load_recipe
+    from edgemate.config.shipped import find_recipe
+    from edgemate.data.checking import check_data
+
+    section = load_recipe(find_recipe(recipe), overrides or []).data
+    with showing_progress(quiet, steps=False) as progress, progress.unattended():
+        progress.step("reading the dataset")
+        report = check_data(section, progress)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_report(report)
+    if report.damaged:
+        raise typer.Exit(1)
+
+
+def _print_report(report: DataReport) -> None:
+    from rich.table import Table
+
+    facts = report.to_json()
+    table = Table(title=report.data_set, title_justify="left")
+    table.add_column("images", overflow="fold")
+    for name in report.counts:
+        table.add_column(name, justify="right")
+    for k, label in enumerate(report.classes):
+        table.add_row(label, *(f"{counts[k]:,}" for counts in report.counts.values()))
+    table.add_section()
+    table.add_row("all", *(f"{counts.sum():,}" for counts in report.counts.values()))
+    print_table(table, make_console())
+    for side in ("width", "height"):
+        if facts[side]:
+            least, median, most = facts[side]
+            print(f"{side}: {least:g} to {most:g} pixels, median {median:g}")
+    print("stored as: " + ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items()))
+    if facts["with_transparency"]:
+        print(f"transparency: in {facts['with_transparency']:,} images; it is dropped")
+    few = [f"{name} ({count} in {where})" for name, where, count in report.few]
+    _print_list("classes with few images", few)
+    _print_list("left out by skip_damaged", facts["left_out"])
+    same = [" = ".join(f"{one.split}: {one.name}" for one in group) for group in report.duplicates]
+    _print_list("in more than one split", same)
+    _print_list("damaged", [f"{one.split}: {one.problem}" for one in report.damaged], most=None)
+
+
+def _print_list(title: str, lines: list[str], most: int | None = _SHOWN) -> None:
+    """A heading with the number of lines, and the lines; beyond `most` they are only counted."""
+    print(f"{title}: {len(lines):,}" if lines else f"{title}: none")
+    for line in lines[:most]:
+        print(f"  {line}")
+    if most is not None and len(lines) > most:
+        print(f"  and {len(lines) - most:,} more; --json has all")

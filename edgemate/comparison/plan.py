@@ -1,0 +1,102 @@
+"""Which runs a comparison has, and what is wrong with them as far as that can be told without importing torch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgemate import files
+from edgemate.comparison.variants import Variant
+from edgemate.config import Recipe
+from edgemate.config.fitting import fit_to_epochs
+from edgemate.config.loading import read_tree
+from edgemate.config.merging import merge, parse_overrides
+from edgemate.data import check_data
+from edgemate.errors import RecipeError, RunError, UsageError
+from edgemate.runs import Run
+from edgemate.training import check_early
+
+Key = tuple[Variant, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a comparison, by variant and seed, a seed with all variants before the next one.
+
+    Attributes:
+        recipes: what each is trained by.
+        runs: where each lies.
+        notes: a sentence for each value that was changed so that the recipe fits itself.
+    """
+
+    recipes: dict[Key, Recipe]
+    runs: dict[Key, Run]
+    notes: tuple[str, ...] = ()
+
+
+def plan_comparison(
+    path: Path,
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    output: Path,
+    *,
+    overrides: Sequence[str] = (),
+    jobs: int = 1,
+) -> Plan:
+    """Read and check all recipes. Arguments are those of `compare`.
+
+    Raises:
+        RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
+        DataError: the data set's files are not there.
+        RunError: a run is there already, of another recipe.
+        UsageError: no seeds, one twice, or no jobs.
+        OSError: the output folder cannot be written to.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
+        raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
+    written, over = read_tree(path), parse_overrides(overrides)
+    tree, notes = fit_to_epochs(merge(written, over), written, over)
+    recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
+    for variant in variants:
+        check_early(recipes[variant, seeds[0]], f"--methods {variant.label}")
+    _refuse_best_weights(path, recipes.values())
+    runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
+    for key, recipe in recipes.items():
+        _refuse_other_recipe(runs[key], recipe)
+    files.check_folder(output)
+    if not all(run.finished for run in runs.values()):
+        check_data(recipes[variants[0], seeds[0]].data)
+    return Plan(recipes, runs, tuple(notes))
+
+
+def _refuse_best_weights(path: Path, recipes: Iterable[Recipe]) -> None:
+    if any(recipe.training.weights == "best" for recipe in recipes):
+        raise RecipeError(
+            str(path),
+            ["training.weights: must be last here: choosing an epoch per run favours some methods"],
+        )
+
+
+def _refuse_other_recipe(run: Run, recipe: Recipe) -> None:
+    if not run.recipe_path.is_file():
+        return
+    there, here = run.read_recipe().model_dump(mode="json"), recipe.model_dump(mode="json")
+    if there == here:
+        return
+    key, old, new = next(_differences(there, here))
+    raise RunError(
+        f"{run.path}: is a run of another recipe ({key} is {old!r} there, {new!r} here); "
+        "choose another --output, or delete that folder"
+    )
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for key in dict.fromkeys([*there, *here]):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new

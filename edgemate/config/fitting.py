@@ -1,0 +1,79 @@
+"""A schedule that does not fit into its epochs, made shorter: so a recipe can be tried for an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+
+from edgemate.wording import counted
+
+Tree = Mapping[str, Any]
+
+
+def fit_to_epochs(
+    tree: Tree, written: Tree | None = None, over: Tree | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """A recipe whose warm-up and milestones end within its epochs, and one sentence for each that was changed.
+
+    What does not fit because `over` changes the epochs is scaled with them. A warm-up that never fitted takes half of
+    the epochs; milestones that never fitted are left for the recipe's check to refuse.
+
+    Args:
+        tree: the recipe as nested mappings, perhaps with mistakes, which are left as they are.
+        written: the recipe before `over` was laid over it.
+        over: what was laid over it.
+    """
+    section = dict(_section(tree))
+    epochs = _number(section.get("epochs"))
+    if epochs is None:
+        return dict(tree), []
+    given = _section(over or {})
+    before = _number(_section(written or {}).get("epochs")) if "epochs" in given else None
+    notes = []
+
+    warmup = _number(section.get("warmup_epochs"))
+    if warmup is not None and warmup >= epochs:
+        scales = before is not None and warmup < before and "warmup_epochs" not in given
+        section["warmup_epochs"] = _rounded(warmup * epochs / before if scales and before else epochs / 2)
+        notes.append(
+            f"optimization.warmup_epochs: {warmup:g} does not end within {_epochs(epochs)}; "
+            f"{section['warmup_epochs']:g} is used"
+        )
+
+    options = section.get("schedule_options")
+    options = options if isinstance(options, Mapping) else {}
+    milestones = options.get("milestones")
+    theirs = "milestones" in (given.get("schedule_options") or {})
+    if before and not theirs and _are_numbers(milestones) and epochs <= max(milestones) < before:
+        scaled = [_rounded(milestone * epochs / before) for milestone in milestones]
+        section["schedule_options"] = {**options, "milestones": scaled}
+        notes.append(
+            f"optimization.schedule_options.milestones: {_listed(milestones)} of {_epochs(before)} become "
+            f"{_listed(scaled)} of {_epochs(epochs)}"
+        )
+    return ({**tree, "optimization": section} if notes else dict(tree)), notes
+
+
+def _section(tree: Tree) -> Tree:
+    section = tree.get("optimization")
+    return section if isinstance(section, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else None
+
+
+def _are_numbers(values: Any) -> TypeGuard[list[float]]:
+    return isinstance(values, list) and bool(values) and all(_number(value) is not None for value in values)
+
+
+def _epochs(number: float) -> str:
+    return counted(int(number), "epoch")
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _listed(values: list[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,34 @@
+"""Data sets by their names, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgemate.data.source import DataSource
+from edgemate.errors import DataError
+from edgemate.registry import DATA_SETS
+
+
+def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
+    """The data set of that name. Raises UsageError where the name is unknown and DataError where it cannot be had."""
+    source = DATA_SETS.get(name)(**(options or {}))
+    if not isinstance(source, DataSource):
+        raise DataError(f"data set {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
+    return source
+
+
+def require_same_task(source: DataSource, target: DataSource) -> None:
+    """Both domains must have the same classes and channels. Raises DataError where they have not."""
+    if target.classes != source.classes:
+        only = sorted(set(source.classes) ^ set(target.classes))
+        differing = f"{only[0]!r} is in one of them only" if only else "their order differs"
+        raise DataError(
+            f"data.unlabelled.name: {target.name} has not the classes of {source.name} ({differing}); "
+            "both domains must have the same ones"
+        )
+    if target.channels != source.channels:
+        raise DataError(
+            f"data.unlabelled.name: {target.name} has {target.channels} channels and {source.name} {source.channels}; "
+            "both domains must have as many (image_folder has the option channels)"
+        )

@@ -1,0 +1,193 @@
+"""The one place where image files are found, checked and decoded, so that training and the device see the same pixels.
+
+What becomes of each kind of image is written down in docs/images.md.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from edgemate.errors import PictureError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+_SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+# What Pillow opens in mode I although the file holds 16 bits: PGM, and PNG before Pillow 10.
+_SIXTEEN_BITS_IN_I = frozenset({"PNG", "PPM"})
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LAST_BYTES = {"GIF": b"\x3b", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+
+
+def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str = "PIL image") -> Image.Image:
+    """An image file, or an image that Pillow has opened or made, as 8 bits per channel, upright.
+
+    - The EXIF orientation is applied; what is upright already has none.
+    - Color becomes gray by ITU-R 601 luma of its RGB values, so gray is the same whatever way the colors were stored.
+    - 16 bits become 8 by their high byte. That is what Pillow itself does with 16-bit RGB, in all its versions, so a
+      16-bit gray file and the same file in RGB agree. 32-bit integers and floats have no known range and are refused.
+    - Alpha is dropped, as by torchvision, OpenCV and TensorFlow: no background color has to be invented, pretrained
+      weights saw the same, and the padding byte of a camera's four channels cannot blank the image.
+    - Of an animation or a file of several pages the first frame is taken, of an opened image the current one.
+    - ICC profiles are ignored: values are taken to be sRGB.
+
+    Args:
+        image: a path, or a PIL image, which is not changed.
+        channels: 1 for gray, 3 for RGB (not BGR).
+        name: what messages call a PIL image; a file is called by its path.
+
+    Returns:
+        A new image of mode L or RGB, without metadata.
+
+    Raises:
+        PictureError: it cannot be read, has no pixels or has no known range.
+    """
+    if isinstance(image, Image.Image):
+        return _guarded(image, channels, name)
+    name = os.fspath(image)
+    try:
+        opened = Image.open(image)
+    except Exception as error:  # a damaged file can make Pillow raise almost anything
+        raise _problem(name, error) from error
+    with opened:
+        return _guarded(opened, channels, name)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an image file says of itself.
+
+    Attributes:
+        format: Pillow's name for it, such as JPEG.
+        mode: Pillow's name for how its pixels are stored, such as RGB or I;16.
+        alpha: there is transparency, which decoding drops.
+    """
+
+    format: str
+    mode: str
+    alpha: bool
+
+
+def read_header(path: Path) -> Header:
+    """What a file says of itself, without decoding it. Raises PictureError where Pillow does not know it as an image.
+
+    Pillow refuses a width or height of 0 by itself.
+    """
+    return _header_and_end(path)[0]
+
+
+def check_file(path: Path) -> None:
+    """Find out without decoding, as far as that can be, whether an image file is whole.
+
+    Its header is read. JPEG, PNG and GIF files whose last bytes are not those that end such a file, which are most
+    truncated ones and few others, are decoded. Damage within a file is not seen.
+
+    Raises:
+        PictureError: it is damaged, missing or not an image.
+    """
+    header, end = _header_and_end(path)
+    if not end.endswith(_LAST_BYTES.get(header.format, b"")):
+        decode(path, 3)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every image file below a folder, by its suffix, sorted; hidden files and folders are passed over."""
+    return sorted(entry for entry in folder.rglob("*") if is_image(entry, folder))
+
+
+def is_image(entry: Path, folder: Path) -> bool:
+    """Whether what lies somewhere below a folder is an image file that is not hidden, by its suffix."""
+    hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
+    return not hidden and entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
+
+
+def _header_and_end(path: Path) -> tuple[Header, bytes]:
+    try:
+        with path.open("rb") as file, Image.open(file) as image:
+            alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+            header = Header(image.format or "?", image.mode, alpha)
+            file.seek(-min(8, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return header, file.read()
+    except Exception as error:  # as in decode
+        raise _problem(str(path), error) from error
+
+
+def _guarded(image: Image.Image, channels: int, name: str) -> Image.Image:
+    try:
+        return _decoded(image, "L" if channels == 1 else "RGB", name)
+    except PictureError:
+        raise
+    except Exception as error:  # as in decode
+        raise _problem(name, error) from error
+
+
+def _decoded(image: Image.Image, mode: str, name: str) -> Image.Image:
+    if 0 in image.size:
+        raise PictureError(f"{name}: has no pixels ({image.width} × {image.height})")
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    plain = _eight_bits(image, name)
+    if turn is not None:
+        plain = plain.transpose(turn)
+    # Copied even where the mode is right: the image given is its owner's, or a file that is closed now.
+    ready = plain.convert(mode)
+    ready.info.clear()  # an orientation that was applied must not be applied again
+    return ready
+
+
+def _orientation(image: Image.Image) -> int:
+    if hasattr(image, "tag_v2"):  # Pillow turns TIFF files upright when it loads them
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged metadata says nothing about the pixels
+        return 1
+
+
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """The image in mode L where it is gray and in mode RGB where it is not."""
+    mode = image.mode
+    if mode in _SIXTEEN_BITS or (mode == "I" and image.format in _SIXTEEN_BITS_IN_I):
+        return _high_bytes(image)
+    if mode[0] in "IF":
+        kind = "floats" if mode == "F" else "integers of more than 16 bits or with a sign"
+        raise PictureError(f"{name}: holds {kind} (mode {mode}), whose range is not known; save it with 8 or 16 bits")
+    if "transparency" in image.info:  # dropped anyway; converting a palette with it would warn
+        image = image.copy()
+        del image.info["transparency"]
+    if mode in ("La", "RGBa"):
+        image = image.convert(mode.upper())
+    return image.convert("L" if mode in ("1", "L", "LA", "La") else "RGB")
+
+
+def _high_bytes(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})  # a TIFF file's
+    twelve = tuple(tags.get(_BITS_PER_SAMPLE, ())) == (12,)
+    pixels = (values >> (4 if twelve else 8)).astype(np.uint8)
+    # Pillow inverts 8-bit files that say that 0 is white, but not those of 16 bits.
+    return Image.fromarray(255 - pixels if tags.get(_PHOTOMETRIC) == 0 else pixels)
+
+
+def _problem(name: str, error: Exception) -> PictureError:
+    if isinstance(error, FileNotFoundError):
+        return PictureError(f"{name}: no such file")
+    if isinstance(error, IsADirectoryError):
+        return PictureError(f"{name}: is a folder, not an image")
+    if isinstance(error, UnidentifiedImageError):
+        return PictureError(f"{name}: is not an image that Pillow can read")
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return PictureError(f"{name}: cannot be decoded: {reason}")

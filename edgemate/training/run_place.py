@@ -1,0 +1,64 @@
+"""The folder that a run is to be written into, looked at before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgemate import files
+from edgemate.config import Recipe
+from edgemate.errors import RunError
+from edgemate.runs import Run
+
+# What is laid out over the epochs may change where they do.
+EPOCHS = "optimization.epochs"
+_WITH_THE_EPOCHS = {EPOCHS, "optimization.warmup_epochs", "optimization.schedule_options.milestones"}
+
+
+def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace: bool = False) -> bool:
+    """Look whether `train` can write a run there. Arguments are those of `train`.
+
+    Returns:
+        Whether there is anything to train: a finished run of the same recipe needs nothing more.
+
+    Raises:
+        RunError: something is there already that is neither to be gone on with nor to be replaced.
+        OSError: the folder cannot be written to.
+    """
+    files.check_folder(path)
+    if resume and path.exists():
+        run, begun = begun_run(recipe, path)
+        return not run.finished or begun != recipe
+    if replace and path.exists():
+        Run.open(path, finished=False)  # a folder that is no run is never deleted
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path}: is there already; --resume goes on with it, --force starts it anew")
+    return True
+
+
+def begun_run(recipe: Recipe, path: Path) -> tuple[Run, Recipe]:
+    """The run in a folder, and the recipe that it was begun with, which may have another number of epochs.
+
+    Raises:
+        RunError: there is no run, or its recipe differs in more than the epochs.
+    """
+    run = Run.open(path, finished=False)
+    begun = run.read_recipe()
+    differing = set(_differences(begun.model_dump(mode="json"), recipe.model_dump(mode="json")))
+    others = differing - _WITH_THE_EPOCHS if EPOCHS in differing else differing
+    if others:
+        raise RunError(
+            f"{path}: was begun with another recipe ({run.recipe_path}), which differs in {', '.join(sorted(others))}; "
+            f"resume with that one, in which only {EPOCHS} may change"
+        )
+    return run, begun
+
+
+def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Paths of the keys in which two trees differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in dict.fromkeys([*one, *other]):
+            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
+    elif one != other:
+        yield path

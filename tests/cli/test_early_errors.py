@@ -1,0 +1,237 @@
+"""What needs no torch to be known is said before torch, or anything else that takes seconds to import, is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from edgemate.bundle import Bundle
+from edgemate.runs import Run, RunFacts
+from recipes import SMALL, small_recipe
+
+HEAVY = ("fvcore", "lightning", "matplotlib", "onnx", "onnxruntime", "sklearn", "tensorrt", "torch", "torchvision")
+
+# Every command in one process: importing only what is light takes a while too.
+PROGRAM = """
+import contextlib, io, json, sys
+from edgemate.cli.main import app
+heavy, commands = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+for command in commands:
+    said, before = None, set(sys.modules)
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            app(command, standalone_mode=False)
+        except (Exception, SystemExit) as error:
+            said = [type(error).__name__, str(error)]
+    print(json.dumps([said, [name for name in heavy if name in sys.modules and name not in before]]))
+"""
+
+RECIPES = {
+    "good": {},
+    "unknown_key": {"optimization": {"epochs": 1, "lrr": 1}},
+    "wrong_option": {"model": {"backbone": "resnet8", "options": {"width": -1}}},
+    "no_data_set": {"data": {"name": "digist"}},
+    "no_backbone": {"model": {"backbone": "resnet7"}},
+    "no_head": {"exits": {"head": "convv"}},
+    "no_method": {"distillation": {"method": "mat"}},
+    "no_plug_in": {"distillation": {"method": "my_methods.own:Mine"}},
+    "no_file": {"data": {"name": "arrays", "options": {"path": "nowhere.npz"}}},
+    "no_key": {"data": {"name": "arrays", "options": {"path": "half.npz"}}},
+    "no_folder": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "nowhere"}}},
+    "no_classes": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "flat"}}},
+    "no_images": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "hollow"}}},
+    "no_test": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "halved"}}},
+    "no_cifar": {"data": {"name": "cifar100", "options": {"root": "nowhere", "download": False}}},
+    "no_fashion": {"data": {"name": "fashion_mnist", "options": {"root": "nowhere", "download": False}}},
+    "no_second": {"data": {"name": "digits", "unlabelled": {"name": "arrays", "options": {"path": "nowhere.npz"}}}},
+    "no_teacher": {"distillation": {"method": "kd"}},
+    "no_teachers_run": {"distillation": {"method": "kd", "teacher": "runs/nowhere"}},
+    "no_weights": {"distillation": {"method": "kd", "teacher": "torchvision:resnet18@nowhere.pth"}},
+    "late_milestone": {
+        "optimization": {"epochs": 1, "schedule": "multi_step", "schedule_options": {"milestones": [9]}}
+    },
+}
+
+COMPARE = "compare good.yaml --methods"
+# What is typed, and what must be in the error; {bundle} is a bundle, runs/done a finished run.
+CASES = [
+    ("train nowhere.yaml", "UsageError: nowhere.yaml: no such file"),
+    ("train no_yaml.yaml", "RecipeError: no_yaml.yaml: is no YAML"),
+    ("train unknown_key.yaml", "optimization.lrr: unknown key; did you mean 'lr'?"),
+    ("train wrong_option.yaml", "model.options.width: should be greater than"),
+    ("train no_data_set.yaml", "unknown data set 'digist'; did you mean 'digits'?"),
+    ("train no_backbone.yaml", "unknown backbone 'resnet7'"),
+    ("train no_head.yaml", "unknown head 'convv'; did you mean 'conv'?"),
+    ("train no_method.yaml", "unknown distillation method 'mat'; did you mean 'mate'?"),
+    ("train no_plug_in.yaml", "'my_methods.own:Mine' cannot be imported: No module named 'my_methods'"),
+    ("train no_file.yaml", "DataError: no such file or folder: nowhere.npz"),
+    ("train no_key.yaml", "half.npz: y_train is missing"),
+    ("train no_folder.yaml", "DataError: no such file or folder: nowhere"),
+    ("train no_classes.yaml", "DataError: flat has no folders; one per class is needed"),
+    ("train no_images.yaml", "has no pictures"),
+    ("train no_test.yaml", "halved has train/ but neither test/ nor val/"),
+    ("train no_cifar.yaml", "data set cifar100 cannot be loaded from nowhere"),
+    ("train no_fashion.yaml", "data set fashion_mnist cannot be loaded from nowhere"),
+    ("train no_second.yaml", "DataError: no such file or folder: nowhere.npz"),
+    ("train no_teacher.yaml", "distillation.teacher: kd needs a teacher and there is none"),
+    ("train no_teachers_run.yaml", "distillation.teacher: runs/nowhere: there is no such run folder"),
+    ("train no_weights.yaml", "there is no file nowhere.pth"),
+    ("train late_milestone.yaml", "milestones: 9 is never reached in 1 epochs"),
+    ("train good.yaml --output runs/done", "RunError: runs/done: is there already; --resume goes on"),
+    ("train good.yaml --output flat --force", "RunError: flat: is no run"),
+    ("train good.yaml --output flat/a.png/deep", "NotADirectoryError"),
+    ("train good.yaml --output runs/done --resume --set training.seed=7", "was begun with another recipe"),
+    ("train good.yaml --resume --force", "--resume and --force exclude each other"),
+    ("train good.yaml --set epochs", "--set 'epochs': write section.key=value"),
+    ("train good.yaml --set optimization.epochs=0", "optimization.epochs: should be greater than 0"),
+    ("recipes validate unknown_key.yaml", "optimization.lrr: unknown key"),
+    ("recipes validate no_plug_in.yaml", "No module named 'my_methods'"),
+    ("recipes validate no_teachers_run.yaml", "there is no such run folder"),
+    ("pictures nowhere.yaml", "there is no such file"),
+    ("pictures no_folder.yaml", "no such file or folder: nowhere"),
+    ("pictures no_images.yaml", "has no pictures"),
+    ("pictures good.yaml --output flat", "flat is not empty"),
+    ("pictures good.yaml --output flat/a.png/deep", "NotADirectoryError"),
+    (f"{COMPARE} mat", "unknown distillation method 'mat'"),
+    (f"{COMPARE} mate:alpa=1", "distillation.options.alpa: unknown key; did you mean 'alpha'?"),
+    (f"{COMPARE} mate,,kd", "--methods '': write NAME"),
+    (f"{COMPARE} kd", "kd needs a teacher and there is none"),
+    (f"{COMPARE} mate --seeds a", "--seeds a: should be whole numbers"),
+    (f"{COMPARE} mate --seeds 1,1", "seeds must be different"),
+    (f"{COMPARE} mate --output flat/a.png/deep", "NotADirectoryError"),
+    (f"{COMPARE} mate --set training.weights=best", "training.weights: must be last here"),
+    ("compare no_images.yaml --methods mate", "has no pictures"),
+    ("profile nowhere", "RunError: nowhere: there is no such run folder"),
+    ("profile flat", "RunError: flat: is no run"),
+    ("profile runs/begun", "training has not finished"),
+    ("profile runs/moved", "DataError: no such file or folder: nowhere.npz"),
+    ("export nowhere", "RunError: nowhere: there is no such run folder"),
+    ("export runs/begun", "training has not finished"),
+    ("export runs/done --target onx", "unknown export target 'onx'; did you mean 'onnx'?"),
+    ("export runs/done --precision fp8", "--precision 'fp8': must be one of"),
+    ("export runs/done --layouts whole", "--layouts 'whole': name some of"),
+    ("export runs/done --output flat", "flat: exists and is no bundle"),
+    ("export runs/done --output {bundle}", "a bundle is already there; --force replaces it"),
+    ("export runs/done --output flat/a.png/deep", "NotADirectoryError"),
+    ("export runs/moved --precision int8", "no such file or folder: nowhere.npz"),
+    ("inspect nowhere", "nowhere: is neither a bundle"),
+    ("inspect flat", "flat: is neither a bundle"),
+    ("calibrate nowhere", "nowhere: is neither a bundle"),
+    ("calibrate runs/begun", "training has not finished"),
+    ("calibrate runs/done --solver dirct", "unknown solver 'dirct'; did you mean 'direct'?"),
+    ("calibrate runs/done --mean-latency-ms 3", "a mean latency needs a bundle"),
+    ("evaluate nowhere", "BundleError: nowhere: no such bundle folder"),
+    ("evaluate runs/done", "BundleError: runs/done: is no bundle"),
+    ("evaluate {bundle} --policy quick", "unknown operating point 'quick'"),
+    ("evaluate {bundle} --data nowhere", "nowhere: is no folder of pictures"),
+    ("evaluate {bundle} --output flat/a.png/deep", "NotADirectoryError"),
+    ("classify nowhere flat", "BundleError: nowhere: no such bundle folder"),
+    ("classify {bundle} nowhere.png", "DataError: nowhere.png: no such file"),
+    ("classify {bundle} hollow", "hollow: no picture in this folder"),
+    ("classify {bundle} flat --threshold 90", "threshold must be from 0 to 1, not 90"),
+    ("classify {bundle} flat --exit 9", "exit: 9 asked for; this network has exits 1 to 3"),
+    ("classify {bundle} flat --policy quick", "unknown operating point 'quick'"),
+    ("classify {bundle} flat --deadline-ms 0", "deadline: must be above 0 ms"),
+    ("bench nowhere", "BundleError: nowhere: no such bundle folder"),
+    ("bench {bundle} --device a --batch 2", "a latency table is of one picture at a time"),
+    ("bench {bundle} --output flat", "IsADirectoryError"),
+    ("build nowhere", "BundleError: nowhere: no such bundle folder"),
+    ("build {bundle} --tolerance 0", "--tolerance 0: must be above 0"),
+    ("build {bundle} --layouts whole", "--layouts 'whole': name some of"),
+]
+GOOD = ["recipes list", "recipes schema", "recipes show good.yaml --resolved", "inspect runs/done", "inspect {bundle}"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a command."""
+
+    error: str | None
+    imported: list[str]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory, small_bundle: Bundle) -> dict[str, Answer]:
+    folder = tmp_path_factory.mktemp("early")
+    furnish(folder)
+    typed = [*GOOD, *(command for command, _ in CASES)]
+    commands = [[part.format(bundle=small_bundle.path) for part in command.split()] for command in typed]
+    told = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(HEAVY), json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        cwd=folder,
+    ).stdout
+    found = {}
+    for command, line in zip(typed, told.splitlines(), strict=True):
+        error, imported = json.loads(line)
+        found[command] = Answer(": ".join(error) if error else None, imported)
+    assert not (folder / "comparisons").exists()
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == ["begun", "done", "moved"]
+    return found
+
+
+def furnish(folder: Path) -> None:
+    """Recipes, runs and data with one thing wrong each."""
+    for name, sections in RECIPES.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(SMALL | sections))
+    (folder / "no_yaml.yaml").write_text("data: [")
+    np.savez(folder / "half.npz", x_train=np.zeros((1, 8, 8), np.uint8))
+    for empty in ("hollow/cat", "halved/train/cat"):
+        (folder / empty).mkdir(parents=True)
+    (folder / "flat").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "flat" / "a.png")
+    pixels = {"channels": 1, "height": 8, "width": 8, "resize": None, "center_crop": None}
+    moved = ("data.name=arrays", "data.options.path=nowhere.npz")
+    for name, overrides in (("done", ()), ("begun", ()), ("moved", moved)):
+        run = Run.create(folder / "runs" / name)
+        run.write_recipe(small_recipe(*overrides))
+        if name == "begun":
+            continue
+        run.write_facts(RunFacts("digits", pixels | {"mean": [0.0], "std": [1.0]}, ("a", "b"), ("stage1",), {}))
+        run.write_metrics({})
+        for file in (run.model_path, run.golden_path, run.logits_path("calibration"), run.logits_path("test")):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+
+
+@pytest.mark.parametrize(("command", "said"), CASES, ids=[command for command, _ in CASES])
+def test_an_error_comes_before_anything_heavy_is_imported(answers: dict[str, Answer], command: str, said: str) -> None:
+    answer = answers[command]
+    assert answer.error is not None
+    assert said in answer.error
+    assert answer.imported == []
+
+
+@pytest.mark.parametrize("command", GOOD)
+def test_what_only_looks_imports_nothing_heavy(answers: dict[str, Answer], command: str) -> None:
+    assert answers[command] == Answer(None, [])
+
+
+def test_a_good_recipe_is_checked_with_torch_alone(tmp_path: Path) -> None:
+    (tmp_path / "good.yaml").write_text(yaml.safe_dump(SMALL))
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            json.dumps([*HEAVY, "torch._dynamo"]),
+            '[["recipes", "validate", "good.yaml"]]',
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        cwd=tmp_path,
+    ).stdout
+    assert json.loads(told) == [None, ["torch"]]

@@ -1,0 +1,101 @@
+"""What `check_data` says is what loading would say; what it lets pass has the layout that loading needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgemate.config import Data, Unlabelled
+from edgemate.data import check_data, load_source
+from edgemate.errors import DataError
+from edgemate.registry import DATA_CHECKS, DATA_SETS
+
+
+def put_images(root: Path, *places: str) -> str:
+    for place in places:
+        path = root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            Image.new("L", (4, 4)).save(path)
+        else:
+            path.write_text("")
+    return str(root)
+
+
+def outcome(name: str, options: dict[str, Any], *, load: bool) -> str | None:
+    try:
+        load_source(name, options) if load else check_data(Data(name=name, options=options))
+    except DataError as error:
+        return str(error)
+    return None
+
+
+LAYOUTS = {
+    "classes": ("a/1.png", "a/2.png", "b/1.png", "b/2.png"),
+    "deep": ("a/x/1.png", "a/x/2.png", "b/y/1.png", "b/y/2.png"),
+    "split": ("train/a/1.png", "train/b/1.png", "test/a/1.png"),
+    "val": ("train/a/1.png", "val/a/1.png"),
+    "no-classes": ("1.png",),
+    "no-images": ("a/1.png", "a/2.png", "b/notes.txt"),
+    "hidden-only": ("a/.1.png", "b/1.png"),
+    "hidden-below": ("a/.x/1.png", "b/1.png"),
+    "empty-test-class": ("train/a/1.png", "test/a/notes.txt"),
+    "no-test": ("train/a/1.png", "rest/a/1.png"),
+    "class-of-its-own": ("train/cat/1.png", "test/cats/1.png"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_image_folder_is_judged_as_loading_judges_it(tmp_path: Path, layout: str) -> None:
+    options = {"path": put_images(tmp_path / "images", *LAYOUTS[layout])}
+    told = outcome("image_folder", options, load=False)
+    assert told == outcome("image_folder", options, load=True)
+    assert (told is None) == (layout in ("classes", "deep", "split", "val"))
+
+
+def test_a_file_is_no_image_folder(tmp_path: Path) -> None:
+    options = {"path": put_images(tmp_path, "1.png") + "/1.png"}
+    assert outcome("image_folder", options, load=False) == outcome("image_folder", options, load=True) is not None
+
+
+@pytest.mark.parametrize("key", [None, "x_train", "y_test"])
+def test_an_array_file_is_judged_by_its_keys(tmp_path: Path, key: str | None) -> None:
+    arrays = {f"{kind}_{split}": np.zeros((2, 4, 4) if kind == "x" else 2, np.uint8)
+              for kind in "xy" for split in ("train", "test")}  # fmt: skip
+    arrays.pop(key, None) if key else None
+    np.savez(tmp_path / "own.npz", **arrays)  # type: ignore[arg-type]
+    options = {"path": str(tmp_path / "own.npz")}
+    told = outcome("arrays", options, load=False)
+    assert told == outcome("arrays", options, load=True)
+    assert (told is None) == (key is None)
+
+
+def test_what_is_no_array_file_is_judged_as_loading_judges_it(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("no archive")
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    for name in ("text.npz", "single.npy", "absent.npz"):
+        options = {"path": str(tmp_path / name)}
+        told = outcome("arrays", options, load=False)
+        assert told is not None
+        assert told == outcome("arrays", options, load=True)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
+def test_files_that_may_be_fetched_are_not_missed(tmp_path: Path, name: str) -> None:
+    check_data(Data(name=name, options={"root": str(tmp_path), "download": True}))
+    with pytest.raises(DataError, match="or EDGEMATE_DATA to a folder that holds it"):
+        check_data(Data(name=name, options={"root": str(tmp_path), "download": False}))
+
+
+def test_the_second_domain_is_looked_for_too() -> None:
+    second = Unlabelled(name="arrays", options={"path": "nowhere.npz"})
+    with pytest.raises(DataError, match=r"nowhere\.npz"):
+        check_data(Data(name="digits", unlabelled=second))
+
+
+def test_checks_are_of_registered_data_sets() -> None:
+    assert set(DATA_CHECKS.names()) <= set(DATA_SETS.names())
