@@ -8,6 +8,7 @@ from typing import Any
 from edgemate.data.source import DataSource
 from edgemate.errors import DataError
 from edgemate.registry import DATA_SETS
+from edgemate.wording import counted
 
 
 def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
@@ -29,6 +30,7 @@ def require_same_task(source: DataSource, target: DataSource) -> None:
         )
     if target.channels != source.channels:
         raise DataError(
-            f"data.unlabelled.name: {target.name} has {target.channels} channels and {source.name} {source.channels}; "
+            f"data.unlabelled.name: {target.name} has {counted(target.channels, 'channel')} and {source.name} "
+            f"{source.channels}; "
             "both domains must have as many (image_folder has the option channels)"
         )

@@ -84,7 +84,7 @@ CASES = [
     ("train no_teacher.yaml", "distillation.teacher: kd needs a teacher and there is none"),
     ("train no_teachers_run.yaml", "distillation.teacher: runs/nowhere: there is no such run folder"),
     ("train no_weights.yaml", "there is no file nowhere.pth"),
-    ("train late_milestone.yaml", "milestones: 9 is never reached in 1 epochs"),
+    ("train late_milestone.yaml", "milestones: 9 is never reached in 1 epoch"),
     ("train good.yaml --output runs/done", "RunError: runs/done: is there already; --resume goes on"),
     ("train good.yaml --output flat --force", "RunError: flat: is no run"),
     ("train good.yaml --output flat/a.png/deep", "NotADirectoryError"),

@@ -12,6 +12,8 @@ SMALL: dict[str, Any] = {
     "model": {"backbone": "resnet8", "options": {"width": 4}},
     "exits": {"head": "conv", "options": {"dropout": 0.1}},
     "optimization": {"epochs": 3, "batch_size": 32, "lr": 0.1},
+    # The same on every processor, and what is evaluated is exactly what was trained.
+    "training": {"precision": "fp32"},
 }
 
 

@@ -42,7 +42,7 @@ def built(recipe: Recipe, channels: int = 1) -> tuple[MultiExitModel, Method]:
 
 
 def chosen(*overrides: str, **training: object) -> Numerics:
-    recipe = small_recipe(*overrides)
+    recipe = small_recipe("training.precision=auto", *overrides)
     return choose_numerics(recipe.training.model_copy(update=training), *built(recipe), SHAPE)
 
 
@@ -137,7 +137,11 @@ def test_an_unsafe_network_is_laid_out_contiguously_on_a_cpu(
 
 def test_what_was_chosen_is_said_and_kept(tmp_path: Path) -> None:
     told = io.StringIO()
-    run = train(small_recipe("optimization.epochs=1"), tmp_path / "run", console=Console(file=told, width=200))
+    run = train(
+        small_recipe("optimization.epochs=1", "training.precision=auto"),
+        tmp_path / "run",
+        console=Console(file=told, width=200),
+    )
     kept = run.read_numerics()
     assert kept["precision"] == ("bf16" if has_native_bf16() else "fp32")
     said = told.getvalue()
@@ -182,7 +186,7 @@ from pathlib import Path
 from rich.console import Console
 from edgemate.training import train
 from recipes import small_recipe
-train(small_recipe("optimization.epochs=2"), Path(sys.argv[1]), console=Console(file=io.StringIO()))
+train(small_recipe("optimization.epochs=2", "training.precision=auto"), Path(sys.argv[1]), console=Console(file=io.StringIO()))
 """
 
 
