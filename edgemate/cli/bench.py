@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def bench(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Measure the latency of every exit on the bundle's golden pictures.
 
@@ -57,13 +59,16 @@ def bench(
     with (
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False) as segments,
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
+        showing_progress(quiet, steps=False) as progress,
     ):
         golden = segments.bundle.golden().images
         images = np.resize(golden, (batch, *golden.shape[1:]))
-        measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats)
+        progress.step("timing every exit, round")
+        measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats, progress=progress)
         report = _report(segments, measured, batch, warmup)
         if device is not None:
-            table = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats)
+            progress.step("timing stops at every exit, round")
+            table = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats, progress=progress)
             report["latency_table"] = write_latency_table(segments.bundle, table)
     if output is not None:
         files.write_json(output, report)

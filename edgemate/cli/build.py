@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgemate.bundle import Bundle
     from edgemate.bundle.manifest import Layout
+    from edgemate.progress import Progress
     from edgemate.runtime.backends.tensorrt.compat import Flavour
     from edgemate.runtime.backends.tensorrt.loading import EngineFile
     from edgemate.runtime.backends.tensorrt.options import (
@@ -76,6 +78,7 @@ def build(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build engines anew that are there already.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Build a bundle's engines on the device that will run them, then prove them on golden samples and time them.
 
@@ -85,7 +88,6 @@ def build(
 
     from edgemate.bundle import Bundle
     from edgemate.cli.layouts import parse_layouts
-    from edgemate.cli.progress import showing_steps
     from edgemate.errors import UsageError
     from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
     from edgemate.runtime.backends.tensorrt.compat import FLAVOURS, load_tensorrt
@@ -119,12 +121,12 @@ def build(
     limit = default_tolerance(opened) if tolerance is None else tolerance
     console = make_console()
     console.out(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")
-    with showing_steps() as tell:
-        engines = build_bundle_engines(opened, trt, options, layouts=wanted, rebuild=force, tell=tell)
+    with showing_progress(quiet) as progress:
+        engines = build_bundle_engines(opened, trt, options, layouts=wanted, rebuild=force, progress=progress)
         proofs = {}
         for layout in wanted:
-            tell(f"{layout}: proving on golden samples, and timing")
-            proofs[layout] = _prove(opened, trt.flavour, layout, options.batch, limit)
+            progress.step(f"{layout}: proving on golden samples, and timing, round")
+            proofs[layout] = _prove(opened, trt.flavour, layout, options.batch, limit, progress)
     _print_engines(engines, console)
     for layout, found in proofs.items():
         _print_proofs(layout, found, console)
@@ -133,14 +135,14 @@ def build(
 
 
 def _prove(
-    bundle: Bundle, flavour: Flavour, layout: Layout, batch: BatchRange, tolerance: float
+    bundle: Bundle, flavour: Flavour, layout: Layout, batch: BatchRange, tolerance: float, progress: Progress
 ) -> tuple[ExitProof, ...]:
     from edgemate.registry import BACKENDS
     from edgemate.runtime.proof import prove
 
     backend = BACKENDS.get(flavour)(bundle, layout=layout, threads=None)
     try:
-        return prove(bundle, backend, layout, tolerance=tolerance, batch=batch.opt)
+        return prove(bundle, backend, layout, tolerance=tolerance, batch=batch.opt, progress=progress)
     finally:
         backend.close()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.wording import counted
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgemate.exits import Calibrated, OperatingPoints, Request
+    from edgemate.progress import Progress
 
 _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -46,6 +48,7 @@ def calibrate(
         bool, typer.Option(help="Fit a temperature per exit. Layout conditional can only do without.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Choose when to stop; write policies.json into the run or bundle.
 
@@ -67,18 +70,21 @@ def calibrate(
     if risk is not None:
         requests.append(Request("guaranteed", risk=risk, delta=delta))
     if (path / "bundle.json").is_file():
-        found = calibrate_bundle(
-            path,
-            device=device,
-            requests=requests,
-            solver=solver,
-            measure=measure,
-            fit_temperatures=temperatures,
-        )
+        with showing_progress(quiet) as progress, progress.unattended():
+            found = calibrate_bundle(
+                path,
+                device=device,
+                requests=requests,
+                solver=solver,
+                measure=measure,
+                fit_temperatures=temperatures,
+                progress=progress,
+            )
     elif (path / "recipe.yaml").is_file():
         if device is not None:
             raise UsageError(f"--device: {path} is a run; devices are measured with its bundle")
-        found = _calibrate_run(path, requests, solver, measure, temperatures)
+        with showing_progress(quiet) as progress, progress.unattended():
+            found = _calibrate_run(path, requests, solver, measure, temperatures, progress)
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
@@ -88,7 +94,7 @@ def calibrate(
 
 
 def _calibrate_run(
-    path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool
+    path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool, progress: Progress
 ) -> Calibrated:
     from edgemate import files
     from edgemate.profiling import calibrate_run
@@ -96,7 +102,14 @@ def _calibrate_run(
 
     run = Run.open(path)
     files.check_folder(path)
-    return calibrate_run(run, requests=requests, solver=solver, measure=measure, fit_temperatures=temperatures)
+    return calibrate_run(
+        run,
+        requests=requests,
+        solver=solver,
+        measure=measure,
+        fit_temperatures=temperatures,
+        progress=progress,
+    )
 
 
 def _macs(given: str) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.wording import counted
 
@@ -31,6 +32,7 @@ def classify(
     backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture and line.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Label pictures, and say at which exit each was decided and how long that took.
 
@@ -57,15 +59,18 @@ def classify(
     ) as classifier:
         _warm_up(classifier, exit)
         classifier.reset_statistics()
-        for file in files:
-            try:
-                [prediction] = classifier.classify(file, chosen)
-            except PictureError as error:
-                _report_failure(file, error, as_json)
-                continue
-            answers.append((file, prediction))
-            if as_json:
-                _print_answer(file, prediction, deadline_ms)
+        with showing_progress(quiet, steps=False) as progress:
+            progress.step("classifying, image")
+            for done, file in enumerate(files, start=1):
+                try:
+                    [prediction] = classifier.classify(file, chosen)
+                except PictureError as error:
+                    _report_failure(file, error, as_json)
+                else:
+                    answers.append((file, prediction))
+                    if as_json:
+                        _print_answer(file, prediction, deadline_ms)
+                progress.advance(done, len(files))
         if not as_json:
             _print_table(answers, len(classifier.exits))
         statistics = classifier.statistics()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgemate.cli.console import is_screen, make_console
+from edgemate.cli.progress import Quiet, showing_progress
 
 
 def compare(
@@ -24,6 +25,7 @@ def compare(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the runs; comparisons/NAME if absent.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time, which share the cores.")] = 1,
+    quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.
 
@@ -51,7 +53,17 @@ def compare(
     def tell(line: str) -> None:
         console.out(line)
 
-    compare_methods(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs, tell=tell)
+    with showing_progress(quiet, steps=False) as progress:
+        compare_methods(
+            path,
+            variants,
+            numbers,
+            folder,
+            overrides=overrides or [],
+            jobs=jobs,
+            tell=(lambda line: None) if quiet else tell,
+            progress=progress,
+        )
     found = (folder / "comparison.md").read_text(encoding="utf-8")
     if is_screen():
         from rich.markdown import Markdown

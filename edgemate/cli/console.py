@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 _NO_EDGE = 100_000
 
 
-def make_console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console of standard output or error. Every command prints on one of these.
 
     What is printed is literal: names may hold [brackets] and :colons:. Where the stream is no terminal nothing is
     wrapped or styled. NO_COLOR leaves no styling at all, on a terminal too.
+    A quiet one prints nothing.
     """
     from rich.console import Console
 
     return Console(
         stderr=stderr,
+        quiet=quiet,
         markup=False,
         emoji=False,
         highlight=False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 
 if TYPE_CHECKING:
     from edgemate.data.checking import DataReport
@@ -27,21 +28,22 @@ def check(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Decode every image of a recipe's splits, and tell what there is and what is wrong.
 
     Counts per split and class, sizes, formats, damaged files, the same image in more than one split, and classes with
     few images. The exit code is 1 where an image is damaged.
     """
-    from edgemate.cli.progress import showing_steps
     from edgemate.cli.screen import print_json
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe
     from edgemate.data.checking import check_data
 
     section = load_recipe(find_recipe(recipe), overrides or []).data
-    with showing_steps() as tell:
-        report = check_data(section, tell)
+    with showing_progress(quiet, steps=False) as progress, progress.unattended():
+        progress.step("reading the dataset")
+        report = check_data(section, progress)
     if as_json:
         print_json(report.to_json())
     else:

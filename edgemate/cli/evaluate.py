@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
 
@@ -60,7 +62,7 @@ def evaluate(
             raise UsageError(f"{path}: statistics need something to compare with: --against BUNDLE --policy NAME")
         report = _compare_statistics(path, other, policy[0])
     else:
-        report = _evaluate(path, policy, data, pictures, batch, backend, threads, other)
+        report = _evaluate(path, policy, data, pictures, batch, backend, threads, other, quiet)
     if output is not None:
         files.write_json(output, report)
     if as_json:
@@ -86,9 +88,9 @@ def _evaluate(
     backend: str,
     threads: int | None,
     other: OperatingPoints | None,
+    quiet: bool,
 ) -> dict[str, Any]:
     from edgemate.bundle import Bundle
-    from edgemate.cli.progress import showing_steps
     from edgemate.exits import read_operating_points
     from edgemate.machine import machine_facts
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
@@ -100,14 +102,21 @@ def _evaluate(
     everything = _pictures(bundle, data)
     with AnytimeClassifier.load(path, backend, threads=threads, verify=False) as classifier:
         found = _spread(everything, count)
-        with showing_steps() as tell:
-            measured = [
-                evaluate_policy(classifier, found.pictures, found.labels, point.name, batches=(1, batch), tell=tell)
-                for point in chosen
-            ]
+        with showing_progress(quiet) as progress:
+            measured = []
+            for point in chosen:
+                progress.step(f"operating point {point.name}, image")
+                measured.append(
+                    evaluate_policy(
+                        classifier, found.pictures, found.labels, point.name, batches=(1, batch), progress=progress
+                    )
+                )
             whole = next((one for one, *_ in measured if one.statistics.shares[-1] == 1), None)
             if whole is None and found.labels is not None:
-                [whole] = evaluate_policy(classifier, found.pictures, found.labels, None, batches=(batch,), tell=tell)
+                progress.step("the whole network, image")
+                [whole] = evaluate_policy(
+                    classifier, found.pictures, found.labels, None, batches=(batch,), progress=progress
+                )
         full = {"predicted": _predicted_full(classifier, points), "measured": None if whole is None else whole.accuracy}
         table, times = _predicted_times(classifier, points)
         report: dict[str, Any] = {

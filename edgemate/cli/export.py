@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ def export(
         str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there already.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real pictures before anything is left on disk."""
     from edgemate.bundle import BundleWriter
     from edgemate.cli.layouts import parse_layouts
-    from edgemate.cli.progress import showing_steps
     from edgemate.data import check_data
     from edgemate.errors import UsageError
     from edgemate.registry import EXPORT_TARGETS
@@ -74,7 +75,7 @@ def export(
 
     from edgemate.export import ExportOptions, export_run
 
-    with showing_steps() as tell:
+    with showing_progress(quiet) as progress:
         exported = export_run(
             opened,
             folder,
@@ -87,7 +88,7 @@ def export(
                 require_engines=require_engines,
                 compute_capabilities=_capabilities(compute_capability),
                 overwrite=force,
-                tell=tell,
+                progress=progress,
             ),
         )
     _print(exported, folder)

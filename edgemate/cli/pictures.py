@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.wording import counted
 
 
@@ -27,6 +28,7 @@ def pictures(
     seed: Annotated[int, typer.Option(min=0, help="Draws them.")] = 0,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the recipe.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write real pictures of a recipe's data set as PNG files, <index>_<label>.png, before any resizing."""
     import io
@@ -44,14 +46,19 @@ def pictures(
     data = load_recipe(recipe, overrides or []).data
     check_folder(output)
     check_data(data)
-    source = load_source(data.name, data.options)
-    splits = splits_of(data, source)
-    chosen = source.test if split is Split.TEST else source.train
-    indices = getattr(splits, split.value)
-    sample = indices[stratified_sample(chosen.labels[indices], count, seed)]
-    for index in sample:
-        label = re.sub(r"[^\w.-]+", "-", source.classes[chosen.labels[index]])
-        buffer = io.BytesIO()
-        chosen.picture(int(index)).save(buffer, "PNG")
-        write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
+    with showing_progress(quiet, steps=False) as progress:
+        with progress.unattended():
+            progress.step("reading the dataset")
+            source = load_source(data.name, data.options)
+            splits = splits_of(data, source)
+        chosen = source.test if split is Split.TEST else source.train
+        indices = getattr(splits, split.value)
+        sample = indices[stratified_sample(chosen.labels[indices], count, seed)]
+        progress.step("writing, image")
+        for done, index in enumerate(sample, start=1):
+            label = re.sub(r"[^\w.-]+", "-", source.classes[chosen.labels[index]])
+            buffer = io.BytesIO()
+            chosen.picture(int(index)).save(buffer, "PNG")
+            write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
+            progress.advance(done, len(sample))
     typer.echo(f"{counted(len(sample), f'{split.value} picture')} of {source.name} in {output}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.wording import counted
 
@@ -23,13 +24,13 @@ def profile(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Count, score and time every exit of a run; write profile.json, tradeoff.csv and tradeoff.png into it.
 
     Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
     """
     from edgemate import files
-    from edgemate.cli.progress import showing_steps
     from edgemate.data import check_data
     from edgemate.runs import Run
 
@@ -40,8 +41,8 @@ def profile(
 
     from edgemate.profiling import profile_run
 
-    with showing_steps() as tell:
-        found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, tell=tell)
+    with showing_progress(quiet) as progress:
+        found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, progress=progress)
     if as_json:
         print_json(found.to_json())
         return

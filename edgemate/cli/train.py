@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgemate.config import Recipe
     from edgemate.runs import Run
 
 
@@ -24,6 +26,7 @@ def train(
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it stopped, with more epochs if set.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete a run that is there already.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
     from edgemate.config import load_recipe
@@ -43,20 +46,35 @@ def train(
     check_early(checked, str(path))
     if check_run_place(checked, folder, resume=resume, replace=force):
         check_data(checked.data)
+    if not quiet:
+        _announce(checked, path, folder)
 
     from edgemate.training import train as train_run
 
     console = make_console()
-    for note in notes:
-        console.out(note)
+    if not quiet:
+        for note in notes:
+            console.out(note)
     try:
-        run = train_run(checked, folder, resume=resume, replace=force, console=console)
+        with showing_progress(quiet, steps=False) as progress:
+            shown = make_console(quiet=quiet)
+            run = train_run(checked, folder, resume=resume, replace=force, console=shown, progress=progress)
     except KeyboardInterrupt:
         instead = " instead of --force" if force else ""
         typer.echo(f"the same command with --resume{instead} goes on from the last checkpoint", err=True)
         raise
     _print_accuracies(run, console)
     console.out(f"run: {run.path}   next: edgemate profile {run.path}")
+
+
+def _announce(recipe: Recipe, path: Path, folder: Path) -> None:
+    """What is about to happen, before the seconds that importing torch takes."""
+    backbone, methods = recipe.model.backbone, " + ".join(recipe.distillation.names)
+    epochs = counted(recipe.optimization.epochs, "epoch")
+    typer.echo(
+        f"training {folder} by {path}: {backbone}, {methods}, {epochs}, batches of {recipe.optimization.batch_size}; "
+        "loading PyTorch"
+    )
 
 
 def _print_accuracies(run: Run, console: Console) -> None:

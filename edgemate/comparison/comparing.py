@@ -12,13 +12,14 @@ from edgemate import files
 from edgemate.comparison.plan import Key, plan_comparison
 from edgemate.comparison.plot import comparison_png
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
-from edgemate.comparison.running import Training, run_all, threads_each
+from edgemate.comparison.running import Training, how_far, run_all, threads_each
 from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.evaluation import trained_model
 from edgemate.machine import machine_facts
 from edgemate.models import Costs, count_costs
+from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 from edgemate.training import check_recipe
 from edgemate.wording import counted
@@ -33,6 +34,7 @@ def compare(
     overrides: Sequence[str] = (),
     jobs: int = 1,
     tell: Callable[[str], None] = print,
+    progress: Progress = SILENT,
 ) -> Comparison:
     """Train every variant with every seed and write `comparison.json`, `comparison.md` and `comparison.png`.
 
@@ -49,6 +51,7 @@ def compare(
         overrides: `section.key=value` strings laid over the recipe.
         jobs: trainings at the same time.
         tell: called with a line after each training.
+        progress: told how far those are that go on, a few times a second.
 
     Raises:
         RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
@@ -64,7 +67,7 @@ def compare(
         check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")
 
     threads = threads_each(jobs)
-    _train_missing(recipes, runs, output, jobs, threads, tell)
+    _train_missing(recipes, runs, output, jobs, threads, tell, progress)
     found = _gather(variants, seeds, recipes, runs, output.resolve().name, jobs, threads)
     files.write_json(output / "comparison.json", found.to_json())
     files.write_text(output / "comparison.md", comparison_markdown(found))
@@ -79,6 +82,7 @@ def _train_missing(
     jobs: int,
     threads: int,
     tell: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     trainings = []
     for key, recipe in recipes.items():
@@ -100,7 +104,13 @@ def _train_missing(
         shown = " ".join(f"{100 * share:5.2f}" for share in [*figures["exits"], figures["ensemble"]])
         tell(f"{next(counter):>3}/{len(runs)}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s")
 
-    run_all(trainings, jobs=jobs, threads=threads, finished=finished)
+    def going_on(running: Sequence[Training], waiting: int) -> None:
+        here = len(runs) - len(running) - waiting
+        progress.advance(here, len(runs), lambda: "\n".join(how_far(training) for training in running))
+
+    if trainings:
+        progress.step("trainings")
+    run_all(trainings, jobs=jobs, threads=threads, finished=finished, going_on=going_on)
 
 
 def _gather(

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 
 from edgemate.errors import TrainingError, UsageError
 from edgemate.machine import usable_cores
+from edgemate.progress import duration
+from edgemate.runs import Run
 
 _POLL_SECONDS = 0.2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -69,8 +71,22 @@ def threads_each(jobs: int) -> int:
     return int(given)
 
 
+def how_far(training: Training) -> str:
+    """Its name, epoch and time left, as far as it has told them."""
+    found = Run(training.folder).read_progress()
+    if found is None:
+        return f"{training.name}: starting"
+    left = "" if found.seconds_left is None else f", {duration(found.seconds_left)} left"
+    return f"{training.name}: epoch {found.epoch}/{found.epochs}, step {found.step}/{found.steps}{left}"
+
+
 def run_all(
-    trainings: Iterable[Training], *, jobs: int, threads: int, finished: Callable[[Training, float], None]
+    trainings: Iterable[Training],
+    *,
+    jobs: int,
+    threads: int,
+    finished: Callable[[Training, float], None],
+    going_on: Callable[[Sequence[Training], int], None] = lambda running, waiting: None,
 ) -> None:
     """Run all trainings, `jobs` at a time, in that order. One that fails does not keep the others from running.
 
@@ -79,6 +95,7 @@ def run_all(
         jobs: how many at the same time.
         threads: CPU threads of each.
         finished: called after each that went well, with the seconds since its process started.
+        going_on: called again and again with those that run and how many are still to come.
 
     Raises:
         TrainingError: some failed; all others are done.
@@ -100,6 +117,7 @@ def run_all(
                     finished(training, time.monotonic() - started)
                 else:
                     failed.append(training)
+            going_on([training for training, *_ in running], len(waiting))
             time.sleep(_POLL_SECONDS)
     if failed:
         first, others = failed[0], [training.name for training in failed[1:]]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from edgemate.data.damaged import Tell, Used, require_whole
+from edgemate.data.damaged import Used, require_whole
 from edgemate.data.input_facts import InputFacts, Interpolation, plan_input
 from edgemate.data.loaders import EpochBatches, PictureLoader, evaluation_loader, train_loader
 from edgemate.data.loading import load_source, require_same_task
@@ -29,6 +29,7 @@ from edgemate.data.unlabelled import (
     unlabelled_indices,
 )
 from edgemate.errors import DataError
+from edgemate.progress import SILENT, Progress
 from edgemate.registry import AUGMENTATIONS
 
 
@@ -164,7 +165,7 @@ def build_data(
     workers: int = 0,
     seed: int = 0,
     unlabelled: TargetPlan | None = None,
-    tell: Tell | None = None,
+    progress: Progress = SILENT,
 ) -> Data:
     """Load a data set, split it and make ready to load it.
 
@@ -190,7 +191,7 @@ def build_data(
         seed: of the training order and augmentation.
         unlabelled: a second domain, whose pictures have no labels in training. Where it is made of the same data set,
             the training split is parted between the two before `train_limit` applies.
-        tell: is told how far looking at the files has come.
+        progress: told how far looking at the files has come.
 
     Raises:
         DataError: a data set is missing, image files are damaged, the options do not fit it, or the two domains not
@@ -222,7 +223,7 @@ def build_data(
         used["unlabelled"] = domain.train, chosen
         if domain is not source:
             used["target_test"] = domain.test, tested_indices(domain.test.labels, test_limit)
-    require_whole(used, tell)
+    require_whole(used, progress)
     if mean is None or std is None:
         mean, std = channel_statistics(source.train, splits.train, facts, split_seed)
     facts = facts.with_normalisation(mean, std)

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.config import Data as DataSection
-from edgemate.data.damaged import Tell, Used
+from edgemate.data.damaged import Used
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.source import FilePictures, Pictures
 from edgemate.data.splits import splits_of, tested_indices
 from edgemate.errors import PictureError
 from edgemate.images import read_header
 from edgemate.machine import usable_cores
+from edgemate.progress import SILENT, Progress
 
 FEW = 10
 """Classes with fewer images than this in a split are named."""
@@ -115,12 +116,12 @@ class DataReport:
         }
 
 
-def check_data(section: DataSection, tell: Tell | None = None) -> DataReport:
+def check_data(section: DataSection, progress: Progress = SILENT) -> DataReport:
     """Decode every image that a recipe's splits hold, those of a second data set under data.unlabelled too.
 
     Args:
         section: the recipe's data section.
-        tell: is told how far it has come.
+        progress: told how far it has come.
 
     Raises:
         DataError: a data set is missing; damaged images are in the report.
@@ -145,7 +146,7 @@ def check_data(section: DataSection, tell: Tell | None = None) -> DataReport:
         source.name,
         source.classes,
         {name: _per_class(one, len(source.classes)) for name, one in used.items()},
-        tuple(_look_at_all(used, tell)),
+        tuple(_look_at_all(used, progress)),
         tuple(str(path) for one in sources for path in one.left_out),
     )
 
@@ -155,8 +156,9 @@ def _per_class(used: Used, classes: int) -> npt.NDArray[np.int64]:
     return np.bincount(pictures.labels[indices], minlength=classes).astype(np.int64)
 
 
-def _look_at_all(used: dict[str, Used], tell: Tell | None) -> Iterator[Found]:
+def _look_at_all(used: dict[str, Used], progress: Progress) -> Iterator[Found]:
     places = [(name, pictures, int(i)) for name, (pictures, indices) in used.items() for i in indices]
+    progress.step("decoding, image")
     cores = usable_cores()
     window = _CHUNK * cores
     with ThreadPoolExecutor(cores) as pool:  # Pillow's decoders let other threads run
@@ -165,8 +167,7 @@ def _look_at_all(used: dict[str, Used], tell: Tell | None) -> Iterator[Found]:
             chunks = [places[start : min(start + _CHUNK, last)] for start in range(first, last, _CHUNK)]
             for found in pool.map(_look_at_some, chunks):
                 yield from found
-            if tell is not None:
-                tell(f"decoded {last:,} of {len(places):,} images")
+            progress.advance(last, len(places))
 
 
 def _look_at_some(places: Sequence[tuple[str, Pictures, int]]) -> list[Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +12,8 @@ import numpy.typing as npt
 from edgemate.data.source import FilePictures, Pictures
 from edgemate.errors import DataError, PictureError
 from edgemate.images import check_file
+from edgemate.progress import SILENT, Progress
 
-Tell = Callable[[str], None]
-"""Takes a line that says how far a long step has come."""
 Used = tuple[Pictures, npt.NDArray[np.int64]]
 """Images, and the indices of those that are used."""
 
@@ -23,14 +22,14 @@ _NAMED = 10
 _THREADS, _CHUNK = 8, 256
 
 
-def require_whole(splits: Mapping[str, Used], tell: Tell | None = None) -> None:
+def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> None:
     """Look at every image file that is used, as `edgemate.images.check_file` does.
 
     100,000 take 4 to 6 s on 2 cores where the files are in the system's cache.
 
     Args:
         splits: what is used, by the name of the split. Images that do not lie in files are passed over.
-        tell: is told how far it has come.
+        progress: told how far it has come.
 
     Raises:
         DataError: there are damaged files; the first ten are named, and how many there are in each split.
@@ -41,7 +40,7 @@ def require_whole(splits: Mapping[str, Used], tell: Tell | None = None) -> None:
         if isinstance(pictures, FilePictures):
             paths += [pictures.paths[i] for i in indices]
         ends[split] = len(paths)
-    damaged = find_damaged(paths, tell)
+    damaged = find_damaged(paths, progress)
     if not damaged:
         return
     places = np.array(sorted(damaged))
@@ -59,7 +58,7 @@ def require_whole(splits: Mapping[str, Used], tell: Tell | None = None) -> None:
     )
 
 
-def find_damaged(paths: Sequence[Path], tell: Tell | None = None) -> dict[int, str]:
+def find_damaged(paths: Sequence[Path], progress: Progress = SILENT) -> dict[int, str]:
     """Which of the files are damaged, as far as `edgemate.images.check_file` sees it: what is wrong, by place."""
     found: dict[int, str] = {}
 
@@ -73,11 +72,12 @@ def find_damaged(paths: Sequence[Path], tell: Tell | None = None) -> dict[int, s
         return problems
 
     window = _CHUNK * _THREADS
+    if paths:
+        progress.step("looking at image files, file")
     with ThreadPoolExecutor(_THREADS) as pool:
         # A window at a time, so that Ctrl-C does not wait for all that is left.
         for first in range(0, len(paths), window):
             for problems in pool.map(look, range(first, min(first + window, len(paths)), _CHUNK)):
                 found |= problems
-            if tell is not None:
-                tell(f"looked at {min(first + window, len(paths)):,} of {len(paths):,} image files")
+            progress.advance(min(first + window, len(paths)), len(paths))
     return found

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edgemate.models import MultiExitModel
+from edgemate.progress import SILENT, Progress
 
 
 def collect_logits(
@@ -19,6 +20,8 @@ def collect_logits(
     device: torch.device | str = "cpu",
     channels_last: bool = False,
     autocast: torch.dtype | None = None,
+    progress: Progress = SILENT,
+    total: int | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Run the model over a split, in evaluation mode and without gradients. Its mode is restored.
 
@@ -28,13 +31,15 @@ def collect_logits(
         device: where the images go.
         channels_last: memory format of the images; give the model the same.
         autocast: mixed precision in this type; None computes in the model's own.
+        progress: told after each batch how many images are done.
+        total: images in all; where it is None, nothing is told.
 
     Returns:
         Logits float32 (N, K, classes) and labels int64 (N,), in the order of `batches`.
     """
     device = torch.device(device)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    logits, labels = [], []
+    logits, labels, done = [], [], 0
     was_training = model.training
     model.eval()
     try:
@@ -43,6 +48,9 @@ def collect_logits(
                 images = images.to(device, non_blocking=True, memory_format=memory_format)
                 logits.append(model(images).float().cpu())
                 labels.append(batch_labels.cpu())
+                done += len(batch_labels)
+                if total is not None:
+                    progress.advance(done, total)
     finally:
         model.train(was_training)
     return torch.cat(logits).numpy(), torch.cat(labels).numpy().astype(np.int64, copy=False)

@@ -30,6 +30,7 @@ from edgemate.exits.policy import Policy
 from edgemate.exits.simulation import simulate
 from edgemate.exits.stored import StoredSplit
 from edgemate.exits.temperature import doubt, fit_temperature
+from edgemate.progress import SILENT, Progress
 from edgemate.registry import SOLVERS, closest
 from edgemate.wording import counted
 
@@ -101,6 +102,7 @@ def calibrate(
     solver: str = "direct",
     measure: str | None = None,
     fit_temperatures: bool = True,
+    progress: Progress = SILENT,
 ) -> Calibrated:
     """Fit temperatures and find an operating point for every request.
 
@@ -113,6 +115,7 @@ def calibrate(
         solver: a registered solver's name.
         measure: the score that thresholds are compared with, for solvers that leave it open: confidence if None.
         fit_temperatures: whether to fit them. Without, the operating points fit layout `conditional` too.
+        progress: told what is being looked for.
 
     Raises:
         UsageError: unknown names, shapes that do not fit, or a request that nothing can reach.
@@ -121,15 +124,19 @@ def calibrate(
     temperatures = None
     warnings: list[str] = []
     if fit_temperatures:
+        progress.step("fitting temperatures")
         fitted = [fit_temperature(logits[:, k], labels) for k in range(split.exits)]
         temperatures = tuple(ExitTemperature(exit=k, **asdict(found)) for k, found in enumerate(fitted, start=1))
         doubts = (doubt(k + 1, found, logits[:, k], labels) for k, found in enumerate(fitted))
         warnings = [said for said in doubts if said is not None]
     finder = _Finder(split, tuple(macs), latency, temperatures, solver, measure)
-    points = tuple(finder.find(request) for request in requests)
+    points = []
+    for request in requests:
+        progress.step(f"operating point {request.name}: {request.goal}")
+        points.append(finder.find(request))
     return Calibrated(
         OperatingPoints(
-            points=points,
+            points=tuple(points),
             temperatures=temperatures,
             costs="macs" if latency is None else "latency",
             device=None if latency is None else latency.device,

@@ -11,6 +11,7 @@ from edgemate.errors import UsageError
 from edgemate.exits.calibrate import DEFAULT_REQUESTS, Calibrated, Request, calibrate
 from edgemate.exits.latency_table import LatencyTable, measured_devices, read_latency_table
 from edgemate.exits.operating_points import POLICIES_FILE
+from edgemate.progress import SILENT, Progress
 
 
 def calibrate_bundle(
@@ -21,6 +22,7 @@ def calibrate_bundle(
     solver: str = "direct",
     measure: str | None = None,
     fit_temperatures: bool = True,
+    progress: Progress = SILENT,
 ) -> Calibrated:
     """Write `policies.json` anew, and its hash into the manifest.
 
@@ -31,6 +33,7 @@ def calibrate_bundle(
         solver: a registered solver's name.
         measure: the score that thresholds are compared with.
         fit_temperatures: whether to fit them.
+        progress: told what is being looked for.
 
     Raises:
         BundleError: it is no bundle, or its calibration logits are absent or damaged.
@@ -49,6 +52,7 @@ def calibrate_bundle(
         solver=solver,
         measure=measure,
         fit_temperatures=fit_temperatures,
+        progress=progress,
     )
     content = json.dumps(found.points.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     replace_file(bundle, POLICIES_FILE, content.encode())

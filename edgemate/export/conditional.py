@@ -14,6 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from edgemate.bundle import Graph, Tensor
 from edgemate.errors import ExportError
+from edgemate.export.composing import with_own_names
 from edgemate.export.graphs import ExportedGraph
 
 
@@ -58,7 +59,8 @@ def conditional_graph(segments: Sequence[ModelProto], facts: Sequence[Graph]) ->
 
 def _body(segments: Sequence[ModelProto], exit: int, names: tuple[str, str], outputs: Sequence[Tensor]) -> GraphProto:
     """Segment `exit` and all that may come after it, as a graph without inputs that gives `names`."""
-    nodes, constants, logits = _inlined(segments[exit - 1], exit)
+    nodes, constants = with_own_names(segments[exit - 1], exit)
+    logits = segments[exit - 1].graph.output[-1].name
     if exit == len(segments):
         nodes += _answer(logits, exit, names)
     else:
@@ -78,31 +80,6 @@ def _body(segments: Sequence[ModelProto], exit: int, names: tuple[str, str], out
     body.initializer.extend(constants)
     body.output.extend(_value(tensor, name) for tensor, name in zip(outputs, names, strict=True))
     return body
-
-
-def _inlined(segment: ModelProto, exit: int) -> tuple[list[NodeProto], list[TensorProto], str]:
-    """A segment's nodes and constants, with names that no other segment has, and what its logits are called."""
-    graph = segment.graph
-    # What passes from segment to segment has names of its own already.
-    public = {value.name for value in (*graph.input, *graph.output)}
-
-    def renamed(name: str) -> str:
-        return name if name in public or not name else f"exit_{exit}.{name}"
-
-    nodes, constants = [], []
-    for original in graph.node:
-        node = NodeProto()
-        node.CopyFrom(original)
-        node.name = f"exit_{exit}.{original.name}"
-        for names in (node.input, node.output):
-            names[:] = [renamed(name) for name in names]
-        nodes.append(node)
-    for constant in graph.initializer:
-        tensor = TensorProto()
-        tensor.CopyFrom(constant)
-        tensor.name = renamed(constant.name)
-        constants.append(tensor)
-    return nodes, constants, graph.output[-1].name
 
 
 def _is_sure(logits: str, exit: int) -> tuple[list[NodeProto], str]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.export.agreement import Agreement
+from edgemate.progress import SILENT, Progress
 from edgemate.registry import EXPORT_TARGETS
 from edgemate.runs import Run
-
-
-def _quiet(step: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class ExportOptions:
         require_engines: having no engine built here is an error. For `trt`.
         compute_capabilities: GPUs to build for ahead of time, such as `8.6`. For `trt-rtx`.
         overwrite: replace a bundle that is already there.
-        tell: called with what is being done, for progress.
+        progress: told what is being done.
     """
 
     layouts: tuple[Layout, ...] = ("segments", "prefixes")
@@ -40,7 +37,7 @@ class ExportOptions:
     require_engines: bool = False
     compute_capabilities: tuple[str, ...] = ()
     overwrite: bool = False
-    tell: Callable[[str], None] = _quiet
+    progress: Progress = SILENT
 
 
 @dataclass(frozen=True)

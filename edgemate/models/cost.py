@@ -1,4 +1,4 @@
-"""What every exit costs on paper: MACs, parameters and peak activation bytes.
+"""What every exit costs on paper: MACs and parameters.
 
 MACs are what fvcore calls flops: a multiplication and the addition that goes with it count once; FLOPs = 2 × MACs.
 They are counted on a module that returns only exit k, because fvcore leaves out only what the output does not use.
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edgemate.models.activations import peak_activation_bytes
 from edgemate.models.multi_exit import MultiExitModel, Prefix
 
 
@@ -31,7 +30,6 @@ class ExitCost:
         chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k).
         parameters: parameters of the prefix.
         chained_parameters: parameters of segments 1 … k.
-        peak_activation_bytes: most bytes of float32 activations alive at once in the prefix.
     """
 
     exit: int
@@ -39,7 +37,6 @@ class ExitCost:
     chained_macs: int
     parameters: int
     chained_parameters: int
-    peak_activation_bytes: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,6 @@ def count_costs(model: MultiExitModel, picture_shape: Sequence[int]) -> Costs:
                     chained_macs=macs + beside,
                     parameters=parameters,
                     chained_parameters=parameters + beside_parameters,
-                    peak_activation_bytes=peak_activation_bytes(prefix, image),
                 )
             )
             beside += mixture_macs if prefix.mix else head_macs

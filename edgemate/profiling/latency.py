@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from edgemate.models import MultiExitModel, Prefix
+from edgemate.progress import SILENT, Progress
 from edgemate.runtime import Latency, measure_alternately
 
 WARMUP = 20
@@ -19,7 +20,9 @@ WARMUP = 20
 Image = npt.NDArray[np.float32]
 
 
-def pytorch_latency(model: MultiExitModel, image: Image, threads: int, repeats: int) -> list[Latency]:
+def pytorch_latency(
+    model: MultiExitModel, image: Image, threads: int, repeats: int, progress: Progress = SILENT
+) -> list[Latency]:
     """Time of every prefix in PyTorch on the CPU, in evaluation and inference mode, the exits in turn.
 
     Args:
@@ -27,6 +30,7 @@ def pytorch_latency(model: MultiExitModel, image: Image, threads: int, repeats: 
         image: float32 (1, C, H, W).
         threads: for PyTorch's operators.
         repeats: timed calls per exit.
+        progress: told how many are done, outside of what is timed.
     """
     picture = torch.from_numpy(image)
     model.eval()
@@ -34,7 +38,7 @@ def pytorch_latency(model: MultiExitModel, image: Image, threads: int, repeats: 
         exit: partial(Prefix(model, exit), picture) for exit in range(1, model.exits + 1)
     }
     with _threads(threads), torch.inference_mode():
-        return list(measure_alternately(calls, warmup=WARMUP, repeats=repeats).values())
+        return list(measure_alternately(calls, warmup=WARMUP, repeats=repeats, progress=progress).values())
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from edgemate import files
 from edgemate.errors import UsageError
@@ -12,7 +13,8 @@ from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calib
 from edgemate.exits import read_operating_points
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_facts, usable_cores
-from edgemate.models import count_costs
+from edgemate.models import Prefix, count_costs
+from edgemate.models.activations import peak_activation_bytes
 from edgemate.profiling.latency import WARMUP, pytorch_latency
 from edgemate.profiling.pictures import sample_test_split
 from edgemate.profiling.plot import tradeoff_png
@@ -23,6 +25,7 @@ from edgemate.profiling.tradeoff import (
     simulated_points,
     spread_thresholds,
 )
+from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_exits
 
@@ -33,7 +36,7 @@ def profile_run(
     pictures: int = 500,
     threads: int | None = None,
     repeats: int = 100,
-    tell: Callable[[str], None] = lambda step: None,
+    progress: Progress = SILENT,
 ) -> Profile:
     """Measure a finished run on this machine's CPU; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
 
@@ -42,7 +45,7 @@ def profile_run(
         pictures: test pictures to really classify for the accuracy-latency curve.
         threads: CPU threads for PyTorch and for ONNX Runtime; all usable cores if None.
         repeats: timed calls per exit.
-        tell: called with what is being done, for progress.
+        progress: told what is being done and how far it is.
 
     Raises:
         UsageError: a number is not positive.
@@ -54,27 +57,34 @@ def profile_run(
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1, not {number}")
     threads = threads or usable_cores()
-    images, labels = sample_test_split(run, pictures)
-    model = trained_model(run)
-    costs = count_costs(model, images.shape[1:])
+    with progress.unattended():
+        progress.step("reading test images")
+        images, labels = sample_test_split(run, pictures)
+        progress.step("counting what every exit costs")
+        model = trained_model(run)
+        costs = count_costs(model, images.shape[1:])
+        image = torch.from_numpy(images[:1])
+        peaks = [peak_activation_bytes(Prefix(model.eval(), cost.exit), image) for cost in costs.exits]
     test, facts = run.read_logits("test"), run.read_facts()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(tell=tell)).bundle
+        bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(progress=progress)).bundle
         # `full` is the end of the sweep already.
         named = [point for point in read_operating_points(bundle).points if point.name != "full"]
-        tell("timing every exit in PyTorch")
-        in_pytorch = pytorch_latency(model, images[:1], threads, repeats)
+        progress.step("timing every exit in PyTorch, round")
+        in_pytorch = pytorch_latency(model, images[:1], threads, repeats, progress)
         with (
             AnytimeClassifier.load(bundle.path, threads=threads) as segments,
             AnytimeClassifier.load(bundle.path, threads=threads, layout="prefixes") as prefixes,
         ):
-            tell("timing every exit in ONNX Runtime")
-            in_onnxruntime = measure_exits(segments, prefixes, images[:1], warmup=WARMUP, repeats=repeats)
+            progress.step("timing every exit in ONNX Runtime, round")
+            in_onnxruntime = measure_exits(
+                segments, prefixes, images[:1], warmup=WARMUP, repeats=repeats, progress=progress
+            )
             chained = [cost.chained_macs for cost in costs.exits]
             thresholds = spread_thresholds(test.logits, chained, MEASURED_THRESHOLDS)
             points: list[Point] = [
                 *simulated_points(test, costs.exits, named),
-                *measured_points(segments, prefixes, images, labels, thresholds, named, tell),
+                *measured_points(segments, prefixes, images, labels, thresholds, named, progress),
             ]
     accuracy, ece = exit_accuracy(*test), expected_calibration_error(*test)
     profile = Profile(
@@ -90,7 +100,7 @@ def profile_run(
                 flops=2 * cost.macs,
                 chained_macs=cost.chained_macs,
                 parameters=cost.parameters,
-                peak_activation_bytes=cost.peak_activation_bytes,
+                peak_activation_bytes=peaks[k],
                 accuracy=float(accuracy[k]),
                 ece=float(ece[k]),
                 pytorch=in_pytorch[k],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from edgemate import files
 from edgemate.errors import UsageError
 from edgemate.exits import DEFAULT_REQUESTS, Calibrated, Request, calibrate
+from edgemate.progress import SILENT, Progress
 from edgemate.registry import SOLVERS
 from edgemate.runs import Run
 
@@ -18,6 +19,7 @@ def calibrate_run(
     solver: str = "direct",
     measure: str | None = None,
     fit_temperatures: bool = True,
+    progress: Progress = SILENT,
 ) -> Calibrated:
     """Write `policies.json` into the run. Costs are MACs: times are measured on bundles.
 
@@ -37,6 +39,7 @@ def calibrate_run(
     from edgemate.evaluation import trained_model
     from edgemate.models import count_costs
 
+    progress.step("counting what every exit costs")
     costs = count_costs(trained_model(run), run.read_golden().images.shape[1:])
     found = calibrate(
         *run.read_logits("calibration"),
@@ -45,6 +48,7 @@ def calibrate_run(
         solver=solver,
         measure=measure,
         fit_temperatures=fit_temperatures,
+        progress=progress,
     )
     files.write_json(run.policies_path, found.points.model_dump(mode="json"))
     return found

@@ -16,12 +16,15 @@ from edgemate.evaluation import exit_accuracy
 from edgemate.exits import Confidence, FixedExit, OperatingPoint, Policy, scores, simulate
 from edgemate.models import ExitCost
 from edgemate.profiling.profile import Kind, Point
+from edgemate.progress import Progress
 from edgemate.runs import SplitLogits
 from edgemate.runtime import AnytimeClassifier, Latency, Prediction
 
 SIMULATED_THRESHOLDS = 41
 MEASURED_THRESHOLDS = 11
 PASSES = 5
+# Where a call takes longer than this, an interruption is no multiple of it, and so many passes do.
+SLOW_MS, PASSES_IF_SLOW = 2.0, 3
 BLOCK = 25
 WARMUP = 3
 
@@ -92,13 +95,14 @@ def measured_points(
     labels: Array,
     thresholds: Sequence[float],
     operating_points: Sequence[OperatingPoint],
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> list[Point]:
     """Accuracy against latency: every picture really classified, at batch 1, by every policy and fixed exit in turn.
 
     A picture's time is that of the whole `classify` call on its ready tensor, the median of five passes, which keeps
-    an interruption of many times the network's own time out of the mean. In every pass all ways to answer take turns
-    over blocks of pictures, in an order drawn anew for each, so that what else the machine does falls on all alike.
+    an interruption of many times the network's own time out of the mean; three do where the median call takes longer
+    than 2 ms. In every pass all ways to answer take turns over blocks of pictures, in an order drawn anew for each, so
+    that what else the machine does falls on all alike.
     Turns at every single picture would be fairer still, but on busy cores waking another session's threads can take
     longer than the network, so each turn begins with calls that are not counted.
 
@@ -109,17 +113,23 @@ def measured_points(
         labels: int64 (N,).
         thresholds: confidence thresholds to run.
         operating_points: to run as well.
-        tell: called with how far it is, outside of what is timed.
+        progress: told how far it is, outside of what is timed.
     """
     ways = _ways(segments, prefixes, thresholds, operating_points)
     milliseconds = np.empty((len(ways), len(images), PASSES))
+    passes = PASSES
     answers = np.empty((len(ways), len(images)), dtype=np.int64)
     exits = np.empty((len(ways), len(images)), dtype=np.int64)
     random = np.random.default_rng(0)
+    progress.step(f"measuring {len(ways)} ways to answer, image")
     for turn, start in product(range(PASSES), range(0, len(images), BLOCK)):
-        tell(f"measuring {len(ways)} ways to answer: pass {turn + 1} of {PASSES}, picture {start} of {len(images)}")
+        if (turn, start) == (1, 0) and np.median(milliseconds[:, :, 0]) > SLOW_MS:
+            passes = PASSES_IF_SLOW
+        if turn == passes:
+            break
         block = range(start, min(start + BLOCK, len(images)))
         for w in random.permutation(len(ways)):
+            progress.advance(turn * len(images) + start, passes * len(images))
             for i in block[:WARMUP]:
                 ways[w].classify(images[i : i + 1])
             for i in block:
@@ -128,7 +138,7 @@ def measured_points(
                 (prediction,) = ways[w].classify(image)
                 milliseconds[w, i, turn] = (time.perf_counter_ns() - started) * 1e-6
                 answers[w, i], exits[w, i] = prediction.index, prediction.exit
-    of_pictures = np.median(milliseconds, axis=2)
+    of_pictures = np.median(milliseconds[:, :, :passes], axis=2)
     return [
         way.point(answers[w] == labels, exits[w], Latency.of(of_pictures[w].tolist())) for w, way in enumerate(ways)
     ]

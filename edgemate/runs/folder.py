@@ -59,6 +59,25 @@ class Golden(NamedTuple):
 
 
 @dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is that goes on at this moment.
+
+    Attributes:
+        epoch: counted from 1.
+        epochs: in all.
+        step: of this epoch, steps done.
+        steps: of an epoch.
+        seconds_left: in the whole training; None before that can be said.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
 class Run:
     """A run folder. `Run.create` starts one, `Run.open` reads one.
 
@@ -134,6 +153,11 @@ class Run:
     def speed_path(self) -> Path:
         """Every epoch's pictures per second, wait for data and peak memory."""
         return self.path / "speed.csv"
+
+    @property
+    def progress_path(self) -> Path:
+        """`TrainingProgress`; there only while the training goes on, or after it was cut off."""
+        return self.path / "progress.json"
 
     @property
     def metrics_path(self) -> Path:
@@ -251,6 +275,17 @@ class Run:
     def read_metrics(self) -> dict[str, Any]:
         """The final figures. Raises RunError where they cannot be read."""
         return _read_json(self.metrics_path)
+
+    def write_progress(self, progress: TrainingProgress) -> None:
+        """Store how far the training is."""
+        files.write_json(self.progress_path, asdict(progress))
+
+    def read_progress(self) -> TrainingProgress | None:
+        """How far the training is; None where that is not known."""
+        try:
+            return TrainingProgress(**json.loads(self.progress_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def write_logits(self, split: Split, logits: Float, labels: Labels) -> None:
         """Store what every exit said of a split: logits (N, K, C), labels (N,)."""

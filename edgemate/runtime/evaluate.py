@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from edgemate.errors import DataError
 from edgemate.exits import Deadline, Policy, Statistics
+from edgemate.progress import SILENT, Heartbeat, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts
-from edgemate.runtime.latency import Latency
+from edgemate.runtime.latency import TELL_SECONDS, Latency
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import Picture, Preprocessor
 
@@ -48,7 +49,7 @@ def evaluate_policy(
     policy: Policy | str | None,
     *,
     batches: Sequence[int] = (1, 16),
-    tell: Callable[[str], None] = lambda step: None,
+    progress: Progress = SILENT,
 ) -> list[Measured]:
     """Classify every picture once with each batch size; the sizes take turns over blocks of pictures.
 
@@ -60,7 +61,7 @@ def evaluate_policy(
         labels: their classes `(N,)`, or None.
         policy: as `classify` takes it.
         batches: pictures at a time, 1 or more.
-        tell: called with how far it is.
+        progress: told how far it is. A call that is not counted follows, as the telling disturbs.
 
     Raises:
         DataError: no pictures, or one cannot be read.
@@ -69,9 +70,10 @@ def evaluate_policy(
         raise DataError("there are no pictures to evaluate on")
     tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
     deadline = policy.ms if isinstance(policy, Deadline) else None
+    heartbeat = Heartbeat(TELL_SECONDS)
     preprocessor = Preprocessor(classifier.input)
     for start in range(0, len(pictures), BLOCK):
-        tell(f"picture {start} of {len(pictures)}")
+        progress.advance(start, len(pictures))
         block = [pictures[i] for i in range(start, min(start + BLOCK, len(pictures)))]
         [ready] = preprocessor.batches(block, len(block))
         for tally in tallies:
@@ -79,6 +81,9 @@ def evaluate_policy(
                 classifier.classify(ready[: tally.batch], policy, batch_size=tally.batch)
             for row in range(0, len(ready), tally.batch):
                 images = ready[row : row + tally.batch]
+                if heartbeat.due():
+                    progress.advance(start, len(pictures), f"{row} in batches of {tally.batch}")
+                    classifier.classify(images, policy, batch_size=tally.batch)
                 broken = classifier.non_finite
                 started = time.perf_counter_ns()
                 answers = classifier.classify(images, policy, batch_size=tally.batch)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from edgemate.exits import FixedExit
+from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.latency import Latency, measure_alternately
 
@@ -40,6 +41,7 @@ def measure_exits(
     *,
     warmup: int = 20,
     repeats: int = 200,
+    progress: Progress = SILENT,
 ) -> list[ExitLatency]:
     """Time the answer at every exit on one batch.
 
@@ -49,6 +51,7 @@ def measure_exits(
         images: ready float32 `(N, channels, height, width)`, classified as one batch.
         warmup: rounds that are not counted.
         repeats: rounds that are; in each, every exit is timed once in both layouts.
+        progress: told how many are done.
     """
     exits = range(1, len(segments.exits) + 1)
     calls: dict[tuple[str, int], Callable[[], object]] = {}
@@ -57,5 +60,5 @@ def measure_exits(
             calls[classifier.layout, exit] = partial(
                 classifier.classify, images, FixedExit(exit), batch_size=len(images)
             )
-    found = measure_alternately(calls, warmup=warmup, repeats=repeats)
+    found = measure_alternately(calls, warmup=warmup, repeats=repeats, progress=progress)
     return [ExitLatency(exit, found["segments", exit], found["prefixes", exit]) for exit in exits]

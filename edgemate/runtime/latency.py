@@ -9,7 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from edgemate.progress import SILENT, Heartbeat, Progress
+
 Key = TypeVar("Key")
+
+TELL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,26 @@ def measure(call: Callable[[], object], *, warmup: int = 20, repeats: int = 200)
 
 
 def measure_alternately(
-    calls: Mapping[Key, Callable[[], object]], *, warmup: int = 20, repeats: int = 200
+    calls: Mapping[Key, Callable[[], object]], *, warmup: int = 20, repeats: int = 200, progress: Progress = SILENT
 ) -> dict[Key, Latency]:
-    """Time several calls in turn, so that whatever else the machine does falls on all of them alike."""
+    """Time several calls in turn, so that whatever else the machine does falls on all of them alike.
+
+    Args:
+        calls: what to time.
+        warmup: rounds that are not counted.
+        repeats: rounds that are.
+        progress: told once a second how many are done. A round that is not counted follows, as the telling disturbs.
+    """
+    heartbeat = Heartbeat(TELL_SECONDS)
     for _ in range(warmup):
         for call in calls.values():
             call()
     samples: dict[Key, list[float]] = {key: [] for key in calls}
-    for _ in range(repeats):
+    for done in range(repeats):
+        if heartbeat.due():
+            progress.advance(done, repeats)
+            for call in calls.values():
+                call()
         for key, call in calls.items():
             started = time.perf_counter_ns()
             call()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError
+from edgemate.progress import SILENT, Progress
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.latency import Latency, measure_alternately
 from edgemate.wording import counted
@@ -62,6 +63,7 @@ def prove(
     batch: int = 1,
     warmup: int = 20,
     repeats: int = 100,
+    progress: Progress = SILENT,
 ) -> tuple[ExitProof, ...]:
     """Answer the golden samples at every exit, compare, and time every exit.
 
@@ -73,6 +75,7 @@ def prove(
         batch: pictures at a time while comparing; the timing is of one.
         warmup: rounds that are not counted.
         repeats: rounds that are.
+        progress: told how many of these are done.
 
     Raises:
         BackendError: the backend fails, or a conditional graph stops elsewhere than its thresholds say.
@@ -91,7 +94,7 @@ def prove(
     calls: dict[int, Callable[[], object]] = {
         exit: partial(_answer, backend, layout, exit, len(exits), picture) for exit in exits
     }
-    latency = measure_alternately(calls, warmup=warmup, repeats=repeats)
+    latency = measure_alternately(calls, warmup=warmup, repeats=repeats, progress=progress)
     return tuple(ExitProof(exit, *found[exit], latency[exit]) for exit in exits)
 
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from edgemate.exits import Confidence, LatencyTable, StopTimes
 from edgemate.exits.latency_table import QUANTILES
 from edgemate.machine import machine_facts
+from edgemate.progress import SILENT, Heartbeat, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
+from edgemate.runtime.latency import TELL_SECONDS
 
 
 def measure_stops(
@@ -22,6 +24,7 @@ def measure_stops(
     device: str,
     warmup: int = 20,
     repeats: int = 200,
+    progress: Progress = SILENT,
 ) -> LatencyTable:
     """The latency table of this device: whole calls at batch 1, every exit's decision made.
 
@@ -33,14 +36,20 @@ def measure_stops(
         device: the table's tag.
         warmup: rounds that are not counted.
         repeats: rounds that are.
+        progress: told once a second how many are done. An uncounted round follows, as the telling disturbs.
     """
     exits = len(classifier.exits)
     # At 0 every probability stops, at 1 none does.
     policies = [Confidence([1.0] * exit + [0.0] * (exits - 1 - exit)) for exit in range(exits)]
     samples = np.empty((repeats, exits))
     random = np.random.default_rng(0)
+    heartbeat = Heartbeat(TELL_SECONDS)
     for repeat in range(-warmup, repeats):
         row = repeat % len(images)
+        if heartbeat.due():
+            progress.advance(max(repeat, 0), repeats)
+            for policy in policies:
+                classifier.classify(images[row : row + 1], policy)
         for exit in random.permutation(exits).tolist():
             started = time.perf_counter_ns()
             classifier.classify(images[row : row + 1], policies[exit])

@@ -1,4 +1,4 @@
-"""What happens around the epochs: seeding, the record, the best weights and the progress on screen."""
+"""What happens around the epochs: seeding, the record and the best weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
 from edgemate import files
@@ -112,19 +111,6 @@ class KeepEpochs(Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every == 0 or epoch == trainer.max_epochs:
             write_tensors(self.run.epoch_path(epoch), pl_module.model.state_dict())
-
-
-class ExitsProgressBar(RichProgressBar):
-    """Lightning's bar with the accuracy of every exit so far in this epoch."""
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Accuracies on the training pictures, in percent."""
-        assert isinstance(pl_module, MultiExitTask)
-        accuracies = pl_module.train_tally.accuracies()
-        if not accuracies:
-            return {}
-        shown = "/".join(f"{100 * accuracies[f'exit{k}']:.1f}" for k in range(1, pl_module.model.exits + 1))
-        return {"exits %": shown}
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from edgemate.config import Recipe, Unlabelled
@@ -11,12 +9,13 @@ from edgemate.data import Data, TargetPlan, build_data
 from edgemate.data.loaders import PictureLoader
 from edgemate.data.on_device import OnDeviceLoader
 from edgemate.distillation import Method
+from edgemate.progress import SILENT, Progress
 
 Loader = PictureLoader | OnDeviceLoader
 
 
-def data_of(recipe: Recipe, tell: Callable[[str], None] | None = None) -> Data:
-    """The data set that a recipe names, split and ready to load; `tell` is told how far looking at its files has come.
+def data_of(recipe: Recipe, progress: Progress = SILENT) -> Data:
+    """The data set that a recipe names, split and ready to load; `progress` is told how far its files are looked at.
 
     Raises:
         DataError: it is missing or damaged; see `build_data`.
@@ -42,7 +41,7 @@ def data_of(recipe: Recipe, tell: Callable[[str], None] | None = None) -> Data:
         workers=recipe.training.workers,
         seed=recipe.training.seed,
         unlabelled=_target_plan(section.unlabelled),
-        tell=tell,
+        progress=progress,
     )
 
 

@@ -24,12 +24,16 @@ from edgemate.data.workers import telling_of_ended_workers
 from edgemate.distillation import Method, build_method
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
-from edgemate.models import MultiExitModel, build_model
+from edgemate.machine import processor
+from edgemate.models import MultiExitModel, build_model, count_costs
+from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
-from edgemate.training.callbacks import BestEpoch, ExitsProgressBar, KeepEpochs, Record, SeedEveryEpoch
+from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.data import data_of, loaders_of
+from edgemate.training.header import Setup, training_header
+from edgemate.training.live import Live
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
 from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
@@ -42,7 +46,13 @@ _GOLDEN_PICTURES = 32
 
 
 def train(
-    recipe: Recipe, path: Path, *, resume: bool = False, replace: bool = False, console: Console | None = None
+    recipe: Recipe,
+    path: Path,
+    *,
+    resume: bool = False,
+    replace: bool = False,
+    console: Console | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
     """Train the network that a recipe describes and write everything that comes after into a run folder.
 
@@ -53,7 +63,8 @@ def train(
             same machine (on GPUs as far as their kernels are deterministic). The recipe may ask for another number of
             epochs than the run was begun with, a finished one too: its schedule is then laid out over all of them.
         replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
-        console: where the epochs are shown; standard output if absent.
+        console: where the header and the epochs are shown; standard output if absent.
+        progress: told what is being done and how far it is.
 
     Returns:
         The finished run.
@@ -70,8 +81,16 @@ def train(
     if run is not None and run.finished and extension is None:
         console.out(f"{run.path} is finished already")
         return run
-    data = _read_data(recipe, console)
-    teacher = load_teacher(recipe, data, str(path))
+    if run is not None:
+        run.progress_path.unlink(missing_ok=True)  # of the training that was cut off
+    with progress.unattended():
+        progress.step("reading the dataset")
+        data = data_of(recipe, progress)
+        if data.left_out:
+            console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
+        if recipe.distillation.teacher:
+            progress.step("loading the teacher")
+        teacher = load_teacher(recipe, data, str(path))
     if run is None:
         if replace and path.exists():
             Run.open(path, finished=False)  # never delete a folder that is no run
@@ -85,7 +104,8 @@ def train(
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
-    console.out(str(numerics))
+    if numerics.warning is not None:
+        console.out(f"warning: {numerics.warning}")
     prepare_teachers(method, numerics)
     run.write_facts(_facts(recipe, data, model.cuts))
     loader, calibration = loaders_of(recipe, data, method)
@@ -111,8 +131,17 @@ def train(
     with _quiet_lightning():
         kept = [best] if best else []
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
-        callbacks = [Speed(run.speed_path), record, *kept, *route]
-        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint, console)
+        callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
+        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
+        with progress.unattended():
+            progress.step("counting what every exit costs")
+            setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
+            shape = (data.facts.channels, data.facts.height, data.facts.width)
+            macs = [cost.macs for cost in count_costs(model, shape).exits]
+            header = training_header(data, model, macs, setup)
+        for line in header:
+            console.out(line)
+        progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
             with telling_of_ended_workers(settings.workers):  # which torch does in the midst of whatever runs then
                 trainer.fit(
@@ -132,24 +161,9 @@ def train(
     task.mix()
     if best:
         model.load_state_dict(best.weights)
-    _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs)
+    _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
+    run.progress_path.unlink(missing_ok=True)
     return run
-
-
-def _read_data(recipe: Recipe, console: Console) -> Data:
-    status = console.status("")
-
-    def tell(line: str) -> None:
-        status.update(line)
-        status.start()  # not before there is something to tell: a download shows its own progress
-
-    try:
-        data = data_of(recipe, tell)
-    finally:
-        status.stop()
-    if data.left_out:
-        console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
-    return data
 
 
 def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: Data) -> Numerics:
@@ -179,15 +193,33 @@ def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
     )
 
 
-def _trainer(
-    recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[Callback], checkpoint: Path, console: Console
-) -> Trainer:
+def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int) -> Setup:
+    settings = recipe.training
+    return Setup(
+        backbone=recipe.model.backbone,
+        method=" + ".join(recipe.distillation.names),
+        device=_name(device),
+        precision=f"{numerics.precision} ({numerics.precision_reason})",
+        memory_format=f"{numerics.layout} ({numerics.layout_reason})",
+        threads=torch.get_num_threads(),
+        workers=settings.workers,
+        batch_size=recipe.optimization.batch_size,
+        steps=steps,
+        epochs=recipe.optimization.epochs,
+    )
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cpu":
+        return processor()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:
     settings = recipe.training
     callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
     if recipe.optimization.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.optimization.ema))
-    if console.is_terminal:
-        callbacks.append(ExitsProgressBar())
     callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
     return Trainer(
         accelerator=settings.accelerator,
@@ -199,7 +231,7 @@ def _trainer(
         plugins=[CheckpointFiles()],
         logger=TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
         default_root_dir=folder,
-        enable_progress_bar=console.is_terminal,
+        enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -208,15 +240,24 @@ def _trainer(
     )
 
 
-def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int) -> None:
+def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int, progress: Progress) -> None:
     """Weights, logits of all evaluated splits, golden pictures and the final figures."""
     splits = {}
     channels_last = task.channels_last
     loaders: dict[Split, PictureLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
     if data.target is not None:
         loaders["target_test"] = data.target_test_loader()
+    counts = run.read_facts().pictures
     for name, loader in loaders.items():
-        logits, labels = collect_logits(task.model, loader, device=task.device, channels_last=channels_last)
+        progress.step(f"answering the {name.replace('_', ' ')} split, image")
+        logits, labels = collect_logits(
+            task.model,
+            loader,
+            device=task.device,
+            channels_last=channels_last,
+            progress=progress,
+            total=counts[name],
+        )
         run.write_logits(name, logits, labels)
         splits[name] = {
             "pictures": len(labels),

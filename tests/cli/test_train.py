@@ -143,3 +143,57 @@ def test_a_recipe_that_cannot_be_used_is_one_line_and_leaves_nothing(tmp_path: P
 def test_an_unknown_recipe_is_one_line_with_the_closest(tmp_path: Path) -> None:
     error = one_line_error(edgemate_train("digits/resnet8_mat", cwd=tmp_path))
     assert "did you mean 'digits/resnet8_mate'" in error
+
+
+def test_piped_a_training_says_at_once_what_it_is_about_to_do_and_each_line_when_it_is_true(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    process = subprocess.Popen(
+        [*COMMAND, recipe, "--output", "run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        lines = []
+        begun = {}
+        for line in process.stdout:
+            lines.append(line)
+            begun[line] = (tmp_path / "run" / "history.csv").exists()
+        errors = process.stderr.read()
+        assert process.wait(60) == 0, errors
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    assert lines[0].startswith("training run by ")
+    assert "resnet8, mate, 3 epochs, batches of 32" in lines[0]
+    first_epoch = next(i for i, line in enumerate(lines) if line.startswith("epoch 1/3"))
+    header = [line.split()[0] for line in lines[1:first_epoch]]
+    assert header == ["dataset", "input", "network", "exits", "device", "precision", "steps"]
+    assert not any(begun[line] for line in lines[:first_epoch])  # nothing is held back until the end
+
+
+def test_the_first_line_does_not_wait_for_torch(tmp_path: Path) -> None:
+    # A torch that cannot be imported: whatever is printed before it is asked for is printed nevertheless.
+    (tmp_path / "torch.py").write_text("raise SystemExit('torch is asked for')")
+    recipe = write_recipe(tmp_path)
+    result = subprocess.run(
+        [*COMMAND, recipe.name],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "torch is asked for" in result.stderr
+    assert result.stdout.startswith(f"training {Path('runs/small')} by {recipe.name}: resnet8, mate, 3 epochs")
+
+
+def test_quiet_prints_the_result_and_nothing_else(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    result = edgemate_train(recipe, "--set", "optimization.epochs=1", "--quiet", "--output", "run", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert result.stdout.startswith("run: top-1 accuracy, %")
+    assert "next: edgemate profile run" in result.stdout
+    assert not any(said in result.stdout for said in ("epoch 1/1", "dataset", "loading PyTorch"))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from edgemate.comparison import running
-from edgemate.comparison.running import Training, run_all, threads_each
+from edgemate.comparison.running import Training, how_far, run_all, threads_each
 from edgemate.errors import TrainingError, UsageError
+from edgemate.runs import Run, TrainingProgress
 
 
 class Processes(dict[str, "subprocess.Popen[bytes]"]):
@@ -105,3 +106,20 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     assert child.poll() is None
     child.stdin.close()  # what the parent's end does
     assert child.wait(30) == 1
+
+
+def test_what_goes_on_is_told_with_epoch_and_time_left(tmp_path: Path, processes: Processes) -> None:
+    one = training(tmp_path, "mate-seed0", "import time; time.sleep(0.2)")
+    assert how_far(one) == "mate-seed0: starting"
+    one.folder.mkdir()
+    Run(one.folder).write_progress(TrainingProgress(epoch=3, epochs=30, step=12, steps=300, seconds_left=754.0))
+    assert how_far(one) == "mate-seed0: epoch 3/30, step 12/300, 12:34 left"
+    seen: list[tuple[list[str], int]] = []
+    run_all(
+        [one, training(tmp_path, "next", "pass")],
+        jobs=1,
+        threads=1,
+        finished=lambda training, seconds: None,
+        going_on=lambda running, waiting: seen.append(([training.name for training in running], waiting)),
+    )
+    assert (["mate-seed0"], 1) in seen

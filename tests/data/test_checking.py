@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from told import Told
 from toy_data import archive, pixels, write_folders, write_picture
 
 from edgemate.config import Data
@@ -116,9 +117,9 @@ def test_files_left_out_are_no_damage(folder):
 
 
 def test_progress_is_told(folder):
-    told = []
-    check_data(Data(name="image_folder", options={"path": str(folder)}), told.append)
-    assert told[-1] == "decoded 30 of 30 images"
+    told = Told()
+    check_data(Data(name="image_folder", options={"path": str(folder)}), told)
+    assert told[-1] == "decoding, image: 30 of 30"
 
 
 def test_torch_is_not_needed():

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from told import Told
 from toy_data import array_source, write_folders
 
 from edgemate.data import TargetPlan, build_data
@@ -28,9 +29,9 @@ def cut(path: Path) -> Path:
 
 
 def test_whole_files_are_no_news(folder):
-    told: list[str] = []
-    build(folder, tell=told.append)
-    assert told[-1] == "looked at 32 of 32 image files"
+    told = Told()
+    build(folder, progress=told)
+    assert told[-1] == "looking at image files, file: 32 of 32"
 
 
 def test_damaged_files_of_every_split_are_named_together_before_anything_is_decoded(folder):
@@ -103,8 +104,8 @@ def test_a_class_of_damaged_files_only_is_an_error(folder):
 
 def test_many_files_are_looked_at_in_their_order(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(3000)]
-    told: list[str] = []
-    found = find_damaged(paths, told.append)
+    told = Told()
+    found = find_damaged(paths, told)
     assert list(found) == list(range(3000))
     assert found[2999] == f"{paths[2999]}: no such file"
-    assert told == ["looked at 2,048 of 3,000 image files", "looked at 3,000 of 3,000 image files"]
+    assert told[1:] == [f"looking at image files, file: {done} of 3000" for done in (2048, 3000)]

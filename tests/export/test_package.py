@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from runs import reference_logits
+from told import Told
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BundleError, ExportError, UsageError
@@ -106,8 +107,8 @@ def test_a_bundle_is_replaced_only_when_told(finished_run: Run, ready_graphs: di
     assert len(first.golden().labels) == 5
     with pytest.raises(BundleError, match="already there"):
         export_run(finished_run, tmp_path / "bundle", options=prefixes)
-    told: list[str] = []
-    replaced = export_run(finished_run, tmp_path / "bundle", options=ExportOptions(overwrite=True, tell=told.append))
+    told = Told()
+    replaced = export_run(finished_run, tmp_path / "bundle", options=ExportOptions(overwrite=True, progress=told))
     assert set(Bundle.open(replaced.bundle.path).manifest.graphs) == {"segments", "prefixes"}
     assert "segments: exit 2 of 3" in told
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from told import Told
 
 from edgemate.exits import Confidence, calibrate, simulate
 from edgemate.export import Exported
@@ -24,7 +25,7 @@ def stored(draw: st.DrawFn) -> tuple[SplitLogits, list[float]]:
 
 
 def exit_costs(chained: list[float]) -> list[ExitCost]:
-    return [ExitCost(k + 1, int(cost) - k, int(cost), 1, 1, 1) for k, cost in enumerate(chained)]
+    return [ExitCost(k + 1, int(cost) - k, int(cost), 1, 1) for k, cost in enumerate(chained)]
 
 
 @given(stored(), st.integers(3, 20))
@@ -73,17 +74,18 @@ def test_measured_points_really_ran(finished_run: Run, exported: Exported) -> No
     images = finished_run.read_golden().images[:30]
     macs = [float(facts.chained_macs) for facts in exported.bundle.manifest.exits]
     calls = {"segments": 0, "prefixes": 0}
-    told: list[str] = []
+    told = Told()
     with (
         AnytimeClassifier.load(exported.bundle.path, threads=1) as segments,
         AnytimeClassifier.load(exported.bundle.path, threads=1, layout="prefixes") as prefixes,
     ):
         for classifier in (segments, prefixes):
             _count(classifier, calls)
-        points = measured_points(segments, prefixes, images, labels[:30], [0.0, 0.6, 1.0], [], told.append)
+        points = measured_points(segments, prefixes, images, labels[:30], [0.0, 0.6, 1.0], [], told)
     assert [point.kind for point in points] == ["threshold"] * 3 + ["fixed exit"] * 2 + ["full network"]
     assert calls["segments"] == calls["prefixes"] > 30 * 3 * 5
-    assert told[1] == "measuring 6 ways to answer: pass 1 of 5, picture 25 of 30"
+    assert told[0] == "measuring 6 ways to answer, image"
+    assert f"{told[0]}: 25 of 150" in told
     for point in points:
         assert point.provenance == "measured"
         assert point.pictures == 30
@@ -105,3 +107,18 @@ def _count(classifier: AnytimeClassifier, calls: dict[str, int]) -> None:
         return classify(images, **options)
 
     classifier.classify = counted  # type: ignore[method-assign,assignment]
+
+
+def test_a_slow_network_is_measured_in_fewer_passes(
+    finished_run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemate.profiling.tradeoff.SLOW_MS", 0.0)
+    images, labels = finished_run.read_golden()
+    told = Told()
+    with (
+        AnytimeClassifier.load(exported.bundle.path, threads=1) as segments,
+        AnytimeClassifier.load(exported.bundle.path, threads=1, layout="prefixes") as prefixes,
+    ):
+        points = measured_points(segments, prefixes, images[:30], labels[:30], [0.0, 1.0], [], told)
+    assert told[-1].endswith("85 of 90")
+    assert all(point.latency_ms and np.isfinite(point.latency_ms) for point in points)

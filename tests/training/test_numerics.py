@@ -145,7 +145,7 @@ def test_what_was_chosen_is_said_and_kept(tmp_path: Path) -> None:
     kept = run.read_numerics()
     assert kept["precision"] == ("bf16" if has_native_bf16() else "fp32")
     said = told.getvalue()
-    assert said.index(f"precision {kept['precision']} (") < said.index("epoch 1/1")
+    assert said.index(f"precision  {kept['precision']} (") < said.index("epoch 1/1")
 
 
 def test_a_run_goes_on_as_it_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:

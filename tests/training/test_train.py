@@ -8,10 +8,13 @@ import torch
 from lightning.pytorch import Trainer
 from processors import native_bf16
 from rich.console import Console
+from told import Told
 from toy_data import write_folders
 
+from edgemate.cli.figures import engineering
 from edgemate.errors import DataError, RecipeError, RunError, TrainingError
 from edgemate.evaluation import exit_accuracy, trained_model
+from edgemate.models import count_costs
 from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, optimizers, train
 from edgemate.training.task import MultiExitTask
@@ -286,14 +289,33 @@ def test_what_only_the_parts_know_is_checked_before_any_data_is_read(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_terminal_sees_a_progress_bar_with_the_accuracy_of_every_exit(tmp_path: Path) -> None:
+def test_a_training_tells_how_far_it_is_and_leaves_no_trace_of_it(tmp_path: Path) -> None:
+    screen, told = io.StringIO(), Told()
+    run = train(small_recipe("optimization.epochs=2"), tmp_path / "run", console=Console(file=screen), progress=told)
+    steps = len(told.of("epoch 2/2, step"))
+    assert steps == len(told.of("epoch 1/2, step")) > 1
+    last = told.of("epoch 2/2, step")[-1]
+    assert last.startswith(f"epoch 2/2, step: {steps} of {steps}, ")
+    for said in ("images/s", "loss ", "exits ", "training 0:00 left"):
+        assert said in last
+    assert told.of("epoch 1/2, calibration split, batch")
+    assert told.of("answering the test split, image")[-1] == "answering the test split, image: 449 of 449"
+    assert not run.progress_path.exists()
+
+
+def test_the_header_says_what_is_trained_on_what_before_the_first_epoch(tmp_path: Path) -> None:
     screen = io.StringIO()
-    train(
-        small_recipe("optimization.epochs=1"),
-        tmp_path / "run",
-        console=Console(file=screen, force_terminal=True, width=200),
-    )
-    assert "calibration exits" in screen.getvalue()
+    train(small_recipe("optimization.epochs=1"), tmp_path / "run", console=Console(file=screen))
+    header, _, epochs = screen.getvalue().partition("epoch 1/1")
+    assert epochs
+    lines = dict(line.split("  ", 1) for line in header.splitlines())
+    assert "images: 512 training, " in lines["dataset"]
+    assert "449 test" in lines["dataset"]
+    assert "resnet8" in lines["network"]
+    last = count_costs(trained_model(Run.open(tmp_path / "run")), (1, 8, 8)).exits[-1]
+    assert lines["exits"].endswith(f"3 stage3 {engineering(last.macs)} MACs")
+    assert lines["precision"].startswith("fp32 (") or lines["precision"].startswith("bf16 (")
+    assert "16 per epoch of 32 images, 16 in 1 epoch" in lines["steps"]
 
 
 def test_a_damaged_test_image_is_named_before_anything_is_trained(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgemate.exits import OperatingPoints, calibrate
 from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.calibration import calibration_logits
+from edgemate.export.composing import prefix_of
 from edgemate.export.conditional import conditional_graph
 from edgemate.export.facts import bundle_facts
 from edgemate.export.golden import golden_samples
@@ -36,8 +38,8 @@ Labels = npt.NDArray[np.int64]
 
 def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
     """Graphs, verification, golden samples and operating points. Arguments and errors are `export_run`'s."""
-    with BundleWriter(output, overwrite=options.overwrite) as writer:
-        options.tell("counting what every exit costs")
+    with BundleWriter(output, overwrite=options.overwrite) as writer, options.progress.unattended():
+        options.progress.step("counting what every exit costs")
         model = trained_model(run)
         golden = run.read_golden()
         costs = count_costs(model, golden.images.shape[1:])
@@ -75,23 +77,27 @@ class _Graphs:
         if "segments" not in layouts and "conditional" in self._options.layouts:
             layouts.append("segments")  # it is made of these
         limits = self._limits() if self._options.precision == "fp32" else Limits.of("fp32")
-        for layout in layouts:
+        for layout in sorted(layouts, key=lambda layout: layout != "segments"):  # the prefixes are made of these
             self.graphs[layout] = []
-            for graph in export_graphs(self._model, images.shape[1:], layout):
-                self._options.tell(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
+            composed = layout == "prefixes" and "segments" in self.graphs
+            made = self._prefixes() if composed else export_graphs(self._model, images.shape[1:], layout)
+            for graph in made:
+                self._options.progress.step(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
                 self._write(layout, graph)
             self._verify(layout, images, reference, limits)
 
     def convert(self, run: Run) -> PrecisionFacts:
         """Every layout so far into the wanted precision, compared on pictures that its ranges were not found on."""
         precision = self._options.precision
-        self._options.tell(f"{precision}: preparing calibration pictures")
+        self._options.progress.step(f"{precision}: preparing calibration pictures")
         pictures = precision_pictures(run)
         reference = _reference_logits(self._model, pictures.images)
         limits = self._limits()
         kept: list[str] = []
         for layout, graphs in self.graphs.items():
-            self._options.tell(f"{layout}: converting to {precision} on {counted(len(pictures.ranges), 'picture')}")
+            self._options.progress.step(
+                f"{layout}: converting to {precision} on {counted(len(pictures.ranges), 'picture')}"
+            )
             kept += convert_layout(self._folder, graphs, precision, pictures.ranges)
             for graph in graphs:
                 check_graph(self._folder / graph.file, graph)
@@ -105,7 +111,7 @@ class _Graphs:
 
     def assemble_conditional(self, images: Float, reference: Float) -> None:
         """The conditional graph, from the segments in the precision that they have now."""
-        self._options.tell("conditional: assembling the segments")
+        self._options.progress.step("conditional: assembling the segments")
         segments = self.graphs["segments"]
         protos = [onnx.load(self._folder / graph.file) for graph in segments]
         self.graphs["conditional"] = []
@@ -114,7 +120,7 @@ class _Graphs:
 
     def calibration_logits(self, run: Run) -> SplitLogits:
         """What the graphs say of the calibration split."""
-        self._options.tell("answering the calibration split")
+        self._options.progress.step("answering the calibration split")
         layout: Layout = "segments" if "segments" in self.graphs else "prefixes"
         return calibration_logits(run, self._folder, layout, self.graphs[layout], self._options.precision)
 
@@ -123,6 +129,12 @@ class _Graphs:
         for layout in set(self.graphs) - set(self._options.layouts):
             for graph in self.graphs.pop(layout):
                 (self._folder / graph.file).unlink()
+
+    def _prefixes(self) -> Iterator[ExportedGraph]:
+        """Those of the segments that are there."""
+        segments = self.graphs["segments"]
+        protos = [onnx.load(self._folder / graph.file) for graph in segments]
+        return (prefix_of(protos[:exit], segments[:exit]) for exit in range(1, len(segments) + 1))
 
     def _write(self, layout: Layout, graph: ExportedGraph) -> None:
         path = self._folder / graph.facts.file
@@ -138,7 +150,7 @@ class _Graphs:
         limits: Limits,
         labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self._options.tell(f"{layout}: comparing with the network on {counted(len(images), 'picture')}")
+        self._options.progress.step(f"{layout}: comparing with the network on {counted(len(images), 'picture')}")
         self.agreement[layout] = verify_layout(
             self._folder, layout, self.graphs[layout], images, reference, limits, labels
         )

@@ -53,6 +53,6 @@ def check_options(trt: TensorRT, options: BuildOptions) -> None:
 def with_engines(exported: Exported, trt: TensorRT, options: ExportOptions) -> Exported:
     """Build the engines of all exported layouts into the bundle."""
     engines = build_bundle_engines(
-        exported.bundle, trt, build_options(options), layouts=options.layouts, tell=options.tell
+        exported.bundle, trt, build_options(options), layouts=options.layouts, progress=options.progress
     )
     return replace(exported, engines=tuple(engine.path for engine in engines))

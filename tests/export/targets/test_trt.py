@@ -71,7 +71,7 @@ def test_with_a_gpu_the_engines_of_all_layouts_are_built(
 ) -> None:
     built: dict[str, Any] = {}
 
-    def build(bundle: Bundle, trt: Any, options: Any, *, layouts: Any, tell: Any) -> list[Any]:
+    def build(bundle: Bundle, trt: Any, options: Any, *, layouts: Any, progress: Any) -> list[Any]:
         built.update(bundle=bundle, trt=trt, options=options, layouts=layouts)
         return [SimpleNamespace(path=tmp_path / "segment_1.engine")]
 

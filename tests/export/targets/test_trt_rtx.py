@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from told import Told
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError, UsageError
@@ -32,8 +33,8 @@ def test_engines_are_built_for_gpus_that_are_not_here(
         return dataclasses.replace(exported, bundle=Bundle.open(shutil.copytree(exported.bundle.path, output)))
 
     monkeypatch.setattr("edgemate.export.targets.trt_rtx.export_onnx", ready)
-    told: list[str] = []
-    options = ExportOptions(engine_batch=(1, 2, 4), compute_capabilities=("8.6", "8.9"), tell=told.append)
+    told = Told()
+    options = ExportOptions(engine_batch=(1, 2, 4), compute_capabilities=("8.6", "8.9"), progress=told)
     found = export_run(finished_run, tmp_path / "bundle", target="trt-rtx", options=options)
     names = [f"{kind}_{exit}.engine" for kind in ("segment", "prefix") for exit in (1, 2, 3)]
     assert [path.name for path in found.engines] == names

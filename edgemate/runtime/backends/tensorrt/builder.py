@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -14,6 +15,7 @@ from edgemate import __version__, files
 from edgemate.bundle import Bundle, Graph
 from edgemate.bundle.manifest import FileFacts, Layout
 from edgemate.errors import BackendError, BundleError
+from edgemate.progress import SILENT, Progress
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.device import sm, this_system
 from edgemate.runtime.backends.tensorrt.engine_facts import (
@@ -34,11 +36,6 @@ from edgemate.runtime.backends.tensorrt.loading import (
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 from edgemate.runtime.backends.tensorrt.timing_cache import TimingCache, default_folder
 
-Tell = Callable[[str], None]
-
-
-def _quiet(step: str) -> None: ...
-
 
 def build_bundle_engines(
     bundle: Bundle,
@@ -47,7 +44,7 @@ def build_bundle_engines(
     *,
     layouts: Sequence[Layout] = ("segments",),
     rebuild: bool = False,
-    tell: Tell = _quiet,
+    progress: Progress = SILENT,
 ) -> list[EngineFile]:
     """Build the engines of a bundle into `engines/<tag>/`, with their facts beside them.
 
@@ -60,7 +57,7 @@ def build_bundle_engines(
         options: how.
         layouts: which of its graphs.
         rebuild: build those too that are there already, from the same graphs and with the same options.
-        tell: called with what is being done, for progress.
+        progress: told what is being done.
 
     Returns:
         All engines of these layouts, in order.
@@ -79,8 +76,8 @@ def build_bundle_engines(
             for graph in graphs_of(bundle, layout):
                 engine = None if rebuild else _built_before(bundle, graph, trt, options, (there, waiting))
                 if engine is None:
-                    tell(f"{graph.file}: building")
-                    engine = _build(bundle, layout, graph, trt, options, waiting, tell)
+                    progress.step(f"{graph.file}: building")
+                    engine = _build(bundle, layout, graph, trt, options, waiting, progress)
                 ready.append(engine)
             found += [_move(engine, there) for engine in ready]
         if waiting.is_dir() and not any(waiting.iterdir()):
@@ -98,7 +95,7 @@ def remove_engines(engines: Sequence[EngineFile]) -> None:
 
 
 def build_engine(
-    trt: TensorRT, onnx: Path, options: BuildOptions, precision: str = "fp32", progress: Tell = _quiet
+    trt: TensorRT, onnx: Path, options: BuildOptions, precision: str = "fp32", progress: Progress = SILENT
 ) -> bytes:
     """Build one engine.
 
@@ -107,7 +104,7 @@ def build_engine(
         onnx: the graph; the first dimension of its pictures and features is the batch.
         options: how.
         precision: of the graph: `fp32`, `fp16`, `int8` or `int8+fp16`.
-        progress: called with how far it is, where the version tells that.
+        progress: told how far it is, where the version tells that.
 
     Raises:
         BackendError: an option is not to be had here, or TensorRT cannot parse or build the graph: the message has its
@@ -124,8 +121,10 @@ def build_engine(
     cache = _timing_cache(trt, options)
     if cache is not None:
         _or_tell(lambda: cache.load(config), progress)
-    monitor = trt.progress_monitor(config, lambda step: progress(f"{onnx.name}: {step}"))
-    plan = builder.build_serialized_network(network, config)
+    monitor = trt.progress_monitor(config, progress)
+    # A version that tells how far it is needs no thread beside the kernels that it times.
+    with progress.unattended() if monitor is None else contextlib.nullcontext():
+        plan = builder.build_serialized_network(network, config)
     if monitor is not None and monitor.interrupted:
         raise KeyboardInterrupt
     if plan is None:
@@ -162,11 +161,17 @@ def _built_before(
 
 
 def _build(
-    bundle: Bundle, layout: Layout, graph: Graph, trt: TensorRT, options: BuildOptions, folder: Path, tell: Tell
+    bundle: Bundle,
+    layout: Layout,
+    graph: Graph,
+    trt: TensorRT,
+    options: BuildOptions,
+    folder: Path,
+    progress: Progress,
 ) -> EngineFile:
     precision = precision_of(bundle)
     started = time.perf_counter()
-    plan = build_engine(trt, bundle.file(graph.file), options, precision, tell)
+    plan = build_engine(trt, bundle.file(graph.file), options, precision, progress)
     seconds = time.perf_counter() - started
     device = None if options.compute_capabilities else trt.require_device()
     facts = EngineFacts(
@@ -192,7 +197,7 @@ def _build(
     facts_path(engine.path).unlink(missing_ok=True)  # of an engine that waited here, built otherwise
     files.write_bytes(engine.path, plan)
     if device is not None:
-        tell(f"{graph.file}: reading the engine back")
+        progress.step(f"{graph.file}: reading the engine back")
         try:
             engine = EngineFile(engine.path, _read_back(trt, options, engine), graph)
         except BackendError:
@@ -269,12 +274,12 @@ def _timing_cache(trt: TensorRT, options: BuildOptions) -> TimingCache | None:
     return TimingCache(options.timing_cache or default_folder(), engine_tag(trt, trt.require_device()))
 
 
-def _or_tell(call: Callable[[], None], tell: Tell) -> None:
+def _or_tell(call: Callable[[], None], progress: Progress) -> None:
     # Timings only save time: a home that cannot be written to must not stop a build.
     try:
         call()
     except OSError as error:
-        tell(f"timings are not kept: {error}")
+        progress.step(f"timings are not kept: {error}")
 
 
 def _build_failure(trt: TensorRT, onnx: Path) -> str:

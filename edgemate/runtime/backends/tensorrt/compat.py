@@ -10,10 +10,10 @@ import functools
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable
 from typing import Any, Literal
 
 from edgemate.errors import BackendError
+from edgemate.progress import Progress
 from edgemate.runtime.backends.tensorrt.device import Device, find_device, require_gpu
 from edgemate.runtime.backends.tensorrt.options import BuildOptions
 from edgemate.runtime.backends.tensorrt.reporting import make_logger, make_progress_monitor
@@ -210,9 +210,9 @@ class TensorRT:
             config.set_flag(self.module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
             self._keep_fp32(network)
 
-    def progress_monitor(self, config: Any, tell: Callable[[str], None]) -> Any | None:
+    def progress_monitor(self, config: Any, progress: Progress) -> Any | None:
         """Have the build tell how far it is. The monitor, or None: 8.x does not report it."""
-        monitor = make_progress_monitor(self.module, tell)
+        monitor = make_progress_monitor(self.module, progress)
         if monitor is not None:
             config.progress_monitor = monitor
         return monitor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
+
+from edgemate.progress import Progress
 
 _KEPT = 4
 
@@ -39,7 +40,7 @@ def make_logger(module: Any) -> Any:
     return ErrorLogger()
 
 
-def make_progress_monitor(module: Any, tell: Callable[[str], None]) -> Any | None:
+def make_progress_monitor(module: Any, progress: Progress) -> Any | None:
     """An `IProgressMonitor` that tells the outermost phase and its step; None where the version has none.
 
     After an interrupt (Ctrl-C) it asks TensorRT to stop, and `interrupted` is true.
@@ -68,7 +69,7 @@ def make_progress_monitor(module: Any, tell: Callable[[str], None]) -> Any | Non
 
         def _tell(self, phase: str, step: int) -> None:
             try:  # nothing may be raised through TensorRT's own frames
-                tell(f"{phase}, step {step} of {self._steps[phase]}")
+                progress.advance(step, self._steps[phase], phase)
             except KeyboardInterrupt:
                 self.interrupted = True
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fake_tensorrt import ORIN, opened
 from tensorrt_names import VERSIONS
+from told import Told
 
 from edgemate.bundle import Bundle, Manifest
 from edgemate.errors import BackendError, BundleError
@@ -96,23 +97,23 @@ def test_other_dynamic_dimensions_are_refused(bundle: Bundle, trt: TensorRT) -> 
 
 
 def test_progress_is_told(bundle: Bundle, trt: TensorRT) -> None:
-    told: list[str] = []
-    build_bundle_engines(bundle, trt, BuildOptions(), tell=told.append)
+    told = Told()
+    build_bundle_engines(bundle, trt, BuildOptions(), progress=told)
     assert told[:4] == [
         "onnx/segment_1.onnx: building",
-        "segment_1.onnx: Building, step 0 of 2",
-        "segment_1.onnx: Building, step 1 of 2",
-        "segment_1.onnx: Building, step 2 of 2",
+        "onnx/segment_1.onnx: building: 0 of 2, Building",
+        "onnx/segment_1.onnx: building: 1 of 2, Building",
+        "onnx/segment_1.onnx: building: 2 of 2, Building",
     ]
 
 
 def test_an_interrupt_during_the_build_stops_it(bundle: Bundle, trt: TensorRT) -> None:
-    def interrupted(step: str) -> None:
-        if "Building" in step:
+    class Interrupted(Told):
+        def advance(self, *given: Any) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_bundle_engines(bundle, trt, BuildOptions(), tell=interrupted)
+        build_bundle_engines(bundle, trt, BuildOptions(), progress=Interrupted())
     assert not (bundle.path / "engines").exists()
 
 
@@ -152,16 +153,16 @@ def test_a_failed_build_keeps_what_was_there_and_leaves_no_half_file(bundle: Bun
     kept = {path: path.read_bytes() for path in (bundle.path / ORIN_10_3).iterdir()}
     other = BuildOptions(batch=BatchRange(1, 1, 64))
     with pytest.raises(BackendError, match="segment_3"):
-        build_bundle_engines(bundle, trt, other, tell=failing_at(trt, "segment_3"))
+        build_bundle_engines(bundle, trt, other, progress=FailingAt(trt, "segment_3"))
     assert {path: path.read_bytes() for path in (bundle.path / ORIN_10_3).iterdir()} == kept
     assert find_engines(bundle, trt, "segments") == before
     waiting = bundle.path / "engines/.orin_sm87_trt10.3.0.part"
     stems = ["segment_1", "segment_2"]
     assert listing(waiting) == [f"{stem}.engine{suffix}" for stem in stems for suffix in ("", ".json")]
 
-    told: list[str] = []
+    told = Told()
     trt.module.build_errors = []
-    build_bundle_engines(bundle, trt, other, tell=told.append)
+    build_bundle_engines(bundle, trt, other, progress=told)
     assert [step for step in told if step.endswith(": building")] == ["onnx/segment_3.onnx: building"]
     assert {engine.facts.options["batch"] for engine in find_engines(bundle, trt, "segments")} == {"1:1:64"}
     assert not waiting.exists()
@@ -208,8 +209,8 @@ def test_ahead_of_time_engines_say_what_they_are_for(bundle: Bundle) -> None:
 
 def test_a_home_that_cannot_be_written_to_does_not_stop_a_build(bundle: Bundle, trt: TensorRT, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    told: list[str] = []
-    build_engine(trt, onnx(bundle), BuildOptions(timing_cache=tmp_path / "file"), progress=told.append)
+    told = Told()
+    build_engine(trt, onnx(bundle), BuildOptions(timing_cache=tmp_path / "file"), progress=told)
     assert any(step.startswith("timings are not kept: ") for step in told)
 
 
@@ -233,11 +234,13 @@ def test_removed_engines_are_gone(bundle: Bundle, trt: TensorRT) -> None:
     assert ORIN.tag in str(engines[0].path)
 
 
-def failing_at(trt: TensorRT, stem: str) -> Any:
-    """A `tell` that lets the build of `stem` fail."""
+class FailingAt(Told):
+    """Lets the build of `stem` fail."""
 
-    def tell(step: str) -> None:
-        if step == f"onnx/{stem}.onnx: building":
-            trt.module.build_errors = [f"{stem} is too much"]
+    def __init__(self, trt: TensorRT, stem: str) -> None:
+        super().__init__()
+        self.trt, self.stem = trt, stem
 
-    return tell
+    def step(self, text: str) -> None:
+        if text == f"onnx/{self.stem}.onnx: building":
+            self.trt.module.build_errors = [f"{self.stem} is too much"]

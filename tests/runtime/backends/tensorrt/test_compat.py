@@ -11,6 +11,7 @@ from fake_tensorrt import ORIN, FakeTensorRT, opened
 from tensorrt_names import VERSIONS
 
 from edgemate.errors import BackendError
+from edgemate.progress import SILENT
 from edgemate.runtime.backends.tensorrt import compat
 from edgemate.runtime.backends.tensorrt.compat import TensorRT, load_tensorrt
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
@@ -48,7 +49,7 @@ def configured(trt: TensorRT, options: BuildOptions, precision: str = "fp16") ->
     config = builder.create_builder_config()
     trt.apply(config, options, builder)
     trt.set_precision(config, network, precision, options)
-    trt.progress_monitor(config, print)
+    trt.progress_monitor(config, SILENT)
     return config
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fake_tensorrt import FakeTensorRT
+from told import Told
 
 from edgemate.runtime.backends.tensorrt.reporting import make_logger, make_progress_monitor
 
@@ -27,26 +28,27 @@ def test_where_there_is_no_error_the_last_warning_is_the_reason() -> None:
 
 
 def test_the_outermost_phase_is_told() -> None:
-    told: list[str] = []
-    monitor = make_progress_monitor(FakeTensorRT("10.3.0"), told.append)
+    told = Told()
+    monitor = make_progress_monitor(FakeTensorRT("10.3.0"), told)
     monitor.phase_start("Building", None, 2)
     monitor.phase_start("Tactics", "Building", 100)
     assert monitor.step_complete("Tactics", 0)
     monitor.phase_finish("Tactics")
     assert monitor.step_complete("Building", 0)
     monitor.phase_finish("Building")
-    assert told == ["Building, step 0 of 2", "Building, step 1 of 2"]
+    assert told == [": 0 of 2, Building", ": 1 of 2, Building"]
 
 
 def test_an_interrupt_asks_the_build_to_stop() -> None:
-    def interrupted(step: str) -> None:
-        raise KeyboardInterrupt
+    class Interrupted(Told):
+        def advance(self, *given: object) -> None:
+            raise KeyboardInterrupt
 
-    monitor = make_progress_monitor(FakeTensorRT("10.3.0"), interrupted)
+    monitor = make_progress_monitor(FakeTensorRT("10.3.0"), Interrupted())
     monitor.phase_start("Building", None, 2)
     assert not monitor.step_complete("Building", 0)
     assert monitor.interrupted
 
 
 def test_versions_that_report_nothing_have_no_monitor() -> None:
-    assert make_progress_monitor(FakeTensorRT("8.6.1"), print) is None
+    assert make_progress_monitor(FakeTensorRT("8.6.1"), Told()) is None

@@ -1,0 +1,81 @@
+"""What a training is about to do, in a few aligned lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgemate.data import Data
+from edgemate.models import MultiExitModel
+from edgemate.wording import counted
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the training runs.
+
+    Attributes:
+        backbone: the network's name.
+        method: the distillation methods' names.
+        device: what it runs on, in words.
+        precision: what it computes in, in words.
+        memory_format: how images lie in memory, in words.
+        threads: of the CPU's operators.
+        workers: processes that prepare batches.
+        batch_size: images.
+        steps: per epoch.
+        epochs: in all.
+    """
+
+    backbone: str
+    method: str
+    device: str
+    precision: str
+    memory_format: str
+    threads: int
+    workers: int
+    batch_size: int
+    steps: int
+    epochs: int
+
+
+def training_header(data: Data, model: MultiExitModel, macs: Sequence[int], setup: Setup) -> list[str]:
+    """Dataset with images per split, network with MACs per exit, device, precision and steps: a line each.
+
+    Args:
+        data: the dataset, split.
+        model: the network.
+        macs: from the image to each exit, `(K,)`.
+        setup: the rest.
+    """
+    facts, splits = data.facts, data.splits
+    counts = {"training": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
+    if data.target is not None:
+        counts |= {"unlabelled": len(data.target.train), "target test": len(data.target.test)}
+    images = ", ".join(f"{number:,} {split}" for split, number in counts.items())
+    exits = ", ".join(
+        f"{k} {cut} {_count(cost)}" for k, (cut, cost) in enumerate(zip(model.cuts, macs, strict=True), 1)
+    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    rows = {
+        "dataset": f"{data.source.name}, {counted(len(data.classes), 'class')}; images: {images}",
+        "input": f"{facts.height}×{facts.width}, {counted(facts.channels, 'channel')}",
+        "network": f"{setup.backbone}, {_count(parameters)} parameters, trained by {setup.method}",
+        "exits": f"{exits} MACs",
+        "device": f"{setup.device}, {counted(setup.threads, 'thread')}; "
+        f"{counted(setup.workers, 'process') if setup.workers else 'no process'} beside it to load images",
+        "precision": f"{setup.precision}, {setup.memory_format}",
+        "steps": f"{setup.steps:,} per epoch of {setup.batch_size} images, {setup.steps * setup.epochs:,} "
+        f"in {counted(setup.epochs, 'epoch')}",
+    }
+    width = max(map(len, rows))
+    return [f"{name:<{width}}  {text}" for name, text in rows.items()]
+
+
+def _count(number: float) -> str:
+    """Three significant digits and a prefix: 1234567 → `1.23 M`."""
+    for prefix in ("", "k", "M"):
+        if number < 999.5:
+            return f"{number:.3g} {prefix}".rstrip()
+        number /= 1000
+    return f"{number:.3g} G"

@@ -1,0 +1,91 @@
+"""What a training tells while it goes on: at every step how far it is, and the same in `progress.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from edgemate.progress import Heartbeat, Pace, Progress, duration
+from edgemate.runs import Run, TrainingProgress
+from edgemate.training.countdown import Countdown
+from edgemate.training.task import MultiExitTask
+
+_FILE_SECONDS = 5.0
+
+
+class Live(Callback):
+    """Tells epoch, steps, images per second, loss, training accuracy of every exit and the time left.
+
+    The loss and the accuracies are fetched from the device only when they are shown.
+
+    Args:
+        progress: what is told.
+        run: whose `progress.json` is written every few seconds, for whoever watches from another process.
+    """
+
+    def __init__(self, progress: Progress, run: Run) -> None:
+        self.progress, self.run = progress, run
+        self._images = Pace()
+        self._countdown = Countdown(1, 1)
+        self._file = Heartbeat(_FILE_SECONDS)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here."""
+        self._countdown = Countdown(trainer.max_epochs or 1, int(trainer.num_training_batches))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the epoch."""
+        epoch = trainer.current_epoch + 1
+        self._countdown.begin(epoch)
+        self._images.restart()
+        self.progress.step(f"epoch {epoch}/{trainer.max_epochs}, step")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell how far it is."""
+        assert isinstance(pl_module, MultiExitTask)
+        task = pl_module
+        done = batch_idx + 1
+        self._images.add(len(batch[0]))
+        self._countdown.step(done)
+        self.progress.advance(done, self._countdown.steps, lambda: self._detail(outputs, task))
+        if self._file.due():
+            self._write(trainer.current_epoch + 1, done)
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name what is done now."""
+        self.progress.step(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, calibration split, batch")
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Tell how far it is."""
+        self.progress.advance(batch_idx + 1, int(sum(trainer.num_val_batches)))
+
+    def _detail(self, outputs: Any, task: MultiExitTask) -> str:
+        parts = []
+        if self._images.rate is not None:
+            parts.append(f"{self._images.rate:,.0f} images/s")
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):
+            parts.append(f"loss {float(loss):.4g}")
+        accuracies = task.train_tally.accuracies()
+        if accuracies:
+            shares = (100 * accuracies[f"exit{k}"] for k in range(1, task.model.exits + 1))
+            parts.append(f"exits {'/'.join(f'{share:.1f}' for share in shares)} %")
+        if self._countdown.left is not None:
+            parts.append(f"training {duration(self._countdown.left)} left")
+        return ", ".join(parts)
+
+    def _write(self, epoch: int, step: int) -> None:
+        countdown = self._countdown
+        self.run.write_progress(TrainingProgress(epoch, countdown.epochs, step, countdown.steps, countdown.left))
