@@ -37,7 +37,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 # Name → recipe, overrides, side of the images, classes.
 NETWORKS: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     "resnet8": ("small/cifar100_resnet8_mate.yaml", (), 32, 100),
-    "resnet18": ("cifar100/resnet18_mate.yaml", ("optimization.batch_size=64",), 32, 100),
+    "resnet18": ("cifar100/resnet18_mate.yaml", ("optimization.batch_size=32",), 32, 100),
     "mobilenet_v3_small": (
         "image_folder/resnet18_mate.yaml",
         ("model.backbone=mobilenet_v3_small", "optimization.batch_size=16"),
@@ -46,6 +46,8 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     ),
 }
 AS_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+# A setting so many times slower than the best is timed twice and no more.
+_HOPELESS = 3.0
 SETTINGS = {
     f"{precision}{', channels_last' if channels_last else ''}": (precision, channels_last)
     for precision in ("fp32", "bf16")
@@ -134,8 +136,11 @@ class _Step:
 def _in_turn(steps: dict[str, Callable[[], None]], warmup: int, rounds: int) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for count in range(warmup + rounds):
+        best = min(map(min, filter(None, seconds.values())), default=0.0)
         # Every other round backwards, so that no step always comes after the same one.
         for name in list(steps) if count % 2 == 0 else reversed(list(steps)):
+            if len(seconds[name]) >= 2 and min(seconds[name]) > _HOPELESS * best:
+                continue
             started = time.perf_counter()
             steps[name]()
             if count >= warmup:
@@ -149,7 +154,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--as-avx2", action="store_true", help="let the libraries use AVX2 at most")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--output", type=Path, help="benchmarks/results/numerics[_as_avx2].json if absent")
     options = parser.parse_args()
     name = "numerics_as_avx2.json" if options.as_avx2 else "numerics.json"

@@ -3,9 +3,11 @@
 `auto` is decided by what torch says of the processor and of the GPU, never by their names:
 
 - **precision** on a CPU: bf16 where the processor multiplies it (AVX512-BF16 or AMX) and oneDNN may use that, else
-  fp32, since emulated bf16 is 5 to 30 times slower. On a GPU: bf16 where it is native, else fp16.
-- **channels_last** on a CPU: for networks with depthwise convolutions and in bf16, where it was measured to help
-  (`benchmarks/numerics.py`), and only where it is safe. On a GPU: always, as the vendor's libraries want it.
+  fp32, since emulated bf16 is 5 to 30 times slower. Networks whose spatial convolutions are mostly depthwise take fp32
+  in any case: bf16 is slower for these. On a GPU: bf16 where it is native, else fp16.
+- **channels_last** on a CPU: wherever it is safe. On a GPU: always, as the vendor's libraries want it.
+
+What is said of CPUs was measured by `benchmarks/numerics.py`.
 
 Safe means that no layer meets oneDNN's issue 6035: the gradient of the weights of a strided 1×1 convolution over few
 channels is computed in a workspace that is too small when the images are laid out as NHWC, which corrupts the heap.
@@ -89,8 +91,8 @@ def choose_numerics(training: Training, model: nn.Module, method: Method, shape:
     elif on_gpu:
         precision, why = _gpu_precision(method)
     else:
-        precision, why = _cpu_precision()
-    channels_last, layout_why, unsafe = _layout(training.channels_last, precision, model, method, shape, on_gpu)
+        precision, why = _cpu_precision(model)
+    channels_last, layout_why, unsafe = _layout(training.channels_last, model, method, shape, on_gpu)
     return Numerics(precision, channels_last, why, layout_why, _emulated(precision, on_gpu) or unsafe)
 
 
@@ -112,7 +114,7 @@ def resumed_numerics(
     on_gpu = trains_on_gpu(training)
     if precision == "fp16" and not on_gpu:
         raise RunError("the run was begun in fp16, which needs a GPU, and there is none here; resume it where there is")
-    safe, why, warning = _layout(channels_last, precision, model, method, shape, on_gpu)
+    safe, why, warning = _layout(channels_last, model, method, shape, on_gpu)
     as_begun = "as the run was begun"
     return Numerics(
         precision,
@@ -180,10 +182,12 @@ def _asked(name: str) -> bool:
     return bool(ask())
 
 
-def _cpu_precision() -> tuple[Precision, str]:
-    if has_native_bf16():
-        return "bf16", "this processor has bf16"
-    return "fp32", "this processor has no bf16"
+def _cpu_precision(model: nn.Module) -> tuple[Precision, str]:
+    if not has_native_bf16():
+        return "fp32", "this processor has no bf16"
+    if _is_mostly_depthwise(model):
+        return "fp32", "depthwise convolutions are slower in bf16"
+    return "bf16", "this processor has bf16"
 
 
 def _gpu_precision(method: Method) -> tuple[Precision, str]:
@@ -205,7 +209,6 @@ def _emulated(precision: Precision, on_gpu: bool) -> str | None:
 
 def _layout(
     asked: bool | Literal["auto"],
-    precision: Precision,
     model: nn.Module,
     method: Method,
     shape: tuple[int, int, int],
@@ -216,19 +219,19 @@ def _layout(
         return False, "asked for", None
     if on_gpu:
         return True, "asked for" if asked is True else "usual on a GPU", None
-    if asked == "auto" and precision == "fp32" and not _is_depthwise(model):
-        return False, "no depthwise convolutions", None
     unsafe = [*unsafe_in_channels_last(model, shape), *unsafe_in_channels_last(method)]
     if unsafe:
         some = ", ".join(unsafe[:3]) + (f" and {len(unsafe) - 3} more" if len(unsafe) > 3 else "")
         why = f"{some}: strided 1×1 over fewer than {_CHANNELS_PER_BLOCK} channels"
         warning = f"training.channels_last: not used on this CPU, where it corrupts memory (oneDNN issue 6035; {why})"
         return False, f"unsafe here ({why})", warning if asked is True else None
-    return True, "asked for" if asked is True else "bf16" if precision == "bf16" else "depthwise convolutions", None
+    return True, "asked for" if asked is True else "faster", None
 
 
-def _is_depthwise(model: nn.Module) -> bool:
-    return any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 for layer in model.modules())
+def _is_mostly_depthwise(model: nn.Module) -> bool:
+    """Whether more than half of the convolutions over more than one pixel are depthwise."""
+    spatial = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1]
+    return 2 * sum(layer.groups == layer.in_channels > 1 for layer in spatial) > len(spatial)
 
 
 def _is_unsafe(weight: torch.Size, stride: Any, groups: int) -> bool:

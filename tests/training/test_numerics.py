@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgemate.config import Recipe, Training
+from edgemate.config import Exits, Model, Recipe, Training
 from edgemate.distillation import Method, build_method
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import RunError
@@ -63,6 +63,20 @@ def test_auto_takes_bf16_where_the_processor_has_it(
     processor(monkeypatch, bf16=bf16)
     assert chosen().precision == precision
     assert chosen().warning is None
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "precision"),
+    [("mobilenet_v2", "linear", "fp32"), ("resnet8", "separable", "bf16"), ("mobilenet_v3_small", "conv", "fp32")],
+)
+def test_auto_takes_fp32_for_depthwise_networks(
+    monkeypatch: pytest.MonkeyPatch, backbone: str, head: str, precision: str
+) -> None:
+    processor(monkeypatch, bf16=True)
+    model = build_model(Model(backbone=backbone), Exits(head=head), 3, 10)
+    recipe = small_recipe()
+    method = build_method(recipe.distillation, setting_of(recipe, model, 10))
+    assert choose_numerics(Training(), model, method, (3, 64, 64)).precision == precision
 
 
 @pytest.mark.parametrize(("bf16", "precision"), [(True, "bf16"), (False, "fp16")])
