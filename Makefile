@@ -60,13 +60,13 @@ test-lowest: .venv-lowest/.installed
 		hypothesis pytest pytest-timeout pytest-xdist
 	touch $@
 
-# From a recipe to answers on real pictures, with nothing to download.
+# From a recipe to answers on real images, with nothing to download.
 demo: install
 	$(BIN)/edgemate train recipes/digits/resnet8_mate.yaml --force
 	$(BIN)/edgemate profile runs/digits-resnet8_mate --threads 1
 	$(BIN)/edgemate export runs/digits-resnet8_mate --target onnx --output bundles/digits --force
-	$(BIN)/edgemate pictures recipes/digits/resnet8_mate.yaml --count 12 --output pictures/digits --force
-	$(BIN)/edgemate classify bundles/digits pictures/digits --threshold 0.9 --threads 1
+	$(BIN)/edgemate images recipes/digits/resnet8_mate.yaml --count 12 --output images/digits --force
+	$(BIN)/edgemate classify bundles/digits images/digits --threshold 0.9 --threads 1
 	$(BIN)/edgemate bench bundles/digits --threads 1
 
 clean:

@@ -2,8 +2,8 @@
 
     python benchmarks/conditional_graph.py runs/fashion_mnist-resnet8_mate
 
-First every test picture goes through both at each of the bundle's operating points, one picture at a time. Then both
-are made to stop at every exit in turn, on one picture, in turn in one process and on the same number of threads.
+First every test image goes through both at each of the bundle's operating points, one image at a time. Then both
+are made to stop at every exit in turn, on one image, in turn in one process and on the same number of threads.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.exits import Confidence, read_operating_points
 from edgemate.export import ExportOptions, export_run
-from edgemate.machine import machine_facts
-from edgemate.profiling.pictures import sample_test_split
+from edgemate.machine import machine_metadata
+from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_alternately
 
@@ -32,7 +32,7 @@ from edgemate.runtime import AnytimeClassifier, measure_alternately
 def main() -> None:
     options = _options()
     run = Run.open(options.run)
-    images, _ = sample_test_split(run, options.pictures)
+    images, _ = sample_test_split(run, options.images)
     with tempfile.TemporaryDirectory() as folder:
         layouts = ("segments", "prefixes", "conditional")
         bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(layouts=layouts)).bundle
@@ -44,7 +44,7 @@ def main() -> None:
             times = _times(segments, conditional, images[:1], options.repeats)
     for row in exits:
         print(
-            f"{row['point']:<10} {len(images):,} pictures, exits {row['exits']}: {row['different']} differ; "
+            f"{row['point']:<10} {len(images):,} images, exits {row['exits']}: {row['different']} differ; "
             f"mean ms: segments {row['segments_ms']:.4f}, conditional {row['conditional_ms']:.4f}"
         )
     for row in times:
@@ -57,8 +57,8 @@ def main() -> None:
         {
             "benchmark": "conditional_graph",
             "run": run.name,
-            "pictures": len(images),
-            "machine": machine_facts(),
+            "images": len(images),
+            "machine": machine_metadata(),
             "threads": options.threads,
             "unit": "ms, batch 1; segments with the host-side policy of AnytimeClassifier",
             "operating_points": exits,
@@ -89,12 +89,12 @@ def _same_exits(
     point: Any, segments: AnytimeClassifier, conditional: _Conditional, images: np.ndarray
 ) -> dict[str, Any]:
     policy, thresholds = point.as_policy(), np.asarray(point.thresholds, np.float32)
-    pictures = [images[i : i + 1] for i in range(len(images))]
-    wanted = [segments.classify(picture, policy)[0].exit for picture in pictures]
-    taken = [conditional.run(picture, thresholds) for picture in pictures]
+    images = [images[i : i + 1] for i in range(len(images))]
+    wanted = [segments.classify(image, policy)[0].exit for image in images]
+    taken = [conditional.run(image, thresholds) for image in images]
     calls: dict[str, Callable[[], Any]] = {
-        "segments": lambda: [segments.classify(picture, policy) for picture in pictures],
-        "conditional": lambda: [conditional.run(picture, thresholds) for picture in pictures],
+        "segments": lambda: [segments.classify(image, policy) for image in images],
+        "conditional": lambda: [conditional.run(image, thresholds) for image in images],
     }
     latency = measure_alternately(calls, warmup=0, repeats=3)
     return {
@@ -126,7 +126,7 @@ def _times(
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/fashion_mnist-resnet8_mate"))
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "conditional_graph.json")

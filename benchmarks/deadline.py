@@ -1,9 +1,9 @@
-"""Deadlines beside a busy neighbour: is an answer ever lost, and how often does one come late?
+"""Deadlines beside a busy neighbor: is an answer ever lost, and how often does one come late?
 
     python benchmarks/deadline.py runs/fashion_mnist-resnet8_mate
 
-Requests of one picture each, with deadlines from half of what exit 1 takes to twice the whole network's time, in random
-order, while another process multiplies matrices. The segments are timed beforehand beside the same neighbour, since
+Requests of one image each, with deadlines from half of what exit 1 takes to twice the whole network's time, in random
+order, while another process multiplies matrices. The segments are timed beforehand beside the same neighbor, since
 the 99th percentile that deadlines are kept by is that of the device as it is used.
 
 At most 1 % may be late of every deadline above exit 1's 99th percentile, each by itself: pooled, the long ones, which
@@ -23,12 +23,12 @@ import numpy as np
 from edgemate import files
 from edgemate.exits import Deadline
 from edgemate.export import export_run
-from edgemate.machine import machine_facts, usable_cores
-from edgemate.profiling.pictures import sample_test_split
+from edgemate.machine import machine_metadata, usable_cores
+from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops
 
-MOST_LATE = 0.01
+MAX_LATE = 0.01
 
 
 def main() -> None:
@@ -38,20 +38,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_run(run, Path(folder) / run.name).bundle
         context = multiprocessing.get_context("spawn")
-        neighbour = context.Process(target=_be_busy, daemon=True)
-        neighbour.start()
+        neighbor = context.Process(target=_be_busy, daemon=True)
+        neighbor.start()
         try:
             with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
                 found = _measure(classifier, images, options.requests, options.deadlines, options.repeats)
         finally:
-            neighbour.terminate()
-            neighbour.join()
+            neighbor.terminate()
+            neighbor.join()
     print(
         f"{run.name}: {options.requests:,} requests beside a busy process on {usable_cores()} cores; "
         f"exit 1: p50 {found['exit_1_p50_ms']:.3f}, p99 {found['exit_1_p99_ms']:.3f} ms; "
         f"whole network p50 {found['full_p50_ms']:.3f} ms"
     )
-    print(f"{'deadline, ms':>12} {'requests':>9} {'late':>7} {'mean exit':>10}  at most {MOST_LATE:.0%} late")
+    print(f"{'deadline, ms':>12} {'requests':>9} {'late':>7} {'mean exit':>10}  at most {MAX_LATE:.0%} late")
     for row in found["results"]:
         verdict = {None: "below exit 1's p99", True: "held", False: "NOT HELD"}[row["held"]]
         print(
@@ -63,7 +63,7 @@ def main() -> None:
     )
     files.write_json(
         options.output,
-        {"benchmark": "deadline", "run": run.name, "threads": options.threads, "machine": machine_facts(), **found},
+        {"benchmark": "deadline", "run": run.name, "threads": options.threads, "machine": machine_metadata(), **found},
     )
 
 
@@ -120,7 +120,7 @@ def judged(
                 "requests": requests,
                 "late": missed / requests,
                 "mean_exit": float(exits[own].mean()),
-                "held": missed <= MOST_LATE * requests if deadlines[index] > limit else None,
+                "held": missed <= MAX_LATE * requests if deadlines[index] > limit else None,
             }
         )
     above = deadlines[which] > limit

@@ -21,7 +21,7 @@ import torch
 from edgemate import files
 from edgemate.distillation.mixing import up_to_own_exit
 from edgemate.evaluation import exit_accuracy
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.models import mean_mixing
 from edgemate.runs import Run, read_tensors
 
@@ -36,7 +36,7 @@ def main() -> None:
             answers = logits if mixing is None else np.einsum("kj,njc->nkc", mixing, logits)
             found[name].append(exit_accuracy(answers, labels).tolist())
     recipe = runs[0].read_recipe()
-    classes, exits = len(runs[0].read_facts().classes), len(found["none"][0])
+    classes, exits = len(runs[0].read_metadata().classes), len(found["none"][0])
     text = _markdown(found, recipe.data.name, recipe.model.backbone, len(runs), classes)
     print(text)
     files.write_text(options.output.with_suffix(".md"), text)
@@ -50,7 +50,7 @@ def main() -> None:
             "runs": [run.name for run in runs],
             "extra_macs": [k * classes for k in range(1, exits + 1)],
             "test_accuracy": found,
-            "machine": machine_facts(),
+            "machine": machine_metadata(),
         },
     )
 
@@ -84,9 +84,9 @@ def _markdown(found: Mapping[str, list[list[float]]], data: str, backbone: str, 
     return "\n".join([*lines, ""])
 
 
-def _mean_and_spread(shares: list[float]) -> str:
-    mean = f"{100 * statistics.fmean(shares):.2f}"
-    return mean if len(shares) < 2 else f"{mean} ± {100 * statistics.stdev(shares):.2f}"
+def _mean_and_spread(fractions: list[float]) -> str:
+    mean = f"{100 * statistics.fmean(fractions):.2f}"
+    return mean if len(fractions) < 2 else f"{mean} ± {100 * statistics.stdev(fractions):.2f}"
 
 
 def _options() -> argparse.Namespace:

@@ -92,12 +92,12 @@ def _markdown(found: Comparison, ranked: Sequence[MethodFigures]) -> str:
         [
             "# MATE's options, one at a time",
             "",
-            f"{found.recipe['data']['name']}, {found.pictures['train']:,} training pictures, "
+            f"{found.recipe['data']['name']}, {found.images['train']:,} training images, "
             f"{found.recipe['model']['backbone']}, {optimization['epochs']} epochs; "
             f"mean ± sample standard deviation over seeds {seeds}; {found.machine['processor']}. "
             "Both tables are ranked by the mean over exits on the calibration split.",
             "",
-            f"## Calibration split, {found.pictures['calibration']:,} pictures",
+            f"## Calibration split, {found.images['calibration']:,} images",
             "",
             *markdown_rows(found, ranked, "calibration"),
             "",
@@ -108,7 +108,7 @@ def _markdown(found: Comparison, ranked: Sequence[MethodFigures]) -> str:
             "",
             *_against_mate(ranked),
             "",
-            f"## Test split, {found.pictures['test']:,} pictures",
+            f"## Test split, {found.images['test']:,} images",
             "",
             *markdown_rows(found, ranked, "test"),
             "",

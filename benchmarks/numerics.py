@@ -28,7 +28,7 @@ from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.distillation import build_method
 from edgemate.models import build_model
-from edgemate.runs import environment_facts
+from edgemate.runs import environment_metadata
 from edgemate.training.checking import setting_of
 from edgemate.training.numerics import Numerics, choose_numerics, cpu_features
 from edgemate.training.task import MultiExitTask
@@ -61,9 +61,9 @@ def main() -> None:
         # The libraries read these when they are loaded.
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | AS_AVX2)
     torch.set_num_threads(options.threads)
-    facts = {
+    metadata = {
         "benchmark": "numerics",
-        "machine": environment_facts(),
+        "machine": environment_metadata(),
         "features": cpu_features(),
         "as_avx2": options.as_avx2,
         "threads": options.threads,
@@ -74,7 +74,7 @@ def main() -> None:
     print(f"features: {cpu_features()}; {options.threads} threads; images/s", flush=True)
     for network in options.networks:
         found[network] = _measure(network, options)
-        files.write_json(options.output, {**facts, "results": found})
+        files.write_json(options.output, {**metadata, "results": found})
         row = found[network]
         shown = "  ".join(f"{name} {rate:.1f}" for name, rate in row["rates"].items())
         print(f"{network:<20} {shown}  auto: {row['auto']}, {100 * row['loss']:.1f} % below the best", flush=True)

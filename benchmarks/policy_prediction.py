@@ -3,10 +3,10 @@
     python benchmarks/policy_prediction.py runs/fashion_mnist-resnet8_mate
 
 The run is exported, its exits are timed as `edgemate bench --device` does, thresholds are chosen by those times, and
-every test picture is classified, one at a time. Times of a machine that is busy with something else predict nothing.
+every test image is classified, one at a time. Times of a machine that is busy with something else predict nothing.
 
 An accuracy that was found on the calibration split and one that is found on the test split differ by chance; the
-standard error of their gap stands beside it. What is lost against the whole network is lost on the same pictures, so
+standard error of their gap stands beside it. What is lost against the whole network is lost on the same images, so
 that what was said of it and what is found can be much closer.
 """
 
@@ -29,12 +29,12 @@ from edgemate.exits import (
     write_latency_table,
 )
 from edgemate.export import export_run
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, Measured, evaluate_policy, measure_stops
 
-MOST_POINTS = 0.5
-MOST_TIME = 0.10
+MAX_POINTS = 0.5
+MAX_TIME = 0.10
 
 
 def main() -> None:
@@ -42,9 +42,9 @@ def main() -> None:
     run = Run.open(options.run)
     section = run.read_recipe().data
     test = load_source(section.name, section.options).test
-    chosen = tested_indices(test.labels, section.test_limit)[: options.pictures]
+    chosen = tested_indices(test.labels, section.test_limit)[: options.images]
     count = len(chosen)
-    pictures = [test.picture(int(i)) for i in chosen]
+    images = [test.image(int(i)) for i in chosen]
     requests = (*DEFAULT_REQUESTS, Request("guaranteed", risk=0.01))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -55,10 +55,10 @@ def main() -> None:
         points = calibrate_bundle(bundle.path, device="here", requests=requests).points
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             for point in points.points:
-                [found] = evaluate_policy(classifier, pictures, test.labels[chosen], point.name, batches=(1,))
+                [found] = evaluate_policy(classifier, images, test.labels[chosen], point.name, batches=(1,))
                 rows.append(_row(point, found))
     add_drops(rows)
-    print(f"{run.name}: {count:,} test pictures, batch 1, ONNX Runtime, {options.threads} thread")
+    print(f"{run.name}: {count:,} test images, batch 1, ONNX Runtime, {options.threads} thread")
     print(
         f"{'':<11} {'accuracy said':>13} {'found':>8} {'points':>15} {'drop said':>10} {'found':>6} "
         f"{'mean ms said':>13} {'found':>7} {'gap':>7}"
@@ -70,19 +70,19 @@ def main() -> None:
             f"{row['drop_predicted']:>10.2f} {row['drop']:>6.2f} "
             f"{row['mean_ms_predicted']:>13.3f} {row['mean_ms']:>7.3f} {row['time_gap']:>+7.1%}"
         )
-    print("points: found less said, ± one standard error; drop: points below the whole network, on the same pictures")
-    accuracy_held = all(abs(row["points"]) <= MOST_POINTS for row in rows)
-    time_held = all(abs(row["time_gap"]) <= MOST_TIME for row in rows)
-    print(f"accuracy within {MOST_POINTS} points: {'held' if accuracy_held else 'NOT HELD'}")
-    print(f"mean time within {MOST_TIME:.0%}: {'held' if time_held else 'NOT HELD'}")
+    print("points: found less said, ± one standard error; drop: points below the whole network, on the same images")
+    accuracy_held = all(abs(row["points"]) <= MAX_POINTS for row in rows)
+    time_held = all(abs(row["time_gap"]) <= MAX_TIME for row in rows)
+    print(f"accuracy within {MAX_POINTS} points: {'held' if accuracy_held else 'NOT HELD'}")
+    print(f"mean time within {MAX_TIME:.0%}: {'held' if time_held else 'NOT HELD'}")
     files.write_json(
         options.output,
         {
             "benchmark": "policy_prediction",
             "run": run.name,
-            "pictures": count,
+            "images": count,
             "threads": options.threads,
-            "machine": machine_facts(),
+            "machine": machine_metadata(),
             "accuracy_held": accuracy_held,
             "time_held": time_held,
             "results": rows,
@@ -101,7 +101,7 @@ def add_drops(rows: list[dict[str, Any]]) -> None:
 
 def _row(point: OperatingPoint, found: Measured) -> dict[str, Any]:
     said = point.expected
-    gap = accuracy_gap(said.accuracy, point.pictures, found.accuracy, found.statistics.pictures)
+    gap = accuracy_gap(said.accuracy, point.images, found.accuracy, found.statistics.images)
     return {
         "name": point.name,
         "accuracy_predicted": said.accuracy,
@@ -114,15 +114,15 @@ def _row(point: OperatingPoint, found: Measured) -> dict[str, Any]:
         "time_gap": found.latency.mean / said.mean_ms - 1,
         "p99_ms_predicted": said.p99_ms,
         "p99_ms": found.latency.p99,
-        "shares_predicted": list(said.shares),
-        "shares": list(found.statistics.shares),
+        "shares_predicted": list(said.fractions),
+        "fractions": list(found.statistics.fractions),
     }
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/fashion_mnist-resnet8_mate"))
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "policy_prediction.json")

@@ -2,7 +2,7 @@
 
     python benchmarks/precision_accuracy.py runs/fashion_mnist-resnet8_mate
 
-The ranges are found on the calibration split; the figures are of test pictures, with the shares of the classes kept.
+The ranges are found on the calibration split; the figures are of test images, with the class fractions kept.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.export import ExportOptions, export_run
-from edgemate.export.pictures import precision_pictures
+from edgemate.export.images import precision_images
 from edgemate.export.precision import convert_layout
 from edgemate.export.verify import layout_logits
-from edgemate.machine import machine_facts
-from edgemate.profiling.pictures import sample_test_split
+from edgemate.machine import machine_metadata
+from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run
 
 # Points of top-1 accuracy that an exit may lose.
@@ -35,12 +35,12 @@ LAYOUTS: tuple[Layout, ...] = ("segments", "prefixes")
 def main() -> None:
     options = _options()
     run = Run.open(options.run)
-    images, labels = sample_test_split(run, options.pictures)
-    ranges = precision_pictures(run)
+    images, labels = sample_test_split(run, options.images)
+    ranges = precision_images(run)
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_run(run, Path(folder) / "fp32", options=ExportOptions(layouts=LAYOUTS)).bundle
         found = [row for layout in LAYOUTS for row in _measure(bundle, layout, ranges.ranges, images, labels)]
-    print(f"{run.name}: top-1 on {len(labels):,} test pictures, ranges from {len(ranges.indices)} calibration pictures")
+    print(f"{run.name}: top-1 on {len(labels):,} test images, ranges from {len(ranges.indices)} calibration images")
     print(
         f"{'layout':<9} {'precision':<10} {'exit':>4} {'fp32':>8} {'here':>8} {'points':>7} {'agree':>8} {'logits':>8}"
     )
@@ -57,9 +57,9 @@ def main() -> None:
         {
             "benchmark": "precision_accuracy",
             "run": run.name,
-            "pictures": len(labels),
-            "calibration_pictures": len(ranges.indices),
-            "machine": machine_facts(),
+            "images": len(labels),
+            "calibration_images": len(ranges.indices),
+            "machine": machine_metadata(),
             "target_points_lost": TARGETS,
             "held": held,
             "results": found,
@@ -102,7 +102,7 @@ def _measure(
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/fashion_mnist-resnet8_mate"))
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "precision_accuracy.json")
     return parser.parse_args()
 

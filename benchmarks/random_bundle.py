@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import __version__, files
-from edgemate.bundle import Bundle, BundleFacts, BundleWriter, ExitFacts, Graph, InputContract
+from edgemate.bundle import Bundle, BundleMetadata, BundleWriter, ExitMetadata, Graph, InputContract
 from edgemate.bundle.manifest import Layout
 
 
-def write_random_bundle(target: Path, backbone: str, picture_shape: tuple[int, int, int], **options: Any) -> Bundle:
+def write_random_bundle(target: Path, backbone: str, image_shape: tuple[int, int, int], **options: Any) -> Bundle:
     """Write the bundle of `backbone` with `options` and linear heads on 100 classes.
 
     Args:
         target: its folder.
         backbone: a registered name.
-        picture_shape: `(channels, height, width)`.
+        image_shape: `(channels, height, width)`.
         options: the backbone's.
     """
     # In a process of its own: the one that measures is to be as a device's is, without torch, its threads and memory.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pool.submit(_write, target, backbone, picture_shape, options).result()
+        pool.submit(_write, target, backbone, image_shape, options).result()
     return Bundle.open(target)
 
 
-def _write(target: Path, backbone: str, picture_shape: tuple[int, int, int], options: dict[str, Any]) -> None:
+def _write(target: Path, backbone: str, image_shape: tuple[int, int, int], options: dict[str, Any]) -> None:
     import torch
 
     from edgemate.config import Exits, Model
@@ -36,17 +36,17 @@ def _write(target: Path, backbone: str, picture_shape: tuple[int, int, int], opt
     from edgemate.models import build_model, count_costs
 
     torch.manual_seed(0)
-    channels, height, width = picture_shape
+    channels, height, width = image_shape
     model = build_model(Model(backbone=backbone, options=options), Exits(), channels, 100)
     graphs: dict[Layout, list[Graph]] = {"segments": [], "prefixes": []}
     with BundleWriter(target) as writer:
         for layout, listed in graphs.items():
-            for graph in export_graphs(model, picture_shape, layout):
-                files.write_bytes(writer.path / graph.facts.file, graph.proto.SerializeToString())
-                listed.append(graph.facts)
-        costs = count_costs(model, picture_shape).exits
+            for graph in export_graphs(model, image_shape, layout):
+                files.write_bytes(writer.path / graph.metadata.file, graph.proto.SerializeToString())
+                listed.append(graph.metadata)
+        costs = count_costs(model, image_shape).exits
         writer.finish(
-            BundleFacts(
+            BundleMetadata(
                 name=backbone,
                 created=datetime.now(timezone.utc),
                 tools={"edgemate": __version__},
@@ -55,7 +55,7 @@ def _write(target: Path, backbone: str, picture_shape: tuple[int, int, int], opt
                 ),
                 classes=tuple(map(str, range(100))),
                 exits=tuple(
-                    ExitFacts(
+                    ExitMetadata(
                         exit=cost.exit,
                         name=cut,
                         macs=cost.macs,

@@ -2,15 +2,15 @@
 
     python benchmarks/risk_guarantee.py runs/fashion_mnist-resnet8_mate
 
-A run's calibration and test logits are pooled and parted at random again and again: one part chooses the threshold, as
+A run's calibration and test logits are pooled and split at random again and again: one part chooses the threshold, as
 large as the calibration split was, and the accuracy lost is that of the other. A promise made with δ may be broken in
 that share of the partings; three standard errors of 200 of them are allowed on top. Mean MACs stand beside those of
-the search that promises nothing and just loses at most as much on the pictures it chose on.
+the search that promises nothing and just loses at most as much on the images it chose on.
 
-What is proved is about independent draws, and about the loss on all pictures that could be drawn. Here the pictures are
+What is proved is about independent draws, and about the loss on all images that could be drawn. Here the images are
 drawn without replacement from a finite pool, and the loss is judged on those that are left. That is the stricter test:
-with n pictures to choose from and m to judge by, their losses differ by chance with a variance of σ²(1/n + 1/m) and not
-of σ²/n, so that a promise which holds for all pictures is seen broken somewhat more often than it is.
+with n images to choose from and m to judge by, their losses differ by chance with a variance of σ²(1/n + 1/m) and not
+of σ²/n, so that a promise which holds for all images is seen broken somewhat more often than it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgemate import files
 from edgemate.evaluation import trained_model
 from edgemate.exits import Goal, StoredSplit, guaranteed, simulate
 from edgemate.exits.solvers.direct import direct
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.models import count_costs
 from edgemate.runs import Run
 
@@ -46,7 +46,7 @@ def main() -> None:
     rows = [_measure(pool, len(calibration.labels), risk, options.delta, options.splits) for risk in RISKS]
     allowed = options.delta + 3 * math.sqrt(options.delta * (1 - options.delta) / options.splits)
     print(
-        f"{run.name}: {options.splits} partings into {len(calibration.labels):,} and {len(test.labels):,} pictures, "
+        f"{run.name}: {options.splits} partings into {len(calibration.labels):,} and {len(test.labels):,} images, "
         f"δ = {options.delta:g}; broken at most {allowed:.1%}"
     )
     print(
@@ -60,7 +60,7 @@ def main() -> None:
             f"{u['broken']:>18.1%} {100 * u['mean_loss']:>10.2f} {u['macs_of_full']:>8.1%}"
         )
     held = all(row["guaranteed"]["broken"] <= allowed for row in rows)
-    print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: of the whole network's, in the mean")
+    print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: of the whole network's, on average")
     print("promised for independent draws and their mean loss; judged, more strictly, by the finite part that is left")
     files.write_json(
         options.output,
@@ -71,21 +71,21 @@ def main() -> None:
             "delta": options.delta,
             "allowed": allowed,
             "held": held,
-            "calibration_pictures": len(calibration.labels),
-            "test_pictures": len(test.labels),
-            "machine": machine_facts(),
+            "calibration_images": len(calibration.labels),
+            "test_images": len(test.labels),
+            "machine": machine_metadata(),
             "results": rows,
         },
     )
 
 
-def _measure(pool: StoredSplit, pictures: int, risk: float, delta: float, splits: int) -> dict[str, Any]:
+def _measure(pool: StoredSplit, images: int, risk: float, delta: float, splits: int) -> dict[str, Any]:
     random = np.random.default_rng(0)
     losses: dict[str, list[float]] = {"guaranteed": [], "unguarded": []}
     costs: dict[str, list[float]] = {"guaranteed": [], "unguarded": []}
     for _ in range(splits):
-        order = random.permutation(pool.pictures)
-        chosen_on, tested_on = pool.part(order[:pictures]), pool.part(order[pictures:])
+        order = random.permutation(pool.images)
+        chosen_on, tested_on = pool.part(order[:images]), pool.part(order[images:])
         full = float(tested_on.correct[:, -1].mean())
         policies = {
             "guaranteed": guaranteed(chosen_on, risk, delta).policy,

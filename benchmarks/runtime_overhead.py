@@ -2,7 +2,7 @@
 
     python benchmarks/runtime_overhead.py
 
-One picture at a time through resnet8 at 8×8 with all exits run, against the same sessions called bare; both in turn in
+One image at a time through resnet8 at 8×8 with all exits run, against the same sessions called bare; both in turn in
 one process, on 1 thread. The network is small on purpose: beside a large one the difference drowns in its noise.
 """
 
@@ -21,7 +21,7 @@ from random_bundle import write_random_bundle
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.exits import Confidence, Deadline, Entropy, Margin, Patience, Policy
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.runtime import AnytimeClassifier, measure_alternately
 
 TARGET_US = 50
@@ -51,7 +51,7 @@ def main() -> None:
         {
             "benchmark": "runtime_overhead",
             "network": f"resnet8, 1x8x8, {exits} exits, linear heads, batch 1",
-            "machine": machine_facts(),
+            "machine": machine_metadata(),
             "threads": 1,
             "unit": "microseconds per segment; all rows but the first are above it",
             "target": TARGET_US,

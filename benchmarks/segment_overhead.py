@@ -18,7 +18,7 @@ import numpy as np
 from random_bundle import write_random_bundle
 
 from edgemate import files
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.runtime import measure_alternately
 from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
 
@@ -42,7 +42,7 @@ def main() -> None:
         {
             "benchmark": "segment_overhead",
             "network": "resnet18, stem cifar, 3x32x32, 4 exits, linear heads",
-            "machine": machine_facts(),
+            "machine": machine_metadata(),
             "threads": options.threads,
             "unit": "ms",
             "target_ratio": TARGET,

@@ -1,9 +1,9 @@
-"""What a step of training costs with a method, against joint cross-entropy on the same network and pictures.
+"""What a step of training costs with a method, against joint cross-entropy on the same network and images.
 
     python benchmarks/step_cost.py
     python benchmarks/step_cost.py --methods mate eed dks --networks resnet18 --device cuda
 
-A step is forward, the method's loss, backward and the optimiser; no loader. Networks of equal weights take their steps
+A step is forward, the method's loss, backward and the optimizer; no loader. Networks of equal weights take their steps
 in turn in one process, each on the same batch. The ratio is the median of the rounds' ratios: two steps that follow one
 another see the same machine. The results are written after every network; one that fails is named there with its
 reason.
@@ -26,7 +26,7 @@ from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.distillation import build_method
 from edgemate.models import build_model
-from edgemate.runs import environment_facts
+from edgemate.runs import environment_metadata
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.numerics import AUTOCAST, choose_numerics
 from edgemate.training.task import MultiExitTask
@@ -43,9 +43,9 @@ CLASSES = 100
 
 def main() -> None:
     options = _options()
-    facts = {
+    metadata = {
         "benchmark": "step_cost",
-        "machine": environment_facts(),
+        "machine": environment_metadata(),
         "device": options.device,
         "threads": torch.get_num_threads(),
         "rounds": options.rounds,
@@ -57,7 +57,7 @@ def main() -> None:
             found[network] = _measure(network, options)
         except Exception as error:  # whatever it is, the other networks are worth having
             found[network] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-        files.write_json(options.output, {**facts, "results": found})
+        files.write_json(options.output, {**metadata, "results": found})
     print(f"{'':<14} {'':<22} {'p50, ms':>9} {'over joint_ce':>13}  quarter to three quarters of rounds")
     for network, rows in found.items():
         if "failed" in rows:
@@ -138,7 +138,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=["resnet8", "resnet18"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipes")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, help="pictures; the recipe's if absent")
+    parser.add_argument("--batch", type=int, help="images; the recipe's if absent")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--threads", type=int, help="torch's, on a CPU")

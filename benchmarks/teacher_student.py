@@ -2,7 +2,7 @@
 
     python benchmarks/teacher_student.py --jobs 2
 
-CIFAR-100, the small recipe and its 10,000 training pictures for both. The teacher is trained once, its route kept, and
+CIFAR-100, the small recipe and its 10,000 training images for both. The teacher is trained once, its route kept, and
 shared by all students; the students run through the engine of `edgemate compare`. Stopped at any moment, the same
 command goes on where it was.
 """
@@ -28,7 +28,7 @@ METHODS = "joint_ce,kd,prokt,rco,wsl,dfa"
 
 def main() -> None:
     options = _options()
-    limit = [] if options.pictures is None else [f"data.train_limit={options.pictures}"]
+    limit = [] if options.images is None else [f"data.train_limit={options.images}"]
     teacher = _teacher(options, limit)
     found = compare(
         RECIPES / "cifar100_resnet8_joint_ce.yaml",
@@ -39,15 +39,15 @@ def main() -> None:
         jobs=options.jobs,
         tell=lambda line: print(line, flush=True),
     )
-    facts = _facts(teacher)
-    text = _markdown(comparison_markdown(found), facts)
+    metadata = _metadata(teacher)
+    text = _markdown(comparison_markdown(found), metadata)
     print(text)
     rows = found.to_json()
     for method in rows["methods"]:
         if method["distillation"]["teacher"] is not None:
             method["distillation"]["teacher"] = teacher.name
     files.write_text(options.output.with_suffix(".md"), text)
-    files.write_json(options.output.with_suffix(".json"), {"benchmark": "teacher_student", "teacher": facts, **rows})
+    files.write_json(options.output.with_suffix(".json"), {"benchmark": "teacher_student", "teacher": metadata, **rows})
 
 
 def _teacher(options: argparse.Namespace, limit: list[str]) -> Run:
@@ -69,7 +69,7 @@ def _training(run: Run, recipe: Recipe, runs: Path) -> Training:
     return Training(run.name, resolved, run.path, runs / "logs" / f"{run.name}.log")
 
 
-def _facts(teacher: Run) -> dict[str, Any]:
+def _metadata(teacher: Run) -> dict[str, Any]:
     recipe, metrics = teacher.read_recipe(), teacher.read_metrics()
     return {
         "run": teacher.name,
@@ -84,7 +84,7 @@ def _facts(teacher: Run) -> dict[str, Any]:
 def _markdown(table: str, teacher: dict[str, Any]) -> str:
     route = ", ".join(map(str, teacher["route"]))
     return (
-        f"{table}\nThe teacher, {teacher['backbone']} after {teacher['epochs']} epochs on the same pictures: "
+        f"{table}\nThe teacher, {teacher['backbone']} after {teacher['epochs']} epochs on the same images: "
         f"{100 * teacher['test']:.2f} %, {teacher['train_seconds']:.0f} s. `rco` follows its epochs {route}. "
         "`joint_ce` has no teacher.\n"
     )
@@ -101,7 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the students")
     parser.add_argument("--epochs", type=int, default=6, help="of the students")
     parser.add_argument("--teacher-epochs", type=int, help="as the recipe has it if absent; a quarter of them is kept")
-    parser.add_argument("--pictures", type=int, help="training pictures, as data.train_limit")
+    parser.add_argument("--images", type=int, help="training images, as data.train_limit")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time")
     parser.add_argument("--runs", type=Path, default=Path("comparisons") / "teacher_student")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "teacher_student")

@@ -1,15 +1,15 @@
-"""Pictures per second of training, loader included: a recipe as edgemate trains it, against a plain loop.
+"""Images per second of training, loader included: a recipe as edgemate trains it, against a plain loop.
 
     python benchmarks/train_throughput.py                       on a CPU: fp32 and bf16
     python benchmarks/train_throughput.py --device cuda --grid  on a GPU: what helps by how much
 
-The plain loop is what one would write by hand: torchvision's transforms picture by picture in a DataLoader with as many
+The plain loop is what one would write by hand: torchvision's transforms image by image in a DataLoader with as many
 workers as the recipe has, float32, the default memory layout, the sum of the exits' cross-entropies, the recipe's
-optimiser. Every other row is the recipe through edgemate, Lightning included, with some of its `training` settings
+optimizer. Every other row is the recipe through edgemate, Lightning included, with some of its `training` settings
 changed. All take turns in one process, so that whatever else the machine does falls on all of them alike. On a CPU the
 first turn warms up, compiles, and is not counted; on a GPU it is the first batches of every turn (`--skip`), in which
 networks come back to the device, workers start, and CUDA graphs are made anew; there the clock starts and stops when
-the device has nothing left to do. On a CPU pictures are prepared in line, so that no worker goes on preparing in
+the device has nothing left to do. On a CPU images are prepared in line, so that no worker goes on preparing in
 another's turn. The data is the recipe's own, or with `--random` noise of the same shape.
 
 The results are written after every turn. A row that fails is named there with its reason, and the others go on.
@@ -45,7 +45,7 @@ from edgemate.errors import EdgemateError, UsageError
 from edgemate.machine import usable_cores
 from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
-from edgemate.runs import environment_facts
+from edgemate.runs import environment_metadata
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.data import data_of, loaders_of
 from edgemate.training.fitting import PRECISIONS
@@ -85,9 +85,9 @@ GRID = {
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn took: pictures, seconds, and those of them in which the loop waited for a batch."""
+    """What one turn took: images, seconds, and those of them in which the loop waited for a batch."""
 
-    pictures: int
+    images: int
     seconds: float
     waited: float | None = None
 
@@ -97,26 +97,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         overrides = options.set + _random(Path(folder), options.device) if options.random else options.set
         recipe = load_recipe(options.recipe, overrides)
-        facts = {
+        metadata = {
             "benchmark": "train_throughput",
             "recipe": f"{options.recipe.parent.name}/{options.recipe.name}",
             "overrides": options.set,
             "network": recipe.model.model_dump(),
             "method": recipe.distillation.method,
-            "pictures": "noise of CIFAR's shape" if options.random else recipe.data.name,
-            "machine": environment_facts(),
+            "images": "noise of CIFAR's shape" if options.random else recipe.data.name,
+            "machine": environment_metadata(),
             "device": options.device,
             "workers": _workers(options.device),
             "turns": options.rounds,
             "batches_per_turn": options.batches,
             "batches_not_timed": options.skip,
-            "unit": "pictures per second",
+            "unit": "images per second",
             "target_ratio": None if options.grid else TARGET,
         }
         path = options.output or _output(options)
 
         def write(found: dict[str, dict[str, Any]], turns: int) -> None:
-            files.write_json(path, {**facts, "turns_done": turns, "results": found})
+            files.write_json(path, {**metadata, "turns_done": turns, "results": found})
 
         found = _measure(options, overrides, write)
     _print(found, options)
@@ -166,7 +166,7 @@ def _measure(
             if took is None:
                 continue
             seconds = time.perf_counter() - started
-            print(f"turn {count}, {name}: {took.pictures / took.seconds:.1f}/s ({seconds:.1f} s)", flush=True)
+            print(f"turn {count}, {name}: {took.images / took.seconds:.1f}/s ({seconds:.1f} s)", flush=True)
             if count > 0:
                 samples.setdefault(name, []).append(took)
                 write(found(), count)
@@ -175,8 +175,8 @@ def _measure(
 
 
 def _summary(turns: list[Turn], plain: list[Turn]) -> dict[str, Any]:
-    speeds = [turn.pictures / turn.seconds for turn in turns]
-    against = [turn.pictures / turn.seconds for turn in plain]
+    speeds = [turn.images / turn.seconds for turn in turns]
+    against = [turn.images / turn.seconds for turn in plain]
     waits = [turn.waited / turn.seconds for turn in turns if turn.waited is not None]
     return {
         "median": float(np.median(speeds)),
@@ -201,7 +201,7 @@ class _Trained:
         self._loader = loaders_of(recipe, data, method)[0]
         self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
-        shape = (data.facts.channels, data.facts.height, data.facts.width)
+        shape = (data.spec.channels, data.spec.height, data.spec.width)
         self._numerics = choose_numerics(settings, model, method, shape)
         self._task = MultiExitTask(
             model,
@@ -239,7 +239,7 @@ class _Clock(Callback):
 
     def __init__(self, skip: int) -> None:
         self._skip = skip
-        self._pictures, self._waited = 0, 0.0
+        self._images, self._waited = 0, 0.0
         self._started = self._ready = self._ended = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -248,7 +248,7 @@ class _Clock(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx >= self._skip:
             self._waited += time.perf_counter() - self._ready
-            self._pictures += len(batch[0])
+            self._images += len(batch[0])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -261,13 +261,13 @@ class _Clock(Callback):
 
     @property
     def turn(self) -> Turn:
-        return Turn(self._pictures, self._ended - self._started, self._waited)
+        return Turn(self._images, self._ended - self._started, self._waited)
 
 
 def _batches(timed: int, skip: int, there: int) -> int:
     """How many batches a turn has, of those that are there."""
     if there <= skip:
-        raise UsageError(f"--skip {skip}: an epoch has {there} batches; skip fewer, or take more pictures")
+        raise UsageError(f"--skip {skip}: an epoch has {there} batches; skip fewer, or take more images")
     return min(skip + timed, there)
 
 
@@ -277,7 +277,7 @@ def _wait(device: str) -> None:
 
 
 def _workers(device: str) -> int:
-    """Processes that prepare pictures: none on a CPU, where they would work in another row's turn."""
+    """Processes that prepare images: none on a CPU, where they would work in another row's turn."""
     return min(8, usable_cores() // 2) if device == "cuda" else 0
 
 
@@ -291,15 +291,15 @@ class _PlainLoop:
         self._optimizer = OPTIMIZERS.get(settings.optimizer)(groups, settings.lr, **settings.optimizer_options)
         transform = v2.Compose(
             [
-                v2.RandomCrop((data.facts.height, data.facts.width), padding=4),
+                v2.RandomCrop((data.spec.height, data.spec.width), padding=4),
                 v2.RandomHorizontalFlip(),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(data.facts.mean, data.facts.std),
+                v2.Normalize(data.spec.mean, data.spec.std),
             ]
         )
         self._loader = DataLoader(
-            _PilPictures(data, transform),
+            _PilImages(data, transform),
             batch_size=settings.batch_size,
             shuffle=True,
             drop_last=True,
@@ -312,7 +312,7 @@ class _PlainLoop:
 
     def __call__(self) -> Turn:
         model, optimizer = self._model.train(), self._optimizer
-        pictures = 0
+        images = 0
         started = time.perf_counter()
         for count, (images, labels) in enumerate(itertools.islice(self._loader, self._batches)):
             images = images.to(self._device, non_blocking=True)
@@ -322,33 +322,33 @@ class _PlainLoop:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            pictures += len(labels)
+            images += len(labels)
             if count + 1 == self._skip:
                 _wait(self._device)
-                pictures, started = 0, time.perf_counter()
+                images, started = 0, time.perf_counter()
         _wait(self._device)
-        return Turn(pictures, time.perf_counter() - started)
+        return Turn(images, time.perf_counter() - started)
 
 
-class _PilPictures(Dataset[Any]):
+class _PilImages(Dataset[Any]):
     def __init__(self, data: Data, transform: v2.Transform) -> None:
-        self._pictures, self._indices, self._transform = data.source.train, data.splits.train, transform
+        self._images, self._indices, self._transform = data.source.train, data.splits.train, transform
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, place: int) -> Any:
         index = int(self._indices[place])
-        return self._transform(self._pictures.picture(index)), int(self._pictures.labels[index])
+        return self._transform(self._images.image(index)), int(self._images.labels[index])
 
 
 def _model(recipe: Recipe, data: Data) -> MultiExitModel:
     torch.manual_seed(0)
-    return build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
+    return build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
 
 
 def _random(folder: Path, device: str) -> list[str]:
-    """Overrides for noise of CIFAR's shape, as many pictures as an epoch of it on a GPU."""
+    """Overrides for noise of CIFAR's shape, as many images as an epoch of it on a GPU."""
     chosen = np.random.default_rng(0)
     train, classes = 50_000 if device == "cuda" else 5_000, 100
     path = folder / "noise.npz"
@@ -377,7 +377,7 @@ def _output(options: argparse.Namespace) -> Path:
 
 
 def _print(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
-    print(f"{'':<56} {'pictures/s':>10} {'over plain':>10} {'waiting':>8}")
+    print(f"{'':<56} {'images/s':>10} {'over plain':>10} {'waiting':>8}")
     for name, row in found.items():
         if reason := row.get("left_out") or row.get("failed"):
             print(f"{name:<56} {'left out' if 'left_out' in row else 'failed'}: {reason}")

@@ -2,7 +2,7 @@
 
     python benchmarks/uda_kd.py --jobs 2
 
-Clean Fashion-MNIST has labels, other pictures of it, corrupted, have none; judged on the corrupted test split. Two
+Clean Fashion-MNIST has labels, other images of it, corrupted, have none; judged on the corrupted test split. Two
 shifts: `hazy` (less contrast, blurred, noisy) and `negative` (inverted, blurred, noisy). A teacher per seed, trained on
 the source, is shared by all. Finished runs are kept and one that was begun is gone on with, so the same command
 finishes what was stopped at any moment.
@@ -24,7 +24,7 @@ from edgemate.comparison.running import Training, run_all, threads_each
 from edgemate.config import parse_recipe
 from edgemate.config.loading import read_tree
 from edgemate.config.merging import merge, parse_overrides
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.runs import Run
 
 HERE = Path(__file__).parent
@@ -67,14 +67,14 @@ def main() -> None:
         run_all(missing, jobs=options.jobs, threads=threads, finished=_tell)
 
     rows = [_row(case, options.runs) for case in [*teachers, *students]]
-    facts = Run(options.runs / students[0].name).read_facts()
+    metadata = Run(options.runs / students[0].name).read_metadata()
     found = {
         "benchmark": "uda_kd",
-        "machine": machine_facts(),
+        "machine": machine_metadata(),
         "jobs": options.jobs,
         "threads": threads,
         "overrides": options.set,
-        "pictures": facts.pictures,
+        "images": metadata.images,
         "shifts": {shift: SHIFTS[shift] for shift in options.shifts},
         "results": rows,
     }
@@ -88,7 +88,7 @@ def _training(case: Case, options: argparse.Namespace) -> Training:
     tree = merge(read_tree(RECIPES / f"resnet8_shift_{case.method}.yaml"), parse_overrides(options.set))
     ours: dict[str, Any] = {
         "training": {"seed": case.seed},
-        "data": {"unlabelled": {"corruptions": SHIFTS[case.shift]}},
+        "data": {"unlabeled": {"corruptions": SHIFTS[case.shift]}},
     }
     if case.method in ("kd", "uda_kd"):
         ours["distillation"] = {"teacher": str((options.runs / Case(case.seed).name).resolve())}
@@ -122,12 +122,12 @@ def _tell(training: Training, seconds: float) -> None:
 
 
 def _markdown(found: dict[str, Any]) -> str:
-    pictures, machine = found["pictures"], found["machine"]
+    images, machine = found["images"], found["machine"]
     lines = [
         "# Unsupervised domain adaptation with distillation, Fashion-MNIST",
         "",
-        f"resnet8 of width 8; {pictures['train']:,} clean training pictures with labels, {pictures['unlabelled']:,} "
-        f"corrupted ones without; top-1 on {pictures['target_test']:,} corrupted test pictures (target) and on the "
+        f"resnet8 of width 8; {images['train']:,} clean training images with labels, {images['unlabeled']:,} "
+        f"corrupted ones without; top-1 on {images['target_test']:,} corrupted test images (target) and on the "
         "same ones clean (source), in %, mean ± sample standard deviation over seeds. The last epoch's weights.",
         f"Trained on {machine['processor']}, {found['jobs']} at a time with {found['threads']} threads each.",
     ]
@@ -166,9 +166,9 @@ def _corruption(part: Any) -> str:
     return f"{name} {' '.join(map(str, options.values()))}"
 
 
-def _mean_and_spread(shares: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(shares):.2f}"
-    return mean if len(shares) < 2 else f"{mean} ± {100 * statistics.stdev(shares):.2f}"
+def _mean_and_spread(fractions: Sequence[float]) -> str:
+    mean = f"{100 * statistics.mean(fractions):.2f}"
+    return mean if len(fractions) < 2 else f"{mean} ± {100 * statistics.stdev(fractions):.2f}"
 
 
 def _options() -> argparse.Namespace:

@@ -3,8 +3,8 @@
     EdgemateError            anything a user can cause; the command line prints it as one line and exits with 2
     ├── UsageError           an option or argument that cannot be used as given
     ├── RecipeError          a recipe that cannot be read or does not hold together; may list several problems
-    ├── DataError            a data root, data set or picture that is missing or unreadable
-    │   └── PictureError     one picture among others; the rest can still be answered
+    ├── DataError            a data root, dataset or image that is missing or unreadable
+    │   └── ImageError     one image among others; the rest can still be answered
     ├── TrainingError        training that cannot go on (a loss that is no number, a checkpoint of another recipe)
     ├── RunError             a run folder that is missing, incomplete or not a run
     ├── BundleError          a bundle that is missing, damaged, unsafe or of a newer format
@@ -46,11 +46,11 @@ class RecipeError(EdgemateError):
 
 
 class DataError(EdgemateError):
-    """A data root, data set or picture that is missing or unreadable."""
+    """A data root, dataset or image that is missing or unreadable."""
 
 
-class PictureError(DataError):
-    """One picture that cannot be read or prepared."""
+class ImageError(DataError):
+    """One image that cannot be read or prepared."""
 
 
 class TrainingError(EdgemateError):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edgemate.errors import PictureError
+from edgemate.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -53,7 +53,7 @@ def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str
         A new image of mode L or RGB, without metadata.
 
     Raises:
-        PictureError: it cannot be read, has no pixels or has no known range.
+        ImageError: it cannot be read, has no pixels or has no known range.
     """
     if isinstance(image, Image.Image):
         return _guarded(image, channels, name)
@@ -82,7 +82,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """What a file says of itself, without decoding it. Raises PictureError where Pillow does not know it as an image.
+    """What a file says of itself, without decoding it. Raises ImageError where Pillow does not know it as an image.
 
     Pillow refuses a width or height of 0 by itself.
     """
@@ -96,7 +96,7 @@ def check_file(path: Path) -> None:
     truncated ones and few others, are decoded. Damage within a file is not seen.
 
     Raises:
-        PictureError: it is damaged, missing or not an image.
+        ImageError: it is damaged, missing or not an image.
     """
     header, end = _header_and_end(path)
     if not end.endswith(_LAST_BYTES.get(header.format, b"")):
@@ -128,7 +128,7 @@ def _header_and_end(path: Path) -> tuple[Header, bytes]:
 def _guarded(image: Image.Image, channels: int, name: str) -> Image.Image:
     try:
         return _decoded(image, "L" if channels == 1 else "RGB", name)
-    except PictureError:
+    except ImageError:
         raise
     except Exception as error:  # as in decode
         raise _problem(name, error) from error
@@ -136,7 +136,7 @@ def _guarded(image: Image.Image, channels: int, name: str) -> Image.Image:
 
 def _decoded(image: Image.Image, mode: str, name: str) -> Image.Image:
     if 0 in image.size:
-        raise PictureError(f"{name}: has no pixels ({image.width} × {image.height})")
+        raise ImageError(f"{name}: has no pixels ({image.width} × {image.height})")
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     plain = _eight_bits(image, name)
@@ -164,7 +164,7 @@ def _eight_bits(image: Image.Image, name: str) -> Image.Image:
         return _high_bytes(image)
     if mode[0] in "IF":
         kind = "floats" if mode == "F" else "integers of more than 16 bits or with a sign"
-        raise PictureError(f"{name}: holds {kind} (mode {mode}), whose range is not known; save it with 8 or 16 bits")
+        raise ImageError(f"{name}: holds {kind} (mode {mode}), whose range is not known; save it with 8 or 16 bits")
     if "transparency" in image.info:  # dropped anyway; converting a palette with it would warn
         image = image.copy()
         del image.info["transparency"]
@@ -182,12 +182,12 @@ def _high_bytes(image: Image.Image) -> Image.Image:
     return Image.fromarray(255 - pixels if tags.get(_PHOTOMETRIC) == 0 else pixels)
 
 
-def _problem(name: str, error: Exception) -> PictureError:
+def _problem(name: str, error: Exception) -> ImageError:
     if isinstance(error, FileNotFoundError):
-        return PictureError(f"{name}: no such file")
+        return ImageError(f"{name}: no such file")
     if isinstance(error, IsADirectoryError):
-        return PictureError(f"{name}: is a folder, not an image")
+        return ImageError(f"{name}: is a folder, not an image")
     if isinstance(error, UnidentifiedImageError):
-        return PictureError(f"{name}: is not an image that Pillow can read")
+        return ImageError(f"{name}: is not an image that Pillow can read")
     reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-    return PictureError(f"{name}: cannot be decoded: {reason}")
+    return ImageError(f"{name}: cannot be decoded: {reason}")

@@ -1,4 +1,4 @@
-"""What a figure was measured on: the facts that must stand beside every time in milliseconds."""
+"""What a figure was measured on: the metadata that belongs beside every time in milliseconds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgemate import __version__
 PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "torch", "torchvision", "lightning", "tensorrt")
 
 
-def machine_facts(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]:
+def machine_metadata(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]:
     """Versions of edgemate, Python and those of `packages` that are here; processor, usable cores, operating system.
 
     The packages' versions are read from their metadata: nothing is imported.
     """
-    facts: dict[str, str | int] = {
+    described: dict[str, str | int] = {
         "edgemate": __version__,
         "processor": processor(),
         "cores": usable_cores(),
@@ -28,8 +28,8 @@ def machine_facts(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]:
     for package in packages:
         version = package_version(package)
         if version is not None:
-            facts[package] = version
-    return facts
+            described[package] = version
+    return described
 
 
 def processor() -> str:

@@ -81,8 +81,8 @@ def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
     return "known: " + ", ".join(sorted(known))
 
 
-DATA_SETS = Registry(
-    "data set",
+DATASETS = Registry(
+    "dataset",
     {
         "arrays": "edgemate.data.arrays:arrays",
         "cifar10": "edgemate.data.cifar:cifar10",
@@ -93,9 +93,9 @@ DATA_SETS = Registry(
     },
 )
 
-# What looks, in no time, whether a data set's files are there; it takes the data set's options.
+# What looks, in no time, whether a dataset's files are there; it takes the dataset's options.
 DATA_CHECKS = Registry(
-    "check of a data set",
+    "check of a dataset",
     {
         "arrays": "edgemate.data.arrays:check_arrays",
         "cifar10": "edgemate.data.cifar:check_cifar10",

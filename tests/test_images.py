@@ -15,8 +15,8 @@ from hypothesis import given
 from PIL import Image
 
 from edgemate.bundle import InputContract
-from edgemate.data.source import FilePictures
-from edgemate.errors import PictureError
+from edgemate.data.source import FileImages
+from edgemate.errors import ImageError
 from edgemate.images import check_file, decode, find_images, read_header
 from edgemate.runtime import Preprocessor
 
@@ -37,8 +37,8 @@ def image(pixels: Any, mode: str) -> Image.Image:
     return Image.frombytes(mode, (16, 16), np.ascontiguousarray(pixels).tobytes())
 
 
-def saved(picture: Image.Image, **options: Any) -> Callable[[Path], None]:
-    return lambda path: picture.save(path, **options)
+def saved(image: Image.Image, **options: Any) -> Callable[[Path], None]:
+    return lambda path: image.save(path, **options)
 
 
 def written(content: bytes) -> Callable[[Path], None]:
@@ -134,10 +134,10 @@ def test_a_file_gives_the_same_pixels_in_training_and_on_the_device_and_the_righ
     suffix, write, expected, off = FILES[kind]
     path = tmp_path / f"image.{suffix}"
     write(path)
-    color = np.asarray(FilePictures([path], np.zeros(1, np.int64), 3).picture(0))
+    color = np.asarray(FileImages([path], np.zeros(1, np.int64), 3).image(0))
     assert np.abs(color.astype(int) - expected).max() <= off
     np.testing.assert_array_equal(device(PLAIN, path).transpose(1, 2, 0), color)
-    gray = FilePictures([path], np.zeros(1, np.int64), 1).picture(0)
+    gray = FileImages([path], np.zeros(1, np.int64), 1).image(0)
     np.testing.assert_array_equal(device(PLAIN_GRAY, path)[0], np.asarray(gray))
     np.testing.assert_array_equal(gray, Image.fromarray(color).convert("L"))
     check_file(path)
@@ -145,8 +145,8 @@ def test_a_file_gives_the_same_pixels_in_training_and_on_the_device_and_the_righ
         np.testing.assert_array_equal(decode(opened, 3), color)
 
 
-def device(contract: InputContract, picture: Any) -> Any:
-    return np.rint(Preprocessor(contract).prepare(picture) * 255).astype(np.uint8)
+def device(contract: InputContract, image: Any) -> Any:
+    return np.rint(Preprocessor(contract).prepare(image) * 255).astype(np.uint8)
 
 
 PREMULTIPLIED = image(COLOR_ALPHA, "RGBA").convert("RGBa")
@@ -165,13 +165,13 @@ IN_MEMORY = {
 
 @pytest.mark.parametrize("mode", IN_MEMORY)
 def test_an_image_in_memory_gives_the_right_pixels_and_stays_as_it_is(mode: str) -> None:
-    picture, expected, off = IN_MEMORY[mode]
-    assert picture.mode == mode
-    before = picture.tobytes()
-    found = np.asarray(decode(picture, 3))
+    image, expected, off = IN_MEMORY[mode]
+    assert image.mode == mode
+    before = image.tobytes()
+    found = np.asarray(decode(image, 3))
     assert np.abs(found.astype(int) - expected).max() <= off
-    assert np.array_equal(decode(picture, 1), Image.fromarray(found).convert("L"))
-    assert picture.tobytes() == before
+    assert np.array_equal(decode(image, 1), Image.fromarray(found).convert("L"))
+    assert image.tobytes() == before
 
 
 def test_lab_is_converted() -> None:
@@ -185,20 +185,20 @@ def test_lab_is_converted() -> None:
 @pytest.mark.parametrize("mode", ["I", "F"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_has_no_known_range_is_refused_by_name(tmp_path: Path, mode: str, channels: int) -> None:
-    picture = Image.new(mode, (16, 16), 7)
-    picture.save(tmp_path / "depth.tiff")
-    for given_one, name in ((picture, "PIL image"), (tmp_path / "depth.tiff", str(tmp_path / "depth.tiff"))):
-        with pytest.raises(PictureError) as caught:
+    image = Image.new(mode, (16, 16), 7)
+    image.save(tmp_path / "depth.tiff")
+    for given_one, name in ((image, "PIL image"), (tmp_path / "depth.tiff", str(tmp_path / "depth.tiff"))):
+        with pytest.raises(ImageError) as caught:
             decode(given_one, channels)
         assert str(caught.value).startswith(f"{name}: holds ")
         assert "\n" not in str(caught.value)
 
 
 def test_a_16_bit_file_that_old_pillow_opens_in_mode_i_is_taken_for_16_bits() -> None:
-    picture = Image.fromarray(SIXTEEN.astype(np.int32))
-    assert picture.mode == "I"
-    picture.format = "PNG"
-    np.testing.assert_array_equal(decode(picture, 3), rgb(GRAY))
+    image = Image.fromarray(SIXTEEN.astype(np.int32))
+    assert image.mode == "I"
+    image.format = "PNG"
+    np.testing.assert_array_equal(decode(image, 3), rgb(GRAY))
 
 
 EXIF_WRITERS: dict[str, dict[str, Any]] = {
@@ -261,7 +261,7 @@ def test_reading_warns_of_nothing(tmp_path: Path) -> None:
 
 
 def test_an_image_without_pixels_is_refused() -> None:
-    with pytest.raises(PictureError, match=r"PIL image: has no pixels \(0 × 5\)"):
+    with pytest.raises(ImageError, match=r"PIL image: has no pixels \(0 × 5\)"):
         decode(Image.new("RGB", (0, 5)), 3)
 
 
@@ -272,7 +272,7 @@ def test_a_truncated_file_is_found_without_decoding_the_whole_ones(tmp_path: Pat
     Image.fromarray(pixels).save(path)
     check_file(path)
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(PictureError, match="cut"):
+    with pytest.raises(ImageError, match="cut"):
         check_file(path)
 
 
@@ -296,7 +296,7 @@ def test_what_is_no_image_is_named(tmp_path: Path, spoil: Callable[[Path], Any],
     path = tmp_path / "broken.png"
     spoil(path)
     for read in (lambda: decode(path, 3), lambda: check_file(path), lambda: read_header(path)):
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             read()
         assert str(caught.value) == f"{path}: {problem}"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from edgemate import machine
-from edgemate.machine import machine_facts, package_version, processor, usable_cores
+from edgemate.machine import machine_metadata, package_version, processor, usable_cores
 
 
-def test_facts_are_there_and_go_into_json() -> None:
-    facts = json.loads(json.dumps(machine_facts(("numpy", "no-such-package"))))
-    assert {"edgemate", "processor", "cores", "system", "python", "numpy"} == facts.keys()
-    assert all(facts.values())
+def test_metadata_are_there_and_go_into_json() -> None:
+    metadata = json.loads(json.dumps(machine_metadata(("numpy", "no-such-package"))))
+    assert {"edgemate", "processor", "cores", "system", "python", "numpy"} == metadata.keys()
+    assert all(metadata.values())
 
 
 def test_only_cores_this_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:

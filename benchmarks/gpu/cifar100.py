@@ -35,7 +35,7 @@ from edgemate import files
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "cifar100"
 METHODS = ("mate", "joint_ce", "eed", "byot", "dks", "beed")
-# No network there; the pictures fit on any GPU; and to write a checkpoint takes a good part of an epoch's seconds.
+# No network there; the images fit on any GPU; and to write a checkpoint takes a good part of an epoch's seconds.
 SETTINGS = ("data.options.download=false", "training.data_on_device=true", "training.checkpoint_every=5")
 LIBC = ctypes.CDLL(None)
 POLL = 1.0
@@ -166,7 +166,7 @@ def _write_results(options: argparse.Namespace, quiet: bool = False) -> None:
         "jobs": options.jobs,
         "machine": machine,
         "macs": json.loads(path.read_text(encoding="utf-8")) if (path := _macs_path(options)).is_file() else None,
-        "unit": "accuracies are shares of 1, of the last epoch's weights; pictures per second without calibration",
+        "unit": "accuracies are fractions of 1, of the last epoch's weights; images per second without calibration",
         "runs": runs,
     }
     written = options.results / "cifar100_resnet18.json"
@@ -180,7 +180,7 @@ def _write_results(options: argparse.Namespace, quiet: bool = False) -> None:
 
 def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    pictures = _read(folder / "facts.json").get("pictures", {})
+    images = _read(folder / "metadata.json").get("images", {})
     history, speed = _rows(folder / "history.csv"), _rows(folder / "speed.csv")
     metrics = _read(folder / "metrics.json")
     found: dict[str, Any] = {
@@ -190,15 +190,15 @@ def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
         "epochs": len(history),
         "of_epochs": recipe["optimization"]["epochs"],
         "finished": _finished(folder),
-        "training_pictures": pictures.get("train"),
-        "calibration_pictures": pictures.get("calibration"),
+        "training_images": images.get("train"),
+        "calibration_images": images.get("calibration"),
         "training": recipe["training"],
         "batch_size": recipe["optimization"]["batch_size"],
         "epoch_seconds": sum(row["seconds"] for row in history),
     }
     if speed:
         found |= {
-            "pictures_per_second": float(np.median([row["pictures"] / row["seconds"] for row in speed])),
+            "images_per_second": float(np.median([row["images"] / row["seconds"] for row in speed])),
             "share_waiting_for_data": sum(row["data_seconds"] for row in speed) / sum(row["seconds"] for row in speed),
             "peak_memory_bytes": int(max(row["memory_bytes"] for row in speed)),
         }
@@ -241,7 +241,7 @@ def _table(found: dict[str, Any]) -> str:
     exits = max((len(run["test"]["exits"]) for runs in groups.values() for run in runs), default=0)
     heads = [f"exit {k}" + (f" ({macs[k - 1]['macs'] / 1e6:.0f} M)" if macs else "") for k in range(1, exits + 1)]
     lines = [
-        f"| method | seeds | training pictures | {' | '.join([*heads, 'ensemble'])} |",
+        f"| method | seeds | training images | {' | '.join([*heads, 'ensemble'])} |",
         "|" + "---|" * (exits + 4),
     ]
     for method, runs in groups.items():
@@ -249,22 +249,22 @@ def _table(found: dict[str, Any]) -> str:
         cells = [f"{mean:.2f}" for mean in columns.mean(0)]
         if len(runs) > 1:
             cells = [f"{cell} ± {spread:.2f}" for cell, spread in zip(cells, columns.std(0, ddof=1), strict=True)]
-        trained_on = " or ".join(sorted({_count(run["training_pictures"]) for run in runs}))
+        trained_on = " or ".join(sorted({_count(run["training_images"]) for run in runs}))
         lines.append(f"| {method} | {len(runs)} | {trained_on} | {' | '.join(cells)} |")
     begun = [
         f"{run['run']} ({run['epochs']} of {run['of_epochs']} epochs)" for run in found["runs"] if not run["finished"]
     ]
     if not groups:
         lines = ["no run has finished"]
-    elif held_out := sorted({run["calibration_pictures"] or 0 for run in found["runs"]} - {0}):
-        lines += ["", f"held out of the training pictures, to choose thresholds on: {', '.join(map(_count, held_out))}"]
+    elif held_out := sorted({run["calibration_images"] or 0 for run in found["runs"]} - {0}):
+        lines += ["", f"held out of the training images, to choose thresholds on: {', '.join(map(_count, held_out))}"]
     if begun:
         lines += ["", f"not finished: {', '.join(begun)}"]
     return "\n".join(lines) + "\n"
 
 
-def _count(pictures: int | None) -> str:
-    return "not known" if pictures is None else f"{pictures:,}"
+def _count(images: int | None) -> str:
+    return "not known" if images is None else f"{images:,}"
 
 
 def _finished(folder: Path) -> bool:

@@ -45,7 +45,7 @@ IN_30="\
 16.0 |  1.5 | bundle: export of that run, and what ONNX Runtime says                    |
 17.5 |  0.5 | rtx: does TensorRT-RTX take this GPU                                      |
 18.0 |  5.0 | tensorrt: fp16, pytest -m gpu, fp32, int8                                 |
-23.0 |  1.0 | clock: early exit in PyTorch on the 10,000 test pictures                  |
+23.0 |  1.0 | clock: early exit in PyTorch on the 10,000 test images                  |
 24.0 |  3.0 | speed: what helps training by how much; a step's cost                     |
 27.0 |  2.0 | table: joint CE, EED, BYOT, DKS, BEED as far as they come                 |
 29.0 |  1.0 | home: the run's files in parts                                            |"
@@ -57,7 +57,7 @@ IN_15_A="\
  3.5 |  1.2 | probe: eager, compiled or CUDA graphs                                     |
  4.7 |  0.1 | train: MATE, seed 0, in the background                                    |
  4.8 |  6.7 | wait: until MATE's 200 epochs are over                                    |
-11.5 |  1.0 | clock: early exit in PyTorch on the 10,000 test pictures                  |
+11.5 |  1.0 | clock: early exit in PyTorch on the 10,000 test images                  |
 12.5 |  1.5 | speed: as far as it comes                                                 |
 14.0 |  1.0 | home: the run's files in parts                                            |"
 IN_15_B="\
@@ -266,9 +266,9 @@ there_wait() {
 there_stop() { if training; then kill -KILL "-$(cat "$RUNS/day.pid")"; fi; }
 
 # The machine's own Python makes the bundles, so onnx, onnxscript and onnxruntime must be there; where they are not, make
-# them from the run at home. One precision that cannot be had, which says why, does not keep the next step from the others.
+# them from the run at home. One precision that is unavailable, which says why, does not keep the next step from the others.
 there_bundle() {
-    python_there benchmarks/gpu/prepare.py "$RUNS/$FIRST" "$KEEP/work" --pictures "${PICTURES:-10000}" ||
+    python_there benchmarks/gpu/prepare.py "$RUNS/$FIRST" "$KEEP/work" --images "${IMAGES:-10000}" ||
         compgen -G "$KEEP/work/reference_*.npz" >/dev/null
 }
 
@@ -291,7 +291,7 @@ there_tensorrt() {
 
 there_clock() {
     python_there benchmarks/gpu/early_exit.py "$RUNS/$FIRST" --device "$DEVICE" --output "$RESULTS" \
-        --pictures "${PICTURES:-10000}"
+        --images "${IMAGES:-10000}"
 }
 
 there_speed() {
@@ -344,7 +344,7 @@ there_home() {
 
 rehearse() {
     local before=$SECONDS
-    export REHEARSING=1 DEVICE=cpu KIT=$KIT/rehearsed STEP_SECONDS=570 LOOK_AFTER=1 PICTURES=60
+    export REHEARSING=1 DEVICE=cpu KIT=$KIT/rehearsed STEP_SECONDS=570 LOOK_AFTER=1 IMAGES=60
     export OUT_FILE_MIB=1 OUT_MIB=4 OUT=$KIT/out
     rm -rf "$KIT"
     KEEP=$KIT/keep RUNS= RESULTS= SITE=
@@ -354,9 +354,9 @@ import sys
 import numpy as np
 
 draw, labels = np.random.default_rng(0), np.arange(600) % 10
-colours = draw.integers(60, 196, (10, 1, 1, 3))  # a class is a colour: easily learnt, so that exports can be judged
-pictures = (colours[labels] + draw.integers(-60, 60, (600, 32, 32, 3))).astype(np.uint8)
-np.savez(sys.argv[1], x_train=pictures[:500], y_train=labels[:500], x_test=pictures[500:], y_test=labels[500:])
+colors = draw.integers(60, 196, (10, 1, 1, 3))  # a class is a color: easily learned, so that exports can be judged
+images = (colors[labels] + draw.integers(-60, 60, (600, 32, 32, 3))).astype(np.uint8)
+np.savez(sys.argv[1], x_train=images[:500], y_train=labels[:500], x_test=images[500:], y_test=labels[500:])
 END
     SETTINGS="model.backbone=resnet8 exits.at=[stage1,stage2,stage3] exits.head=bottleneck optimization.epochs=6"
     SETTINGS+=" optimization.schedule_options.milestones=[5] optimization.batch_size=32 training.accelerator=cpu"

@@ -1,12 +1,12 @@
-"""Early exit on the clock in PyTorch: a run's test pictures with segments really skipped, against the whole network.
+"""Early exit on the clock in PyTorch: a run's test images with segments really skipped, against the whole network.
 
     python benchmarks/gpu/early_exit.py runs/cifar100/resnet18_mate-seed0 --device cuda
 
 Thresholds are chosen on the calibration split's stored logits, by the times measured here for stopping at each exit,
-for at most half a point less accuracy. Then every block of test pictures goes through the segments, stopping early, and
+for at most half a point less accuracy. Then every block of test images goes through the segments, stopping early, and
 through the prefix of the last exit, which has no earlier heads, in turn.
 
-The results are written after every precision and batch size, one picture at a time first; what fails is named there
+The results are written after every precision and batch size, one image at a time first; what fails is named there
 with its reason.
 """
 
@@ -30,11 +30,11 @@ from edgemate.evaluation import trained_model
 from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.models import MultiExitModel
 from edgemate.models.multi_exit import Prefix, Segment
-from edgemate.profiling.pictures import sample_test_split
-from edgemate.runs import Run, environment_facts
+from edgemate.profiling.images import sample_test_split
+from edgemate.runs import Run, environment_metadata
 from edgemate.runtime import Latency
 
-MOST_DROP = 0.005
+MAX_DROP = 0.005
 AIM = 1.5
 WARMUP = 50
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -43,18 +43,18 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 def main() -> None:
     options = _options()
     run = Run.open(options.run)
-    images, labels = sample_test_split(run, options.pictures)
-    machine = environment_facts()
+    images, labels = sample_test_split(run, options.images)
+    machine = environment_metadata()
     machine.pop("command")
     name = re.sub(r"[^a-z0-9]+", "-", machine["gpus"][0].lower()).strip("-") if options.device == "cuda" else "cpu"
-    facts = {
+    metadata = {
         "benchmark": "gpu/early_exit",
         "run": run.name,
         "machine": machine,
         "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32},
-        "pictures": len(images),
+        "images": len(images),
         "unit": "ms per batch, from a tensor on the device to classes on the host",
-        "most_points_lost": 100 * MOST_DROP,
+        "most_points_lost": 100 * MAX_DROP,
         "aim": AIM,
     }
     rows: list[dict[str, Any]] = []
@@ -67,8 +67,8 @@ def main() -> None:
                 row["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             rows.append(row)
             print(_line(row), flush=True)
-            files.write_json(options.output / f"early_exit_torch_{name}.json", {**facts, "results": rows})
-    print(f"aim: {AIM:g} times at batch 1, at most {100 * MOST_DROP:g} points less")
+            files.write_json(options.output / f"early_exit_torch_{name}.json", {**metadata, "results": rows})
+    print(f"aim: {AIM:g} times at batch 1, at most {100 * MAX_DROP:g} points less")
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -78,7 +78,7 @@ def _line(row: dict[str, Any]) -> str:
     return told + (
         f"top-1 {row['whole']['accuracy']:.4f} in {row['whole']['mean']:.3f} ms, {row['early']['accuracy']:.4f} in "
         f"{row['early']['mean']:.3f} ms: {row['speed_up']:.2f} times as fast; "
-        f"shares {' '.join(f'{share:.3f}' for share in row['shares'])}"
+        f"fractions {' '.join(f'{share:.3f}' for share in row['fractions'])}"
     )
 
 
@@ -90,7 +90,7 @@ def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size:
     costs = [_typical(partial(network.early, blocks[0], FixedExit(exit)), device) for exit in exits]
     # A clock's noise must not make a later exit cheaper.
     costs = np.maximum.accumulate(np.array(costs) + np.arange(network.exits) * 1e-6).tolist()
-    request = Request("early", max_drop=MOST_DROP)
+    request = Request("early", max_drop=MAX_DROP)
     stored = run.read_logits("calibration")
     point = calibrate(*stored, costs, requests=[request], fit_temperatures=False).points.get("early")
     found = _in_turn(network, blocks, point.as_policy(), device)
@@ -102,7 +102,7 @@ def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size:
         "ms_to_stop_at_exit": costs,
         "thresholds": list(point.thresholds),
         **{name: {**asdict(Latency.of(times)), "accuracy": right[name]} for name, times in timed.items()},
-        "shares": (stops / len(known)).tolist(),
+        "fractions": (stops / len(known)).tolist(),
         "speed_up": float(np.mean(timed["whole"]) / np.mean(timed["early"])),
         "points_lost": 100 * (right["whole"] - right["early"]),
     }
@@ -122,12 +122,12 @@ class _Network:
         return images.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
 
     def whole(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of all pictures, and the last exit's number for each."""
+        """Classes of all images, and the last exit's number for each."""
         classes = self._whole(images).argmax(1).cpu().numpy()
         return classes, np.full(len(classes), self.exits)
 
     def early(self, images: Tensor, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of all pictures, and the exit at which each stopped; those that have stopped go no further."""
+        """Classes of all images, and the exit at which each stopped; those that have stopped go no further."""
         decider = policy.begin(len(images), self.exits)
         features = {"image": images}
         left = np.arange(len(images))
@@ -196,7 +196,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp16", "bf16", "fp32"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--pictures", type=int, default=10_000, help="of the test split")
+    parser.add_argument("--images", type=int, default=10_000, help="of the test split")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")
     return parser.parse_args()
 

@@ -3,9 +3,9 @@
     python benchmarks/gpu/measure.py build/gpu-kit/work --output benchmarks/results
 
 Reads what prepare.py wrote, with engines built into its bundles. Every exit of every layout is compared with ONNX
-Runtime's logits of the same graphs; then, one picture at a time and in turn: segments one after another, the one engine
+Runtime's logits of the same graphs; then, one image at a time and in turn: segments one after another, the one engine
 of the whole network, and the conditional engine, with and without speculation, and with CUDA graphs and without, except
-for the conditional engine, whose branch a graph would freeze. Then early exit on all test pictures, with thresholds
+for the conditional engine, whose branch a graph would freeze. Then early exit on all test images, with thresholds
 chosen by the times measured here for at most half a point less accuracy.
 
 Writes `tensorrt_<gpu>.json` after each of these, keeps in it what an earlier call measured of other precisions on the
@@ -32,7 +32,7 @@ from edgemate import files
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, EdgemateError
 from edgemate.exits import FixedExit, Policy, Request, calibrate
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.runtime import AnytimeClassifier, Latency, Preprocessor, measure_alternately
 from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
 from edgemate.runtime.stop_times import measure_stops
@@ -41,7 +41,7 @@ from edgemate.runtime.stop_times import measure_stops
 AGREEMENT = {"fp32": 0.999, "fp16": 0.99}
 CHAINED_OVER_ENGINE = 1.05  # at fp16, batch 1, with CUDA graphs
 SPEED_UP = 1.5  # of early exit over the whole network's engine
-MOST_DROP = 0.005  # of accuracy, as a share
+MAX_DROP = 0.005  # of accuracy, as a share
 
 Variants = dict[str, tuple[Layout, dict[str, bool]]]
 VARIANTS: dict[bool, Variants] = {
@@ -59,29 +59,29 @@ VARIANTS: dict[bool, Variants] = {
 
 def main() -> None:
     options = _options()
-    pictures = files.read_arrays(options.work / "pictures.npz")
+    images = files.read_arrays(options.work / "images.npz")
     rehearsal = options.backend == "onnxruntime"
     gpu = "rehearsal" if rehearsal else load_tensorrt(options.backend).require_device().name
     name = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     path = options.output / f"tensorrt_{name}.json"
-    facts = {
+    metadata = {
         "benchmark": "gpu/tensorrt",
-        "machine": machine_facts(),
+        "machine": machine_metadata(),
         "gpu": gpu,
         "library": options.backend,
-        "pictures": min(len(pictures["labels"]), options.timed),
-        "unit": "ms, one picture, from ready numpy array to prediction",
+        "images": min(len(images["labels"]), options.timed),
+        "unit": "ms, one image, from ready numpy array to prediction",
     }
-    results = _earlier(path, facts)
+    results = _earlier(path, metadata)
     for precision in options.precisions:
         found: dict[str, Any] = {}
         results[precision] = found
         try:
-            for _ in _measure(found, options, precision, pictures):
-                _write(path, facts, results, rehearsal)
+            for _ in _measure(found, options, precision, images):
+                _write(path, metadata, results, rehearsal)
         except Exception as error:  # whatever it is, the other precisions are worth having
             found["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        judged = _write(path, facts, results, rehearsal)
+        judged = _write(path, metadata, results, rehearsal)
         _print(precision, found)
         for line in judged:
             if line["what"].startswith(precision):
@@ -95,24 +95,24 @@ def main() -> None:
 
 
 def _measure(
-    found: dict[str, Any], options: argparse.Namespace, precision: str, pictures: Mapping[str, np.ndarray]
+    found: dict[str, Any], options: argparse.Namespace, precision: str, images: Mapping[str, np.ndarray]
 ) -> Iterator[None]:
     """Fills `found`, and gives way whenever something more of it is complete."""
     reference = files.read_arrays(options.work / f"reference_{precision}.npz")["logits"]
     opened, left_out = _open(options.work / "bundles" / precision, options.backend)
     try:
         segments = opened["segments"]
-        labels = pictures["labels"][: options.timed]
-        [images] = Preprocessor(segments.input).batches(list(pictures["images"][: options.timed]), len(labels))
+        labels = images["labels"][: options.timed]
+        [images] = Preprocessor(segments.input).batches(list(images["images"][: options.timed]), len(labels))
         reference = reference[: len(images)]
-        found["backend"] = segments.backend.facts()
+        found["backend"] = segments.backend.metadata()
         if left_out:
             found["left_out"] = left_out
         found["agreement"] = _agreement(opened, images[: len(reference)], reference)
         yield
         found["latency_ms"] = _latency(opened, images[:1], options.repeats)
         # Told only now: a prefix is opened when it is first run.
-        told = {variant: classifier.backend.facts().get("cuda graphs") for variant, classifier in opened.items()}
+        told = {variant: classifier.backend.metadata().get("cuda graphs") for variant, classifier in opened.items()}
         found["cuda_graphs"] = {variant: graphs for variant, graphs in told.items() if graphs}
         yield
         found["operating_point"] = _operating_point(opened, images, labels, options.repeats)
@@ -122,20 +122,20 @@ def _measure(
             classifier.close()
 
 
-def _earlier(path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the file has of the same machine and pictures."""
+def _earlier(path: Path, metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the file has of the same machine and images."""
     if not path.is_file():
         return {}
     earlier = json.loads(path.read_text(encoding="utf-8"))
     results: dict[str, dict[str, Any]] = earlier.get("results", {})
-    return results if all(earlier.get(name) == value for name, value in facts.items()) else {}
+    return results if all(earlier.get(name) == value for name, value in metadata.items()) else {}
 
 
 def _write(
-    path: Path, facts: dict[str, Any], results: dict[str, dict[str, Any]], rehearsal: bool
+    path: Path, metadata: dict[str, Any], results: dict[str, dict[str, Any]], rehearsal: bool
 ) -> list[dict[str, Any]]:
     judged = [line for line in _judge(results) if not (rehearsal and line["timed"])]
-    files.write_json(path, {**facts, "results": results, "targets": judged})
+    files.write_json(path, {**metadata, "results": results, "targets": judged})
     return judged
 
 
@@ -158,7 +158,7 @@ def _open(bundle: Path, backend: str) -> tuple[dict[str, AnytimeClassifier], dic
 def _agreement(
     opened: Mapping[str, AnytimeClassifier], images: np.ndarray, reference: np.ndarray
 ) -> dict[str, list[dict[str, float]]]:
-    """Per variant and exit: the largest difference of a logit, and the share of pictures given the same class."""
+    """Per variant and exit: the largest difference of a logit, and the share of images given the same class."""
     rows: dict[str, list[dict[str, float]]] = {}
     for variant, classifier in opened.items():
         rows[variant] = []
@@ -188,7 +188,7 @@ def _latency(
 def _operating_point(
     opened: Mapping[str, AnytimeClassifier], images: np.ndarray, labels: np.ndarray, repeats: int
 ) -> dict[str, Any]:
-    """Early exit on real pictures, one at a time, each picture by every variant in turn."""
+    """Early exit on real images, one at a time, each image by every variant in turn."""
     segments = opened["segments"]
     table = measure_stops(segments, images, device="here", repeats=repeats)
     stored = segments.bundle.calibration()
@@ -197,7 +197,7 @@ def _operating_point(
         stored.logits,
         stored.labels,
         [exit.chained_macs for exit in segments.bundle.manifest.exits],
-        requests=[Request("early", max_drop=MOST_DROP)],
+        requests=[Request("early", max_drop=MAX_DROP)],
         latency=table,
         fit_temperatures=False,
     ).points.get("early")
@@ -220,14 +220,16 @@ def _operating_point(
         "goal": point.goal,
         "ms_to_stop_at_exit": list(table.costs),
         "thresholds": list(point.thresholds),
-        "pictures": len(images),
+        "images": len(images),
         "speed_up": mean["prefix"] / mean["segments"],
         "points_lost": 100 * float(np.mean(right["prefix"]) - np.mean(right["segments"])),
         "variants": {
             variant: {
                 **asdict(Latency.of(times[variant])),
                 "accuracy": float(np.mean(right[variant])),
-                "shares": (np.bincount(exits[variant], minlength=len(point.thresholds) + 2)[1:] / len(images)).tolist(),
+                "fractions": (
+                    np.bincount(exits[variant], minlength=len(point.thresholds) + 2)[1:] / len(images)
+                ).tolist(),
             }
             for variant in policies
         },
@@ -251,7 +253,7 @@ def _judge(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
         if point := result.get("operating_point"):
             what = f"{precision}: early exit, "
             judged.append(
-                _line(what + "points lost", point["points_lost"], 100 * MOST_DROP, at_least=False, timed=False)
+                _line(what + "points lost", point["points_lost"], 100 * MAX_DROP, at_least=False, timed=False)
             )
             faster = what + "times faster than the one engine"
             judged.append(_line(faster, point["speed_up"], SPEED_UP, at_least=True, timed=True))
@@ -288,7 +290,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--backend", default="tensorrt")
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp16", "fp32", "int8"])
     parser.add_argument("--repeats", type=int, default=500)
-    parser.add_argument("--timed", type=int, default=10_000, help="pictures that early exit runs on")
+    parser.add_argument("--timed", type=int, default=10_000, help="images that early exit runs on")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")
     return parser.parse_args()
 

@@ -1,10 +1,10 @@
-"""What the GPU machine is to run, made where torch and onnx are: a run's bundles, pictures, and what ONNX Runtime says.
+"""What the GPU machine is to run, made where torch and onnx are: a run's bundles, images, and what ONNX Runtime says.
 
     python benchmarks/gpu/prepare.py runs/cifar100-resnet18_mate build/gpu-kit/work
 
-Writes `bundles/<precision>/` with all layouts; `pictures.npz`, test pictures as uint8 (N, H, W, C), or ready float32
+Writes `bundles/<precision>/` with all layouts; `images.npz`, test images as uint8 (N, H, W, C), or ready float32
 (N, C, H, W) where the network sees them at another size, and labels int64 (N,); and `reference_<precision>.npz`, the
-logits float32 (n, K, C) of every prefix for the first n of them. A precision that cannot be had is named, the others
+logits float32 (n, K, C) of every prefix for the first n of them. A precision that is unavailable is named, the others
 are made all the same, and the exit code is 1.
 """
 
@@ -20,28 +20,28 @@ import numpy as np
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Precision
-from edgemate.data import InputFacts
+from edgemate.data import InputSpec
 from edgemate.errors import EdgemateError
 from edgemate.export import ExportOptions, export_run
-from edgemate.profiling.pictures import sample_test_pictures, sample_test_split
+from edgemate.profiling.images import sample_test_images, sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import Preprocessor
 from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-# All 10,000 of CIFAR's 32x32x3 are 31 MB; ready pictures of 3x224x224 are cut off at this.
-MOST_BYTES = 100 << 20
+# All 10,000 of CIFAR's 32x32x3 are 31 MB; ready images of 3x224x224 are cut off at this.
+MAX_BYTES = 100 << 20
 
 
 def main() -> None:
     options = _options()
     run = Run.open(options.run)
-    pictures, labels = _pictures(run, options.pictures, options.compared)
-    files.write_arrays(options.output / "pictures.npz", {"images": pictures, "labels": labels})
+    images, labels = _images(run, options.images, options.compared)
+    files.write_arrays(options.output / "images.npz", {"images": images, "labels": labels})
     failed = []
     for precision in PRECISIONS:
         try:
-            print(f"{precision}: {_prepare(run, precision, pictures, labels, options)}", flush=True)
+            print(f"{precision}: {_prepare(run, precision, images, labels, options)}", flush=True)
         except EdgemateError as error:  # the other precisions are worth having
             shutil.rmtree(options.output / "bundles" / precision, ignore_errors=True)  # an earlier run's
             (options.output / f"reference_{precision}.npz").unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _prepare(
-    run: Run, precision: Precision, pictures: np.ndarray, labels: np.ndarray, options: argparse.Namespace
+    run: Run, precision: Precision, images: np.ndarray, labels: np.ndarray, options: argparse.Namespace
 ) -> str:
     """Make one precision's bundle and reference; what to say of it."""
     bundle = export_run(
@@ -61,22 +61,22 @@ def _prepare(
         options=ExportOptions(layouts=("segments", "prefixes", "conditional"), precision=precision, overwrite=True),
     ).bundle
     # Made ready as the device does it, so that both see the same pixels.
-    [images] = Preprocessor(bundle.manifest.input).batches(list(pictures[: options.compared]), options.compared)
+    [images] = Preprocessor(bundle.manifest.input).batches(list(images[: options.compared]), options.compared)
     logits = _prefix_logits(bundle, images)
     files.write_arrays(options.output / f"reference_{precision}.npz", {"logits": logits})
     accuracy = (logits.argmax(axis=2) == labels[: len(logits), None]).mean(axis=0)
-    return f"top-1 per exit on {len(logits)} pictures: {', '.join(f'{share:.4f}' for share in accuracy)}"
+    return f"top-1 per exit on {len(logits)} images: {', '.join(f'{share:.4f}' for share in accuracy)}"
 
 
-def _pictures(run: Run, count: int, compared: int) -> tuple[np.ndarray, np.ndarray]:
-    """Up to `count` test pictures and their labels; the first `compared` are spread over the classes like all."""
-    source, indices = sample_test_pictures(run, count)
-    if source.array is not None and InputFacts.from_json(run.read_facts().input).resize is None:
+def _images(run: Run, count: int, compared: int) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` test images and their labels; the first `compared` are spread over the classes like all."""
+    source, indices = sample_test_images(run, count)
+    if source.array is not None and InputSpec.from_json(run.read_metadata().input).resize is None:
         images, labels = source.array[indices], source.labels[indices]
     else:
         images, labels = sample_test_split(run, count)
-    most = min(len(images), MOST_BYTES // images[0].nbytes)
-    chosen = np.linspace(0, len(images) - 1, most).astype(int)  # spread, since a folder's pictures are sorted by class
+    most = min(len(images), MAX_BYTES // images[0].nbytes)
+    chosen = np.linspace(0, len(images) - 1, most).astype(int)  # spread, since a folder's images are sorted by class
     first = np.zeros(most, bool)
     first[np.linspace(0, most - 1, min(compared, most)).astype(int)] = True
     chosen = np.concatenate([chosen[first], chosen[~first]])
@@ -94,7 +94,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--pictures", type=int, default=10_000, help="of the test split")
+    parser.add_argument("--images", type=int, default=10_000, help="of the test split")
     parser.add_argument("--compared", type=int, default=2000, help="of those, how many ONNX Runtime answers")
     return parser.parse_args()
 

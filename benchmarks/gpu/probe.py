@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from edgemate import files
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "cifar100" / "resnet18_mate.yaml"
@@ -56,7 +56,7 @@ def main() -> None:
             options.output,
             {
                 "benchmark": "gpu/probe",
-                "machine": machine_facts(),
+                "machine": machine_metadata(),
                 "settings": [*SETTINGS, *options.set],
                 "unit": "seconds, an epoch with its calibration",
                 "results": found,

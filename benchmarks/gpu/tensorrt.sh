@@ -2,7 +2,7 @@
 # TensorRT on a GPU machine that has no network: everything it needs, brought in parts of at most 60 MiB.
 #
 #   benchmarks/gpu/tensorrt.sh prepare RUN     here, with network and the full environment: build/gpu-kit/parts/
-#   benchmarks/gpu/tensorrt.sh work RUN        here: of these only the run's bundles, pictures and reference logits
+#   benchmarks/gpu/tensorrt.sh work RUN        here: of these only the run's bundles, images and reference logits
 #   benchmarks/gpu/tensorrt.sh unpack          there, with the parts in the same place (in any number of trips)
 #   benchmarks/gpu/tensorrt.sh run [STEP...]   there: doctor fp16 test fp32 int8, or those named; each can be run again
 #   benchmarks/gpu/tensorrt.sh rehearse RUN    here, without a GPU: all of it, with ONNX Runtime in TensorRT's place
@@ -89,10 +89,10 @@ prepare() {
 }
 
 # Segments, prefixes and the conditional graph hold the same weights: a dictionary that spans them packs these once.
-# Where a precision cannot be had, the others travel all the same, and the exit status says so at the end.
+# Where a precision is unavailable, the others travel all the same, and the exit status says so at the end.
 prepare_work() {
     local failed=0
-    step "bundles, pictures, ONNX Runtime's answers" \
+    step "bundles, images, ONNX Runtime's answers" \
         "$BIN/python" benchmarks/gpu/prepare.py "$1" "$KIT/work" || failed=$?
     if compgen -G "$KIT/work/reference_*.npz" >/dev/null; then
         step "parts of these" pack_parts work "xz --lzma2=preset=1,dict=256MiB" -C "$KIT/work" . || failed=$?

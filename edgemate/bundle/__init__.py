@@ -1,12 +1,12 @@
 """The folder that goes to the device: its manifest, and how it is written, opened and checked."""
 
 from edgemate.bundle.manifest import (
-    BundleFacts,
-    ExitFacts,
+    BundleMetadata,
+    ExitMetadata,
     Graph,
     InputContract,
     Manifest,
-    PrecisionFacts,
+    PrecisionMetadata,
     Resize,
     Tensor,
 )
@@ -16,15 +16,15 @@ from edgemate.bundle.writing import BundleWriter, replace_file
 __all__ = [
     "CALIBRATION_FILE",
     "Bundle",
-    "BundleFacts",
+    "BundleMetadata",
     "BundleWriter",
     "CalibrationLogits",
-    "ExitFacts",
+    "ExitMetadata",
     "Golden",
     "Graph",
     "InputContract",
     "Manifest",
-    "PrecisionFacts",
+    "PrecisionMetadata",
     "Resize",
     "Tensor",
     "replace_file",

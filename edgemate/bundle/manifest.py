@@ -35,12 +35,12 @@ def _inside(path: str) -> str:
 FilePath = Annotated[str, AfterValidator(_inside)]
 
 
-class _Facts(BaseModel):
+class _Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Resize(_Facts):
-    """How a decoded picture is resized, before any crop.
+class Resize(_Metadata):
+    """How a decoded image is resized, before any crop.
 
     `stretch` takes `(height, width)`; `shorter_side` takes the new length of the shorter side, in pixels.
     """
@@ -56,10 +56,10 @@ class Resize(_Facts):
         return self
 
 
-class InputContract(_Facts):
-    """The tensor the network takes, and how a picture becomes one.
+class InputContract(_Metadata):
+    """The tensor the network takes, and how an image becomes one.
 
-    Decode, convert to grey or RGB, `resize`, `center_crop` to `(height, width)`, then `(pixel / divisor - mean) / std`
+    Decode, convert to gray or RGB, `resize`, `center_crop` to `(height, width)`, then `(pixel / divisor - mean) / std`
     per channel: float32 `(N, channels, height, width)`.
     """
 
@@ -90,14 +90,14 @@ class InputContract(_Facts):
         return self
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
-        """The shape of `batch` ready pictures, `(batch, channels, height, width)`."""
+        """The shape of `batch` ready images, `(batch, channels, height, width)`."""
         return (batch, self.channels, self.height, self.width)
 
 
-class ExitFacts(_Facts):
+class ExitMetadata(_Metadata):
     """One exit. `exit` counts from 1; the last is the whole network.
 
-    `macs` is the work of the prefix, from the picture to this exit's logits and no other; `chained_macs` is the work of
+    `macs` is the work of the prefix, from the image to this exit's logits and no other; `chained_macs` is the work of
     segments 1 to `exit`, every earlier head included, which is what anytime use costs. `accuracy` is top-1 per split.
     """
 
@@ -109,7 +109,7 @@ class ExitFacts(_Facts):
     accuracy: dict[str, Fraction] = {}
 
 
-class Tensor(_Facts):
+class Tensor(_Metadata):
     """A named input or output of a graph. The first dimension is the batch, except in a conditional graph."""
 
     name: Name
@@ -123,7 +123,7 @@ class Tensor(_Facts):
         return self
 
 
-class Graph(_Facts):
+class Graph(_Metadata):
     """One ONNX file: a segment, a prefix or the conditional graph, and the named tensors it takes and gives."""
 
     exit: Size
@@ -132,18 +132,18 @@ class Graph(_Facts):
     outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
 
 
-class FileFacts(_Facts):
+class FileMetadata(_Metadata):
     """The size in bytes and the SHA-256 of one file of the bundle."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Count
 
 
-class PrecisionFacts(_Facts):
+class PrecisionMetadata(_Metadata):
     """In which precision the graphs compute; they take and give float32 in every one.
 
     `kept_fp32` names the nodes, as `<file stem>: <node> (<operator>)`, that float16 might not hold and that stayed in
-    float32. `calibration_samples` are the training pictures, by index in the data set, that the INT8 ranges and the
+    float32. `calibration_samples` are the training images, by index in the dataset, that the INT8 ranges and the
     nodes kept were found on. `tolerance` is how far a logit was allowed to be from float32's, in units of the exit's
     largest logit (of 1 where that is smaller).
     """
@@ -154,17 +154,17 @@ class PrecisionFacts(_Facts):
     tolerance: Annotated[float, Field(gt=0)]
 
 
-class BundleFacts(_Facts):
+class BundleMetadata(_Metadata):
     """Everything the manifest says but the files' hashes, which `BundleWriter` adds.
 
     Segment 1 takes `image`. A later segment takes exactly the tensors it names, each an output of an earlier segment
     (or `image`), and every segment gives `logits_<exit>`. A prefix takes `image` and gives `logits_<exit>`. Layout
-    `conditional` is one graph for one picture, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
+    `conditional` is one graph for one image, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
     `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
     `engine_batch` is the smallest, usual and largest batch that engines are to be built for, where that was said.
-    `data_options` are those of the data set that `source` names, which decide what its test split is; None where they
-    are not known, as in bundles made before they were kept, or where the data set is a user's own part. Where
-    `test_limit` is given the test split is only so many of the set's test pictures.
+    `data_options` are those of the dataset that `source` names, which decide what its test split is; None where they
+    are not known, as in bundles made before they were kept, or where the dataset is a user's own part. Where
+    `test_limit` is given the test split is only so many of the set's test images.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -176,15 +176,15 @@ class BundleFacts(_Facts):
     test_limit: Size | None = None
     input: InputContract
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    exits: Annotated[tuple[ExitFacts, ...], Field(min_length=1)]
+    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1)]
     graphs: Annotated[dict[Layout, tuple[Graph, ...]], Field(min_length=1)]
-    precision: PrecisionFacts | None = None
+    precision: PrecisionMetadata | None = None
     engine_batch: tuple[Size, Size, Size] | None = None
 
     @model_validator(mode="after")
-    def _holds_together(self) -> BundleFacts:
+    def _holds_together(self) -> BundleMetadata:
         numbers = list(range(1, len(self.exits) + 1))
-        if [facts.exit for facts in self.exits] != numbers:
+        if [metadata.exit for metadata in self.exits] != numbers:
             raise ValueError(f"exits are not numbered 1 to {len(self.exits)} in order")
         if self.engine_batch is not None and list(self.engine_batch) != sorted(self.engine_batch):
             raise ValueError(f"engine_batch {self.engine_batch} is not (smallest, usual, largest)")
@@ -231,10 +231,10 @@ class BundleFacts(_Facts):
                     known[tensor.name] = tensor
 
 
-class Manifest(BundleFacts):
-    """`bundle.json`: the facts, and every other file of the bundle with its size and hash."""
+class Manifest(BundleMetadata):
+    """`bundle.json`: the metadata, and every other file of the bundle with its size and hash."""
 
-    files: dict[FilePath, FileFacts]
+    files: dict[FilePath, FileMetadata]
 
     @model_validator(mode="after")
     def _graphs_are_listed(self) -> Manifest:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate import files
-from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileFacts, Manifest
+from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileMetadata, Manifest
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError
 
@@ -32,7 +32,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class CalibrationLogits:
-    """What every exit said of pictures of the calibration split.
+    """What every exit said of images of the calibration split.
 
     `logits` float32 `(N, K, C)`; `labels` int64 `(N,)`.
     """
@@ -64,10 +64,10 @@ class Bundle:
         if not (path / MANIFEST_FILE).is_file():
             raise BundleError(f"{path}: is no bundle: it has no {MANIFEST_FILE}")
         bundle = cls(path, read_versioned(path / MANIFEST_FILE, Manifest, FORMAT_VERSION))
-        for relative, facts in bundle.manifest.files.items():
+        for relative, metadata in bundle.manifest.files.items():
             listed = bundle.file(relative)
             if verify:
-                _check_content(listed, facts)
+                _check_content(listed, metadata)
         return bundle
 
     def has(self, relative: str) -> bool:
@@ -135,9 +135,9 @@ class Bundle:
         return {name: arrays[name] for name in expected}
 
 
-def _check_content(path: Path, facts: FileFacts) -> None:
+def _check_content(path: Path, metadata: FileMetadata) -> None:
     size = path.stat().st_size
-    if size != facts.bytes:
-        raise BundleError(f"{path}: has {size} bytes where {facts.bytes} were written; copy the bundle again")
-    if files.sha256(path) != facts.sha256:
+    if size != metadata.bytes:
+        raise BundleError(f"{path}: has {size} bytes where {metadata.bytes} were written; copy the bundle again")
+    if files.sha256(path) != metadata.sha256:
         raise BundleError(f"{path}: was changed after it was written (its SHA-256 differs); copy the bundle again")

@@ -9,14 +9,14 @@ from pathlib import Path
 from types import TracebackType
 
 from edgemate import files
-from edgemate.bundle.manifest import MANIFEST_FILE, BundleFacts, Manifest
+from edgemate.bundle.manifest import MANIFEST_FILE, BundleMetadata, Manifest
 from edgemate.bundle.reading import Bundle
 from edgemate.bundle.versioned_json import parse
 from edgemate.errors import BundleError
 
 
 class BundleWriter:
-    """A context manager: put files below `.path`, then `.finish(facts)`. Without it nothing is left behind.
+    """A context manager: put files below `.path`, then `.finish(metadata)`. Without it nothing is left behind.
 
     Args:
         target: the bundle's folder.
@@ -46,7 +46,7 @@ class BundleWriter:
         self._check_target()
         files.check_folder(self.path.parent)
 
-    def finish(self, facts: BundleFacts) -> Bundle:
+    def finish(self, metadata: BundleMetadata) -> Bundle:
         """Hash the files below `.path`, write `bundle.json`, and move the folder to the target in one step.
 
         Raises:
@@ -57,7 +57,7 @@ class BundleWriter:
             for path in sorted(self.path.rglob("*"))
             if path.is_file()
         }
-        content = facts.model_dump(mode="json") | {"files": listed}
+        content = metadata.model_dump(mode="json") | {"files": listed}
         manifest = parse(content, Manifest, str(self.target / MANIFEST_FILE))
         files.write_json(self.path / MANIFEST_FILE, manifest.model_dump(mode="json"))
         self._move_into_place()
@@ -101,9 +101,9 @@ def replace_file(bundle: Bundle, relative: str, content: bytes) -> Bundle:
         BundleError: the manifest does not hold together with it.
     """
     path = bundle.path / relative
-    facts = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    metadata = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     listed = bundle.manifest.model_dump(mode="json")
-    listed["files"] = dict(sorted({**listed["files"], relative: facts}.items()))
+    listed["files"] = dict(sorted({**listed["files"], relative: metadata}.items()))
     manifest = parse(listed, Manifest, str(bundle.path / MANIFEST_FILE))
     files.write_bytes(path, content)
     files.write_json(bundle.path / MANIFEST_FILE, manifest.model_dump(mode="json"))

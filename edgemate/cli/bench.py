@@ -21,7 +21,7 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     repeats: Annotated[int, typer.Option(min=1, help="Rounds to time; every exit is timed once in each.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Rounds before that, not counted.")] = 20,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
     backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     device: Annotated[
@@ -31,10 +31,10 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure the latency of every exit on the bundle's golden pictures.
+    """Measure the latency of every exit on the bundle's golden images.
 
     Once as the segments up to the exit, one after another, which is what anytime use runs, and once as the exit's
-    prefix, one graph; both in turn within each round. Reading and preparing pictures is not in it.
+    prefix, one graph; both in turn within each round. Reading and preparing images is not in it.
 
     With --device, `edgemate calibrate` can choose thresholds by the times of this device, and deadlines are kept by
     them. Measure while the machine is as busy as it will be.
@@ -55,7 +55,7 @@ def bench(
     if device is not None:
         check_tag(device)
         if batch != 1:
-            raise UsageError(f"--device: a latency table is of one picture at a time, not of --batch {batch}")
+            raise UsageError(f"--device: a latency table is of one image at a time, not of --batch {batch}")
     with (
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False) as segments,
         AnytimeClassifier.load(bundle, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
@@ -81,27 +81,27 @@ def bench(
 def _report(classifier: AnytimeClassifier, measured: list[ExitLatency], batch: int, warmup: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from edgemate.machine import machine_facts
+    from edgemate.machine import machine_metadata
     from edgemate.runtime import slower_than_later
 
     return {
         "bundle": classifier.bundle.manifest.name,
-        "machine": machine_facts(()),
-        "backend": classifier.backend.facts(),
+        "machine": machine_metadata(()),
+        "backend": classifier.backend.metadata(),
         "batch": batch,
         "warmup": warmup,
         "unit": "ms",
         "exits": [
             {
-                "exit": facts.exit,
-                "name": facts.name,
-                "macs": facts.macs,
-                "chained_macs": facts.chained_macs,
+                "exit": metadata.exit,
+                "name": metadata.name,
+                "macs": metadata.macs,
+                "chained_macs": metadata.chained_macs,
                 "segments": asdict(latency.segments),
                 "prefix": asdict(latency.prefix),
                 "segments_over_prefix": latency.ratio,
             }
-            for facts, latency in zip(classifier.exits, measured, strict=True)
+            for metadata, latency in zip(classifier.exits, measured, strict=True)
         ],
         "not_monotone": {
             layout: slower_than_later([getattr(latency, layout).p50 for latency in measured])
@@ -132,7 +132,7 @@ def _print_table(report: dict[str, Any]) -> None:
     print_table(table, console)
     if any(report["not_monotone"].values()):
         console.out(NOT_MONOTONE)
-    facts = {**report["machine"], **report["backend"]}
-    console.out(", ".join(f"{key} {value}" for key, value in facts.items()))
+    metadata = {**report["machine"], **report["backend"]}
+    console.out(", ".join(f"{key} {value}" for key, value in metadata.items()))
     if "latency_table" in report:
         console.out(f"kept in the bundle: {report['latency_table']}")

@@ -36,7 +36,7 @@ def build(
     ] = "segments",
     batch: Annotated[
         str | None,
-        typer.Option(help="Pictures at a time, min:opt:max; the bundle's if absent, else 1:1:8.", show_default=False),
+        typer.Option(help="Images at a time, min:opt:max; the bundle's if absent, else 1:1:8.", show_default=False),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="tensorrt or tensorrt_rtx; what is installed if absent.", show_default=False)
@@ -131,7 +131,7 @@ def build(
     for layout, found in proofs.items():
         _print_proofs(layout, found, console)
     _refuse_wrong(engines, proofs)
-    console.out(f"engines: {engines[0].path.parent}   next: edgemate classify {bundle} PICTURE --backend {trt.flavour}")
+    console.out(f"engines: {engines[0].path.parent}   next: edgemate classify {bundle} IMAGE --backend {trt.flavour}")
 
 
 def _prove(
@@ -153,7 +153,7 @@ def _refuse_wrong(engines: Sequence[EngineFile], proofs: Mapping[Layout, Sequenc
 
     wrong = {layout: proof.problem for layout, found in proofs.items() for proof in found if proof.problem}
     if wrong:
-        remove_engines([engine for engine in engines if engine.facts.layout in wrong])
+        remove_engines([engine for engine in engines if engine.metadata.layout in wrong])
         raise BackendError(f"{next(iter(wrong.values()))}; the engines of these {' and '.join(wrong)} were removed")
 
 
@@ -170,14 +170,14 @@ def _print_engines(engines: Sequence[EngineFile], console: Console) -> None:
     for engine in engines:
         table.add_row(
             engine.path.name,
-            engineering(engine.facts.engine.bytes, "B"),
-            f"{engine.facts.build_seconds:.1f} s",
+            engineering(engine.metadata.engine.bytes, "B"),
+            f"{engine.metadata.build_seconds:.1f} s",
             _precisions(engine),
         )
     print_table(table, console)
     for engine in engines:
-        if engine.facts.gpu_layers:
-            layers = ", ".join(engine.facts.gpu_layers)
+        if engine.metadata.gpu_layers:
+            layers = ", ".join(engine.metadata.gpu_layers)
             console.out(f"{engine.path.name}: on the GPU, not on the DLA: {layers}")
 
 
@@ -185,7 +185,7 @@ def _precisions(engine: EngineFile) -> str:
     from collections import Counter
 
     counts: Counter[str] = Counter()
-    for of_type in (engine.facts.layer_precisions or {}).values():
+    for of_type in (engine.metadata.layer_precisions or {}).values():
         counts.update(of_type)
     return ", ".join(f"{precision} {layers}" for precision, layers in counts.most_common()) or "not said"
 
@@ -196,7 +196,7 @@ def _print_proofs(layout: str, proofs: Sequence[ExitProof], console: Console) ->
     from edgemate.cli.figures import milliseconds, percent
 
     table = Table(
-        title=f"{layout} against the network on {counted(proofs[0].pictures, 'golden sample')}; ms of one picture",
+        title=f"{layout} against the network on {counted(proofs[0].images, 'golden sample')}; ms of one image",
         title_justify="left",
     )
     for column in ("exit", "largest difference", "its limit", "top-1 agreement", "p50", "p90", "p99"):

@@ -27,10 +27,10 @@ def calibrate(
         float | None, typer.Option(help="A point that loses at most so many points of accuracy on the split.")
     ] = None,
     mean_latency_ms: Annotated[
-        float | None, typer.Option(help="A point that takes at most so many milliseconds per picture in the mean.")
+        float | None, typer.Option(help="A point that takes at most so many milliseconds per image on average.")
     ] = None,
     mean_macs: Annotated[
-        str | None, typer.Option(help="A point that takes at most so many chained MACs in the mean, such as 40M.")
+        str | None, typer.Option(help="A point that takes at most so many chained MACs on average, such as 40M.")
     ] = None,
     risk: Annotated[
         float | None,
@@ -128,14 +128,14 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
         _print_temperatures(points, console)
     _print_points(points, console)
     costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
-    split = counted(points.points[0].pictures or 0, "picture")
+    split = counted(points.points[0].images or 0, "image")
     lines = [f"costs: {costs}; simulated on the {split} they were chosen on"]
     lines += [f"warning: {said}" for said in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
             promise = point.guarantee
             lines.append(
-                f"{point.name}: {point.goal}, for pictures like these; tested on {promise.pictures:,}, "
+                f"{point.name}: {point.goal}, for images like these; tested on {promise.images:,}, "
                 f"of which stopping early lost {promise.lost} and gained {promise.gained}"
             )
         if not point.goal_reached and point.name not in found.needed:
@@ -172,9 +172,9 @@ def _print_temperatures(points: OperatingPoints, console: Console) -> None:
 def _print_points(points: OperatingPoints, console: Console) -> None:
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent, shares_of, stops_at
+    from edgemate.cli.figures import engineering, fractions_of, milliseconds, percent, stops_at
 
-    exits = len(points.points[0].expected.shares)
+    exits = len(points.points[0].expected.fractions)
     timed = points.device is not None
     table = Table(title="operating points", title_justify="left")
     table.add_column("name")
@@ -195,7 +195,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
             percent(expected.accuracy),
             engineering(expected.mean_macs),
             *times,
-            shares_of(expected.shares),
+            fractions_of(expected.fractions),
         )
     print_table(table, console)
     print_table(chosen, console)

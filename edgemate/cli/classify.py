@@ -1,4 +1,4 @@
-"""`edgemate classify`: pictures → labels, each from the earliest exit that will do."""
+"""`edgemate classify`: images → labels, each from the earliest exit that will do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def classify(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders to search for them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for them.")],
     policy: Annotated[str | None, typer.Option(help="One of the bundle's operating points, such as balanced.")] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Stop where the probability is above this, 0 to 1.", show_default=False)
@@ -31,23 +31,23 @@ def classify(
     ] = None,
     backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per image and line.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Label pictures, and say at which exit each was decided and how long that took.
+    """Label images, and say at which exit each was decided and how long that took.
 
-    Without --policy, --threshold or --exit the whole network runs. The milliseconds are one picture's own, network and
-    exit policy; reading and preparing it come on top. A picture that cannot be read is named, and the exit code is 1.
+    Without --policy, --threshold or --exit the whole network runs. The milliseconds are one image's own, network and
+    exit policy; reading and preparing it come on top. An image that cannot be read is named, and the exit code is 1.
     Under a deadline the answers that came late are counted; with --json each says if it did.
     """
     from edgemate.bundle import Bundle
-    from edgemate.errors import DataError, PictureError, UsageError
+    from edgemate.errors import DataError, ImageError, UsageError
     from edgemate.runtime import AnytimeClassifier
 
     # What can be told without the backend's library comes first: to import it takes time.
     if sum(option is not None for option in (policy, threshold, exit)) > 1:
         raise UsageError("--policy, --threshold and --exit exclude each other; give one")
-    files = _find(pictures)
+    files = _find(images)
     if not any(file.exists() for file in files):
         raise DataError(f"{files[0]}: no such file; name images, or folders of them")
     opened = Bundle.open(bundle)
@@ -64,7 +64,7 @@ def classify(
             for done, file in enumerate(files, start=1):
                 try:
                     [prediction] = classifier.classify(file, chosen)
-                except PictureError as error:
+                except ImageError as error:
                     _report_failure(file, error, as_json)
                 else:
                     answers.append((file, prediction))
@@ -84,10 +84,10 @@ def classify(
 
 
 def _find(given: list[Path]) -> list[Path]:
-    """Every file given, and the pictures in every folder given, sorted by path."""
-    from edgemate.runtime.labelled import find_pictures
+    """Every file given, and the images in every folder given, sorted by path."""
+    from edgemate.runtime.labeled import list_images
 
-    return [file for path in given for file in (find_pictures(path) if path.is_dir() else [path])]
+    return [file for path in given for file in (list_images(path) if path.is_dir() else [path])]
 
 
 def _policy(
@@ -107,7 +107,7 @@ def _policy(
 
 
 def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
-    # The first runs allocate memory; without this the first pictures would look slower than they are.
+    # The first runs allocate memory; without this the first images would look slower than they are.
     import numpy as np
 
     from edgemate.exits import FixedExit
@@ -119,7 +119,7 @@ def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
 
 def _report_failure(file: Path, error: Exception, as_json: bool) -> None:
     if as_json:
-        print_json({"picture": str(file), "error": str(error)}, indent=None)
+        print_json({"image": str(file), "error": str(error)}, indent=None)
     else:
         typer.echo(f"error: {error}", err=True)
 
@@ -128,7 +128,7 @@ def _print_answer(file: Path, prediction: Prediction, deadline_ms: float | None)
     import math
 
     found: dict[str, Any] = {
-        "picture": str(file),
+        "image": str(file),
         "index": prediction.index,
         "label": prediction.label,
         "probability": None if math.isnan(prediction.probability) else prediction.probability,
@@ -146,7 +146,7 @@ def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
     if not answers:
         return
     table = Table()
-    for column in ("picture", "label"):
+    for column in ("image", "label"):
         table.add_column(column)
     for column in ("probability", "exit", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -162,5 +162,5 @@ def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
     print_table(table, console)
     mean = sum(prediction.milliseconds for _, prediction in answers) / len(answers)
     taken = [prediction.exit for _, prediction in answers]
-    shares = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
-    console.out(f"{counted(len(answers), 'picture')}, mean {mean:.2f} ms; {shares}")
+    fractions = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
+    console.out(f"{counted(len(answers), 'image')}, mean {mean:.2f} ms; {fractions}")

@@ -16,10 +16,10 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Methods, parted by commas: mate, 'mate:proximity=0;alpha=2', joint_ce, mate+gradient_equilibrium …"
+            help="Methods, comma-separated: mate, 'mate:proximity=0;alpha=2', joint_ce, mate+gradient_equilibrium …"
         ),
     ],
-    seeds: Annotated[str, typer.Option(help="Seeds, parted by commas.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0,1,2",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
     ] = None,
@@ -40,7 +40,7 @@ def compare(
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
-        raise UsageError(f"--seeds {seeds}: should be whole numbers parted by commas, such as 0,1,2") from error
+        raise UsageError(f"--seeds {seeds}: should be whole numbers comma-separated, such as 0,1,2") from error
     path = find_recipe(recipe)
     folder = output or Path("comparisons") / run_name(path)
     variants = parse_variants(methods)

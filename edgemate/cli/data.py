@@ -1,4 +1,4 @@
-"""`edgemate data`: what a recipe's data set holds."""
+"""`edgemate data`: what a recipe's dataset holds."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def check(
 def _print_report(report: DataReport) -> None:
     from rich.table import Table
 
-    facts = report.to_json()
-    table = Table(title=report.data_set, title_justify="left")
+    metadata = report.to_json()
+    table = Table(title=report.dataset, title_justify="left")
     table.add_column("images", overflow="fold")
     for name in report.counts:
         table.add_column(name, justify="right")
@@ -66,15 +66,15 @@ def _print_report(report: DataReport) -> None:
     table.add_row("all", *(f"{counts.sum():,}" for counts in report.counts.values()))
     print_table(table, make_console())
     for side in ("width", "height"):
-        if facts[side]:
-            least, median, most = facts[side]
+        if metadata[side]:
+            least, median, most = metadata[side]
             print(f"{side}: {least:g} to {most:g} pixels, median {median:g}")
-    print("stored as: " + ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items()))
-    if facts["with_transparency"]:
-        print(f"transparency: in {facts['with_transparency']:,} images; it is dropped")
+    print("stored as: " + ", ".join(f"{count:,} {kind}" for kind, count in metadata["kinds"].items()))
+    if metadata["with_transparency"]:
+        print(f"transparency: in {metadata['with_transparency']:,} images; it is dropped")
     few = [f"{name} ({count} in {where})" for name, where, count in report.few]
     _print_list("classes with few images", few)
-    _print_list("left out by skip_damaged", facts["left_out"])
+    _print_list("left out by skip_damaged", metadata["left_out"])
     same = [" = ".join(f"{one.split}: {one.name}" for one in group) for group in report.duplicates]
     _print_list("in more than one split", same)
     _print_list("damaged", [f"{one.split}: {one.problem}" for one in report.damaged], most=None)

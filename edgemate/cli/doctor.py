@@ -28,8 +28,8 @@ EXTRAS = {
     "trt": ("cuda-bindings",),
 }
 
-# Data set → where below the data root its files lie, any of them.
-DATA_SETS = {
+# Dataset → where below the data root its files lie, any of them.
+DATASETS = {
     "cifar10": ("cifar-10-batches-py",),
     "cifar100": ("cifar100.npz", "cifar-100-python"),
     "fashion_mnist": ("FashionMNIST/raw",),
@@ -39,34 +39,34 @@ DATA_SETS = {
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Say what this machine has: packages per extra, processor, GPUs, TensorRT, ONNX Runtime, and data sets.
+    """Say what this machine has: packages per extra, processor, GPUs, TensorRT, ONNX Runtime, and datasets.
 
     A TensorRT that is installed and cannot be used here ends in exit code 2.
     """
     from edgemate.errors import BackendError
 
-    facts = _facts()
+    metadata = _metadata()
     if as_json:
-        print_json(facts)
+        print_json(metadata)
     else:
-        _print(facts)
-    problems = [found["problem"] for found in facts["tensorrt"] if found["problem"]]
+        _print(metadata)
+    problems = [found["problem"] for found in metadata["tensorrt"] if found["problem"]]
     if problems:
         raise BackendError(problems[0])
 
 
-def _facts() -> dict[str, Any]:
+def _metadata() -> dict[str, Any]:
     import os
     from dataclasses import asdict
     from pathlib import Path
 
-    from edgemate.machine import machine_facts, package_version
+    from edgemate.machine import machine_metadata, package_version
     from edgemate.runtime.backends.tensorrt.survey import survey
     from edgemate.runtime.gpus import find_gpus
 
     root = Path(os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
     return {
-        "machine": machine_facts(()),
+        "machine": machine_metadata(()),
         "packages": {
             extra: {package: package_version(package) for package in packages} for extra, packages in EXTRAS.items()
         },
@@ -74,9 +74,9 @@ def _facts() -> dict[str, Any]:
         "gpus": [asdict(gpu) for gpu in find_gpus()],
         "onnxruntime_providers": _providers(),
         "data_root": str(root),
-        "data_sets": {
+        "datasets": {
             "digits": package_version("scikit-learn") is not None,
-            **{name: any((root / place).exists() for place in places) for name, places in DATA_SETS.items()},
+            **{name: any((root / place).exists() for place in places) for name, places in DATASETS.items()},
         },
     }
 
@@ -89,34 +89,34 @@ def _providers() -> list[str]:
     return list(onnxruntime.get_available_providers())
 
 
-def _print(facts: dict[str, Any]) -> None:
+def _print(metadata: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     console = make_console()
-    machine = facts["machine"]
+    machine = metadata["machine"]
     console.out(f"edgemate {machine['edgemate']}, Python {machine['python']}, {machine['system']}")
     console.out(f"processor: {machine['processor']}, {counted(machine['cores'], 'usable core')}")
-    gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in facts["gpus"])
+    gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in metadata["gpus"])
     console.out(f"NVIDIA GPUs: {gpus or 'none found'}")
-    for found in facts["tensorrt"]:
+    for found in metadata["tensorrt"]:
         console.out(_tensorrt(found))
-    if not facts["tensorrt"]:
+    if not metadata["tensorrt"]:
         console.out("TensorRT: not installed")
-    console.out(f"ONNX Runtime uses: {', '.join(facts['onnxruntime_providers']) or 'not installed'}")
+    console.out(f"ONNX Runtime uses: {', '.join(metadata['onnxruntime_providers']) or 'not installed'}")
     table = Table(title="packages", title_justify="left")
     table.add_column("extra")
     table.add_column("packages", overflow="fold")
     table.add_column("to install what is missing")
-    for extra, packages in facts["packages"].items():
+    for extra, packages in metadata["packages"].items():
         missing = [package for package, version in packages.items() if version is None]
         here = [f"{package} {version}" for package, version in packages.items() if version is not None]
         absent = [Text(f"no {package}", "bold") for package in missing]
         fix = f"pip install 'edgemate[{extra}]'" if extra != "base" else "pip install edgemate"
         table.add_row(extra, Text(", ").join([*map(Text, here), *absent]), fix if missing else "")
     print_table(table, console)
-    found = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in facts["data_sets"].items())
-    console.out(f"data root: {facts['data_root']}; data sets there: {found}")
+    found = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in metadata["datasets"].items())
+    console.out(f"data root: {metadata['data_root']}; datasets there: {found}")
 
 
 def _tensorrt(found: dict[str, Any]) -> str:

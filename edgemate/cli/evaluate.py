@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from edgemate.bundle import Bundle
     from edgemate.exits import LatencyTable, OperatingPoint, OperatingPoints
     from edgemate.runtime import AnytimeClassifier, Measured
-    from edgemate.runtime.labelled import LabelledPictures
+    from edgemate.runtime.labeled import LabeledImages
 
 TIME_GAP = 0.10
-# How far the whole network may be from the accuracy that training recorded on the same pictures: a float32 graph
+# How far the whole network may be from the accuracy that training recorded on the same images: a float32 graph
 # answers as the network does but for ties, others may be as much worse as export let them.
 FULL_GAP, FULL_GAP_ROUNDED = 0.001, 0.01
 
@@ -27,14 +27,15 @@ def evaluate(
     policy: Annotated[list[str] | None, typer.Option(help="An operating point; all of them if absent.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Pictures: a folder, with one per class if labelled, or .npz; else the test split."),
+        typer.Option(help="Images: a folder, with one per class if labeled, or .npz; else the test split."),
     ] = None,
-    pictures: Annotated[int | None, typer.Option(min=1, help="Only so many, spread evenly.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Only so many, spread evenly.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Batch size beside 1.")] = 16,
     backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Warn where shares or probabilities are not what this bundle was calibrated to.")
+        Path | None,
+        typer.Option(help="Warn where the fractions that stop, or probabilities, are not this bundle's."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
@@ -43,7 +44,7 @@ def evaluate(
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
 
     Marked with * are gaps of more than 0.3 points of accuracy and of more than 10 % of a time, with ** those of
-    accuracy that are also more than two standard errors. The test split is found by the data set's name and options in
+    accuracy that are also more than two standard errors. The test split is found by the dataset's name and options in
     the bundle, which for some needs edgemate[train]; --data does not. Given statistics instead of a bundle, only
     --against is looked at.
     """
@@ -62,7 +63,7 @@ def evaluate(
             raise UsageError(f"{path}: statistics need something to compare with: --against BUNDLE --policy NAME")
         report = _compare_statistics(path, other, policy[0])
     else:
-        report = _evaluate(path, policy, data, pictures, batch, backend, threads, other, quiet)
+        report = _evaluate(path, policy, data, images, batch, backend, threads, other, quiet)
     if output is not None:
         files.write_json(output, report)
     if as_json:
@@ -92,14 +93,14 @@ def _evaluate(
 ) -> dict[str, Any]:
     from edgemate.bundle import Bundle
     from edgemate.exits import read_operating_points
-    from edgemate.machine import machine_facts
+    from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
 
     bundle = Bundle.open(path)
     points = read_operating_points(bundle)
     chosen = [points.get(name) for name in policy] if policy else list(points.points)
     compared = [(other or points).get(point.name) for point in chosen]
-    everything = _pictures(bundle, data)
+    everything = _images(bundle, data)
     with AnytimeClassifier.load(path, backend, threads=threads, verify=False) as classifier:
         found = _spread(everything, count)
         with showing_progress(quiet) as progress:
@@ -108,23 +109,23 @@ def _evaluate(
                 progress.step(f"operating point {point.name}, image")
                 measured.append(
                     evaluate_policy(
-                        classifier, found.pictures, found.labels, point.name, batches=(1, batch), progress=progress
+                        classifier, found.images, found.labels, point.name, batches=(1, batch), progress=progress
                     )
                 )
-            whole = next((one for one, *_ in measured if one.statistics.shares[-1] == 1), None)
+            whole = next((one for one, *_ in measured if one.statistics.fractions[-1] == 1), None)
             if whole is None and found.labels is not None:
                 progress.step("the whole network, image")
                 [whole] = evaluate_policy(
-                    classifier, found.pictures, found.labels, None, batches=(batch,), progress=progress
+                    classifier, found.images, found.labels, None, batches=(batch,), progress=progress
                 )
         full = {"predicted": _predicted_full(classifier, points), "measured": None if whole is None else whole.accuracy}
         table, times = _predicted_times(classifier, points)
         report: dict[str, Any] = {
             "bundle": classifier.bundle.manifest.name,
-            "machine": machine_facts(()),
-            "backend": classifier.backend.facts(),
-            "pictures": len(found.pictures),
-            "labelled": found.labels is not None,
+            "machine": machine_metadata(()),
+            "backend": classifier.backend.metadata(),
+            "images": len(found.images),
+            "labeled": found.labels is not None,
             "full_accuracy": full,
             "predicted_times": times,
             "warnings": [],
@@ -138,34 +139,34 @@ def _evaluate(
                 f"times predicted for {times['device']} ({'; '.join(times['differences'])}): those measured here are "
                 f"not held against them; edgemate bench {path} --device TAG measures this machine"
             )
-        if data is None and len(found.pictures) == len(everything.pictures):
+        if data is None and len(found.images) == len(everything.images):
             report["warnings"] += _doubts(classifier, full["measured"])
         return report
 
 
-def _pictures(bundle: Bundle, data: Path | None) -> LabelledPictures:
-    from edgemate.cli.own_pictures import read_test_split
-    from edgemate.runtime.labelled import read_labelled
+def _images(bundle: Bundle, data: Path | None) -> LabeledImages:
+    from edgemate.cli.own_images import read_test_split
+    from edgemate.runtime.labeled import read_labeled
 
-    return read_test_split(bundle) if data is None else read_labelled(data, bundle.manifest.classes)
+    return read_test_split(bundle) if data is None else read_labeled(data, bundle.manifest.classes)
 
 
-def _spread(found: LabelledPictures, count: int | None) -> LabelledPictures:
+def _spread(found: LabeledImages, count: int | None) -> LabeledImages:
     import numpy as np
 
-    from edgemate.runtime.labelled import LabelledPictures
+    from edgemate.runtime.labeled import LabeledImages
 
-    if count is None or count >= len(found.pictures):
+    if count is None or count >= len(found.images):
         return found
-    rows = np.linspace(0, len(found.pictures) - 1, count).astype(np.intp)
+    rows = np.linspace(0, len(found.images) - 1, count).astype(np.intp)
     labels = None if found.labels is None else found.labels[rows]
-    return LabelledPictures([found.pictures[row] for row in rows], labels)
+    return LabeledImages([found.images[row] for row in rows], labels)
 
 
 def _predicted_full(classifier: AnytimeClassifier, points: OperatingPoints) -> float | None:
     """The whole network's accuracy on the calibration split."""
     for point in points.points:
-        if point.expected.shares[-1] == 1:
+        if point.expected.fractions[-1] == 1:
             return point.expected.accuracy
     return classifier.exits[-1].accuracy.get("calibration")
 
@@ -184,7 +185,7 @@ def _predicted_times(
         return None, None
     try:
         theirs = read_latency_table(classifier.bundle, points.device)
-        differences = theirs.differences(classifier.backend.facts())
+        differences = theirs.differences(classifier.backend.metadata())
     except EdgemateError:
         differences = ["what that is cannot be read from the bundle"]
     return None, {"device": points.device, "differences": differences}
@@ -205,14 +206,14 @@ def _row(
     predicted = {
         "accuracy": expected.accuracy,
         "drop": None if full["predicted"] is None else full["predicted"] - expected.accuracy,
-        "mean_ms": expected.mean_ms if table is None else table.mean_ms(expected.shares),
-        "p99_ms": expected.p99_ms if table is None else table.p99_ms(expected.shares),
-        "shares": list(expected.shares),
-        "pictures": point.pictures,
+        "mean_ms": expected.mean_ms if table is None else table.mean_ms(expected.fractions),
+        "p99_ms": expected.p99_ms if table is None else table.p99_ms(expected.fractions),
+        "fractions": list(expected.fractions),
+        "images": point.images,
     }
     gap, gaps = None, []
     if first.accuracy is not None:
-        found = accuracy_gap(expected.accuracy, point.pictures, first.accuracy, first.statistics.pictures)
+        found = accuracy_gap(expected.accuracy, point.images, first.accuracy, first.statistics.images)
         gap = {"gap": found.gap, "standard_error": found.standard_error, "beyond_chance": found.beyond_chance}
         gaps += ["accuracy"] * found.notable
     for figure, value in (("mean_ms", first.latency.mean), ("p99_ms", first.latency.p99)):
@@ -234,11 +235,11 @@ def _measured(found: Measured, full: float | None) -> dict[str, Any]:
         "batch": found.batch,
         "accuracy": found.accuracy,
         "drop": None if found.accuracy is None or full is None else full - found.accuracy,
-        "ms_per_picture": found.ms_per_picture,
+        "ms_per_image": found.ms_per_image,
         "mean_ms": found.latency.mean,
         "p50_ms": found.latency.p50,
         "p99_ms": found.latency.p99,
-        "shares": list(found.statistics.shares),
+        "fractions": list(found.statistics.fractions),
         "mean_probability": found.statistics.mean_probability,
         "non_finite": found.statistics.non_finite,
     }
@@ -254,6 +255,6 @@ def _doubts(classifier: AnytimeClassifier, accuracy: float | None) -> list[str]:
     if abs(accuracy - recorded) <= most:
         return []
     return [
-        f"the whole network is right about {100 * accuracy:.2f} % of these pictures; when it was trained it was right "
-        f"about {100 * recorded:.2f} % of the test split: if these are others, some may be training pictures"
+        f"the whole network is right about {100 * accuracy:.2f} % of these images; when it was trained it was right "
+        f"about {100 * recorded:.2f} % of the test split: if these are others, some may be training images"
     ]

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 _LEGEND = (
     "gap: points of accuracy measured over those predicted, ± its standard error; drop: points below the whole "
-    "network, on the same pictures",
+    "network, on the same images",
     "* a gap of more than 0.3 points, or of 10 % of a time; ** and of more than two standard errors",
 )
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """Print tables, whose times are meant, warnings, and where shares or probabilities left their range."""
+    """Print tables, whose times are meant, warnings, and where fractions or probabilities left their range."""
     console = make_console()
     if "statistics" not in report:
         print_table(_accuracies(report), console)
         print_table(_times(report), console)
-        facts = {**report["machine"], **report["backend"]}
-        _say(console, *_LEGEND, ", ".join(f"{key} {value}" for key, value in facts.items()))
+        metadata = {**report["machine"], **report["backend"]}
+        _say(console, *_LEGEND, ", ".join(f"{key} {value}" for key, value in metadata.items()))
         times = report["predicted_times"]
         if times is not None and not times["differences"]:
             settings = ", ".join(f"{key} {value}" for key, value in report["backend"].items())
@@ -34,9 +34,9 @@ def print_report(report: dict[str, Any]) -> None:
         _say(console, f"warning: {warning}")
     for row in report["points"]:
         for departure in row["departures"]:
-            _say(console, f"warning: {row['name']}: {departure}; thresholds picked on other pictures do not hold")
+            _say(console, f"warning: {row['name']}: {departure}; thresholds picked on other images do not hold")
         if not row["departures"]:
-            _say(console, f"{row['name']}: shares and probability are within what was calibrated")
+            _say(console, f"{row['name']}: fractions and probability are within what was calibrated")
 
 
 def _say(console: Console, *lines: str) -> None:
@@ -57,10 +57,10 @@ def _table(title: str, *figures: str) -> Table:
 
 def _accuracies(report: dict[str, Any]) -> Table:
 
-    from edgemate.cli.figures import shares_of
+    from edgemate.cli.figures import fractions_of
 
-    exits = len(report["points"][0]["predicted"]["shares"])
-    title = f"{report['bundle']}: accuracy on {counted(report['pictures'], 'picture')}, and where they stop"
+    exits = len(report["points"][0]["predicted"]["fractions"])
+    title = f"{report['bundle']}: accuracy on {counted(report['images'], 'image')}, and where they stop"
     table = _table(title, "accuracy", "gap", "drop")
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     for row in report["points"]:
@@ -71,18 +71,18 @@ def _accuracies(report: dict[str, Any]) -> Table:
             _percent(said["accuracy"]),
             "",
             _points(said["drop"]),
-            shares_of(said["shares"]),
+            fractions_of(said["fractions"]),
         )
         for found in row["measured"]:
             gap = _gap(row) if found["batch"] == 1 else ""
-            cells = (_percent(found["accuracy"]), gap, _points(found["drop"]), shares_of(found["shares"]))
+            cells = (_percent(found["accuracy"]), gap, _points(found["drop"]), fractions_of(found["fractions"]))
             table.add_row("", f"batch {found['batch']}", *cells)
     return table
 
 
 def _times(report: dict[str, Any]) -> Table:
 
-    table = _table("ms of a batch, from ready tensor to answers", "mean ms", "p50 ms", "p99 ms", "per picture")
+    table = _table("ms of a batch, from ready tensor to answers", "mean ms", "p50 ms", "p99 ms", "per image")
     for row in report["points"]:
         said = row["predicted"]
         mean, p99 = _time(said["mean_ms"]), _time(said["p99_ms"])
@@ -96,7 +96,7 @@ def _times(report: dict[str, Any]) -> Table:
                 _time(found["mean_ms"]) + mark.get("mean_ms", ""),
                 _time(found["p50_ms"]),
                 _time(found["p99_ms"]) + mark.get("p99_ms", ""),
-                _time(found["ms_per_picture"]),
+                _time(found["ms_per_image"]),
             )
     return table
 

@@ -36,7 +36,7 @@ def export(
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(help="trt, trt-rtx: pictures at a time, min:opt:max.", show_default="1:1:8")
+        str | None, typer.Option(help="trt, trt-rtx: images at a time, min:opt:max.", show_default="1:1:8")
     ] = None,
     require_engines: Annotated[
         bool, typer.Option("--require-engines", help="trt: fail where no engine can be built.")
@@ -47,7 +47,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there already.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the bundle of a run, checked against the network on real pictures before anything is left on disk."""
+    """Make the bundle of a run, checked against the network on real images before anything is left on disk."""
     from edgemate.bundle import BundleWriter
     from edgemate.cli.layouts import parse_layouts
     from edgemate.data import check_data
@@ -70,7 +70,7 @@ def export(
     opened = Run.open(run)
     folder = output or Path("bundles") / opened.name
     BundleWriter(folder, overwrite=force).check()
-    if number_format != "fp32":  # its ranges are found on the data set's images
+    if number_format != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)
 
     from edgemate.export import ExportOptions, export_run
@@ -127,20 +127,20 @@ def _print(exported: Exported, path: Path) -> None:
     manifest = exported.bundle.manifest
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
     lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
-    size = sum(facts.bytes for facts in manifest.files.values())
+    size = sum(metadata.bytes for metadata in manifest.files.values())
     lines.append(f"bundle: {path} ({counted(len(manifest.files), 'file')}, {engineering(size, 'B')})")
     if exported.no_engines is not None:
         lines += [
             f"engines: not built here: {exported.no_engines}",
             f"on the device: edgemate build {path}",
-            f"               edgemate classify {path} PICTURE --backend tensorrt",
+            f"               edgemate classify {path} IMAGE --backend tensorrt",
         ]
     elif exported.engines:
         size = sum(engine.stat().st_size for engine in exported.engines)
         number = counted(len(exported.engines), "file")
         lines.append(f"engines: {exported.engines[0].parent} ({number}, {engineering(size, 'B')})")
     else:
-        lines[-1] += f"   next: edgemate classify {path} PICTURE"
+        lines[-1] += f"   next: edgemate classify {path} IMAGE"
     for line in lines:
         console.out(line)
 
@@ -151,23 +151,23 @@ def _print_table(exported: Exported, console: Console) -> None:
     from edgemate.cli.figures import engineering, percent
 
     manifest = exported.bundle.manifest
-    pictures = max(layout[0].pictures for layout in exported.agreement.values())
+    images = max(layout[0].images for layout in exported.agreement.values())
     precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
     layouts = ", ".join(exported.agreement)
     table = Table(
-        title=f"{manifest.name}: {layouts}{precision} against the network on {counted(pictures, 'picture')}",
+        title=f"{manifest.name}: {layouts}{precision} against the network on {counted(images, 'image')}",
         title_justify="left",
     )
     table.add_column("exit")
     columns = ["MACs", "test accuracy", "largest difference", "its limit", "top-1 agreement"]
     for column in [*columns, "change, points"] if manifest.precision else columns:
         table.add_column(column, justify="right")
-    for facts in manifest.exits:
-        found = [of_layout[facts.exit - 1] for of_layout in exported.agreement.values()]
+    for metadata in manifest.exits:
+        found = [of_layout[metadata.exit - 1] for of_layout in exported.agreement.values()]
         row = [
-            f"{facts.exit} {facts.name}",
-            engineering(facts.macs),
-            percent(facts.accuracy["test"]),
+            f"{metadata.exit} {metadata.name}",
+            engineering(metadata.macs),
+            percent(metadata.accuracy["test"]),
             f"{max(agreement.largest_difference for agreement in found):.1e}",
             f"{found[0].limit:.1e}",
             percent(min(agreement.agreement for agreement in found)),

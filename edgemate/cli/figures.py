@@ -33,7 +33,7 @@ def stops_at(policy: str, thresholds: Sequence[float], patience: int | None) -> 
 def threshold(value: float) -> str:
     """Four significant digits, and close below 1 two that differ from it: 0.82058 → `0.8206`, 0.99999773 → `0.9999977`.
 
-    A confidence that is printed as 1 would read as a threshold that no picture passes.
+    A confidence that is printed as 1 would read as a threshold that no image passes.
     """
     digits = max(4, 1 - math.floor(math.log10(1 - value))) if 0 < value < 1 else 4
     return f"{value:.{digits}g}"
@@ -48,6 +48,6 @@ def milliseconds(value: float) -> str:
 NOT_MONOTONE = "! not monotone: slower than a later exit, so the machine was busy; run again on an idle machine"
 
 
-def shares_of(shares: Sequence[float]) -> str:
+def fractions_of(fractions: Sequence[float]) -> str:
     """Shares in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
-    return " ".join(f"{100 * share:.1f}" for share in shares)
+    return " ".join(f"{100 * share:.1f}" for share in fractions)

@@ -23,18 +23,18 @@ def inspect(
     from edgemate.errors import UsageError
 
     if (path / "bundle.json").is_file():
-        facts, show = _bundle_facts(path), _print_bundle
+        metadata, show = _bundle_metadata(path), _print_bundle
     elif (path / "recipe.yaml").is_file():
-        facts, show = _run_facts(path), _print_run
+        metadata, show = _run_metadata(path), _print_run
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
-        print_json(facts)
+        print_json(metadata)
     else:
-        show(facts, make_console())
+        show(metadata, make_console())
 
 
-def _bundle_facts(path: Path) -> dict[str, Any]:
+def _bundle_metadata(path: Path) -> dict[str, Any]:
     from edgemate.bundle import Bundle
     from edgemate.exits import read_operating_points
     from edgemate.exits.operating_points import POLICIES_FILE
@@ -50,51 +50,52 @@ def _bundle_facts(path: Path) -> dict[str, Any]:
     }
 
 
-def _run_facts(path: Path) -> dict[str, Any]:
+def _run_metadata(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from edgemate.runs import Run
 
     run = Run.open(path, finished=False)
-    facts: dict[str, Any] = {"kind": "run", "path": str(path), "name": run.name, "finished": run.finished}
-    if run.facts_path.is_file():
-        facts["facts"] = asdict(run.read_facts())
+    metadata: dict[str, Any] = {"kind": "run", "path": str(path), "name": run.name, "finished": run.finished}
+    if run.metadata_path.is_file():
+        metadata["metadata"] = asdict(run.read_metadata())
     if run.metrics_path.is_file():
-        facts["metrics"] = run.read_metrics()
-    return {**facts, "recipe": run.read_recipe().model_dump(mode="json")}
+        metadata["metrics"] = run.read_metrics()
+    return {**metadata, "recipe": run.read_recipe().model_dump(mode="json")}
 
 
-def _print_bundle(facts: dict[str, Any], console: Console) -> None:
+def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
 
     from edgemate.cli.figures import engineering, percent, stops_at
 
     _print_pairs(
         {
-            "bundle": f"{facts['name']}, format {facts['format_version']}, made {facts['created']}",
-            "from": ", ".join(f"{key} {value}" for key, value in facts["source"].items()),
-            "with": ", ".join(f"{tool} {version}" for tool, version in facts["tools"].items()),
-            "input": _input(facts["input"]),
-            "classes": _names(facts["classes"]),
-            "graphs": _graphs(facts),
-            "engines": ", ".join(facts["engines"]) or f"not built here; on the device: edgemate build {facts['path']}",
+            "bundle": f"{metadata['name']}, format {metadata['format_version']}, made {metadata['created']}",
+            "from": ", ".join(f"{key} {value}" for key, value in metadata["source"].items()),
+            "with": ", ".join(f"{tool} {version}" for tool, version in metadata["tools"].items()),
+            "input": _input(metadata["input"]),
+            "classes": _names(metadata["classes"]),
+            "graphs": _graphs(metadata),
+            "engines": ", ".join(metadata["engines"])
+            or f"not built here; on the device: edgemate build {metadata['path']}",
         },
         console,
     )
-    splits = list(facts["exits"][0]["accuracy"])
+    splits = list(metadata["exits"][0]["accuracy"])
     table = _table("exits", "exit", "MACs", "as segments", "parameters", *(f"{split} accuracy" for split in splits))
-    for exit in facts["exits"]:
+    for exit in metadata["exits"]:
         table.add_row(
             f"{exit['exit']} {exit['name']}",
             *(engineering(exit[key]) for key in ("macs", "chained_macs", "parameters")),
             *(percent(exit["accuracy"][split]) for split in splits),
         )
     print_table(table, console)
-    if facts["operating_points"]:
-        points = facts["operating_points"]
-        shares = [f"exit {exit['exit']}" for exit in facts["exits"]]
+    if metadata["operating_points"]:
+        points = metadata["operating_points"]
+        fractions = [f"exit {exit['exit']}" for exit in metadata["exits"]]
         found_on = dict.fromkeys(f"{point['split']} split, {point['provenance']}" for point in points)
         title = f"operating points ({'; '.join(found_on)})"
-        table = _table(title, "name", "stops at", "accuracy", "mean MACs", *shares)
+        table = _table(title, "name", "stops at", "accuracy", "mean MACs", *fractions)
         for point in points:
             expected = point["expected"]
             table.add_row(
@@ -102,40 +103,42 @@ def _print_bundle(facts: dict[str, Any], console: Console) -> None:
                 stops_at(point["policy"], point["thresholds"], point["patience"]),
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
-                *(percent(share) for share in expected["shares"]),
+                *(percent(share) for share in expected["fractions"]),
             )
         print_table(table, console)
     files = _table("files, all as they were written", "file", "bytes", "SHA-256")
-    for name, file in facts["files"].items():
+    for name, file in metadata["files"].items():
         files.add_row(name, f"{file['bytes']:,}", file["sha256"][:16] + "…")
     print_table(files, console)
 
 
-def _print_run(facts: dict[str, Any], console: Console) -> None:
+def _print_run(metadata: dict[str, Any], console: Console) -> None:
     import yaml
 
     from edgemate.cli.figures import percent
 
-    state = "finished" if facts["finished"] else "training has not finished; `edgemate train RECIPE --resume` goes on"
-    pairs = {"run": f"{facts['name']}, {state}"}
-    known = facts.get("facts")
+    state = (
+        "finished" if metadata["finished"] else "training has not finished; `edgemate train RECIPE --resume` goes on"
+    )
+    pairs = {"run": f"{metadata['name']}, {state}"}
+    known = metadata.get("metadata")
     if known:
-        pictures = ", ".join(f"{split} {number:,}" for split, number in known["pictures"].items())
+        images = ", ".join(f"{split} {number:,}" for split, number in known["images"].items())
         pairs |= {
-            "data": f"{known['data_set']}; pictures: {pictures}",
+            "data": f"{known['dataset']}; images: {images}",
             "input": _input(known["input"]),
             "classes": _names(known["classes"]),
             "exits": ", ".join(f"{i + 1} {cut}" for i, cut in enumerate(known["cuts"])),
         }
     _print_pairs(pairs, console)
-    accuracy = facts.get("metrics", {}).get("accuracy", {})
+    accuracy = metadata.get("metrics", {}).get("accuracy", {})
     if accuracy:
         exits = len(next(iter(accuracy.values()))["exits"])
         table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
-        for split, shares in accuracy.items():
-            table.add_row(split, *(percent(share) for share in [*shares["exits"], shares["ensemble"]]))
+        for split, fractions in accuracy.items():
+            table.add_row(split, *(percent(share) for share in [*fractions["exits"], fractions["ensemble"]]))
         print_table(table, console)
-    recipe = yaml.safe_dump(facts["recipe"], sort_keys=False).rstrip()
+    recipe = yaml.safe_dump(metadata["recipe"], sort_keys=False).rstrip()
     if is_screen():
         from rich.syntax import Syntax
 
@@ -161,25 +164,25 @@ def _table(title: str, first: str, *columns: str) -> Any:
 
 
 def _input(given: dict[str, Any]) -> str:
-    kind = "grey" if given["channels"] == 1 else "RGB"
+    kind = "gray" if given["channels"] == 1 else "RGB"
     steps = []
     if given["resize"]:
         size = given["resize"]["size"]
         shown = f"{size} px" if isinstance(size, int) else f"{size[0]}×{size[1]}"
         steps.append(f"{given['resize']['mode'].replace('_', ' ')} {shown} ({given['resize']['interpolation']})")
     if given["center_crop"]:
-        steps.append("centre crop")
+        steps.append("center crop")
     numbers = {key: ", ".join(f"{value:.4g}" for value in given[key]) for key in ("mean", "std")}
     steps.append(f"mean {numbers['mean']}, std {numbers['std']}")
     return f"{kind} {given['height']}×{given['width']}; {'; '.join(steps)}"
 
 
-def _graphs(facts: dict[str, Any]) -> str:
-    layouts, precision = ", ".join(facts["graphs"]), facts["precision"]
+def _graphs(metadata: dict[str, Any]) -> str:
+    layouts, precision = ", ".join(metadata["graphs"]), metadata["precision"]
     if precision is None:
         return f"{layouts}; fp32"
     kept = f"; kept in fp32: {', '.join(precision['kept_fp32'])}" if precision["kept_fp32"] else ""
-    samples = counted(len(precision["calibration_samples"]), "calibration picture")
+    samples = counted(len(precision["calibration_samples"]), "calibration image")
     return f"{layouts}; {precision['name']}, set on {samples}{kept}"
 
 

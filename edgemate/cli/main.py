@@ -19,11 +19,11 @@ from edgemate.cli.data import data
 from edgemate.cli.doctor import doctor
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
+from edgemate.cli.images import images
 from edgemate.cli.inspect import inspect
-from edgemate.cli.pictures import pictures
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
-from edgemate.cli.screen import replace_what_cannot_be_shown
+from edgemate.cli.screen import replace_unencodable
 from edgemate.cli.train import train
 from edgemate.errors import EdgemateError
 
@@ -62,7 +62,7 @@ for command in (
     classify,
     bench,
     inspect,
-    pictures,
+    images,
     doctor,
 ):
     app.command()(command)
@@ -72,7 +72,7 @@ app.add_typer(recipes, name="recipes")
 
 def main() -> None:
     """Run the command line. What a user can cause ends in one line on standard error and exit code 2."""
-    replace_what_cannot_be_shown()
+    replace_unencodable()
     try:
         app()
     except EdgemateError as error:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def profile(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    pictures: Annotated[int, typer.Option(min=1, help="Test pictures to really classify for the latency curve.")] = 500,
+    images: Annotated[int, typer.Option(min=1, help="Test images to really classify for the latency curve.")] = 500,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -42,7 +42,7 @@ def profile(
     from edgemate.profiling import profile_run
 
     with showing_progress(quiet) as progress:
-        found = profile_run(opened, pictures=pictures, threads=threads, repeats=repeats, progress=progress)
+        found = profile_run(opened, images=images, threads=threads, repeats=repeats, progress=progress)
     if as_json:
         print_json(found.to_json())
         return
@@ -98,7 +98,7 @@ def _print_points(profile: Profile, console: Console) -> None:
     points = [point for point in profile.points if point.curve == "accuracy-latency"]
     (full,) = (point for point in points if point.kind == "full network")
     table = Table(
-        title=f"measured on {counted(full.pictures, 'test picture')}, batch 1, ONNX Runtime", title_justify="left"
+        title=f"measured on {counted(full.images, 'test image')}, batch 1, ONNX Runtime", title_justify="left"
     )
     table.add_column("stops at")
     for column in ("accuracy", "mean MACs", "mean ms", "p99 ms", "speed-up"):

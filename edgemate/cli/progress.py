@@ -167,8 +167,8 @@ class _Step:
         """All of it on one line, without the clock."""
         counted = "" if self.done is None else f"{self.done:,} of {self.total:,}"
         shown = detail if isinstance(detail, str) else detail()
-        facts = ", ".join(part for part in (counted, self.left(), shown.replace("\n", "; ")) if part)
-        return f"{self.text}: {facts}" if facts else self.text
+        metadata = ", ".join(part for part in (counted, self.left(), shown.replace("\n", "; ")) if part)
+        return f"{self.text}: {metadata}" if metadata else self.text
 
 
 class _Ticker:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 
-def replace_what_cannot_be_shown() -> None:
+def replace_unencodable() -> None:
     """Print a question mark for a character that standard output or error cannot encode, instead of failing there."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -83,15 +83,15 @@ def _print_accuracies(run: Run, console: Console) -> None:
     metrics = run.read_metrics()
     table = Table(title=f"{run.name}: top-1 accuracy, %", title_justify="left")
     table.add_column("split")
-    table.add_column("pictures", justify="right")
+    table.add_column("images", justify="right")
     exits = len(metrics["accuracy"]["test"]["exits"])
     for k in range(1, exits + 1):
         table.add_column(f"exit {k}", justify="right")
     table.add_column("mean", justify="right")
     table.add_column("ensemble", justify="right")
     for split, figures in metrics["accuracy"].items():
-        shares = [*figures["exits"], sum(figures["exits"]) / exits, figures["ensemble"]]
-        table.add_row(split, f"{figures['pictures']:,}", *(f"{100 * share:.2f}" for share in shares))
+        fractions = [*figures["exits"], sum(figures["exits"]) / exits, figures["ensemble"]]
+        table.add_row(split, f"{figures['images']:,}", *(f"{100 * share:.2f}" for share in fractions))
     print_table(table, console)
     console.out(
         f"{counted(metrics['epochs'], 'epoch')} in {metrics['train_seconds']:.0f} s, "

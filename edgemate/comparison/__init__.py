@@ -1,4 +1,4 @@
-"""Methods against each other: the same network, data, schedule and order of pictures; only the objective differs.
+"""Methods against each other: the same network, data, schedule and order of images; only the objective differs.
 
 The names below are found on first use, so that methods can be read and recipes checked without loading torch. No module
 may have the name of one of them, since importing it would put the module in that name's place.

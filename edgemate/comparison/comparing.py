@@ -17,7 +17,7 @@ from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.evaluation import trained_model
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.models import Costs, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
@@ -38,7 +38,7 @@ def compare(
 ) -> Comparison:
     """Train every variant with every seed and write `comparison.json`, `comparison.md` and `comparison.png`.
 
-    All runs share network, heads, augmentation, schedule, splits and, per seed, the order of the pictures and the first
+    All runs share network, heads, augmentation, schedule, splits and, per seed, the order of the images and the first
     weights; only the `distillation` section differs. Runs that are finished are left as they are, one that was begun is
     gone on with, so the same command finishes a comparison that was stopped at any moment. A seed is gone through with
     all variants before the next one begins.
@@ -122,7 +122,7 @@ def _gather(
     jobs: int,
     threads: int,
 ) -> Comparison:
-    facts = runs[variants[0], seeds[0]].read_facts()
+    metadata = runs[variants[0], seeds[0]].read_metadata()
     methods = []
     for variant in variants:
         costs = _costs(runs[variant, seeds[0]])
@@ -140,17 +140,17 @@ def _gather(
     return Comparison(
         name=name,
         recipe=shared,
-        machine=machine_facts(),
+        machine=machine_metadata(),
         jobs=jobs,
         threads=threads,
         seeds=tuple(seeds),
-        cuts=facts.cuts,
-        pictures=facts.pictures,
+        cuts=metadata.cuts,
+        images=metadata.images,
         methods=tuple(methods),
     )
 
 
 def _costs(run: Run) -> Costs:
     """Counted on each method's own network: what is deployed may differ where exits answer together."""
-    facts = run.read_facts().input
-    return count_costs(trained_model(run), (facts["channels"], facts["height"], facts["width"]))
+    metadata = run.read_metadata().input
+    return count_costs(trained_model(run), (metadata["channels"], metadata["height"], metadata["width"]))

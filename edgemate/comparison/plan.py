@@ -50,7 +50,7 @@ def plan_comparison(
 
     Raises:
         RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
-        DataError: the data set's files are not there.
+        DataError: the dataset's files are not there.
         RunError: a run is there already, of another recipe.
         UsageError: no seeds, one twice, or no jobs.
         OSError: the output folder cannot be written to.
@@ -76,7 +76,7 @@ def _refuse_best_weights(path: Path, recipes: Iterable[Recipe]) -> None:
     if any(recipe.training.weights == "best" for recipe in recipes):
         raise RecipeError(
             str(path),
-            ["training.weights: must be last here: choosing an epoch per run favours some methods"],
+            ["training.weights: must be last here: choosing an epoch per run favors some methods"],
         )
 
 

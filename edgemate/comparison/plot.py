@@ -1,4 +1,4 @@
-"""The comparison as a picture."""
+"""The comparison as an image."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def comparison_png(found: Comparison) -> bytes:
     _draw_exits(left, found)
     _draw_means(right, found)
     seeds = counted(len(found.seeds), "seed")
-    pictures = f"{counted(found.pictures['test'], 'test picture')} of {found.recipe['data']['name']}"
-    figure.suptitle(f"{found.name}   ({found.recipe['model']['backbone']}, {pictures}, {seeds})", fontsize=11)
+    images = f"{counted(found.images['test'], 'test image')} of {found.recipe['data']['name']}"
+    figure.suptitle(f"{found.name}   ({found.recipe['model']['backbone']}, {images}, {seeds})", fontsize=11)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()
@@ -86,6 +86,6 @@ def _tidy(axes: Axes) -> None:
 
 
 def _color(i: int) -> tuple[float, ...]:
-    """Ten strong colours, then their ten pale ones."""
+    """Ten strong colors, then their ten pale ones."""
     strong, i = i % 20 < 10, i % 10
     return tuple(colormaps["tab20"](2 * i + (not strong)))

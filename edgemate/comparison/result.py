@@ -13,7 +13,7 @@ from edgemate.runs import Run, Split
 
 @dataclass(frozen=True)
 class SplitFigures:
-    """How right one run is on one split; all are shares of 1.
+    """How right one run is on one split; all are fractions of 1.
 
     Attributes:
         exits: top-1 accuracy per exit.
@@ -38,7 +38,7 @@ class RunFigures:
         seed: of weights, order and augmentation.
         run: name of its folder.
         test: on the test split.
-        calibration: on the calibration split, which was held out of the training pictures.
+        calibration: on the calibration split, which was held out of the training images.
         train_seconds: of all epochs, the accuracy on the calibration split after each included.
         numerics: precision and memory format that it trained in, such as "bf16, channels_last".
     """
@@ -108,12 +108,12 @@ class Comparison:
     Attributes:
         name: of its folder.
         recipe: what all runs share, with every default.
-        machine: facts of the machine that wrote this; where runs were made elsewhere, they say so themselves.
+        machine: metadata of the machine that wrote this; where runs were made elsewhere, they say so themselves.
         jobs: trainings at the same time, on which their seconds depend.
         threads: CPU threads of each.
         seeds: of the runs of every method.
         cuts: names of the cut points, one per exit.
-        pictures: split → number of pictures.
+        images: split → number of images.
         methods: one per row, in the order given.
     """
 
@@ -124,7 +124,7 @@ class Comparison:
     threads: int
     seeds: tuple[int, ...]
     cuts: tuple[str, ...]
-    pictures: dict[str, int]
+    images: dict[str, int]
     methods: tuple[MethodFigures, ...]
 
     def to_json(self) -> dict[str, Any]:

@@ -21,11 +21,11 @@ def comparison_markdown(found: Comparison) -> str:
         [
             f"# {found.name}",
             "",
-            f"{data['name']}, {counted(found.pictures['train'], 'training picture')}; "
+            f"{data['name']}, {counted(found.images['train'], 'training image')}; "
             f"{found.recipe['model']['backbone']} with "
             f"{found.recipe['exits']['head']} heads, {counted(optimization['epochs'], 'epoch')}, "
             f"batch {optimization['batch_size']}, {numerics}; weights of the last epoch.",
-            f"Top-1 accuracy on {counted(found.pictures['test'], 'test picture')} in %, {spread} {seeds}. "
+            f"Top-1 accuracy on {counted(found.images['test'], 'test image')} in %, {spread} {seeds}. "
             "ECE: expected calibration error in %, mean over exits.",
             f"Trained on {found.machine['processor']}, {found.jobs} at a time with {threads} each.",
             "",

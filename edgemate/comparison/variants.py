@@ -78,7 +78,7 @@ class Variant:
 
 
 def parse_variants(text: str) -> list[Variant]:
-    """Read a list of variants, parted by commas.
+    """Read a list of variants, comma-separated.
 
     Raises:
         UsageError: it is empty, an entry is not of that form, or two are the same.
@@ -133,7 +133,7 @@ def _options(text: str, label: str) -> dict[str, Any]:
         try:
             options[option] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"--methods {label!r}: the value of {option} is no YAML: {value!r}") from error
+            raise UsageError(f"--methods {label!r}: the value of {option} is not valid YAML: {value!r}") from error
     return options
 
 

@@ -10,7 +10,7 @@ from edgemate.config.schema import (
     Part,
     Recipe,
     Training,
-    Unlabelled,
+    Unlabeled,
 )
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Part",
     "Recipe",
     "Training",
-    "Unlabelled",
+    "Unlabeled",
     "load_recipe",
     "parse_recipe",
 ]

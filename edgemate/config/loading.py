@@ -31,7 +31,7 @@ def load_recipe(
         The recipe with every default filled in, options of named parts included.
 
     Raises:
-        RecipeError: the file cannot be read or is no YAML, or the recipe has problems; all of them in one message.
+        RecipeError: the file cannot be read or is not valid YAML, or the recipe has problems, all in one message.
         UsageError: an override is not of that form.
     """
     over = parse_overrides(overrides)
@@ -84,7 +84,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise RecipeError(str(path), [f"is no YAML: {_one_line(error)}"]) from error
+        raise RecipeError(str(path), [f"is not valid YAML: {_one_line(error)}"]) from error
     if not isinstance(tree, dict):
         raise RecipeError(str(path), [f"should be a mapping of sections, not {type(tree).__name__}"])
     return {str(key): value for key, value in tree.items()}

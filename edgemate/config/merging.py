@@ -53,7 +53,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         try:
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"--set {override!r}: the value is no YAML") from error
+            raise UsageError(f"--set {override!r}: the value is not valid YAML") from error
         for key in reversed(keys):
             value = {key: value}
         merged = merge(merged, value)

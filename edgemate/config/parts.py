@@ -17,7 +17,7 @@ from edgemate.registry import (
     AUGMENTATIONS,
     BACKBONES,
     CORRUPTIONS,
-    DATA_SETS,
+    DATASETS,
     HEADS,
     METHODS,
     OPTIMIZERS,
@@ -40,8 +40,8 @@ class PartSlot:
 
 
 SLOTS = (
-    PartSlot("data", "name", "options", DATA_SETS),
-    PartSlot("data.unlabelled", "name", "options", DATA_SETS),
+    PartSlot("data", "name", "options", DATASETS),
+    PartSlot("data.unlabeled", "name", "options", DATASETS),
     PartSlot("model", "backbone", "options", BACKBONES),
     PartSlot("exits", "head", "options", HEADS),
     PartSlot("distillation", "method", "options", METHODS),
@@ -61,7 +61,7 @@ class PartList:
 
 LISTS = (
     PartList("data", "augmentation", AUGMENTATIONS),
-    PartList("data.unlabelled", "corruptions", CORRUPTIONS),
+    PartList("data.unlabeled", "corruptions", CORRUPTIONS),
     PartList("distillation", "methods", METHODS),
 )
 

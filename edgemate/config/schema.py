@@ -44,64 +44,64 @@ class WeightedMethod(Part):
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Unlabelled(Section):
-    """A second domain: pictures of the same classes whose labels training never sees."""
+class Unlabeled(Section):
+    """A second domain: images of the same classes whose labels training never sees."""
 
     name: str | None = Field(
-        None, description="Registered data set; if absent the same one, its training split parted between the domains."
+        None, description="Registered dataset; if absent the same one, its training split split between the domains."
     )
-    options: Options = Field({}, description="Options of the data set.")
-    corruptions: list[Part] = Field([], description="Laid over its pictures, for training and test, in this order.")
+    options: Options = Field({}, description="Options of the dataset.")
+    corruptions: list[Part] = Field([], description="Laid over its images, for training and test, in this order.")
     share: Fraction | None = Field(
-        None, description="Of the training split that is parted, the unlabelled domain's; half if absent."
+        None, description="Of the training split that is split, the unlabeled domain's; half if absent."
     )
-    limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many unlabelled pictures.")
+    limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many unlabeled images.")
     per_batch: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Unlabelled pictures in a batch; as many as labelled ones if absent."
+        None, description="Unlabeled images in a batch; as many as labeled ones if absent."
     )
 
     @model_validator(mode="after")
-    def _options_are_of_a_set(self) -> Unlabelled:
+    def _options_are_of_a_set(self) -> Unlabeled:
         if self.options and self.name is None:
-            raise ValueError("options are of the data set that name gives, and there is no name: add it")
+            raise ValueError("options are of the dataset that name gives, and there is no name: add it")
         return self
 
 
 class Data(Section):
-    """Which pictures, how they are split and prepared."""
+    """Which images, how they are split and prepared."""
 
-    name: str = Field(description="Registered data set.")
-    options: Options = Field({}, description="Options of the data set: root, path, download …")
+    name: str = Field(description="Registered dataset.")
+    options: Options = Field({}, description="Options of the dataset: root, path, download …")
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = Field(
         None, description="Side in pixels; native by default."
     )
-    resize: Literal["stretch", "shorter_side"] | None = Field(None, description="How pictures reach image_size.")
+    resize: Literal["stretch", "shorter_side"] | None = Field(None, description="How images reach image_size.")
     resize_to: Annotated[int, Field(ge=4, le=4096)] | None = Field(
-        None, description="Shorter side before the centre crop; image_size × 256/224 if absent."
+        None, description="Shorter side before the center crop; image_size × 256/224 if absent."
     )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: list[float] | None = Field(
         None, description="Per channel, of pixels in [0, 1]; from the training split if absent."
     )
     std: list[Annotated[float, Field(gt=0)]] | None = None
-    calibration_fraction: Fraction = Field(0.1, description="Share of the training pictures held out for thresholds.")
+    calibration_fraction: Fraction = Field(0.1, description="Share of the training images held out for thresholds.")
     split_seed: Annotated[int, Field(ge=0)] = 0
-    train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training pictures.")
+    train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training images.")
     calibration_limit: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Use only so many calibration pictures, with the shares of the classes kept."
+        None, description="Use only so many calibration images, with the class fractions kept."
     )
     test_limit: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Use only so many test pictures, of each domain, with the shares of the classes kept."
+        None, description="Use only so many test images, of each domain, with the class fractions kept."
     )
     augmentation: list[Part] = []
-    unlabelled: Unlabelled | None = Field(None, description="A second domain, for methods that adapt to it.")
+    unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
     @model_validator(mode="after")
-    def _only_one_set_is_parted(self) -> Data:
-        other = self.unlabelled
+    def _only_one_set_is_split(self) -> Data:
+        other = self.unlabeled
         if other and other.share is not None and other.name not in (None, self.name):
             raise ValueError(
-                f"unlabelled.share parts one data set, but unlabelled.name is {other.name}: leave one of them out"
+                f"unlabeled.share parts one dataset, but unlabeled.name is {other.name}: leave one of them out"
             )
         return self
 
@@ -181,7 +181,7 @@ class Distillation(Section):
 
 
 class Optimization(Section):
-    """Optimiser, schedule and regularisation."""
+    """Optimizer, schedule and regularization."""
 
     epochs: Annotated[int, Field(gt=0)] = Field(
         description="Where --set changes them, a warm-up and milestones that do not fit any more change with them."
@@ -215,10 +215,10 @@ class Training(Section):
     channels_last: Literal["auto"] | bool = Field(
         "auto", description="Memory format NHWC. auto: where it is safe and was measured to help."
     )
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare pictures; 0 prepares in line.")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare images; 0 prepares in line.")
     data_on_device: bool = Field(
         False,
-        description="Keep the pictures on the training device and crop and flip them there; for data sets in memory, "
+        description="Keep the images on the training device and crop and flip them there; for datasets in memory, "
         "with random_crop and horizontal_flip only.",
     )
     compile: bool = Field(False, description="Compile the network for training by torch.compile; needs a C++ compiler.")

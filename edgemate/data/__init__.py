@@ -1,6 +1,6 @@
-"""Data: named data sets, splits, transforms and loaders.
+"""Data: named datasets, splits, transforms and loaders.
 
-The names below are found on first use, so that a data set can be named and its options checked without loading torch.
+The names below are found on first use, so that a dataset can be named and its options checked without loading torch.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgemate.data.build import Data, build_data
-    from edgemate.data.input_facts import InputFacts, Resize
+    from edgemate.data.input_spec import InputSpec, Resize
     from edgemate.data.loading import load_source
     from edgemate.data.named import named_test_split, portable_options
     from edgemate.data.presence import check_data
-    from edgemate.data.source import ArrayPictures, DataSource, FilePictures, Pictures
+    from edgemate.data.source import ArrayImages, DataSource, FileImages, Images
     from edgemate.data.splits import Splits, split, splits_of, stratified_sample, tested_indices
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-    from edgemate.data.unlabelled import Target, TargetPlan
+    from edgemate.data.unlabeled import Target, TargetPlan
 
 __all__ = [
-    "ArrayPictures",
+    "ArrayImages",
     "Data",
     "DataSource",
     "EvaluationTransform",
-    "FilePictures",
-    "InputFacts",
-    "Pictures",
+    "FileImages",
+    "Images",
+    "InputSpec",
     "Resize",
     "Splits",
     "Target",
@@ -45,14 +45,14 @@ __all__ = [
 
 _HOMES = {
     "build": ("Data", "build_data"),
-    "input_facts": ("InputFacts", "Resize"),
+    "input_spec": ("InputSpec", "Resize"),
     "loading": ("load_source",),
     "named": ("named_test_split", "portable_options"),
     "presence": ("check_data",),
-    "source": ("ArrayPictures", "DataSource", "FilePictures", "Pictures"),
+    "source": ("ArrayImages", "DataSource", "FileImages", "Images"),
     "splits": ("Splits", "split", "splits_of", "stratified_sample", "tested_indices"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),
-    "unlabelled": ("Target", "TargetPlan"),
+    "unlabeled": ("Target", "TargetPlan"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Torchvision's data sets as ours, and their many ways to fail as one."""
+"""Torchvision's datasets as ours, and their many ways to fail as one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from edgemate.data.source import ArrayPictures
+from edgemate.data.source import ArrayImages
 from edgemate.errors import DataError
 
 
 def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bool) -> tuple[Any, Any]:
-    """The training and the test set of a torchvision data set class.
+    """The training and the test set of a torchvision dataset class.
 
     Raises:
         DataError: the files are not under `root` and may not or cannot be downloaded, or are damaged.
@@ -42,14 +42,14 @@ def check_folder_of(name: str, root: Path, folder: str, download: bool) -> None:
 def _not_loaded(name: str, root: Path, reason: str, download: bool) -> str:
     allow = "let this machine reach the network" if download else "allow data.options.download"
     return (
-        f"data set {name} cannot be loaded from {root} ({reason}); "
+        f"dataset {name} cannot be loaded from {root} ({reason}); "
         f"set data.options.root or EDGEMATE_DATA to a folder that holds it, or {allow}"
     )
 
 
-def array_pictures(pictures: Any, labels: Any) -> ArrayPictures:
-    """Pictures of a torchvision data set as uint8 (N, H, W, C)."""
-    array = np.asarray(pictures, dtype=np.uint8)
+def array_images(images: Any, labels: Any) -> ArrayImages:
+    """Images of a torchvision dataset as uint8 (N, H, W, C)."""
+    array = np.asarray(images, dtype=np.uint8)
     if array.ndim == 3:
         array = array[..., None]
-    return ArrayPictures(array, np.asarray(labels, dtype=np.int64))
+    return ArrayImages(array, np.asarray(labels, dtype=np.int64))

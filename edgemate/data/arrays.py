@@ -1,4 +1,4 @@
-"""Pictures and labels in one `.npz` file: the simplest way to bring one's own data."""
+"""Images and labels in one `.npz` file: the simplest way to bring one's own data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.data.root import locate
-from edgemate.data.source import ArrayPictures, DataSource
+from edgemate.data.source import ArrayImages, DataSource
 from edgemate.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ _UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def arrays(*, path: str) -> DataSource:
-    """The pictures of an `.npz` file.
+    """The images of an `.npz` file.
 
     Its keys: `x_train` and `x_test`, uint8 (N, H, W) or (N, H, W, C) with C = 1 or 3, all of one size; `y_train` and
     `y_test`, integers (N,) from 0; and, if wanted, `classes`, strings (K,), which are "0", "1" … where absent.
@@ -42,13 +42,13 @@ def check_arrays(*, path: str) -> None:
 
 
 def read_source(path: Path, name: str) -> DataSource:
-    """The data set in the `.npz` file at `path`, laid out as for `arrays`. Raises DataError."""
+    """The dataset in the `.npz` file at `path`, laid out as for `arrays`. Raises DataError."""
     found = _read(path)
-    train = ArrayPictures(_pictures(path, "x_train", found), _labels(path, "y_train", found))
-    test = ArrayPictures(_pictures(path, "x_test", found), _labels(path, "y_test", found))
+    train = ArrayImages(_images(path, "x_train", found), _labels(path, "y_train", found))
+    test = ArrayImages(_images(path, "x_test", found), _labels(path, "y_test", found))
     if train.array.shape[1:] != test.array.shape[1:]:
         raise DataError(
-            f"{path}: x_train holds pictures of shape {train.array.shape[1:]}, x_test of {test.array.shape[1:]}; "
+            f"{path}: x_train holds images of shape {train.array.shape[1:]}, x_test of {test.array.shape[1:]}; "
             "(H, W, C) must be one"
         )
     height, width, channels = train.array.shape[1:]
@@ -97,10 +97,10 @@ def _members(path: Path, archive: Any) -> dict[str, Array]:
     return found
 
 
-def _pictures(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.uint8]:
+def _images(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.uint8]:
     array = found[key]
     if array.dtype != np.uint8:
-        raise DataError(f"{path}: {key} is {array.dtype}; pictures must be uint8, 0 to 255")
+        raise DataError(f"{path}: {key} is {array.dtype}; images must be uint8, 0 to 255")
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
@@ -111,11 +111,11 @@ def _pictures(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.u
 
 
 def _labels(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.int64]:
-    array, pictures = found[key], key.replace("y_", "x_")
+    array, images = found[key], key.replace("y_", "x_")
     if array.dtype.kind not in "iu":
         raise DataError(f"{path}: {key} is {array.dtype}; labels must be integers")
-    if array.shape != (len(found[pictures]),):
-        raise DataError(f"{path}: {key} has shape {array.shape}; {pictures} needs ({len(found[pictures])},)")
+    if array.shape != (len(found[images]),):
+        raise DataError(f"{path}: {key} has shape {array.shape}; {images} needs ({len(found[images])},)")
     highest = len(found["classes"]) - 1 if "classes" in found and found["classes"].ndim == 1 else None
     low, high = int(array.min()), int(array.max())
     if low < 0 or (highest is not None and high > highest):

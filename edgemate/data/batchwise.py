@@ -1,8 +1,8 @@
-"""Torchvision v2 transforms applied to a batch with parameters of its own for every picture.
+"""Torchvision v2 transforms applied to a batch with parameters of its own for every image.
 
-A v2 transform draws once per call, so that one call on a batch would treat all its pictures alike, and one call per
-picture costs more than training a small network on it. Crops and flips, which nearly every recipe has, are therefore
-done here for a whole batch at once; any other transform is called picture by picture.
+A v2 transform draws once per call, so that one call on a batch would treat all its images alike, and one call per
+image costs more than training a small network on it. Crops and flips, which nearly every recipe has, are therefore
+done here for a whole batch at once; any other transform is called image by image.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from edgemate.errors import DataError
 
 
 def batchwise(transform: v2.Transform) -> Callable[[Tensor], Tensor]:
-    """What `transform` does to one picture, for uint8 (N, C, H, W), drawing from torch's global generator."""
+    """What `transform` does to one image, for uint8 (N, C, H, W), drawing from torch's global generator."""
     if type(transform) is v2.RandomCrop and not transform.pad_if_needed and transform.fill == 0:
         return Crop(transform)
     if type(transform) is v2.RandomHorizontalFlip:
         return Flip(transform.p)
-    return _PictureByPicture(transform)
+    return _ImageByImage(transform)
 
 
 class Crop:
-    """`v2.RandomCrop`, with a place of its own for every picture.
+    """`v2.RandomCrop`, with a place of its own for every image.
 
     Attributes:
         size: (height, width) of the window.
@@ -43,12 +43,12 @@ class Crop:
         self.mode = transform.padding_mode
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """The windows (N, C, *size) of pictures (N, C, H, W)."""
+        """The windows (N, C, *size) of images (N, C, H, W)."""
         padded = torch.from_numpy(np.pad(batch.numpy(), ((0, 0), (0, 0), *self.padding), mode=self.mode))
         return crop_each(padded, *self.draw(len(batch), *batch.shape[2:]), *self.size)
 
     def draw(self, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Upper left corners, top (n,) and left (n,), in the padded pictures; the pictures are height × width."""
+        """Upper left corners, top (n,) and left (n,), in the padded images; the images are height × width."""
         (above, below), (before, after) = self.padding
         top = torch.randint(0, height + above + below - self.size[0] + 1, (n,))
         left = torch.randint(0, width + before + after - self.size[1] + 1, (n,))
@@ -56,48 +56,48 @@ class Crop:
 
 
 class Flip:
-    """`v2.RandomHorizontalFlip`, with a throw of its own for every picture."""
+    """`v2.RandomHorizontalFlip`, with a throw of its own for every image."""
 
     def __init__(self, probability: float) -> None:
         self._probability = probability
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """The pictures (N, C, H, W), some of them mirrored."""
+        """The images (N, C, H, W), some of them mirrored."""
         return flip_each(batch, self.draw(len(batch)))
 
     def draw(self, n: int) -> Tensor:
-        """Which of `n` pictures to mirror, bool (n,)."""
+        """Which of `n` images to mirror, bool (n,)."""
         return torch.rand(n) < self._probability
 
 
-class _PictureByPicture:
+class _ImageByImage:
     def __init__(self, transform: v2.Transform) -> None:
         self._transform = transform
 
     def __call__(self, batch: Tensor) -> Tensor:
-        return stack([self._transform(picture) for picture in batch])
+        return stack([self._transform(image) for image in batch])
 
 
-def stack(pictures: Sequence[Tensor]) -> Tensor:
-    """Pictures (C, H, W) as one batch (N, C, H, W). Raises DataError where they differ in shape."""
-    shapes = sorted({tuple(picture.shape) for picture in pictures})
+def stack(images: Sequence[Tensor]) -> Tensor:
+    """Images (C, H, W) as one batch (N, C, H, W). Raises DataError where they differ in shape."""
+    shapes = sorted({tuple(image.shape) for image in images})
     if len(shapes) > 1:
         raise DataError(
-            f"data.augmentation leaves pictures of different shapes, {shapes[0]} and {shapes[-1]}; "
+            f"data.augmentation leaves images of different shapes, {shapes[0]} and {shapes[-1]}; "
             "put one that brings them to data.image_size, such as random_crop, in its place"
         )
-    return torch.stack(list(pictures))
+    return torch.stack(list(images))
 
 
 def crop_each(batch: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """Of every picture of (N, C, H, W) the window whose upper left corner is (top[n], left[n])."""
+    """Of every image of (N, C, H, W) the window whose upper left corner is (top[n], left[n])."""
     # NumPy copies windows five times as fast as torch does.
     windows = np.lib.stride_tricks.sliding_window_view(batch.numpy(), (height, width), axis=(2, 3))
     return torch.from_numpy(windows[np.arange(len(batch)), :, top.numpy(), left.numpy()])
 
 
 def flip_each(batch: Tensor, flip: Tensor) -> Tensor:
-    """The pictures of (N, C, H, W) with those mirrored left to right where flip[n]."""
+    """The images of (N, C, H, W) with those mirrored left to right where flip[n]."""
     pixels, chosen = batch.numpy().copy(), flip.numpy()
     pixels[chosen] = pixels[chosen][..., ::-1]
     return torch.from_numpy(pixels)

@@ -1,4 +1,4 @@
-"""What a data set holds, found by decoding all of it."""
+"""What a dataset holds, found by decoding all of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from edgemate.config import Data as DataSection
 from edgemate.data.damaged import Used
 from edgemate.data.loading import load_source, require_same_task
-from edgemate.data.source import FilePictures, Pictures
+from edgemate.data.source import FileImages, Images
 from edgemate.data.splits import splits_of, tested_indices
-from edgemate.errors import PictureError
+from edgemate.errors import ImageError
 from edgemate.images import read_header
 from edgemate.machine import usable_cores
 from edgemate.progress import SILENT, Progress
@@ -32,7 +32,7 @@ class Found:
     """One image.
 
     Attributes:
-        name: its path, or its split and its index in the data set.
+        name: its path, or its split and its index in the dataset.
         split: where it is used.
         problem: what is wrong with it; the rest is unknown then.
         size: (width, height) in pixels, upright.
@@ -55,14 +55,14 @@ class DataReport:
     """What `check_data` found.
 
     Attributes:
-        data_set: its name.
+        dataset: its name.
         classes: class names.
         counts: images per class (K,), by split.
         images: every image.
         left_out: damaged files that are in no split, because the recipe says so.
     """
 
-    data_set: str
+    dataset: str
     classes: tuple[str, ...]
     counts: dict[str, npt.NDArray[np.int64]]
     images: tuple[Found, ...]
@@ -96,7 +96,7 @@ class DataReport:
         """Everything as plain values. Sizes are [min, median, max] in pixels, or null where nothing can be decoded."""
         whole = [image for image in self.images if image.problem is None]
         return {
-            "data_set": self.data_set,
+            "dataset": self.dataset,
             "classes": list(self.classes),
             "splits": {
                 name: {
@@ -117,14 +117,14 @@ class DataReport:
 
 
 def check_data(section: DataSection, progress: Progress = SILENT) -> DataReport:
-    """Decode every image that a recipe's splits hold, those of a second data set under data.unlabelled too.
+    """Decode every image that a recipe's splits hold, those of a second dataset under data.unlabeled too.
 
     Args:
         section: the recipe's data section.
         progress: told how far it has come.
 
     Raises:
-        DataError: a data set is missing; damaged images are in the report.
+        DataError: a dataset is missing; damaged images are in the report.
         UsageError: a name is unknown, or an option is out of range.
     """
     source = load_source(section.name, section.options)
@@ -135,12 +135,12 @@ def check_data(section: DataSection, progress: Progress = SILENT) -> DataReport:
         "test": (source.test, splits.test),
     }
     sources = [source]
-    other = section.unlabelled
+    other = section.unlabeled
     if other is not None and other.name is not None and (other.name, other.options) != (section.name, section.options):
         domain = load_source(other.name, other.options)
         require_same_task(source, domain)
         sources.append(domain)
-        used["unlabelled"] = domain.train, np.arange(len(domain.train), dtype=np.int64)
+        used["unlabeled"] = domain.train, np.arange(len(domain.train), dtype=np.int64)
         used["target_test"] = domain.test, tested_indices(domain.test.labels, section.test_limit)
     return DataReport(
         source.name,
@@ -152,12 +152,12 @@ def check_data(section: DataSection, progress: Progress = SILENT) -> DataReport:
 
 
 def _per_class(used: Used, classes: int) -> npt.NDArray[np.int64]:
-    pictures, indices = used
-    return np.bincount(pictures.labels[indices], minlength=classes).astype(np.int64)
+    images, indices = used
+    return np.bincount(images.labels[indices], minlength=classes).astype(np.int64)
 
 
 def _look_at_all(used: dict[str, Used], progress: Progress) -> Iterator[Found]:
-    places = [(name, pictures, int(i)) for name, (pictures, indices) in used.items() for i in indices]
+    places = [(name, images, int(i)) for name, (images, indices) in used.items() for i in indices]
     progress.step("decoding, image")
     cores = usable_cores()
     window = _CHUNK * cores
@@ -170,17 +170,17 @@ def _look_at_all(used: dict[str, Used], progress: Progress) -> Iterator[Found]:
             progress.advance(last, len(places))
 
 
-def _look_at_some(places: Sequence[tuple[str, Pictures, int]]) -> list[Found]:
+def _look_at_some(places: Sequence[tuple[str, Images, int]]) -> list[Found]:
     return [_look_at(*place) for place in places]
 
 
-def _look_at(split_name: str, pictures: Pictures, index: int) -> Found:
-    path = pictures.paths[index] if isinstance(pictures, FilePictures) else None
+def _look_at(split_name: str, images: Images, index: int) -> Found:
+    path = images.paths[index] if isinstance(images, FileImages) else None
     name = f"{split_name} {index}" if path is None else str(path)
     try:
         header = None if path is None else read_header(path)
-        image = pictures.picture(index)
-    except PictureError as error:
+        image = images.image(index)
+    except ImageError as error:
         return Found(name, split_name, str(error))
     digest = hashlib.blake2b(repr((image.mode, image.size)).encode() + image.tobytes(), digest_size=16).digest()
     kind = f"array {image.mode}" if header is None else f"{header.format} {header.mode}"

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: small colour photographs (Krizhevsky, "Learning Multiple Layers of Features", 2009)."""
+"""CIFAR-10 and CIFAR-100: small color photographs (Krizhevsky, "Learning Multiple Layers of Features", 2009)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgemate.data._torchvision import array_pictures, check_folder_of, load_splits
+from edgemate.data._torchvision import array_images, check_folder_of, load_splits
 from edgemate.data.arrays import read_source
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
@@ -15,7 +15,7 @@ _ARCHIVE = "cifar100.npz"
 
 
 def cifar10(*, root: str | None = None, download: bool = True) -> DataSource:
-    """50,000 training and 10,000 test pictures of ten classes, RGB, 32 × 32 pixels.
+    """50,000 training and 10,000 test images of ten classes, RGB, 32 × 32 pixels.
 
     Args:
         root: folder that holds cifar-10-batches-py; $EDGEMATE_DATA, else ~/.cache/edgemate/data, if not given.
@@ -30,10 +30,10 @@ def cifar10(*, root: str | None = None, download: bool = True) -> DataSource:
 
 
 def cifar100(*, root: str | None = None, download: bool = True) -> DataSource:
-    """50,000 training and 10,000 test pictures of a hundred classes, RGB, 32 × 32 pixels.
+    """50,000 training and 10,000 test images of a hundred classes, RGB, 32 × 32 pixels.
 
     Args:
-        root: folder that holds cifar100.npz (as data set `arrays` takes it) or cifar-100-python; $EDGEMATE_DATA, else
+        root: folder that holds cifar100.npz (as dataset `arrays` takes it) or cifar-100-python; $EDGEMATE_DATA, else
             ~/.cache/edgemate/data, if not given.
         download: fetch the files through torchvision, which checks their MD5 on each use, where both are missing.
 
@@ -68,7 +68,7 @@ def _from_torchvision(name: str, factory: Callable[..., Any], root: Path, downlo
         name=name,
         classes=tuple(train.classes),
         channels=3,
-        train=array_pictures(train.data, train.targets),
-        test=array_pictures(test.data, test.targets),
+        train=array_images(train.data, train.targets),
+        test=array_images(test.data, test.targets),
         size=(32, 32),
     )

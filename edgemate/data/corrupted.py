@@ -1,4 +1,4 @@
-"""Pictures of a data set with corruptions laid over them, the same ones every time a picture is looked at."""
+"""Images of a dataset with corruptions laid over them, the same ones every time an image is looked at."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from edgemate.data.corruption import Corruption
 from edgemate.data.seeding import Purpose, seed_of
-from edgemate.data.source import Pictures
+from edgemate.data.source import Images
 from edgemate.errors import DataError
 
 Indices = npt.NDArray[np.int64]
@@ -23,18 +23,18 @@ _CHUNK = 1_000
 
 
 @dataclass(frozen=True, eq=False)
-class CorruptedPictures:
-    """Some pictures of a data set, corrupted; a `Pictures`.
+class CorruptedImages:
+    """Some images of a dataset, corrupted; a `Images`.
 
     Attributes:
-        pictures: the data set's.
+        images: the dataset's.
         indices: which of them, int64 (N,).
         labels: int64 (N,), from 0, or −1 where they are not to be known.
         corruptions: laid over each other in this order.
-        key: with a picture's index and the corruption's place it decides what is drawn; not negative.
+        key: with an image's index and the corruption's place it decides what is drawn; not negative.
     """
 
-    pictures: Pictures
+    images: Images
     indices: Indices
     labels: Indices
     corruptions: Sequence[Corruption]
@@ -45,8 +45,8 @@ class CorruptedPictures:
 
     @cached_property
     def array(self) -> npt.NDArray[np.uint8] | None:
-        """The corrupted pictures uint8 (N, H, W, C) where the data set's lie in memory, else None."""
-        clean = self.pictures.array
+        """The corrupted images uint8 (N, H, W, C) where the dataset's lie in memory, else None."""
+        clean = self.images.array
         if clean is None:
             return None
         found = np.empty((len(self), *clean.shape[1:]), np.uint8)
@@ -56,13 +56,13 @@ class CorruptedPictures:
             found[start : start + len(chosen)] = self._corrupt(pixels, chosen).permute(0, 2, 3, 1).numpy()
         return found
 
-    def picture(self, index: int) -> Image.Image:
-        """One corrupted picture, of mode L or RGB. Raises PictureError where it cannot be read."""
+    def image(self, index: int) -> Image.Image:
+        """One corrupted image, of mode L or RGB. Raises ImageError where it cannot be read."""
         if self.array is not None:
             pixels = self.array[index]
             return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         at = self.indices[index : index + 1]
-        clean = tvf.pil_to_tensor(self.pictures.picture(int(at[0])))
+        clean = tvf.pil_to_tensor(self.images.image(int(at[0])))
         corrupted: Image.Image = tvf.to_pil_image(self._corrupt(clean.unsqueeze(0), at)[0])
         return corrupted
 
@@ -72,8 +72,8 @@ class CorruptedPictures:
             found = corruption(pixels, seeds)
             if found.shape != pixels.shape or found.dtype != torch.uint8:
                 raise DataError(
-                    f"data.unlabelled.corruptions.{place} gives {found.dtype} of shape {tuple(found.shape[1:])}; "
-                    f"torch.uint8 of {tuple(pixels.shape[1:])}, the picture's own, is needed"
+                    f"data.unlabeled.corruptions.{place} gives {found.dtype} of shape {tuple(found.shape[1:])}; "
+                    f"torch.uint8 of {tuple(pixels.shape[1:])}, the image's own, is needed"
                 )
             pixels = found
         return pixels

@@ -1,7 +1,7 @@
-"""Corruptions by name: what turns the pictures of one domain into those of another.
+"""Corruptions by name: what turns the images of one domain into those of another.
 
-A corruption is a callable of uint8 pictures (N, C, H, W) and one seed per picture, and gives uint8 of the same shape.
-What it does to a picture depends on that picture and its seed alone. The options of its factory are those of a recipe.
+A corruption is a callable of uint8 images (N, C, H, W) and one seed per image, and gives uint8 of the same shape.
+What it does to an image depends on that image and its seed alone. The options of its factory are those of a recipe.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def brightness(*, factor: NotNegative = 0.5) -> Corruption:
 
 
 def contrast(*, factor: NotNegative = 0.5) -> Corruption:
-    """The distance of every pixel from the picture's mean grey times `factor`, clipped."""
+    """The distance of every pixel from the image's mean gray times `factor`, clipped."""
     return partial(_contrast, factor=factor)
 
 
@@ -40,7 +40,7 @@ def gaussian_blur(*, sigma: Annotated[float, Field(gt=0, le=32)] = 1.0) -> Corru
     """A Gaussian blur.
 
     Args:
-        sigma: its standard deviation in pixels; the kernel reaches three of them, as far as the picture does.
+        sigma: its standard deviation in pixels; the kernel reaches three of them, as far as the image does.
     """
     return partial(_blur, sigma=sigma)
 
@@ -69,7 +69,7 @@ def _contrast(pixels: Tensor, seeds: Sequence[int], factor: float) -> Tensor:
 
 
 def _blur(pixels: Tensor, seeds: Sequence[int], sigma: float) -> Tensor:
-    # Beyond the border the picture is mirrored, which asks for a border narrower than the picture.
+    # Beyond the border the image is mirrored, which asks for a border narrower than the image.
     reach = max(1, min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1))
     blurred: Tensor = tvf.gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma, sigma])
     return blurred

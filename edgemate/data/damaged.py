@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data.source import FilePictures, Pictures
-from edgemate.errors import DataError, PictureError
+from edgemate.data.source import FileImages, Images
+from edgemate.errors import DataError, ImageError
 from edgemate.images import check_file
 from edgemate.progress import SILENT, Progress
 
-Used = tuple[Pictures, npt.NDArray[np.int64]]
+Used = tuple[Images, npt.NDArray[np.int64]]
 """Images, and the indices of those that are used."""
 
 _NAMED = 10
@@ -36,24 +36,24 @@ def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> No
     """
     paths: list[Path] = []
     ends: dict[str, int] = {}
-    for split, (pictures, indices) in splits.items():
-        if isinstance(pictures, FilePictures):
-            paths += [pictures.paths[i] for i in indices]
+    for split, (images, indices) in splits.items():
+        if isinstance(images, FileImages):
+            paths += [images.paths[i] for i in indices]
         ends[split] = len(paths)
     damaged = find_damaged(paths, progress)
     if not damaged:
         return
     places = np.array(sorted(damaged))
-    shares, start = [], 0
+    fractions, start = [], 0
     for split, end in ends.items():
         if found := int(((start <= places) & (places < end)).sum()):
-            shares.append(f"{split} {found} of {end - start:,}")
+            fractions.append(f"{split} {found} of {end - start:,}")
         start = end
     problems = list(dict.fromkeys(damaged[place] for place in sorted(damaged)))
     lines = "".join(f"\n  {problem}" for problem in problems[:_NAMED])
     more = f"\n  and {len(problems) - _NAMED:,} more" if len(problems) > _NAMED else ""
     raise DataError(
-        f"damaged image files: {', '.join(shares)}; replace or remove them, or leave them out with "
+        f"damaged image files: {', '.join(fractions)}; replace or remove them, or leave them out with "
         f"data.options.skip_damaged=true{lines}{more}"
     )
 
@@ -67,7 +67,7 @@ def find_damaged(paths: Sequence[Path], progress: Progress = SILENT) -> dict[int
         for place in range(start, min(start + _CHUNK, len(paths))):
             try:
                 check_file(paths[place])
-            except PictureError as error:
+            except ImageError as error:
                 problems[place] = str(error)
         return problems
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from edgemate.data.seeding import Purpose
-from edgemate.data.source import ArrayPictures, DataSource
+from edgemate.data.source import ArrayImages, DataSource
 from edgemate.data.splits import hold_out
 
 
@@ -17,13 +17,13 @@ def digits(
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25,
     test_seed: Annotated[int, Field(ge=0)] = 0,
 ) -> DataSource:
-    """1,797 scanned digits, grey, 8 × 8 pixels (`sklearn.datasets.load_digits`).
+    """1,797 scanned digits, gray, 8 × 8 pixels (`sklearn.datasets.load_digits`).
 
-    They are the test part of UCI's Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998). Their 17 grey
+    They are the test part of UCI's Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998). Their 17 gray
     levels are spread over 0 to 255.
 
     Args:
-        test_fraction: share of the pictures in the test split, which is drawn by class.
+        test_fraction: share of the images in the test split, which is drawn by class.
         test_seed: draws it.
     """
     from sklearn.datasets import load_digits
@@ -36,7 +36,7 @@ def digits(
         name="digits",
         classes=tuple(str(name) for name in bunch.target_names),
         channels=1,
-        train=ArrayPictures(array[train], labels[train]),
-        test=ArrayPictures(array[test], labels[test]),
+        train=ArrayImages(array[train], labels[train]),
+        test=ArrayImages(array[test], labels[test]),
         size=(8, 8),
     )

@@ -1,14 +1,14 @@
-"""Fashion-MNIST: grey pictures of clothes."""
+"""Fashion-MNIST: gray images of clothes."""
 
 from __future__ import annotations
 
-from edgemate.data._torchvision import array_pictures, check_folder_of, load_splits
+from edgemate.data._torchvision import array_images, check_folder_of, load_splits
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
 
 
 def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSource:
-    """60,000 training and 10,000 test pictures of ten kinds of clothes, grey, 28 × 28 pixels (arXiv 1708.07747).
+    """60,000 training and 10,000 test images of ten kinds of clothes, gray, 28 × 28 pixels (arXiv 1708.07747).
 
     Args:
         root: folder that holds FashionMNIST/raw; $EDGEMATE_DATA, else ~/.cache/edgemate/data, if not given.
@@ -24,8 +24,8 @@ def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSour
         name="fashion_mnist",
         classes=tuple(train.classes),
         channels=1,
-        train=array_pictures(train.data, train.targets),
-        test=array_pictures(test.data, test.targets),
+        train=array_images(train.data, train.targets),
+        test=array_images(test.data, test.targets),
         size=(28, 28),
     )
 

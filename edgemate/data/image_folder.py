@@ -1,4 +1,4 @@
-"""Pictures in folders, one folder per class."""
+"""Images in folders, one folder per class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field
 from edgemate.data.damaged import find_damaged
 from edgemate.data.root import locate
 from edgemate.data.seeding import Purpose
-from edgemate.data.source import DataSource, FilePictures
+from edgemate.data.source import DataSource, FileImages
 from edgemate.data.splits import hold_out
 from edgemate.errors import DataError
 from edgemate.images import IMAGE_SUFFIXES, find_images, is_image
@@ -29,23 +29,23 @@ def image_folder(
     test_seed: Annotated[int, Field(ge=0)] = 0,
     skip_damaged: bool = False,
 ) -> DataSource:
-    """Pictures of any size in one folder per class; the folders' names are the classes.
+    """Images of any size in one folder per class; the folders' names are the classes.
 
     The class folders lie in train/ and in test/ (or val/, where there is no test/), or else right in the folder, in
-    which case a test split is drawn. A class's pictures may lie in folders of their own below it; hidden ones are
+    which case a test split is drawn. A class's images may lie in folders of their own below it; hidden ones are
     passed over.
 
     Args:
         path: the folder, from the current folder or from the data root.
-        channels: 1 to turn the pictures grey, 3 for RGB.
-        test_fraction: share of the pictures in the test split, by class, where it has to be drawn.
+        channels: 1 to turn the images gray, 3 for RGB.
+        test_fraction: share of the images in the test split, by class, where it has to be drawn.
         test_seed: draws it.
-        skip_damaged: leave out files whose header or end is damaged, which is looked up each time the data set is
+        skip_damaged: leave out files whose header or end is damaged, which is looked up each time the dataset is
             loaded; without it they end a training before it starts. Damage within a file ends it in either case;
             `edgemate data check` finds that.
 
     Raises:
-        DataError: the folder is missing or not laid out so, a class has no pictures, or test/ has a class of its own.
+        DataError: the folder is missing or not laid out so, a class has no images, or test/ has a class of its own.
     """
     root = locate(path)
     train, held = _split_folders(root)
@@ -56,8 +56,8 @@ def image_folder(
             name=f"image_folder {root}",
             classes=classes,
             channels=channels,
-            train=FilePictures([paths[i] for i in kept], labels[kept], channels),
-            test=FilePictures([paths[i] for i in out], labels[out], channels),
+            train=FileImages([paths[i] for i in kept], labels[kept], channels),
+            test=FileImages([paths[i] for i in out], labels[out], channels),
             left_out=left_out,
         )
     classes, train_paths, train_labels, train_left_out = _scan(train, skip_damaged)
@@ -66,14 +66,14 @@ def image_folder(
         name=f"image_folder {root}",
         classes=classes,
         channels=channels,
-        train=FilePictures(train_paths, train_labels, channels),
-        test=FilePictures(test_paths, test_labels, channels),
+        train=FileImages(train_paths, train_labels, channels),
+        test=FileImages(test_paths, test_labels, channels),
         left_out=train_left_out + test_left_out,
     )
 
 
 def check_image_folder(*, path: str, **_: Any) -> None:
-    """Look whether the folder is laid out as `image_folder` needs it; of a class the first picture is enough.
+    """Look whether the folder is laid out as `image_folder` needs it; of a class the first image is enough.
 
     Raises:
         DataError: it is not.
@@ -119,7 +119,7 @@ def _scan(
         left_out += [found[place] for place in damaged]
         whole = [path for place, path in enumerate(found) if place not in damaged]
         if not whole:
-            raise DataError(f"{folder / name} has damaged pictures only; add some or remove it")
+            raise DataError(f"{folder / name} has damaged images only; add some or remove it")
         paths += whole
         labels += [classes.index(name)] * len(whole)
     return classes, paths, np.asarray(labels, dtype=np.int64), tuple(left_out)
@@ -143,4 +143,4 @@ def _has_image(folder: Path) -> bool:
 
 
 def _no_images(folder: Path) -> str:
-    return f"{folder} has no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
+    return f"{folder} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"

@@ -1,6 +1,6 @@
 """Loaders of batches: shuffled and augmented by epoch for training, in fixed order for evaluation.
 
-A sampler's item is a whole batch, so that pictures in memory are gathered and augmented together. It carries the seed
+A sampler's item is a whole batch, so that images in memory are gathered and augmented together. It carries the seed
 of its augmentation, so that a batch is the same whichever process prepares it and whatever came before.
 """
 
@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from edgemate.data.seeding import Purpose, permutation, seed_of
-from edgemate.data.source import Pictures
+from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.data.workers import check_sockets, shared, telling_of_ended_workers
+from edgemate.data.workers import check_sockets, shared, translate_worker_errors
 from edgemate.errors import EdgemateError
 
 Indices = npt.NDArray[np.int64]
-LabelledBatch = tuple[Tensor, Tensor]
-"""Images float32 (N, C, H, W), normalised, and labels int64 (N,), −1 where a picture has none."""
+LabeledBatch = tuple[Tensor, Tensor]
+"""Images float32 (N, C, H, W), normalized, and labels int64 (N,), −1 where an image has none."""
 
 
 def train_loader(
-    pictures: Pictures,
+    images: Images,
     indices: Indices,
     transform: TrainingTransform,
     *,
@@ -37,44 +37,44 @@ def train_loader(
     workers: int = 0,
     rank: int = 0,
     replicas: int = 1,
-) -> PictureLoader:
-    """Batches of the pictures at `indices`, in an order and with an augmentation that only (seed, epoch) decide.
+) -> ImageLoader:
+    """Batches of the images at `indices`, in an order and with an augmentation that only (seed, epoch) decide.
 
-    The epoch is 0 until `loader.sampler.set_epoch(epoch)` is called (Lightning does it). A last batch of one picture is
-    left out, since batch normalisation cannot train on it.
+    The epoch is 0 until `loader.sampler.set_epoch(epoch)` is called (Lightning does it). A last batch of one image is
+    left out, since batch normalization cannot train on it.
 
     Args:
-        pictures: the data set's training pictures.
+        images: the dataset's training images.
         indices: the training split's, int64 (N,).
-        transform: augmentation and normalisation.
-        batch_size: pictures per batch.
+        transform: augmentation and normalization.
+        batch_size: images per batch.
         seed: not negative.
         workers: processes that prepare batches; 0 prepares them in line.
         rank: of this process, where several train together: each takes every `replicas`-th batch.
         replicas: how many do.
     """
     batches = EpochBatches(indices, batch_size, seed, rank, replicas)
-    return picture_loader(TrainingSet(pictures, transform), batches, workers)
+    return image_loader(TrainingSet(images, transform), batches, workers)
 
 
 def evaluation_loader(
-    pictures: Pictures, indices: Indices, transform: EvaluationTransform, *, batch_size: int, workers: int = 0
-) -> PictureLoader:
-    """Batches of the pictures at `indices` (N,), all of them, in that order."""
+    images: Images, indices: Indices, transform: EvaluationTransform, *, batch_size: int, workers: int = 0
+) -> ImageLoader:
+    """Batches of the images at `indices` (N,), all of them, in that order."""
     batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    return picture_loader(_EvaluationSet(pictures, transform), batches, workers)
+    return image_loader(_EvaluationSet(images, transform), batches, workers)
 
 
-class PictureLoader(DataLoader[LabelledBatch]):
-    """A torch DataLoader of labelled batches that raises a worker's EdgemateError as it was.
+class ImageLoader(DataLoader[LabeledBatch]):
+    """A torch DataLoader of labeled batches that raises a worker's EdgemateError as it was.
 
     Raised in the worker, it would come out with that process's traceback in its message. Raises DataError where workers
     cannot pass batches on or are ended.
     """
 
-    def __iter__(self) -> Iterator[LabelledBatch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[LabeledBatch]:  # type: ignore[override]
         check_sockets(self.num_workers)
-        with telling_of_ended_workers(self.num_workers):
+        with translate_worker_errors(self.num_workers):
             for batch in super().__iter__():
                 if isinstance(batch, EdgemateError):
                     break
@@ -88,7 +88,7 @@ class PictureLoader(DataLoader[LabelledBatch]):
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """Which pictures (N,), and the seed of what is drawn for them."""
+    """Which images (N,), and the seed of what is drawn for them."""
 
     indices: Indices
     seed: int
@@ -125,38 +125,38 @@ class EpochBatches(Sampler[TrainingBatch]):
             )
 
 
-class TrainingSet(Dataset[LabelledBatch]):
-    """Augmented pictures with their labels; an item is a `TrainingBatch`."""
+class TrainingSet(Dataset[LabeledBatch]):
+    """Augmented images with their labels; an item is a `TrainingBatch`."""
 
-    def __init__(self, pictures: Pictures, transform: TrainingTransform) -> None:
-        self._pictures = pictures
+    def __init__(self, images: Images, transform: TrainingTransform) -> None:
+        self._images = images
         self._transform = transform
 
-    def __getitem__(self, batch: TrainingBatch) -> LabelledBatch | EdgemateError:  # type: ignore[override]
+    def __getitem__(self, batch: TrainingBatch) -> LabeledBatch | EdgemateError:  # type: ignore[override]
         try:
-            images = self._transform(self._pictures, batch.indices, batch.seed)
+            images = self._transform(self._images, batch.indices, batch.seed)
         except EdgemateError as error:
             return error
-        return images, torch.from_numpy(self._pictures.labels[batch.indices])
+        return images, torch.from_numpy(self._images.labels[batch.indices])
 
 
-class _EvaluationSet(Dataset[LabelledBatch]):
-    def __init__(self, pictures: Pictures, transform: EvaluationTransform) -> None:
-        self._pictures = pictures
+class _EvaluationSet(Dataset[LabeledBatch]):
+    def __init__(self, images: Images, transform: EvaluationTransform) -> None:
+        self._images = images
         self._transform = transform
 
-    def __getitem__(self, indices: Indices) -> LabelledBatch | EdgemateError:  # type: ignore[override]
+    def __getitem__(self, indices: Indices) -> LabeledBatch | EdgemateError:  # type: ignore[override]
         try:
-            images = self._transform(self._pictures, indices)
+            images = self._transform(self._images, indices)
         except EdgemateError as error:
             return error
-        return images, torch.from_numpy(self._pictures.labels[indices])
+        return images, torch.from_numpy(self._images.labels[indices])
 
 
-def picture_loader(pictures: Dataset[LabelledBatch], batches: Any, workers: int) -> PictureLoader:
-    """A loader of the batches that the data set gives for each of `batches`."""
-    return PictureLoader(
-        pictures,
+def image_loader(images: Dataset[LabeledBatch], batches: Any, workers: int) -> ImageLoader:
+    """A loader of the batches that the dataset gives for each of `batches`."""
+    return ImageLoader(
+        images,
         sampler=batches,
         batch_size=None,
         collate_fn=shared,  # type: ignore[arg-type]

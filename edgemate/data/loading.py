@@ -1,4 +1,4 @@
-"""Data sets by their names, without torch."""
+"""Datasets by their names, without torch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from edgemate.data.source import DataSource
 from edgemate.errors import DataError
-from edgemate.registry import DATA_SETS
+from edgemate.registry import DATASETS
 from edgemate.wording import counted
 
 
 def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
-    """The data set of that name. Raises UsageError where the name is unknown and DataError where it cannot be had."""
-    source = DATA_SETS.get(name)(**(options or {}))
+    """The dataset of that name. Raises UsageError where the name is unknown and DataError where it is unavailable."""
+    source = DATASETS.get(name)(**(options or {}))
     if not isinstance(source, DataSource):
-        raise DataError(f"data set {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
+        raise DataError(f"dataset {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
     return source
 
 
@@ -25,12 +25,12 @@ def require_same_task(source: DataSource, target: DataSource) -> None:
         only = sorted(set(source.classes) ^ set(target.classes))
         differing = f"{only[0]!r} is in one of them only" if only else "their order differs"
         raise DataError(
-            f"data.unlabelled.name: {target.name} has not the classes of {source.name} ({differing}); "
+            f"data.unlabeled.name: {target.name} has not the classes of {source.name} ({differing}); "
             "both domains must have the same ones"
         )
     if target.channels != source.channels:
         raise DataError(
-            f"data.unlabelled.name: {target.name} has {counted(target.channels, 'channel')} and {source.name} "
+            f"data.unlabeled.name: {target.name} has {counted(target.channels, 'channel')} and {source.name} "
             f"{source.channels}; "
             "both domains must have as many (image_folder has the option channels)"
         )

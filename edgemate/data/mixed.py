@@ -1,4 +1,4 @@
-"""Batches of two domains: labelled pictures of the source, and behind them unlabelled ones of the target."""
+"""Batches of two domains: labeled images of the source, and behind them unlabeled ones of the target."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.utils.data import Dataset, Sampler
 
 from edgemate.data.loaders import (
     EpochBatches,
-    LabelledBatch,
-    PictureLoader,
+    ImageLoader,
+    LabeledBatch,
     TrainingBatch,
     TrainingSet,
-    picture_loader,
+    image_loader,
 )
 from edgemate.data.seeding import Purpose, permutation, seed_of
-from edgemate.data.source import Pictures
+from edgemate.data.source import Images
 from edgemate.data.transforms import TrainingTransform
 from edgemate.errors import EdgemateError
 
@@ -28,36 +28,36 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """Pictures and how they become the network's input."""
+    """Images and how they become the network's input."""
 
-    pictures: Pictures
+    images: Images
     transform: TrainingTransform
 
 
 def mixed_loader(
     source: Domain, target: Domain, batches: EpochBatches, *, per_batch: int | None, workers: int = 0
-) -> PictureLoader:
-    """The source's batches, each with pictures of the target behind its own; their labels are the target's, −1.
+) -> ImageLoader:
+    """The source's batches, each with images of the target behind its own; their labels are the target's, −1.
 
-    An epoch is one of the source's. The target's pictures come in random order, again from the start where an epoch
+    An epoch is one of the source's. The target's images come in random order, again from the start where an epoch
     needs more of them than there are; `(seed, epoch)` of `batches` decides order and augmentation.
 
     Args:
-        source: the labelled pictures.
-        target: the unlabelled pictures, all of which are used.
+        source: the labeled images.
+        target: the unlabeled images, all of which are used.
         batches: of the source.
-        per_batch: the target's pictures in a batch; as many as the source's if None.
+        per_batch: the target's images in a batch; as many as the source's if None.
         workers: processes that prepare batches; 0 prepares them in line.
     """
     if workers:
-        target.pictures.array  # noqa: B018 - corrupted pictures are made on first use: once here, not in every worker
-    mixed = MixedBatches(batches, len(target.pictures), per_batch)
-    return picture_loader(_MixedSet(source, target), mixed, workers)
+        target.images.array  # noqa: B018 - corrupted images are made on first use: once here, not in every worker
+    mixed = MixedBatches(batches, len(target.images), per_batch)
+    return image_loader(_MixedSet(source, target), mixed, workers)
 
 
 @dataclass(frozen=True, eq=False)
 class MixedBatch:
-    """Which pictures of the source and which of the target."""
+    """Which images of the source and which of the target."""
 
     source: TrainingBatch
     target: TrainingBatch
@@ -68,7 +68,7 @@ class MixedBatches(Sampler[MixedBatch]):
 
     Args:
         batches: of the source.
-        n: pictures of the target.
+        n: images of the target.
         per_batch: see `mixed_loader`.
     """
 
@@ -91,12 +91,12 @@ class MixedBatches(Sampler[MixedBatch]):
         for step, source in enumerate(batches):
             batch = step * batches.replicas + batches.rank
             count = self._per_batch or len(source.indices)
-            target_seed = seed_of(Purpose.UNLABELLED_AUGMENTATION, seed, epoch, batch)
+            target_seed = seed_of(Purpose.UNLABELED_AUGMENTATION, seed, epoch, batch)
             yield MixedBatch(source, TrainingBatch(laps.take(batch * full, count), target_seed))
 
 
 class _Laps:
-    """An endless row of pictures: all in random order, all again in another, and so on."""
+    """An endless row of images: all in random order, all again in another, and so on."""
 
     def __init__(self, n: int, seed: int, epoch: int) -> None:
         self._n, self._seed, self._epoch = n, seed, epoch
@@ -104,25 +104,25 @@ class _Laps:
         self._order = np.empty(0, np.int64)
 
     def take(self, start: int, count: int) -> Indices:
-        """The pictures at places `start` to `start + count − 1`."""
+        """The images at places `start` to `start + count − 1`."""
         taken = []
         while count > 0:
             lap, place = divmod(start, self._n)
             if lap != self._lap:
                 self._lap = lap
-                self._order = permutation(self._n, Purpose.UNLABELLED_ORDER, self._seed, self._epoch, lap)
+                self._order = permutation(self._n, Purpose.UNLABELED_ORDER, self._seed, self._epoch, lap)
             piece = self._order[place : place + count]
             taken.append(piece)
             start, count = start + len(piece), count - len(piece)
         return np.concatenate(taken)
 
 
-class _MixedSet(Dataset[LabelledBatch]):
+class _MixedSet(Dataset[LabeledBatch]):
     def __init__(self, source: Domain, target: Domain) -> None:
-        self._source = TrainingSet(source.pictures, source.transform)
-        self._target = TrainingSet(target.pictures, target.transform)
+        self._source = TrainingSet(source.images, source.transform)
+        self._target = TrainingSet(target.images, target.transform)
 
-    def __getitem__(self, batch: MixedBatch) -> LabelledBatch | EdgemateError:  # type: ignore[override]
+    def __getitem__(self, batch: MixedBatch) -> LabeledBatch | EdgemateError:  # type: ignore[override]
         source, target = self._source[batch.source], self._target[batch.target]
         if isinstance(source, EdgemateError):
             return source

@@ -1,4 +1,4 @@
-"""A data set as a bundle names it: what is kept of its options, and the test split found again by them."""
+"""A dataset as a bundle names it: what is kept of its options, and the test split found again by them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from edgemate.config.options import part_options
 from edgemate.data.loading import load_source
 from edgemate.data.root import data_root
 from edgemate.errors import DataError
-from edgemate.registry import DATA_SETS
+from edgemate.registry import DATASETS
 
 if TYPE_CHECKING:
-    from edgemate.data.source import Pictures
+    from edgemate.data.source import Images
 
-# Where the pictures lie is a machine's own affair; which of them are test pictures is not.
+# Where the images lie is a machine's own affair; which of them are test images is not.
 _OF_THE_MACHINE = ("root", "download")
 
 
 def portable_options(name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options that decide which pictures a data set's test split has, to be kept elsewhere.
+    """The options that decide which images a dataset's test split has, to be kept elsewhere.
 
     A path inside the data root is kept relative to it, so that another machine finds it in its own.
 
     Args:
-        name: of the data set. None is returned for a user's own part, which nothing but a recipe may name.
+        name: of the dataset. None is returned for a user's own part, which nothing but a recipe may name.
         options: its options.
     """
-    if name not in DATA_SETS:
+    if name not in DATASETS:
         return None
     kept = {key: value for key, value in options.items() if key not in _OF_THE_MACHINE}
     if isinstance(kept.get("path"), str):
@@ -38,26 +38,26 @@ def portable_options(name: str, options: Mapping[str, Any]) -> dict[str, Any] | 
     return kept
 
 
-def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequence[str]) -> Pictures:
-    """The test split of the data set that a file from elsewhere names.
+def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequence[str]) -> Images:
+    """The test split of the dataset that a file from elsewhere names.
 
-    Such a file is not trusted: of all names that a recipe may use, only registered data sets are loaded.
+    Such a file is not trusted: of all names that a recipe may use, only registered datasets are loaded.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         options: as `portable_options` gave them; None where they are not known.
-        classes: what the data set's classes must be.
+        classes: what the dataset's classes must be.
 
     Raises:
-        DataError: no data set is registered under that name, its options are not known or are none of its own, it
-            cannot be had here, or it has other classes.
+        DataError: no dataset is registered under that name, its options are not known or are none of its own, it
+            is unavailable here, or it has other classes.
     """
-    if name not in DATA_SETS:
-        raise DataError(f"{name!r} is no registered data set, and no other is loaded because a file names it")
+    if name not in DATASETS:
+        raise DataError(f"{name!r} is no registered dataset, and no other is loaded because a file names it")
     if options is None:
         raise DataError(f"with which options {name} was split is not known; export the run again to have them kept")
     try:
-        part_options(DATA_SETS, name).model_validate(dict(options))
+        part_options(DATASETS, name).model_validate(dict(options))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise DataError(f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

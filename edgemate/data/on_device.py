@@ -1,7 +1,7 @@
-"""Pictures that lie on the training device as uint8, cropped, flipped and normalised there.
+"""Images that lie on the training device as uint8, cropped, flipped and normalized there.
 
 Order and augmentation are drawn as the loaders draw them, from the same seeds on the CPU; so the batches are those of
-`edgemate.data.loaders`, bit for bit. What travels to the device is, per picture, its number and the row and column that
+`edgemate.data.loaders`, bit for bit. What travels to the device is, per image, its number and the row and column that
 every pixel comes from.
 """
 
@@ -17,55 +17,55 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from edgemate.data.batchwise import Crop, Flip, batchwise
-from edgemate.data.input_facts import InputFacts
-from edgemate.data.loaders import EpochBatches, LabelledBatch, TrainingBatch
-from edgemate.data.source import Pictures
-from edgemate.data.transforms import Normalise, TrainingTransform, seeded
+from edgemate.data.input_spec import InputSpec
+from edgemate.data.loaders import EpochBatches, LabeledBatch, TrainingBatch
+from edgemate.data.source import Images
+from edgemate.data.transforms import Normalize, TrainingTransform, seeded
 from edgemate.errors import DataError
 
 Indices = npt.NDArray[np.int64]
-# Of the memory that is free, what pictures may take: the network and its activations need the rest.
+# Of the memory that is free, what images may take: the network and its activations need the rest.
 SHARE = 0.5
 BLACK = -1
-"""Stands for a row or column outside the picture."""
+"""Stands for a row or column outside the image."""
 
 
-class PicturesOnDevice:
-    """The pictures at `indices` and their labels, on a device.
+class ImagesOnDevice:
+    """The images at `indices` and their labels, on a device.
 
     Args:
-        pictures: of a data set that lies in memory.
-        indices: int64 (N,); where batches name pictures, they count along these.
-        facts: of the network's input.
+        images: of a dataset that lies in memory.
+        indices: int64 (N,); where batches name images, they count along these.
+        spec: of the network's input.
         device: the training's.
 
     Raises:
-        DataError: the pictures do not lie in memory at the network's size, or do not fit on the device.
+        DataError: the images do not lie in memory at the network's size, or do not fit on the device.
     """
 
-    def __init__(self, pictures: Pictures, indices: Indices, facts: InputFacts, device: torch.device) -> None:
-        array = pictures.array
-        if array is None or facts.resize is not None:
+    def __init__(self, images: Images, indices: Indices, spec: InputSpec, device: torch.device) -> None:
+        array = images.array
+        if array is None or spec.resize is not None:
             raise DataError(
-                "training.data_on_device is for data sets that lie in memory at the network's size, such as cifar100 "
-                "and arrays, without data.image_size; set it to false to have pictures prepared by a loader"
+                "training.data_on_device is for datasets that lie in memory at the network's size, such as cifar100 "
+                "and arrays, without data.image_size; set it to false to have images prepared by a loader"
             )
         needed, free = len(indices) * array[0].nbytes, free_bytes(device)
         if free is not None and needed > SHARE * free:
             raise DataError(
-                f"training.data_on_device: {len(indices)} pictures take {needed / 2**30:.1f} GiB, over half of the "
+                f"training.data_on_device: {len(indices)} images take {needed / 2**30:.1f} GiB, over half of the "
                 f"{free / 2**30:.1f} GiB that are free on {device}; set it to false to have a loader bring them"
             )
-        self.size = (facts.height, facts.width)
+        self.size = (spec.height, spec.width)
         self._pixels = torch.from_numpy(array[indices]).to(device)
-        self._labels = torch.from_numpy(pictures.labels[indices]).to(device)
-        self._normalise = Normalise(facts, device)
+        self._labels = torch.from_numpy(images.labels[indices]).to(device)
+        self._normalize = Normalize(spec, device)
 
-    def batch(self, indices: Indices, rows: Tensor, columns: Tensor) -> LabelledBatch:
-        """Normalised pictures (n, C, h, w), laid out as NHWC in memory, and labels (n,), on the device.
+    def batch(self, indices: Indices, rows: Tensor, columns: Tensor) -> LabeledBatch:
+        """Normalized images (n, C, h, w), laid out as NHWC in memory, and labels (n,), on the device.
 
         Args:
-            indices: which pictures, (n,).
+            indices: which images, (n,).
             rows: the row that each row of pixels comes from, or `BLACK`: int64 (n, h) on the CPU.
             columns: likewise, (n, w).
         """
@@ -77,7 +77,7 @@ class PicturesOnDevice:
         pixels = self._pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
         outside = (rows == BLACK)[:, :, None] | (columns == BLACK)[:, None, :]
         pixels = pixels.masked_fill_(outside[..., None], 0).permute(0, 3, 1, 2)
-        return self._normalise(pixels), self._labels[chosen]
+        return self._normalize(pixels), self._labels[chosen]
 
 
 class Batches(Protocol):
@@ -89,10 +89,10 @@ class Batches(Protocol):
 
 
 class OnDeviceLoader:
-    """Batches of pictures on a device.
+    """Batches of images on a device.
 
     Args:
-        pictures: what is there.
+        images: what is there.
         batches: which of them, and the seed of what is drawn for them.
         augmentations: torchvision's random crop and horizontal flip, any of them, in order.
 
@@ -100,39 +100,35 @@ class OnDeviceLoader:
         DataError: there is another augmentation.
     """
 
-    def __init__(
-        self, pictures: PicturesOnDevice, batches: Batches, augmentations: Sequence[v2.Transform] = ()
-    ) -> None:
+    def __init__(self, images: ImagesOnDevice, batches: Batches, augmentations: Sequence[v2.Transform] = ()) -> None:
         self._batches = batches
-        self._pictures = pictures
+        self._images = images
         self._moves = [_move(augmentation) for augmentation in augmentations]
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[LabelledBatch]:
+    def __iter__(self) -> Iterator[LabeledBatch]:
         for batch in self._batches:
-            n, (height, width) = len(batch.indices), self._pictures.size
+            n, (height, width) = len(batch.indices), self._images.size
             rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
             with seeded(batch.seed):
                 for move in self._moves:
                     rows, columns = move(rows, columns)
-            yield self._pictures.batch(batch.indices, rows, columns)
+            yield self._images.batch(batch.indices, rows, columns)
 
 
 class OnDeviceTrainLoader(OnDeviceLoader):
     """Batches of the epoch that `sampler.set_epoch(epoch)` chooses, which Lightning does as for any loader."""
 
-    def __init__(
-        self, pictures: PicturesOnDevice, batches: EpochBatches, augmentations: Sequence[v2.Transform]
-    ) -> None:
-        super().__init__(pictures, batches, augmentations)
+    def __init__(self, images: ImagesOnDevice, batches: EpochBatches, augmentations: Sequence[v2.Transform]) -> None:
+        super().__init__(images, batches, augmentations)
         self.sampler = batches
 
 
 def train_loader_on(
     device: torch.device,
-    pictures: Pictures,
+    images: Images,
     indices: Indices,
     transform: TrainingTransform,
     *,
@@ -142,16 +138,16 @@ def train_loader_on(
     replicas: int = 1,
 ) -> OnDeviceTrainLoader:
     """The batches of `edgemate.data.loaders.train_loader`, made on `device`; arguments as there. Raises DataError."""
-    there = PicturesOnDevice(pictures, indices, transform.facts, device)
+    there = ImagesOnDevice(images, indices, transform.spec, device)
     places = EpochBatches(np.arange(len(indices), dtype=np.int64), batch_size, seed, rank, replicas)
     return OnDeviceTrainLoader(there, places, transform.augmentations)
 
 
 def evaluation_loader_on(
-    device: torch.device, pictures: Pictures, indices: Indices, facts: InputFacts, *, batch_size: int
+    device: torch.device, images: Images, indices: Indices, spec: InputSpec, *, batch_size: int
 ) -> OnDeviceLoader:
     """The batches of `edgemate.data.loaders.evaluation_loader`, made on `device`. Raises DataError."""
-    there = PicturesOnDevice(pictures, indices, facts, device)
+    there = ImagesOnDevice(images, indices, spec, device)
     places = np.arange(len(indices), dtype=np.int64)
     starts = range(0, len(indices), batch_size)
     return OnDeviceLoader(there, [TrainingBatch(places[start : start + batch_size], 0) for start in starts])
@@ -168,7 +164,7 @@ def _to_send(parts: list[Tensor], device: torch.device) -> Tensor:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a GPU; None for a CPU, where the pictures lie in memory anyway."""
+    """Memory that is free on a GPU; None for a CPU, where the images lie in memory anyway."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
@@ -183,7 +179,7 @@ def _move(augmentation: v2.Transform) -> Move:
     if isinstance(found, Flip):
         return _FlipMove(found)
     raise DataError(
-        f"training.data_on_device: {type(augmentation).__name__} cannot be drawn for pictures on the device, only "
+        f"training.data_on_device: {type(augmentation).__name__} cannot be drawn for images on the device, only "
         "random_crop and horizontal_flip; set it to false to have a loader draw it"
     )
 
@@ -203,8 +199,8 @@ class _CropMove:
 
 
 def _shifted(places: Tensor, padding: tuple[int, int], start: Tensor, length: int, mode: str) -> Tensor:
-    """Padded rows or columns (n, m), of each picture `length` from its own start: (n, length)."""
-    # Padding repeats the same places for every picture: those of a picture whose places are their own numbers.
+    """Padded rows or columns (n, m), of each image `length` from its own start: (n, length)."""
+    # Padding repeats the same places for every image: those of an image whose places are their own numbers.
     own = np.arange(places.shape[1])
     padded = np.pad(own, padding, constant_values=BLACK) if mode == "constant" else np.pad(own, padding, mode=mode)  # type: ignore[call-overload]
     window = torch.from_numpy(padded)[start[:, None] + torch.arange(length)]

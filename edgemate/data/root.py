@@ -1,4 +1,4 @@
-"""Where data sets lie on this machine."""
+"""Where datasets lie on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgemate.errors import DataError
 
 
 def data_root(root: str | None) -> Path:
-    """The folder of named data sets: `root`, else $EDGEMATE_DATA, else ~/.cache/edgemate/data."""
+    """The folder of named datasets: `root`, else $EDGEMATE_DATA, else ~/.cache/edgemate/data."""
     return Path(root or os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
 
 

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the house: labelled pictures for training and for testing."""
+"""What a dataset is to the rest of the house: labeled images for training and for testing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgemate.errors import DataError
 from edgemate.images import decode
 
 
-class Pictures(Protocol):
-    """N labelled pictures."""
+class Images(Protocol):
+    """N labeled images."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -24,54 +24,54 @@ class Pictures(Protocol):
 
     @property
     def array(self) -> npt.NDArray[np.uint8] | None:
-        """All pictures (N, H, W, C) where they lie in memory, else None."""
+        """All images (N, H, W, C) where they lie in memory, else None."""
 
     def __len__(self) -> int: ...
 
-    def picture(self, index: int) -> Image.Image:
-        """One picture, of mode L or RGB. Raises PictureError where it cannot be read."""
+    def image(self, index: int) -> Image.Image:
+        """One image, of mode L or RGB. Raises ImageError where it cannot be read."""
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set.
+    """A dataset.
 
     Attributes:
         name: what messages call it.
         classes: class names; a label is an index into them.
-        channels: 1 (grey) or 3 (RGB).
-        train: the pictures that training and calibration share.
-        test: the pictures that only tests see.
-        size: (height, width) of every picture, or None where they differ.
+        channels: 1 (gray) or 3 (RGB).
+        train: the images that training and calibration share.
+        test: the images that only tests see.
+        size: (height, width) of every image, or None where they differ.
         left_out: damaged files that are in no split, because an option says so.
 
     Raises:
-        DataError: no pictures, or a label that is no class.
+        DataError: no images, or a label that is no class.
     """
 
     name: str
     classes: tuple[str, ...]
     channels: Literal[1, 3]
-    train: Pictures
-    test: Pictures
+    train: Images
+    test: Images
     size: tuple[int, int] | None = None
     left_out: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        for split, pictures in (("training", self.train), ("test", self.test)):
-            if len(pictures) == 0:
-                raise DataError(f"data set {self.name}: there are no {split} pictures")
-            low, high = int(pictures.labels.min()), int(pictures.labels.max())
+        for split, images in (("training", self.train), ("test", self.test)):
+            if len(images) == 0:
+                raise DataError(f"dataset {self.name}: there are no {split} images")
+            low, high = int(images.labels.min()), int(images.labels.max())
             if low < 0 or high >= len(self.classes):
                 raise DataError(
-                    f"data set {self.name}: {split} labels run from {low} to {high}; "
+                    f"dataset {self.name}: {split} labels run from {low} to {high}; "
                     f"{len(self.classes)} classes allow 0 to {len(self.classes) - 1}"
                 )
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayPictures:
-    """Pictures in memory.
+class ArrayImages:
+    """Images in memory.
 
     Attributes:
         array: uint8 (N, H, W, C), C being 1 or 3.
@@ -84,20 +84,20 @@ class ArrayPictures:
     def __len__(self) -> int:
         return len(self.array)
 
-    def picture(self, index: int) -> Image.Image:
-        """One picture, of mode L or RGB."""
+    def image(self, index: int) -> Image.Image:
+        """One image, of mode L or RGB."""
         pixels = self.array[index]
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 @dataclass(frozen=True, eq=False)
-class FilePictures:
+class FileImages:
     """Images in files, decoded when asked for by `edgemate.images.decode`, as the device does it.
 
     Attributes:
-        paths: one file per picture.
+        paths: one file per image.
         labels: int64 (N,).
-        channels: 1 to decode to grey (mode L), 3 to RGB.
+        channels: 1 to decode to gray (mode L), 3 to RGB.
     """
 
     paths: Sequence[Path]
@@ -108,6 +108,6 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def picture(self, index: int) -> Image.Image:
-        """One picture, of mode L or RGB. Raises PictureError, naming the file, where it cannot be read."""
+    def image(self, index: int) -> Image.Image:
+        """One image, of mode L or RGB. Raises ImageError, naming the file, where it cannot be read."""
         return decode(self.paths[index], self.channels)

@@ -1,4 +1,4 @@
-"""Train, calibration and test: who may see which pictures."""
+"""Train, calibration and test: who may see which images."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def split(
     calibration_limit: int | None = None,
     test_limit: int | None = None,
 ) -> Splits:
-    """Hold the calibration split out of the training pictures, by class and seeded.
+    """Hold the calibration split out of the training images, by class and seeded.
 
     Args:
-        source: the data set.
-        calibration_fraction: share of the training pictures held out, between 0 and 1.
+        source: the dataset.
+        calibration_fraction: share of the training images held out, between 0 and 1.
         seed: not negative; the same seed gives the same splits on every machine.
-        train_limit: keep only so many of the training pictures that are left, with the shares of the classes kept.
+        train_limit: keep only so many of the training images that are left, with the class fractions kept.
             The other splits do not depend on it.
-        calibration_limit: the same for the calibration split; the pictures left out are not trained on.
+        calibration_limit: the same for the calibration split; the images left out are not trained on.
         test_limit: the same for the test split, see `tested_indices`.
 
     Raises:
         UsageError: a limit is not positive.
-        DataError: no class has two pictures.
+        DataError: no class has two images.
     """
     labels = source.train.labels
     train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
     if len(calibration) == 0:
-        raise DataError(f"data set {source.name}: no class has two training pictures, so none can be held out")
+        raise DataError(f"dataset {source.name}: no class has two training images, so none can be held out")
     return Splits(
         limited(labels, train, train_limit, seed),
         limited(labels, calibration, calibration_limit, seed, Purpose.CALIBRATION_LIMIT),
@@ -71,7 +71,7 @@ def splits_of(section: Data, source: DataSource) -> Splits:
 
 
 def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
-    """Sorted indices of the test split: of all test pictures, or of `test_limit` with the shares of the classes kept.
+    """Sorted indices of the test split: of all test images, or of `test_limit` with the class fractions kept.
 
     They depend on nothing else, so that a bundle finds them again, and runs with other seeds are tested on the same.
     """
@@ -82,7 +82,7 @@ def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
 def limited(
     labels: Indices, indices: Indices, limit: int | None, seed: int, purpose: Purpose = Purpose.TRAIN_LIMIT
 ) -> Indices:
-    """`indices`, or `limit` of them with the shares of the classes kept; drawn for `purpose`. Raises UsageError."""
+    """`indices`, or `limit` of them with the class fractions kept; drawn for `purpose`. Raises UsageError."""
     if limit is None:
         return indices
     if limit < 1:
@@ -92,7 +92,7 @@ def limited(
 
 
 def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> tuple[Indices, Indices]:
-    """Part pictures in two, by class: a class with two pictures or more is in both parts, one with one in the first.
+    """Part images in two, by class: a class with two images or more is in both parts, one with one in the first.
 
     Args:
         labels: int64 (N,).
@@ -118,14 +118,14 @@ def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> t
 
 
 def stratified_sample(labels: Indices, count: int, seed: int = 0) -> Indices:
-    """Sorted indices of `count` pictures (of all where there are fewer) with the shares of the classes kept."""
+    """Sorted indices of `count` images (of all where there are fewer) with the class fractions kept."""
     order, _ = _by_class(labels, Purpose.SAMPLE, seed)
     return np.sort(order[:count])
 
 
 def _by_class(labels: Indices, purpose: Purpose, seed: int) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    # A random order each of whose prefixes has the shares of the classes: the r-th of n pictures of a class stands at
-    # (r + ½)/n of the way, its first at the very start. Also says of each place whether it is its class's last picture.
+    # A random order each of whose prefixes has the fractions of the classes: the r-th of n images of a class stands at
+    # (r + ½)/n of the way, its first at the very start. Also says of each place whether it is its class's last image.
     shuffled = permutation(len(labels), purpose, seed)
     grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels)

@@ -1,13 +1,13 @@
-"""Mean and standard deviation of the training pictures."""
+"""Mean and standard deviation of the training images."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data.input_facts import InputFacts
+from edgemate.data.input_spec import InputSpec
 from edgemate.data.seeding import Purpose, permutation
-from edgemate.data.source import Pictures
+from edgemate.data.source import Images
 from edgemate.data.transforms import fit
 from edgemate.errors import DataError
 
@@ -16,37 +16,37 @@ _CHUNK = 1_000
 
 
 def channel_statistics(
-    pictures: Pictures, indices: npt.NDArray[np.int64], facts: InputFacts, seed: int
+    images: Images, indices: npt.NDArray[np.int64], spec: InputSpec, seed: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, of pixels scaled to [0, 1] and as the network sees them.
 
-    Exact over all pictures where they lie in memory at their final size; else over a seeded sample of at most
+    Exact over all images where they lie in memory at their final size; else over a seeded sample of at most
     2,000, resized and cropped.
 
     Args:
-        pictures: the pictures of the training split, among others.
-        indices: which of them to look at: the training split's, so that nothing is learnt from the others.
-        facts: the steps before normalisation.
+        images: the images of the training split, among others.
+        indices: which of them to look at: the training split's, so that nothing is learned from the others.
+        spec: the steps before normalization.
         seed: draws the sample.
 
     Raises:
         DataError: a channel is constant.
     """
-    histogram = np.zeros((facts.channels, 256), dtype=np.int64)
-    array = pictures.array
-    if array is not None and facts.resize is None:
+    histogram = np.zeros((spec.channels, 256), dtype=np.int64)
+    array = images.array
+    if array is not None and spec.resize is None:
         for start in range(0, len(indices), _CHUNK):
             _count(histogram, array[indices[start : start + _CHUNK]])
     else:
         for i in indices[permutation(len(indices), Purpose.STATISTICS, seed)[:SAMPLE]]:
-            pixels = np.asarray(fit(pictures.picture(int(i)), facts))
-            _count(histogram, pixels.reshape(facts.height, facts.width, facts.channels))
+            pixels = np.asarray(fit(images.image(int(i)), spec))
+            _count(histogram, pixels.reshape(spec.height, spec.width, spec.channels))
     levels = np.arange(256) / 255
-    shares = histogram / histogram.sum(axis=1, keepdims=True)
-    mean = shares @ levels
-    std = np.sqrt((shares * (levels - mean[:, None]) ** 2).sum(axis=1))
+    fractions = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = fractions @ levels
+    std = np.sqrt((fractions * (levels - mean[:, None]) ** 2).sum(axis=1))
     if not std.all():
-        raise DataError("the training pictures are all of one colour in some channel; set data.mean and data.std")
+        raise DataError("the training images are all of one color in some channel; set data.mean and data.std")
     return tuple(round(float(x), 6) for x in mean), tuple(round(float(x), 6) for x in std)
 
 

@@ -1,4 +1,4 @@
-"""What the processes that prepare pictures need of the system, and what is said where they do not get it.
+"""What the processes that prepare images need of the system, and what is said where they do not get it.
 
 Batches pass between processes in shared memory, and the handles to it through a socket in the folder of temporary
 files. Torch shares a batch in a thread of the worker that only prints what fails, after which the loader waits for
@@ -35,7 +35,7 @@ def check_sockets(workers: int) -> None:
         Listener().close()
     except OSError as error:
         raise DataError(
-            f"training.workers={workers}: the processes that prepare pictures cannot pass them on, since no socket can "
+            f"training.workers={workers}: the processes that prepare images cannot pass them on, since no socket can "
             f"be made among the temporary files ({error}); set TMPDIR to a folder that can be written to, with a "
             "short path, or training.workers=0"
         ) from error
@@ -57,7 +57,7 @@ def shared(batch: tuple[Tensor, ...] | EdgemateError) -> tuple[Tensor, ...] | Ed
 
 
 @contextmanager
-def telling_of_ended_workers(workers: int) -> Iterator[None]:
+def translate_worker_errors(workers: int) -> Iterator[None]:
     """Within it, a RuntimeError of torch's about its workers becomes the DataError that `ended` makes of it."""
     try:
         yield
@@ -83,7 +83,7 @@ def ended(error: RuntimeError, workers: int) -> DataError | None:
     reason = f", as happens where memory or shared memory is short{_in_all()}; {_ADVICE}"
     if signal and signal[1] in _SENT_BY_SOMEBODY:
         reason = "; --resume goes on from the last checkpoint"
-    return DataError(f"training.workers={workers}: a process that prepares pictures was ended{how}{reason}")
+    return DataError(f"training.workers={workers}: a process that prepares images was ended{how}{reason}")
 
 
 _SENT_BY_SOMEBODY = ("Terminated", "Interrupt", "Hangup")

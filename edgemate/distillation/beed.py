@@ -1,4 +1,4 @@
-"""`beed`: Balanced Exit-Ensemble Distillation (Lee, Lee; ACCV 2022): a mean that favours late exits teaches them all.
+"""`beed`: Balanced Exit-Ensemble Distillation (Lee, Lee; ACCV 2022): a mean that favors late exits teaches them all.
 
 Formula and defaults as in the authors' code, hjdw2/BEED. There features are compared as maps, before pooling, and by a
 plain mean square; here pooled and masked, as in `eed`. The mask changes nothing where features come from a ReLU.
@@ -48,24 +48,24 @@ class BEED(Method):
         if features_weight:
             require_equal_widths("beed", "distillation.options.features_weight", setting.pooled_widths)
         k = setting.exits
-        shares = [balance ** (k - 1 - i) for i in range(k)]
-        if shares[0] > 2:
+        fractions = [balance ** (k - 1 - i) for i in range(k)]
+        if fractions[0] > 2:
             raise UsageError(
                 f"beed's weight of the labels at exit 1, 2 − {balance:g}^{k - 1}, is negative; "
                 f"with {k} exits set distillation.options.balance to {2 ** (1 / (k - 1)) - 5e-3:.2f} or less"
             )
         self.temperature, self.features_weight = temperature, features_weight
         importances = torch.tensor([[importance**i for i in range(k)]], dtype=torch.float32)
-        self.register_buffer("shares", torch.tensor(shares, dtype=torch.float32), persistent=False)
+        self.register_buffer("fractions", torch.tensor(fractions, dtype=torch.float32), persistent=False)
         self.register_buffer("weights", importances / importances.sum(), persistent=False)
-        self.shares: Tensor
+        self.fractions: Tensor
         self.weights: Tensor
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing) @ (2 - self.shares)
-        soft = kl_to(self.teachers(logits.detach()), logits, self.temperature) @ self.shares
+        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing) @ (2 - self.fractions)
+        soft = kl_to(self.teachers(logits.detach()), logits, self.temperature) @ self.fractions
         total = hard + soft
         terms = {"labels": hard.detach(), "ensemble": soft.detach()}
         if self.features_weight:

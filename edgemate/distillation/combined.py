@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.unlabelled import labelled_part
+from edgemate.distillation.unlabeled import labeled_part
 from edgemate.models import ExitOutputs, Features, MultiExitModel
 
 
@@ -17,7 +17,7 @@ class Combined(Method):
     """Σ_m w_m · L_m. Each method's loss is whole: what two of them have, such as the labels' terms, counts twice.
 
     Terms and reports carry the method's name, as in `mate.labels`; terms also their weight, so that they still sum to
-    the total. Methods that see no unlabelled pictures are given the labelled ones only.
+    the total. Methods that see no unlabeled images are given the labeled ones only.
 
     Args:
         setting: what it is built for.
@@ -32,7 +32,7 @@ class Combined(Method):
         super().__init__(setting)
         self.names, self.weights = tuple(names), tuple(weights)
         self.methods = nn.ModuleList(methods)
-        self.uses_unlabelled = any(method.uses_unlabelled for method in methods)
+        self.uses_unlabeled = any(method.uses_unlabeled for method in methods)
         self.needs_teacher = any(method.needs_teacher for method in methods)
         self.has_loss = any(method.has_loss for method in methods)
 
@@ -48,11 +48,11 @@ class Combined(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The weighted sum."""
-        labelled = labelled_part(outputs, batch) if self.uses_unlabelled else (outputs, batch)
+        labeled = labeled_part(outputs, batch) if self.uses_unlabeled else (outputs, batch)
         totals: list[Tensor] = []
         terms: dict[str, Tensor] = {}
         for name, method, weight in zip(self.names, self.parts, self.weights, strict=True):
-            seen = (outputs, batch) if method.uses_unlabelled else labelled
+            seen = (outputs, batch) if method.uses_unlabeled else labeled
             loss = method(*seen, progress)
             totals.append(weight * loss.total)
             terms |= {f"{name}.{term}": weight * value for term, value in loss.terms.items()}

@@ -3,7 +3,7 @@
 Which of the teacher's feature maps an exit should imitate is searched for, then imitated. Known to us from the
 abstract: two stages, bridge losses from student to teacher and from teacher to student, weights searched in DARTS's two
 levels. The rest is **our reconstruction**: a group is formed per exit, of the teacher's maps at the same depth in
-halvings and of the same width; connectors are 1×1 convolutions with batch normalisation; a bridge ends in the other
+halvings and of the same width; connectors are 1×1 convolutions with batch normalization; a bridge ends in the other
 network's last exit; the two levels are the two halves of every batch, by gradients of first order; exits learn from
 labels all the while; and the student goes on from the search instead of beginning anew.
 """
@@ -202,7 +202,7 @@ def _resized(feature_map: Tensor, like: Tensor) -> Tensor:
 
 @contextmanager
 def _statistics_kept(model: MultiExitModel) -> Iterator[None]:
-    """Normalise by the batch's statistics, as training does, and leave those that evaluation uses as they are."""
+    """Normalize by the batch's statistics, as training does, and leave those that evaluation uses as they are."""
     tracking = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     try:
         for module in tracking:

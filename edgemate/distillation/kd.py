@@ -1,6 +1,6 @@
 """`kd`: knowledge distillation (Hinton, Vinyals, Dean 2015, arXiv 1503.02531) from another network to every exit.
 
-The form with shares, T and a are those that are in common use, from memory.
+The form with fractions, T and a are those that are in common use, from memory.
 """
 
 from __future__ import annotations
@@ -51,6 +51,6 @@ class KD(Method):
     def learn_from(self, taught: Tensor, logits: Tensor, labels: Tensor) -> Loss:
         """Both terms and their sum, from what the teacher says, (N, C), and the exits, (N, K, C)."""
         hard = cross_entropies(logits, labels, self.setting.label_smoothing)
-        labelled = hard[: self.first].sum() + (1 - self.alpha) * hard[self.first :].sum()
+        labeled = hard[: self.first].sum() + (1 - self.alpha) * hard[self.first :].sum()
         soft = self.alpha * kl_to(taught.unsqueeze(1), logits[:, self.first :], self.temperature).sum()
-        return Loss(labelled + soft, {"labels": labelled.detach(), "teacher": soft.detach()})
+        return Loss(labeled + soft, {"labels": labeled.detach(), "teacher": soft.detach()})

@@ -1,6 +1,6 @@
 """`loth` (ACM MM 2024): a head that sees the features of all exits learns with them and teaches each of them.
 
-Formula and defaults as in the authors' code, cloak-s/LOTH, generalised from 4 exits to K. The fusion head is **our
+Formula and defaults as in the authors' code, cloak-s/LOTH, generalized from 4 exits to K. The fusion head is **our
 reconstruction**: theirs lays the exits' feature maps side by side, weighs their channels by an attention of its own and
 brings them to the width of one exit by a 1×1 convolution; ours has no attention and reads the pooled features, so that
 exits of any width and size may meet. Theirs has weight decay 1e-5, ours none.
@@ -46,15 +46,15 @@ class LOTH(Method):
     ) -> None:
         super().__init__(setting)
         k = setting.exits
-        shares = [balance ** (k - i) for i in range(k)]
-        if shares[0] > 2:
+        fractions = [balance ** (k - i) for i in range(k)]
+        if fractions[0] > 2:
             raise UsageError(
                 f"loth's weight of the labels at exit 1, 2 − {balance:g}^{k}, is negative; "
                 f"with {k} exits set distillation.options.balance to {2 ** (1 / k) - 5e-3:.2f} or less"
             )
         self.temperature = temperature
-        self.register_buffer("shares", torch.tensor(shares, dtype=torch.float32), persistent=False)
-        self.shares: Tensor
+        self.register_buffer("fractions", torch.tensor(fractions, dtype=torch.float32), persistent=False)
+        self.fractions: Tensor
         width = setting.pooled_widths[-1]
         self.fusion = nn.Sequential(
             nn.Linear(sum(setting.pooled_widths), width, bias=False),
@@ -69,8 +69,8 @@ class LOTH(Method):
         fused = self.fusion(torch.cat(outputs.pooled, 1)).unsqueeze(1)
         mean = logits.detach().mean(1, keepdim=True)
         terms = {
-            "labels": cross_entropies(logits, batch.labels, smoothing) @ (2 - self.shares),
-            "fusion": kl_to(fused.detach(), logits, self.temperature) @ self.shares,
+            "labels": cross_entropies(logits, batch.labels, smoothing) @ (2 - self.fractions),
+            "fusion": kl_to(fused.detach(), logits, self.temperature) @ self.fractions,
             "fusion_labels": cross_entropies(fused, batch.labels, smoothing).sum(),
             "fusion_ensemble": kl_to(mean, fused, self.temperature).sum(),
         }

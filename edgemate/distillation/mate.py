@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.mixing import up_to_own_exit
-from edgemate.distillation.teacher_weights import Attention, frozen_scores, own_exits, primary_teachers, shares_of
+from edgemate.distillation.teacher_weights import Attention, fractions_of, frozen_scores, own_exits, primary_teachers
 from edgemate.distillation.terms import cross_entropies, ramp, weighted
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
@@ -63,7 +63,7 @@ class MATE(Method):
         proximity: μ, pull of teacher k towards the exit that it stands at.
         start: every row of `a` starts as `start` on its own exit and 0 elsewhere.
         reach: teacher k is made of exits ≤ k + reach only; of all of them if absent.
-        attention: weights differ from picture to picture: to `a` come scores from the exits' pooled features
+        attention: weights differ from image to image: to `a` come scores from the exits' pooled features
             (`Attention`), trained by L_T too.
         teachers: how many; one per exit if absent. Exits and teachers are spread evenly over the depth: an exit's
             primary teacher is the nearest one (the shallower in a tie), and a teacher stands at the exit nearest to
@@ -114,8 +114,8 @@ class MATE(Method):
         self.register_buffer("own_exits", torch.tensor(own), persistent=False)
         self.own_exits: Tensor
         last = primary if primary_last is None else primary_last
-        self.register_buffer("shares", shares_of(k, t, primary, last), persistent=False)
-        self.shares: Tensor
+        self.register_buffer("fractions", fractions_of(k, t, primary, last), persistent=False)
+        self.fractions: Tensor
         self.attention = Attention(setting.pooled_widths, own) if attention else None
         if attention:
             self.register_buffer("mean_weights", F.softmax(scores + self.limits, -1))
@@ -156,7 +156,7 @@ class MATE(Method):
     def mixing(self) -> Tensor | None:
         """Where a learned ensemble is asked for: exit k's primary teacher, made of exits ≤ k alone.
 
-        None with frozen weights, which are not learned, and with attention, which has others for every picture.
+        None with frozen weights, which are not learned, and with attention, which has others for every image.
         """
         if self.setting.ensemble != "learned" or not self.learned or self.attention is not None:
             return None
@@ -184,9 +184,9 @@ class MATE(Method):
         Both are logarithms of s_T, (N, K, C) and (N, T, C).
         """
         probabilities = teachers.exp()
-        mixture = weighted(probabilities, self.shares)
+        mixture = weighted(probabilities, self.fractions)
         # Taken apart class by class: the two sums are large beside their difference.
-        negative_entropy = weighted(probabilities * teachers, self.shares)
+        negative_entropy = weighted(probabilities * teachers, self.fractions)
         return self.temperature**2 * (negative_entropy - mixture * exits).sum((-2, -1)).mean()
 
     def _gap(self, teachers: Tensor, exits: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Setting:
         label_smoothing: share of the target that the hard-label terms spread over all classes.
         taps: per exit the feature map that its head reads.
         ensemble: what the recipe wants exits to answer with; see `Method.mixing`.
-        unlabelled: there is a second domain, `data.unlabelled`.
+        unlabeled: there is a second domain, `data.unlabeled`.
         teacher: the network of `distillation.teacher`.
     """
 
@@ -41,7 +41,7 @@ class Setting:
     label_smoothing: float = 0.0
     taps: tuple[Tap, ...] = ()
     ensemble: Ensemble = "none"
-    unlabelled: bool = False
+    unlabeled: bool = False
     teacher: Teacher | None = None
 
     def needed_teacher(self, method: str) -> Teacher:
@@ -55,8 +55,8 @@ class Batch(NamedTuple):
     """What the loader gave.
 
     Attributes:
-        images: float32 (N, C, H, W), augmented and normalised: what the network has seen.
-        labels: int64 (N,), −1 where a picture has none; only methods with `uses_unlabelled` see such.
+        images: float32 (N, C, H, W), augmented and normalized: what the network has seen.
+        labels: int64 (N,), −1 where an image has none; only methods with `uses_unlabeled` see such.
     """
 
     images: Tensor
@@ -72,7 +72,7 @@ class Progress(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """The scalar that is minimised, and the named terms that it is the sum of (detached, for the logs)."""
+    """The scalar that is minimized, and the named terms that it is the sum of (detached, for the logs)."""
 
     total: Tensor
     terms: dict[str, Tensor]
@@ -82,14 +82,14 @@ class Method(nn.Module, ABC):
     """Base of all objectives. Subclasses take the setting, then their options as keyword-only arguments.
 
     Attributes:
-        uses_unlabelled: it also learns from the pictures of `data.unlabelled`, which then come in its batches with the
+        uses_unlabeled: it also learns from the images of `data.unlabeled`, which then come in its batches with the
             label −1; a method that does not never sees them.
         needs_teacher: it learns from the network that `distillation.teacher` names; naming one for a method that does
             not is an error.
         has_loss: it trains the exits by itself; one that only changes what others do needs their company.
     """
 
-    uses_unlabelled: bool = False
+    uses_unlabeled: bool = False
     needs_teacher: bool = False
     has_loss: bool = True
 
@@ -115,13 +115,13 @@ class Method(nn.Module, ABC):
     def mixing(self) -> Tensor | None:
         """Lower-triangular (K, K) weights with which what is deployed answers; None: every exit for itself.
 
-        A method that has learnt an ensemble gives it when `setting.ensemble` is `learned`; one whose exits mean nothing
-        by themselves always does.
+        A method that has learned an ensemble gives it when `setting.ensemble` is `learned`; one whose exits mean
+        nothing by themselves always does.
         """
         return None
 
     def optimizers(self) -> list[Optimizer]:
-        """Those that `forward` steps by itself, over parameters that the recipe's optimiser then leaves alone.
+        """Those that `forward` steps by itself, over parameters that the recipe's optimizer then leaves alone.
 
         Their state is kept in checkpoints. Such a method cannot train in fp16, whose gradients need scaling.
         """

@@ -27,7 +27,7 @@ from edgemate.models import ExitOutputs
 class OKDDip(Method):
     """Σ_k CE(z_k, y) + w(e) α T² [Σ_{i<K} KL(s_T(t_i) ‖ s_T(z_i)) + KL(s_T(z̄) ‖ s_T(z_K))].
 
-        peer i's teacher    t_i = Σ_j softmax_j(q_i · e_j) z_j,  q_i = Q_i f_i,  e_j = E_j f_j ∈ R^L, per picture
+        peer i's teacher    t_i = Σ_j softmax_j(q_i · e_j) z_j,  q_i = Q_i f_i,  e_j = E_j f_j ∈ R^L, per image
         leader's teacher    z̄ = Σ_{i<K} z_i / (K−1)
         ramp                w(e) = exp(−5 (1 − e/ramp)²) until e reaches `ramp_up`, then 1
 

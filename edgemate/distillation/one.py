@@ -1,6 +1,6 @@
 """`one`: Knowledge Distillation by On-the-Fly Native Ensemble (Lan, Zhu, Gong; NeurIPS 2018, arXiv 1806.04606).
 
-A gate weighs the exits anew for every picture, and the ensemble that it makes teaches them all. Losses, gate, T, the
+A gate weighs the exits anew for every image, and the ensemble that it makes teaches them all. Losses, gate, T, the
 ramp and what is held constant are as in the authors' code, Lan1991Xu/ONE_NeurIPS2018.
 
 **Ours**, since ONE's branches are copies of one last stage and exits are not: the gate reads the pooled features of
@@ -25,7 +25,7 @@ from edgemate.models import ExitOutputs
 class ONE(Method):
     """Σ_k CE(z_k, y) + CE(t, y) + w(e) α Σ_k T² KL(s_T(sg t) ‖ s_T(z_k)).
 
-        teacher  t = Σ_k g_k z_k,  g = softmax(ReLU(BN(W [f_1 … f_K] + b))), per picture
+        teacher  t = Σ_k g_k z_k,  g = softmax(ReLU(BN(W [f_1 … f_K] + b))), per image
         ramp     w(e) = exp(−5 (1 − e/ramp)²) until e reaches `ramp_up`, then 1
 
     The teacher's own cross-entropy is all that trains the gate; it also moves the exits that the gate weighs, and their

@@ -4,7 +4,7 @@ Before every step of the exits the teacher takes one, towards the labels but wit
 target moves at the students' pace: approximate mirror descent. Terms, order, λ, T and the dual form are as in
 wxsh1213/prokt_text, which distils text classifiers. **Ours**, for K exits: the student that the teacher stays close to
 is the mean of the probabilities of all exits that it teaches; the exits learn from it alone. The teacher's batch
-statistics stay frozen; its optimiser is SGD with momentum .9, whose rate falls to 0 along a cosine; and the dual
+statistics stay frozen; its optimizer is SGD with momentum .9, whose rate falls to 0 along a cosine; and the dual
 variable starts where the fixed form stands, at λ/(1−λ).
 """
 

@@ -29,7 +29,7 @@ class SafeKD(Method):
 
     DKD = T² (α TCKD + β NCKD), the divergence of teacher and exit between the true class and the rest, and that among
     the rest. The average moves one step towards the network at the start of every training step, by 1 − d in step n
-    with d = min(`decay`, (1 + n) / (10 + n)), and is part of the method's state; it sees the same pictures, in
+    with d = min(`decay`, (1 + n) / (10 + n)), and is part of the method's state; it sees the same images, in
     evaluation mode and in float32. The smaller d of the first steps keeps the untrained network out of it: with .999
     from the start, a fifth of what it began as is still in the average after 1,500 steps.
 
@@ -61,7 +61,7 @@ class SafeKD(Method):
         # A float, since an average of the weights (`optimization.ema`) would round an integer down.
         self.register_buffer("steps", torch.zeros(()))
         self.steps: Tensor
-        # In this epoch: pictures the average was right about, and all of them. No buffer, which would be averaged too.
+        # In this epoch: images the average was right about, and all of them. No buffer, which would be averaged too.
         self._right = torch.zeros(2)
         self._epoch: int | None = None
         # In a tuple, since the network that is trained is no part of this module.
@@ -94,9 +94,9 @@ class SafeKD(Method):
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
     def report(self) -> dict[str, float]:
-        """Accuracy of the average, which teaches, on the epoch's training pictures."""
-        right, pictures = self._right.tolist()
-        return {"average_accuracy": right / max(pictures, 1.0)}
+        """Accuracy of the average, which teaches, on the epoch's training images."""
+        right, images = self._right.tolist()
+        return {"average_accuracy": right / max(images, 1.0)}
 
     @torch.no_grad()
     def _count(self, taught: Tensor, labels: Tensor, epoch: int) -> None:
@@ -129,7 +129,7 @@ def decoupled_kd(
     """T² (α TCKD + β NCKD), batch mean per column (arXiv 2203.08679).
 
     With p = s_T(z), TCKD is the divergence between (p_y, 1 − p_y) of target and exit, and NCKD that between p over the
-    classes but y, normalised.
+    classes but y, normalized.
 
     Args:
         target_logits: (N, K or 1, C).

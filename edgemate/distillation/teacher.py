@@ -44,7 +44,7 @@ class TeacherNetwork(nn.Module, ABC):
 
 
 class Teacher(nn.Module):
-    """A frozen network in evaluation mode, which no optimiser, checkpoint or `train()` reaches.
+    """A frozen network in evaluation mode, which no optimizer, checkpoint or `train()` reaches.
 
     It moves between devices with the method that owns it, and is loaded again when training is resumed. A method that
     changes it takes a `copy()`, since another method may learn from it too; one that trains it takes one that learns,
@@ -54,10 +54,10 @@ class Teacher(nn.Module):
         network: the network with its weights.
         autocast: type of the mixed precision that it computes in; None for float32. A method runs outside the
             autocast of the network that is trained.
-        renormalise: per channel factor and summand that turn the student's normalised pixels into the teacher's;
+        renormalize: per channel factor and summand that turn the student's normalized pixels into the teacher's;
             None where they are the same.
         route: epoch → weights that the teacher's own training has kept of it (`training.keep_every`).
-        shape: (channels, H, W) of the pictures; (3, 32, 32) where that is not known yet.
+        shape: (channels, H, W) of the images; (3, 32, 32) where that is not known yet.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Teacher(nn.Module):
         network: TeacherNetwork,
         *,
         autocast: torch.dtype | None = None,
-        renormalise: tuple[Tensor, Tensor] | None = None,
+        renormalize: tuple[Tensor, Tensor] | None = None,
         route: Mapping[int, Path] | None = None,
         shape: tuple[int, int, int] = (3, 32, 32),
     ) -> None:
@@ -75,7 +75,7 @@ class Teacher(nn.Module):
         self.learns = False
         self.autocast, self.shape = autocast, shape
         self.route = dict(sorted((route or {}).items()))
-        factor, summand = renormalise or (None, None)
+        factor, summand = renormalize or (None, None)
         self.register_buffer("_factor", factor, persistent=False)
         self.register_buffer("_summand", summand, persistent=False)
         self._factor: Tensor | None
@@ -100,13 +100,13 @@ class Teacher(nn.Module):
         return copied
 
     def forward(self, images: Tensor) -> TeacherOutputs:
-        """What it says of pictures (N, channels, H, W) as the student sees them; gradients only if it learns."""
+        """What it says of images (N, channels, H, W) as the student sees them; gradients only if it learns."""
         with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()), self.mixed(images):
             logits, pooled = self.network(self.own_view(images))
         return TeacherOutputs(logits.float(), pooled.float())
 
     def own_view(self, images: Tensor) -> Tensor:
-        """The student's pictures, normalised as the teacher was taught."""
+        """The student's images, normalized as the teacher was taught."""
         if self._factor is None or self._summand is None:
             return images
         return torch.addcmul(self._summand, images, self._factor)

@@ -18,7 +18,7 @@ class RunNetwork(TeacherNetwork):
         model: the multi-exit model.
 
     Attributes:
-        blocks: what it is a row of, from the picture to the map that the last head reads; each takes and gives
+        blocks: what it is a row of, from the image to the map that the last head reads; each takes and gives
             `Features`.
     """
 

@@ -24,7 +24,7 @@ def own_exits(exits: int, teachers: int) -> list[int]:
     return [min(range(exits), key=lambda i: (_apart(i, exits, k, teachers), -i)) for k in range(teachers)]
 
 
-def shares_of(exits: int, teachers: int, primary: float, primary_last: float) -> Tensor:
+def fractions_of(exits: int, teachers: int, primary: float, primary_last: float) -> Tensor:
     """g: the share of every teacher in every exit's target, float32 (K, T), each row summing to 1."""
     rows = []
     for i, first in enumerate(primary_teachers(exits, teachers)):
@@ -46,7 +46,7 @@ def frozen_scores(weights: str, exits: int, teachers: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Scores of every exit for every teacher, for each picture: the query of a teacher on the keys of the exits.
+    """Scores of every exit for every teacher, for each image: the query of a teacher on the keys of the exits.
 
     Query and keys are linear projections of pooled features, as between the peers of OKDDip (Chen et al., AAAI 2020,
     arXiv 1912.00350). That features are scaled to length 1 first and that queries start at 0, so that training begins

@@ -41,9 +41,9 @@ def kl_from_others(logits: Tensor, temperature: float) -> Tensor:
     """
     given = F.log_softmax(logits / temperature, -1)
     targets = given.detach()
-    shares = targets.exp()
-    negative_entropy = (shares * targets).sum((-2, -1)).unsqueeze(1)
-    return temperature**2 * (negative_entropy - (shares.sum(1, keepdim=True) * given).sum(-1)).mean(0)
+    fractions = targets.exp()
+    negative_entropy = (fractions * targets).sum((-2, -1)).unsqueeze(1)
+    return temperature**2 * (negative_entropy - (fractions.sum(1, keepdim=True) * given).sum(-1)).mean(0)
 
 
 def masked_squares(feature: Tensor, target: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def require_equal_widths(method: str, option: str, widths: Sequence[int]) -> Non
 
 
 def weighted(logits: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums over exits: (N, K, C), and (T, K) or of every picture (N, T, K) → (N, T, C)."""
+    """Weighted sums over exits: (N, K, C), and (T, K) or of every image (N, T, K) → (N, T, C)."""
     return weights @ logits if weights.dim() == 3 else torch.einsum("tk,nkc->ntc", weights, logits)
 
 

@@ -1,14 +1,14 @@
 """`uda_kd`: joint unsupervised domain adaptation and knowledge distillation (arXiv 2005.07839, 2101.07308).
 
-A teacher adapts to pictures of a second domain, the target, which have no labels, and hands on what it learns while it
+A teacher adapts to images of a second domain, the target, which have no labels, and hands on what it learns while it
 learns it. Formula, order of the two steps and defaults as in the authors' code, LIVIAETS/MT-MTDA, for several targets.
 
 **Ours**: every exit is a student, with a discriminator of its own on its pooled feature, and the exits' terms are
 summed. Students learn KL(s_T(teacher) ‖ s_T(student)); the authors' code has it the other way round, which at T = 20 is
 nearly the same. Their student's discriminator sees the target only, so that it could answer "target" always and teach
 nothing; ours also learns from the source's features, which it does not move. Discriminators are smaller (one hidden
-layer of 128 instead of 4,096), without batch normalisation. Both domains pass a network in one batch, so that batch
-normalisation learns the statistics that it is later used with; β moves with every step instead of every epoch.
+layer of 128 instead of 4,096), without batch normalization. Both domains pass a network in one batch, so that batch
+normalization learns the statistics that it is later used with; β moves with every step instead of every epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgemate.distillation.adversarial import DomainDiscriminator, reversal_stre
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teacher import Exits, first_taught
 from edgemate.distillation.terms import cross_entropies, kl_to
-from edgemate.distillation.unlabelled import by_domain
+from edgemate.distillation.unlabeled import by_domain
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -40,8 +40,8 @@ class UDAKD(Method):
         adv      binary cross-entropy of a discriminator of the domains on the pooled feature, whose gradient reaches
                  the feature reversed, times 2 / (1 + e^{−10p}) − 1
 
-    src is the mean over the labelled pictures, tgt over the unlabelled. The exits' discriminators learn from
-    β α adv_src too; no exit does. The teacher has an optimiser of its own, SGD with momentum .9 and weight decay 5e-4
+    src is the mean over the labeled images, tgt over the unlabeled. The exits' discriminators learn from
+    β α adv_src too; no exit does. The teacher has an optimizer of its own, SGD with momentum .9 and weight decay 5e-4
     at the rate `teacher_lr` / (1 + 10p)^.75.
 
     Args:
@@ -59,7 +59,7 @@ class UDAKD(Method):
         UsageError: there is no teacher, or no second domain.
     """
 
-    uses_unlabelled = True
+    uses_unlabeled = True
     needs_teacher = True
 
     def __init__(
@@ -76,8 +76,8 @@ class UDAKD(Method):
         exits: Exits = "all",
     ) -> None:
         super().__init__(setting)
-        if not setting.unlabelled:
-            raise UsageError("uda_kd adapts to a second domain; name it under data.unlabelled")
+        if not setting.unlabeled:
+            raise UsageError("uda_kd adapts to a second domain; name it under data.unlabeled")
         self.temperature, self.alpha, self.gamma = temperature, alpha, gamma
         self.beta_start, self.beta_end, self.teacher_lr = beta_start, beta_end, teacher_lr
         self.first = first_taught(exits, setting.exits)
@@ -117,7 +117,7 @@ class UDAKD(Method):
         return self.beta_start * float((self.beta_end / self.beta_start) ** progress.fraction)
 
     def train(self, mode: bool = True) -> UDAKD:
-        """Like any module, the teacher included: its batch normalisation learns the target's statistics too."""
+        """Like any module, the teacher included: its batch normalization learns the target's statistics too."""
         super().train(mode)
         self.teacher.network.train(mode)
         return self

@@ -1,4 +1,4 @@
-"""`wsl`: Weighted Soft Labels (Zhou et al., ICLR 2021, arXiv 2102.00650): every picture has its own share of them.
+"""`wsl`: Weighted Soft Labels (Zhou et al., ICLR 2021, arXiv 2102.00650): every image has its own share of them.
 
 Formula and defaults (CIFAR's; on ImageNet T 2, α 2.5) as in bellymonster/Weighted-Soft-Label-Distillation. **Ours**:
 every exit has weights of its own, from its own cross-entropy.
@@ -20,7 +20,7 @@ from edgemate.models import ExitOutputs
 
 
 class WSL(Method):
-    """Σ_k CE(z_k, y) + α T² mean over pictures of w_k CE(s_T(z_t), s_T(z_k)).
+    """Σ_k CE(z_k, y) + α T² mean over images of w_k CE(s_T(z_t), s_T(z_k)).
 
         w_k = 1 − exp(−CE(sg z_k, y) / CE(z_t, y))
 
@@ -65,7 +65,7 @@ class WSL(Method):
 
 
 def soft_label_weights(taught: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """w of every picture and exit, in [0, 1]: (N, 1, C), (N, K, C), (N,) → (N, K)."""
+    """w of every image and exit, in [0, 1]: (N, 1, C), (N, K, C), (N,) → (N, K)."""
     teacher, exits = (
         -F.log_softmax(given, -1).gather(-1, labels.view(-1, 1, 1).expand(-1, given.shape[1], 1)).squeeze(-1)
         for given in (taught, logits)

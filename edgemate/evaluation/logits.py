@@ -1,4 +1,4 @@
-"""The logits of every exit, for every picture of a split."""
+"""The logits of every exit, for every image of a split."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def expected_calibration_error(logits: Float32, labels: Labels, bins: int = 15) 
     """Expected calibration error per exit, in [0, 1]: (K,).
 
     The confidences are put into `bins` bins of equal width, each open below and closed above; the gap between mean
-    confidence and accuracy is averaged over bins, weighted by their pictures (Guo et al. 2017, equation 3).
+    confidence and accuracy is averaged over bins, weighted by their images (Guo et al. 2017, equation 3).
     """
     _check(logits, labels)
     confidence = np.exp(_log_softmax(logits).max(-1))
@@ -44,7 +44,7 @@ def expected_calibration_error(logits: Float32, labels: Labels, bins: int = 15) 
     bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     errors = np.empty(logits.shape[1])
     for k in range(logits.shape[1]):
-        # |accuracy − confidence| of a bin, times its share of pictures, is |sum of the differences| / N.
+        # |accuracy − confidence| of a bin, times its share of images, is |sum of the differences| / N.
         gaps = np.bincount(bin_of[:, k], weights=correct[:, k] - confidence[:, k], minlength=bins)
         errors[k] = np.abs(gaps).sum() / len(labels)
     return errors

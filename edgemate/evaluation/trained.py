@@ -26,8 +26,8 @@ def trained_model(run: Run) -> MultiExitModel:
 
 def untrained_model(run: Run) -> MultiExitModel:
     """The same network with new weights, on the device that is torch's default."""
-    recipe, facts = run.read_recipe(), run.read_facts()
+    recipe, metadata = run.read_recipe(), run.read_metadata()
     section = recipe.model
     if "pretrained" in section.options:  # nothing is to be fetched only to be overwritten
         section = section.model_copy(update={"options": {**section.options, "pretrained": False}})
-    return build_model(section, recipe.exits, facts.input["channels"], len(facts.classes))
+    return build_model(section, recipe.exits, metadata.input["channels"], len(metadata.classes))

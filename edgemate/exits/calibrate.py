@@ -44,7 +44,7 @@ class Request:
     Attributes:
         name: of the operating point.
         max_drop: the most accuracy it may lose on the split, as a fraction.
-        mean_macs: the most chained MACs it may take per picture.
+        mean_macs: the most chained MACs it may take per image.
         mean_ms: the most milliseconds, likewise, on the device whose latency table is given.
         risk: with `delta`: the most accuracy it may lose, guaranteed; see `exits/guarantee.py`.
         delta: how often the guarantee may fail.
@@ -63,9 +63,9 @@ class Request:
         if self.max_drop is not None:
             return f"at most {counted(100 * self.max_drop, 'point')} less accuracy"
         if self.mean_macs is not None:
-            return f"at most {self.mean_macs:g} MACs in the mean"
+            return f"at most {self.mean_macs:g} MACs on average"
         if self.mean_ms is not None:
-            return f"at most {self.mean_ms:g} ms in the mean"
+            return f"at most {self.mean_ms:g} ms on average"
         if self.risk is not None:
             return f"at most {counted(100 * self.risk, 'point')} less accuracy with probability {1 - self.delta:g}"
         return "the whole network"
@@ -81,9 +81,9 @@ DEFAULT_REQUESTS = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The operating points, and for each guaranteed one that could not be promised how many pictures it takes.
+    """The operating points, and for each guaranteed one that could not be promised how many images it takes.
 
-    None where that cannot be said: see `pictures_needed`. `warnings` has a sentence for each exit whose temperature
+    None where that cannot be said: see `images_needed`. `warnings` has a sentence for each exit whose temperature
     says little.
     """
 
@@ -197,7 +197,7 @@ class _Finder:
             guarantee = Guarantee(
                 risk=promised.risk,
                 delta=promised.delta,
-                pictures=promised.pictures,
+                images=promised.images,
                 lost=promised.lost,
                 gained=promised.gained,
             )
@@ -210,13 +210,13 @@ class _Finder:
                 "solver": solver,
                 "guarantee": guarantee,
                 "expected": self._expected(policy),
-                "pictures": self._split.pictures,
+                "images": self._split.images,
             }
         )
 
     def _within(self, name: str, costs: Sequence[float], goal: Goal, unit: str) -> Policy:
         if goal.max_cost is not None and goal.max_cost < costs[0]:
-            raise UsageError(f"{name}: exit 1 alone takes {costs[0]:.4g} {unit} in the mean; at least that is needed")
+            raise UsageError(f"{name}: exit 1 alone takes {costs[0]:.4g} {unit} on average; at least that is needed")
         return self._solve(self._with(costs), goal)
 
     def _reached(self, policy: Policy, costs: Sequence[float], goal: Goal | None) -> bool:
@@ -232,7 +232,7 @@ class _Finder:
     def _expected(self, policy: Policy) -> Expected:
         split = self._split
         found = simulate(split.logits, split.labels, self._macs, policy)
-        answers = split.logits[np.arange(split.pictures), found.exits_taken - 1]
+        answers = split.logits[np.arange(split.images), found.exits_taken - 1]
         if self._temperatures is not None:
             answers = answers / np.asarray(self._temperatures, dtype=np.float32)[found.exits_taken - 1, None]
         answers = answers[scores.finite(answers)]
@@ -240,9 +240,9 @@ class _Finder:
         return Expected(
             accuracy=found.accuracy,
             mean_macs=found.mean_cost,
-            mean_ms=None if self._latency is None else self._latency.mean_ms(found.shares),
-            p99_ms=None if self._latency is None else self._latency.p99_ms(found.shares),
-            shares=found.shares,
+            mean_ms=None if self._latency is None else self._latency.mean_ms(found.fractions),
+            p99_ms=None if self._latency is None else self._latency.p99_ms(found.fractions),
+            fractions=found.fractions,
             probability=Spread(mean=min(float(probability.mean()), 1.0), deviation=float(probability.std()))
             if len(probability)
             else None,

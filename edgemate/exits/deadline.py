@@ -19,7 +19,7 @@ class Deadline(Policy):
 
     Exit 1 always answers, be the deadline as short as it may; where a logit is no number that is no answer, and the
     first exit after it that has one answers late. The clock starts when the first segment does: reading and preparing
-    pictures is not in it.
+    images is not in it.
 
     Args:
         ms: milliseconds for a batch.
@@ -51,7 +51,7 @@ class Deadline(Policy):
         """Whether segment `exit`, 1-based, would end in time if it were started after `elapsed_ms`."""
         return self.segment_ms is not None and elapsed_ms + self.segment_ms[exit - 1] <= self.ms
 
-    def begin(self, pictures: int, exits: int) -> Decider:
+    def begin(self, images: int, exits: int) -> Decider:
         """A decider; UsageError when there is not one segment time per exit."""
         if self.segment_ms is None:
             raise UsageError("deadline: needs segment_ms, what each segment takes on the machine it runs on")
@@ -59,7 +59,7 @@ class Deadline(Policy):
             raise UsageError(
                 f"deadline: {len(self.segment_ms)} segment times given; {counted(exits, 'exit')} need {exits}"
             )
-        inner = None if self.inner is None else self.inner.begin(pictures, exits)
+        inner = None if self.inner is None else self.inner.begin(images, exits)
         return _DeadlineDecider(self.ms, self.segment_ms, inner)
 
 

@@ -12,7 +12,7 @@ from edgemate.exits.policy import Decider, Mask, Policy
 
 
 class FixedExit(Policy):
-    """Stop every picture at `exit`, counted from 1.
+    """Stop every image at `exit`, counted from 1.
 
     Raises:
         UsageError: `exit` is below 1, or (at `begin`) the network has fewer exits.
@@ -23,7 +23,7 @@ class FixedExit(Policy):
             raise UsageError(f"exit: counts from 1, not {exit}")
         self.exit = exit
 
-    def begin(self, pictures: int, exits: int) -> Decider:
+    def begin(self, images: int, exits: int) -> Decider:
         """A decider; UsageError when there is no such exit."""
         if self.exit > exits:
             raise UsageError(f"exit: {self.exit} asked for; this network has exits 1 to {exits}")

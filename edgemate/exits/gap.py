@@ -11,11 +11,11 @@ STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True)
 class AccuracyGap:
-    """A gap between two accuracies that were found on different pictures.
+    """A gap between two accuracies that were found on different images.
 
     Attributes:
         gap: measured less predicted, as a fraction.
-        standard_error: of that difference, likewise; None where it is not known how many pictures were predicted from.
+        standard_error: of that difference, likewise; None where it is not known how many images were predicted from.
     """
 
     gap: float
@@ -28,12 +28,12 @@ class AccuracyGap:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether it is more than two standard errors, as one in twenty is where nothing but the pictures differ."""
+        """Whether it is more than two standard errors, as one in twenty is where nothing but the images differ."""
         return self.standard_error is not None and abs(self.gap) > STANDARD_ERRORS * self.standard_error
 
 
 def accuracy_gap(predicted: float, predicted_on: int | None, measured: float, measured_on: int) -> AccuracyGap:
-    """The gap between an accuracy p found on n pictures and an accuracy q found on m others.
+    """The gap between an accuracy p found on n images and an accuracy q found on m others.
 
     Its standard error is √(p(1−p)/n + q(1−q)/m): both splits are draws. That the thresholds were chosen on the first
     makes p a little too good on top, which no standard error says.

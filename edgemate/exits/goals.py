@@ -21,7 +21,7 @@ class Goal:
 
     Attributes:
         max_drop: how far the accuracy may be below the last exit's, as a fraction: 0.005 is half a point.
-        max_cost: how much a picture may cost in the mean, in the unit of the costs.
+        max_cost: how much an image may cost on average, in the unit of the costs.
 
     Raises:
         UsageError: not exactly one is given, or it is out of range.

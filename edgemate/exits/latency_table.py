@@ -29,7 +29,7 @@ TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class StopTimes(BaseModel):
-    """One exit, one picture.
+    """One exit, one image.
 
     Attributes:
         exit: k, 1-based.
@@ -51,7 +51,7 @@ class LatencyTable(BaseModel):
 
     Attributes:
         device: its tag, which is the file's name too.
-        machine: facts of the machine.
+        machine: metadata of the machine.
         backend: what ran the graphs, and how.
         measured: when; None in tables of before that was kept.
         repeats: timed calls per exit.
@@ -91,22 +91,22 @@ class LatencyTable(BaseModel):
         """What is otherwise here than where it was measured, such as `threads 1, here 4`; none if nothing is.
 
         Args:
-            backend: the facts of the backend that is used here.
+            backend: the metadata of the backend that is used here.
         """
         there = {"processor": str(self.machine.get("processor")), **self.backend}
         here = {"processor": processor(), **backend}
         pairs = [(key, there.get(key, "unknown"), here.get(key, "unknown")) for key in {**there, **here}]
         return [f"{key} {was}, here {found}" for key, was, found in pairs if was != found]
 
-    def mean_ms(self, shares: Sequence[float]) -> float:
-        """Mean time per picture when these shares stop at each exit, `(K,)`."""
-        return float(np.dot(shares, [times.mean_ms for times in self.exits]))
+    def mean_ms(self, fractions: Sequence[float]) -> float:
+        """Mean time per image when these fractions stop at each exit, `(K,)`."""
+        return float(np.dot(fractions, [times.mean_ms for times in self.exits]))
 
-    def p99_ms(self, shares: Sequence[float]) -> float:
-        """The 99th percentile over pictures, likewise: of the exits' own distributions, mixed."""
+    def p99_ms(self, fractions: Sequence[float]) -> float:
+        """The 99th percentile over images, likewise: of the exits' own distributions, mixed."""
         steps = np.diff(QUANTILES, prepend=0) / 100
         times = np.array([times.quantiles_ms for times in self.exits])
-        weights = (np.asarray(shares)[:, None] * steps).ravel()
+        weights = (np.asarray(fractions)[:, None] * steps).ravel()
         order = np.argsort(times.ravel(), kind="stable")
         reached = np.cumsum(weights[order])
         return float(times.ravel()[order][np.searchsorted(reached, 0.99 * reached[-1])])
@@ -156,13 +156,13 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
 def matching_latency_table(
     bundle: Bundle, backend: Mapping[str, str], preferred: str | None = None
 ) -> LatencyTable | None:
-    """A table that was measured on this processor with a backend of these very facts; None where there is none.
+    """A table that was measured on this processor with a backend of these very metadata; None where there is none.
 
     Tables that cannot be read are passed over: they may be of other devices, which this one must not fail for.
 
     Args:
         bundle: where to look.
-        backend: facts of the backend that is used here.
+        backend: metadata of the backend that is used here.
         preferred: the device whose table is taken where several match; else it is the newest.
     """
     matching = []

@@ -61,11 +61,11 @@ class Learned(Policy):
         """The same weights and thresholds on logits that are scaled first."""
         return Learned(self.threshold, weights=self.weights, temperature=temperature)
 
-    def begin(self, pictures: int, exits: int) -> Decider:
-        """A decider that remembers each picture's scores; UsageError when it is for another number of exits."""
+    def begin(self, images: int, exits: int) -> Decider:
+        """A decider that remembers each image's scores; UsageError when it is for another number of exits."""
         if len(self.threshold) != exits - 1:
             raise UsageError(f"learned: is for {counted(len(self.threshold) + 1, 'exit')}; this network has {exits}")
-        return _LearnedDecider(self, pictures)
+        return _LearnedDecider(self, images)
 
 
 def features(logits: Array, earlier: Array) -> Array:
@@ -75,8 +75,8 @@ def features(logits: Array, earlier: Array) -> Array:
         logits: float32 `(n, C)`, finite.
         earlier: scores of the exits before, `(n, k-1)`.
     """
-    pictures, classes = logits.shape
-    found = np.empty((pictures, classes + 3 + earlier.shape[1]), dtype=np.float32)
+    images, classes = logits.shape
+    found = np.empty((images, classes + 3 + earlier.shape[1]), dtype=np.float32)
     probabilities = scores.softmax(logits)
     found[:, :classes] = probabilities
     found[:, classes] = probabilities.max(axis=1)
@@ -95,9 +95,9 @@ def learned_score(given: Array, weights: Array) -> Array:
 
 
 class _LearnedDecider(Decider):
-    def __init__(self, policy: Learned, pictures: int) -> None:
+    def __init__(self, policy: Learned, images: int) -> None:
         self._policy = policy
-        self._earlier = np.empty((pictures, 0), dtype=np.float32)
+        self._earlier = np.empty((images, 0), dtype=np.float32)
 
     def decide(self, exit: int, logits: Array, elapsed_ms: float) -> Mask:
         policy = self._policy

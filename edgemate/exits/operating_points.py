@@ -32,26 +32,26 @@ Milliseconds = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Facts(BaseModel):
+class _Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Spread(_Facts):
-    """Mean and standard deviation over pictures of the probability that comes with the answer."""
+class Spread(_Metadata):
+    """Mean and standard deviation over images of the probability that comes with the answer."""
 
     mean: Fraction
     deviation: Annotated[float, Field(ge=0)]
 
 
-class Expected(_Facts):
-    """What a policy does to the pictures it was chosen on.
+class Expected(_Metadata):
+    """What a policy does to the images it was chosen on.
 
     Attributes:
         accuracy: top-1.
-        mean_macs: mean chained MACs per picture.
-        mean_ms: mean time per picture at batch 1; None where no device has been measured.
+        mean_macs: mean chained MACs per image.
+        mean_ms: mean time per image at batch 1; None where no device has been measured.
         p99_ms: 99th percentile of it.
-        shares: of the pictures that stop at each of the K exits.
+        fractions: of the images that stop at each of the K exits.
         probability: that comes with the answers.
     """
 
@@ -59,30 +59,30 @@ class Expected(_Facts):
     mean_macs: Annotated[float, Field(ge=0)]
     mean_ms: Milliseconds | None = None
     p99_ms: Milliseconds | None = None
-    shares: Annotated[tuple[Fraction, ...], Field(min_length=1)]
+    fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)]
     probability: Spread | None = None
 
     @model_validator(mode="after")
     def _shares_are_whole(self) -> Expected:
-        if not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
-            raise ValueError(f"shares sum to {sum(self.shares)}, not 1")
+        if not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
+            raise ValueError(f"fractions sum to {sum(self.fractions)}, not 1")
         return self
 
 
-class Guarantee(_Facts):
+class Guarantee(_Metadata):
     """With probability 1 − `delta` over splits, accuracy falls by `risk` at most; see `exits/guarantee.py`.
 
-    Tested on so many `pictures`, of which stopping early has `lost` and `gained` so many.
+    Tested on so many `images`, of which stopping early has `lost` and `gained` so many.
     """
 
     risk: Annotated[float, Field(gt=0, lt=1)]
     delta: Annotated[float, Field(gt=0, lt=1)]
-    pictures: Count
+    images: Count
     lost: Count
     gained: Count
 
 
-class OperatingPoint(_Facts):
+class OperatingPoint(_Metadata):
     """A name for one way to run the network.
 
     Attributes:
@@ -98,7 +98,7 @@ class OperatingPoint(_Facts):
         guarantee: what is promised of it, if anything.
         expected: what came of it on the split.
         split: on which it was chosen.
-        pictures: of that split; None where a bundle of the first format does not say.
+        images: of that split; None where a bundle of the first format does not say.
         provenance: how `expected` was found; its times are always those of a latency table.
     """
 
@@ -114,12 +114,12 @@ class OperatingPoint(_Facts):
     guarantee: Guarantee | None = None
     expected: Expected
     split: str = "calibration"
-    pictures: Count | None = None
+    images: Count | None = None
     provenance: Literal["simulated", "measured"] = "simulated"
 
     @model_validator(mode="after")
     def _makes_a_policy(self) -> OperatingPoint:
-        early = len(self.expected.shares) - 1
+        early = len(self.expected.fractions) - 1
         if self.policy == "patience":
             if self.patience is None or self.thresholds:
                 raise ValueError(f"{self.name}: policy 'patience' has patience and no thresholds")
@@ -166,7 +166,7 @@ def describe(policy: Policy, exits: int) -> dict[str, object]:
     raise TypeError(f"{type(policy).__name__} is no operating point's policy")
 
 
-class ExitTemperature(_Facts):
+class ExitTemperature(_Metadata):
     """One exit's fitted temperature, with negative log-likelihood, in nats, and calibration error before and after."""
 
     exit: Annotated[int, Field(ge=1)]
@@ -177,7 +177,7 @@ class ExitTemperature(_Facts):
     ece_after: Fraction
 
 
-class OperatingPoints(_Facts):
+class OperatingPoints(_Metadata):
     """All operating points of a bundle.
 
     Attributes:
@@ -226,9 +226,9 @@ def read_operating_points(bundle: Bundle) -> OperatingPoints:
     if points.temperatures is not None and [found.exit for found in points.temperatures] != list(range(1, exits + 1)):
         raise BundleError(f"{path}: temperatures are not one per exit, 1 to {exits} in order")
     for point in points.points:
-        if len(point.expected.shares) != exits:
+        if len(point.expected.fractions) != exits:
             raise BundleError(
-                f"{path}: operating point {point.name!r} is for {counted(len(point.expected.shares), 'exit')}; "
+                f"{path}: operating point {point.name!r} is for {counted(len(point.expected.fractions), 'exit')}; "
                 f"the bundle has {exits}"
             )
     return points

@@ -25,16 +25,16 @@ class Patience(Policy):
             raise UsageError(f"patience: must be 1 or more, not {patience}")
         self.patience = patience
 
-    def begin(self, pictures: int, exits: int) -> Decider:
-        """A decider that remembers each picture's last class and how often it was repeated."""
-        return _PatienceDecider(self.patience, pictures)
+    def begin(self, images: int, exits: int) -> Decider:
+        """A decider that remembers each image's last class and how often it was repeated."""
+        return _PatienceDecider(self.patience, images)
 
 
 class _PatienceDecider(Decider):
-    def __init__(self, patience: int, pictures: int) -> None:
+    def __init__(self, patience: int, images: int) -> None:
         self._patience = patience
-        self._last = np.full(pictures, -1, dtype=np.intp)
-        self._agreed = np.zeros(pictures, dtype=np.intp)
+        self._last = np.full(images, -1, dtype=np.intp)
+        self._agreed = np.zeros(images, dtype=np.intp)
 
     def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
         named = logits.argmax(axis=1)

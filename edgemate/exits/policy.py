@@ -1,4 +1,4 @@
-"""The interface of an exit policy: asked after every exit but the last, it says which pictures stop there."""
+"""The interface of an exit policy: asked after every exit but the last, it says which images stop there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Policy(ABC):
     """When to stop. A policy holds parameters only; what it must remember of a batch is its `Decider`'s."""
 
     @abstractmethod
-    def begin(self, pictures: int, exits: int) -> Decider:
-        """A decider for a batch of `pictures`, on a network of `exits` exits.
+    def begin(self, images: int, exits: int) -> Decider:
+        """A decider for a batch of `images`, on a network of `exits` exits.
 
         Raises:
             UsageError: the parameters do not fit a network of so many exits.
@@ -26,20 +26,20 @@ class Policy(ABC):
 
 
 class Decider(ABC):
-    """One batch's decisions. `non_finite` counts the pictures that were passed on because a logit was no number."""
+    """One batch's decisions. `non_finite` counts the images that were passed on because a logit was no number."""
 
     non_finite = 0
 
     def stop(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
-        """Which of the remaining pictures stop at `exit` (1-based).
+        """Which of the remaining images stop at `exit` (1-based).
 
-        A picture with a NaN or infinite logit never stops, whatever the policy: its answer would be none. Nor does what
+        An image with a NaN or infinite logit never stops, whatever the policy: its answer would be none. Nor does what
         the exit said of it speak for or against anything later. The last exit is not asked about, all that is left
         stops there.
 
         Args:
             exit: the exit these logits are of, 1 to K-1.
-            logits: float32 `(n, C)`, one row per remaining picture.
+            logits: float32 `(n, C)`, one row per remaining image.
             elapsed_ms: milliseconds since the batch's first segment was started.
 
         Returns:
@@ -58,10 +58,10 @@ class Decider(ABC):
         """`stop` for logits that are all finite; each policy's own part."""
 
     def disregard(self, rows: Mask) -> None:  # noqa: B027
-        """Remember of these pictures, bool `(n,)`, that the exit just decided on said nothing.
+        """Remember of these images, bool `(n,)`, that the exit just decided on said nothing.
 
         What `decide` was shown of them was zeros. A policy that compares exits must not take those for an opinion.
         """
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:  # noqa: B027
-        """Forget the pictures whose rows are not among the indices `kept`: they have stopped."""
+        """Forget the images whose rows are not among the indices `kept`: they have stopped."""

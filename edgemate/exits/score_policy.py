@@ -1,4 +1,4 @@
-"""What the policies share that compare one score per picture with one threshold per exit."""
+"""What the policies share that compare one score per image with one threshold per exit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ScorePolicy(Policy):
             if not 0 < value < math.inf:
                 raise UsageError(f"{self.name}: temperature must be above 0 and finite, not {value}")
 
-    def begin(self, pictures: int, exits: int) -> Decider:
+    def begin(self, images: int, exits: int) -> Decider:
         """A decider; UsageError when a list has not one number per exit."""
         temperatures = None if self.temperature is None else self.temperatures(exits)
         return _ScoreDecider(self, self.thresholds(exits), temperatures)

@@ -1,4 +1,4 @@
-"""How sure an exit is, from its logits: float32 `(N, C)` in, one number per picture `(N,)` out.
+"""How sure an exit is, from its logits: float32 `(N, C)` in, one number per image `(N,)` out.
 
 All take finite logits. They run between two segments of a network that may take a millisecond, so they stay at a
 handful of numpy calls.
@@ -48,7 +48,7 @@ def margin(logits: Array) -> Array:
 
 
 def finite(logits: Array) -> npt.NDArray[np.bool_]:
-    """Which pictures have no NaN and no infinity among their logits."""
+    """Which images have no NaN and no infinity among their logits."""
     mask: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(logits), axis=1)
     return mask
 

@@ -22,13 +22,13 @@ Array = npt.NDArray[Any]
 class Simulated:
     """What a policy does to stored logits: nothing was run, so there are costs here and no times.
 
-    `accuracy` is top-1; `mean_cost` is in the unit of the costs given; `shares` `(K,)` is the fraction of pictures that
-    stop at each exit; `exits_taken` int `(N,)` counts exits from 1.
+    `accuracy` is top-1; `mean_cost` is in the unit of the costs given; `fractions` `(K,)` are those of the images
+    that stop at each exit; `exits_taken` int `(N,)` counts exits from 1.
     """
 
     accuracy: float
     mean_cost: float
-    shares: tuple[float, ...]
+    fractions: tuple[float, ...]
     exits_taken: npt.NDArray[np.intp]
 
 
@@ -45,23 +45,23 @@ def simulate(logits: Array, labels: Array, costs: Sequence[float], policy: Polic
         UsageError: the shapes do not fit each other, or the policy cannot be simulated.
     """
     split = StoredSplit(logits, labels, costs)
-    pictures, exits = split.pictures, split.exits
+    images, exits = split.images, split.exits
     if isinstance(policy, Deadline):
         raise UsageError("a deadline can only be measured: stored logits have no time")
-    decider = policy.begin(pictures, exits)
-    taken = np.full(pictures, exits)
-    rows = np.arange(pictures)
+    decider = policy.begin(images, exits)
+    taken = np.full(images, exits)
+    rows = np.arange(images)
     for exit in range(1, exits):
         stop = decider.stop(exit, logits[rows, exit - 1], 0.0)
         taken[rows[stop]] = exit
         kept = np.flatnonzero(~stop)
         rows = rows[kept]
         decider.keep(kept)
-    named = logits[np.arange(pictures), taken - 1].argmax(axis=1)
+    named = logits[np.arange(images), taken - 1].argmax(axis=1)
     counts = np.bincount(taken - 1, minlength=exits)
     return Simulated(
         accuracy=float(np.mean(named == labels)),
-        mean_cost=math.fsum(counts * np.asarray(costs, dtype=np.float64)) / pictures,
-        shares=tuple((counts / pictures).tolist()),
+        mean_cost=math.fsum(counts * np.asarray(costs, dtype=np.float64)) / images,
+        fractions=tuple((counts / images).tolist()),
         exits_taken=taken,
     )

@@ -27,7 +27,7 @@ class StoredSplit:
             leaves them as they are.
 
     Raises:
-        UsageError: no pictures, or the shapes do not fit each other.
+        UsageError: no images, or the shapes do not fit each other.
     """
 
     logits: Array
@@ -37,11 +37,11 @@ class StoredSplit:
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or not self.logits.size:
-            raise UsageError(f"logits: must be (pictures, exits, classes) and not empty, not {self.logits.shape}")
-        pictures, exits, _ = self.logits.shape
-        if self.labels.shape != (pictures,) or len(self.costs) != exits:
+            raise UsageError(f"logits: must be (images, exits, classes) and not empty, not {self.logits.shape}")
+        images, exits, _ = self.logits.shape
+        if self.labels.shape != (images,) or len(self.costs) != exits:
             raise UsageError(
-                f"logits {self.logits.shape} need labels ({pictures},) and {exits} costs, "
+                f"logits {self.logits.shape} need labels ({images},) and {exits} costs, "
                 f"not {self.labels.shape} and {len(self.costs)}"
             )
         if self.temperatures is not None and len(self.temperatures) != exits - 1:
@@ -51,7 +51,7 @@ class StoredSplit:
             )
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """N."""
         return len(self.labels)
 
@@ -62,7 +62,7 @@ class StoredSplit:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each exit is right about each picture: bool `(N, K)`."""
+        """Whether each exit is right about each image: bool `(N, K)`."""
         right: npt.NDArray[np.bool_] = self.logits.argmax(axis=2) == self.labels[:, None]
         return right
 
@@ -72,5 +72,5 @@ class StoredSplit:
         return logits if self.temperatures is None else logits / np.float32(self.temperatures[exit - 1])
 
     def part(self, rows: npt.NDArray[np.intp]) -> StoredSplit:
-        """The pictures at indices `rows` alone."""
+        """The images at indices `rows` alone."""
         return StoredSplit(self.logits[rows], self.labels[rows], self.costs, self.temperatures)

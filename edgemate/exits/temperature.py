@@ -31,7 +31,7 @@ class Fitted:
 def fit_temperature(logits: Array, labels: Array) -> Fitted:
     """The temperature of the least negative log-likelihood, from 0.1 to 10.
 
-    Pictures with a logit that is no number are left out. An exit that is always right has no such temperature, since
+    Images with a logit that is no number are left out. An exit that is always right has no such temperature, since
     ever lower ones are better: it gets the lowest.
 
     Args:

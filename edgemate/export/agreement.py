@@ -15,11 +15,11 @@ class Limits:
         difference: largest absolute difference of any logit, in units of the exit's largest absolute logit (of 1 where
             that is smaller). Float32 on two runtimes differs by about 1e-6; 1e-3 moves a probability by less than
             0.1 points at logits of the usual size.
-        agreement: least share of pictures for which both name the same class; the rest is left to ties.
+        agreement: least share of images for which both name the same class; the rest is left to ties.
         accuracy_loss: largest loss of top-1 accuracy, a share.
 
-    The last two count as broken once they are so by more than the standard error that n pictures leave: √m / n, where m
-    pictures are given another class, or are right for one of the two only.
+    The last two count as broken once they are so by more than the standard error that n images leave: √m / n, where m
+    images are given another class, or are right for one of the two only.
     """
 
     difference: float = 1e-3
@@ -52,9 +52,9 @@ class Agreement:
         exit: k, 1-based.
         largest_difference: of any logit, absolute.
         limit: of that difference.
-        agreement: share of pictures for which both name the same class.
+        agreement: share of images for which both name the same class.
         accuracy_change: of top-1 accuracy, a share, negative for a loss; None where the labels were not given.
-        pictures: on so many.
+        images: on so many.
     """
 
     exit: int
@@ -62,4 +62,4 @@ class Agreement:
     limit: float
     agreement: float
     accuracy_change: float | None
-    pictures: int
+    images: int

@@ -13,18 +13,18 @@ from edgemate.bundle import Graph
 from edgemate.export.graphs import ExportedGraph
 
 
-def prefix_of(segments: Sequence[ModelProto], facts: Sequence[Graph]) -> ExportedGraph:
+def prefix_of(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> ExportedGraph:
     """The prefix of the last of these segments: `image` to `logits_<k>`.
 
     Args:
         segments: 1 to k, in float32, in order.
-        facts: theirs.
+        metadata: theirs.
     """
-    exit = facts[-1].exit
-    logits = facts[-1].outputs[-1]
+    exit = metadata[-1].exit
+    logits = metadata[-1].outputs[-1]
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
-    for segment, of_segment in zip(segments, facts, strict=True):
+    for segment, of_segment in zip(segments, metadata, strict=True):
         own_nodes, own_constants = with_own_names(segment, of_segment.exit)
         nodes += own_nodes
         constants += own_constants
@@ -43,7 +43,7 @@ def prefix_of(segments: Sequence[ModelProto], facts: Sequence[Graph]) -> Exporte
         ir_version=max(segment.ir_version for segment in segments),
         producer_name="edgemate",
     )
-    made = Graph(exit=exit, file=f"onnx/prefix_{exit}.onnx", inputs=facts[0].inputs, outputs=(logits,))
+    made = Graph(exit=exit, file=f"onnx/prefix_{exit}.onnx", inputs=metadata[0].inputs, outputs=(logits,))
     return ExportedGraph(made, proto)
 
 

@@ -1,6 +1,6 @@
 """One graph that stops by itself: the segments, each but the first inside an `If` of the one before it.
 
-It is for one picture at a time. After exit k it goes on unless the largest softmax probability is above
+It is for one image at a time. After exit k it goes on unless the largest softmax probability is above
 `thresholds[k-1]`, which is what the policy `confidence` does between segments; no temperature is applied.
 """
 
@@ -18,7 +18,7 @@ from edgemate.export.composing import with_own_names
 from edgemate.export.graphs import ExportedGraph
 
 
-def conditional_graph(segments: Sequence[ModelProto], facts: Sequence[Graph]) -> ExportedGraph:
+def conditional_graph(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> ExportedGraph:
     """Assemble the conditional graph from segments in any precision, so that it says what they say.
 
     It takes `image` (1, C, H, W) and `thresholds` float32 (K-1,), and gives `logits` float32 (1, classes) of the exit
@@ -26,7 +26,7 @@ def conditional_graph(segments: Sequence[ModelProto], facts: Sequence[Graph]) ->
 
     Args:
         segments: in order.
-        facts: theirs.
+        metadata: theirs.
 
     Raises:
         ExportError: there is one segment, so nothing to choose from.
@@ -34,8 +34,8 @@ def conditional_graph(segments: Sequence[ModelProto], facts: Sequence[Graph]) ->
     exits = len(segments)
     if exits < 2:
         raise ExportError("conditional: the network has one exit, so there is nothing to choose; add exits")
-    classes = facts[-1].outputs[-1].shape[-1]
-    image = facts[0].inputs[0]
+    classes = metadata[-1].outputs[-1].shape[-1]
+    image = metadata[0].inputs[0]
     graph = Graph(
         exit=exits,
         file="onnx/conditional.onnx",

@@ -42,7 +42,7 @@ FRAGILE = frozenset(
 )
 _MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 
-# Pictures that were not seen may have larger values; a quarter of float16's largest leaves them room.
+# Images that were not seen may have larger values; a quarter of float16's largest leaves them room.
 HEADROOM = 4
 LARGEST = float(np.finfo(np.float16).max) / HEADROOM
 
@@ -51,14 +51,14 @@ _ALWAYS_FLOAT32 = {"Resize": (1, 2)}
 
 
 def fragile_nodes(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, str]:
-    """Nodes that float16 might not hold: by their operator, or for how large their values are on real pictures.
+    """Nodes that float16 might not hold: by their operator, or for how large their values are on real images.
 
     A node is kept in float32 when a value it takes or gives reaches a quarter of float16's largest, 65504; for a mean,
     when the sum behind it may.
 
     Args:
         proto: a float32 graph.
-        feeds: its inputs for some pictures, input → float32 (n, …).
+        feeds: its inputs for some images, input → float32 (n, …).
 
     Returns:
         Node → operator, in the graph's order.
@@ -182,11 +182,11 @@ def _convert_attributes(node: NodeProto) -> None:
 def _half(tensor: TensorProto, name: str) -> TensorProto:
     """A float32 constant as float16; what is too large or too small to be told from 0 becomes the nearest that is."""
     values = numpy_helper.to_array(tensor)
-    facts = np.finfo(np.float16)
-    clipped = np.where(np.isfinite(values), np.clip(values, facts.min, facts.max), values).astype(np.float16)
+    metadata = np.finfo(np.float16)
+    clipped = np.where(np.isfinite(values), np.clip(values, metadata.min, metadata.max), values).astype(np.float16)
     vanished = (clipped == 0) & (values != 0)
     return numpy_helper.from_array(
-        np.where(vanished, np.copysign(facts.smallest_subnormal, values), clipped).astype(np.float16), name
+        np.where(vanished, np.copysign(metadata.smallest_subnormal, values), clipped).astype(np.float16), name
     )
 
 
@@ -205,7 +205,7 @@ def _float_shapes(proto: ModelProto) -> dict[str, tuple[int, ...]]:
 def _largest_values(
     proto: ModelProto, shapes: Mapping[str, Any], feeds: Mapping[str, npt.NDArray[np.float32]]
 ) -> dict[str, float]:
-    """The largest absolute number of every float32 value, constants included, over the pictures."""
+    """The largest absolute number of every float32 value, constants included, over the images."""
     constants = {tensor.name: np.abs(numpy_helper.to_array(tensor)) for tensor in proto.graph.initializer}
     found = {name: float(values.max(initial=0.0)) for name, values in constants.items() if name in shapes}
     probed = ModelProto()
@@ -221,8 +221,8 @@ def _largest_values(
         )
         probed.graph.output.append(helper.make_tensor_value_info(f"{name}_largest", TensorProto.FLOAT, []))
     session = open_session(probed.SerializeToString())
-    pictures = len(next(iter(feeds.values())))
-    for start in range(0, pictures, BATCH):
+    images = len(next(iter(feeds.values())))
+    for start in range(0, images, BATCH):
         largest = session.run(None, {name: values[start : start + BATCH] for name, values in feeds.items()})
         for name, value in zip(watched, largest, strict=True):
             found[name] = max(found.get(name, 0.0), float(value))

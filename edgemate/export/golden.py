@@ -12,7 +12,7 @@ from edgemate.runs import Golden
 
 
 def golden_samples(golden: Golden, logits: npt.NDArray[np.float32], count: int) -> dict[str, npt.NDArray[Any]]:
-    """Up to `count` of a run's golden pictures, from as many classes as there are.
+    """Up to `count` of a run's golden images, from as many classes as there are.
 
     Args:
         golden: images (n, C, H, W) and labels (n,).
@@ -20,7 +20,7 @@ def golden_samples(golden: Golden, logits: npt.NDArray[np.float32], count: int) 
         count: how many to take.
 
     Returns:
-        `images`, `labels` and `logits` of those pictures, as `golden.npz` holds them.
+        `images`, `labels` and `logits` of those images, as `golden.npz` holds them.
     """
     chosen = stratified_sample(golden.labels, count)
     return {"images": golden.images[chosen], "labels": golden.labels[chosen], "logits": logits[chosen]}

@@ -31,11 +31,11 @@ EXAMPLE_BATCH = 2
 class ExportedGraph:
     """A graph as the manifest describes it, and the graph itself."""
 
-    facts: Graph
+    metadata: Graph
     proto: onnx.ModelProto
 
 
-def export_graphs(model: MultiExitModel, picture_shape: Sequence[int], layout: Layout) -> Iterator[ExportedGraph]:
+def export_graphs(model: MultiExitModel, image_shape: Sequence[int], layout: Layout) -> Iterator[ExportedGraph]:
     """The graphs of a layout, exit by exit, in float32.
 
     Segment k takes what segment k−1 gives: each feature tensor `<name>_<k−1>`, the first segment `image`. It gives
@@ -44,14 +44,14 @@ def export_graphs(model: MultiExitModel, picture_shape: Sequence[int], layout: L
 
     Args:
         model: on the CPU; it is put into evaluation mode.
-        picture_shape: (C, H, W).
+        image_shape: (C, H, W).
         layout: `segments` or `prefixes`.
 
     Raises:
         ExportError: torch cannot export the network; the message names the graph.
     """
     model.eval()
-    return _LAYOUTS[layout](model, torch.zeros(EXAMPLE_BATCH, *picture_shape))
+    return _LAYOUTS[layout](model, torch.zeros(EXAMPLE_BATCH, *image_shape))
 
 
 def _segments(model: MultiExitModel, image: torch.Tensor) -> Iterator[ExportedGraph]:
@@ -81,13 +81,13 @@ def _prefixes(model: MultiExitModel, image: torch.Tensor) -> Iterator[ExportedGr
         prefix = Prefix(model, exit)
         with torch.no_grad():
             logits = prefix(image)
-        facts = Graph(
+        metadata = Graph(
             exit=exit,
             file=f"onnx/prefix_{exit}.onnx",
             inputs=_tensors({"image": image}),
             outputs=_tensors({f"logits_{exit}": logits}),
         )
-        yield _export(prefix, facts, image)
+        yield _export(prefix, metadata, image)
 
 
 _LAYOUTS: dict[Layout, Callable[[MultiExitModel, torch.Tensor], Iterator[ExportedGraph]]] = {
@@ -116,13 +116,13 @@ class _FlatSegment(nn.Module):
         return (*handed_on, logits)
 
 
-def _export(module: nn.Module, facts: Graph, example: torch.Tensor | list[torch.Tensor]) -> ExportedGraph:
+def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[torch.Tensor]) -> ExportedGraph:
     batch = torch.export.Dim("batch")
     sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
     try:
         with _without_chatter():
             # Given the module itself, torch.onnx would go on where torch.export refuses, up to a trace (before 2.9) in
-            # which a branch that depends on the picture is frozen as the example took it.
+            # which a branch that depends on the image is frozen as the example took it.
             exported = torch.export.export(module.eval(), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 exported,
@@ -130,19 +130,19 @@ def _export(module: nn.Module, facts: Graph, example: torch.Tensor | list[torch.
                 dynamo=True,
                 opset_version=OPSET,
                 external_data=False,
-                input_names=[tensor.name for tensor in facts.inputs],
-                output_names=[tensor.name for tensor in facts.outputs],
+                input_names=[tensor.name for tensor in metadata.inputs],
+                output_names=[tensor.name for tensor in metadata.outputs],
                 verbose=False,
             )
     except Exception as error:  # torch.export raises whatever the network's own code or the tracer does
         reason = " ".join(str(error).split())[:300]
-        raise ExportError(f"{facts.file}: torch cannot export this part of the network: {reason}") from error
+        raise ExportError(f"{metadata.file}: torch cannot export this part of the network: {reason}") from error
     assert program is not None
     proto = program.model_proto
     _strip_traces(proto)
     pool_globally(proto)
     lower_ir_version(proto)
-    return ExportedGraph(facts, proto)
+    return ExportedGraph(metadata, proto)
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:

@@ -19,7 +19,7 @@ class ExportOptions:
 
     Attributes:
         layouts: how the network is cut into graphs.
-        precision: what the graphs compute in. All but `fp32` need the run's data set, to set and check it on.
+        precision: what the graphs compute in. All but `fp32` need the run's dataset, to set and check it on.
         tolerance: how far a graph may be from the network, in place of what is usual for the precision; see `Limits`.
         samples: golden samples that go into the bundle.
         engine_batch: smallest, usual and largest batch of the engines; the builder's own if None. For `trt`, `trt-rtx`.
@@ -67,10 +67,10 @@ def export_run(run: Run, output: str | Path, *, target: str = "onnx", options: E
         options: how; the defaults if None.
 
     Raises:
-        ExportError: a graph cannot be made or does not agree with the network, or the target is not to be had.
+        ExportError: a graph cannot be made or does not agree with the network, or the target is unavailable.
         BundleError: `output` exists and may not be replaced.
         RunError: the run's files cannot be read.
-        DataError: a precision other than fp32 is wanted, and the run's data set is not at hand.
+        DataError: a precision other than fp32 is wanted, and the run's dataset is not at hand.
         BackendError: engines are required, or for a certain GPU, and cannot be built here; a bundle may be left then.
         UsageError: the target is unknown.
     """

@@ -35,7 +35,7 @@ def convert_layout(folder: Path, graphs: Sequence[Graph], precision: Precision, 
         folder: what the graphs' file names are relative to.
         graphs: segments in order, or prefixes.
         precision: what to write.
-        images: real pictures, float32 (n, C, H, W).
+        images: real images, float32 (n, C, H, W).
 
     Returns:
         The nodes that stayed in float32 because float16 might not hold them, as the manifest names them.
@@ -55,7 +55,7 @@ def convert_layout(folder: Path, graphs: Sequence[Graph], precision: Precision, 
             converted, fragile = convert_graph(proto, precision, feeds)
         except ExportError:
             raise
-        except Exception as error:  # neither onnx nor the quantiser has a base class for what it cannot do
+        except Exception as error:  # neither onnx nor the quantizer has a base class for what it cannot do
             reason = " ".join(str(error).split())[:300]
             raise ExportError(f"{graph.file}: cannot be converted to {precision}: {reason}") from error
         files.write_bytes(path, converted.SerializeToString())
@@ -71,7 +71,7 @@ def convert_graph(
     Args:
         proto: the graph.
         precision: the wanted one.
-        feeds: its inputs for real pictures, input → float32 (n, …).
+        feeds: its inputs for real images, input → float32 (n, …).
     """
     halved = "fp16" in precision
     fragile = fragile_nodes(proto, feeds) if halved else {}
@@ -88,9 +88,9 @@ def convert_graph(
 def _outputs(proto: ModelProto, graph: Graph, feeds: Mapping[str, Float]) -> dict[str, Float]:
     session = open_session(proto.SerializeToString())
     names = [tensor.name for tensor in graph.outputs]
-    pictures = len(next(iter(feeds.values())))
+    images = len(next(iter(feeds.values())))
     batches = [
         session.run(names, {name: values[start : start + BATCH] for name, values in feeds.items()})
-        for start in range(0, pictures, BATCH)
+        for start in range(0, images, BATCH)
     ]
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*batches, strict=True), strict=True)}

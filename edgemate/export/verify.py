@@ -1,4 +1,4 @@
-"""Proof that graphs compute what the network computes, on real pictures, in ONNX Runtime on the CPU."""
+"""Proof that graphs compute what the network computes, on real images, in ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Labels = npt.NDArray[np.int64]
 BATCH = 32
 
 
-def check_graph(path: Path, facts: Graph) -> None:
+def check_graph(path: Path, metadata: Graph) -> None:
     """Check one ONNX file with `onnx.checker`, and its inputs and outputs against what the manifest will say.
 
     Raises:
@@ -35,12 +35,12 @@ def check_graph(path: Path, facts: Graph) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{facts.file}: is no valid ONNX graph: {' '.join(str(error).split())}") from error
-    for declared, actual in ((facts.inputs, proto.graph.input), (facts.outputs, proto.graph.output)):
+        raise ExportError(f"{metadata.file}: is no valid ONNX graph: {' '.join(str(error).split())}") from error
+    for declared, actual in ((metadata.inputs, proto.graph.input), (metadata.outputs, proto.graph.output)):
         promised = [(tensor.name, tensor.shape) for tensor in declared]
         found = [(value.name, _shape(value)) for value in actual]
         if promised != found:
-            raise ExportError(f"{facts.file}: has tensors {found} where {promised} were to be")
+            raise ExportError(f"{metadata.file}: has tensors {found} where {promised} were to be")
 
 
 def verify_layout(
@@ -52,11 +52,11 @@ def verify_layout(
     limits: Limits,
     labels: Labels | None = None,
 ) -> tuple[Agreement, ...]:
-    """Run a layout's graphs on real pictures, one alone and the rest in batches, and compare every exit.
+    """Run a layout's graphs on real images, one alone and the rest in batches, and compare every exit.
 
     Args:
         folder: what the graphs' file names are relative to.
-        layout: segments are chained, each fed with what the one before it gave; prefixes are run from the picture; the
+        layout: segments are chained, each fed with what the one before it gave; prefixes are run from the image; the
             conditional graph is made to stop at every exit in turn.
         graphs: one per exit, in order, or the one conditional graph.
         images: float32 (n, C, H, W).
@@ -82,7 +82,7 @@ def verify_layout(
 
 
 def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images: Float) -> Float:
-    """What a layout's graphs say of pictures (n, C, H, W) at every exit, float16 rounded: float32 (n, K, classes)."""
+    """What a layout's graphs say of images (n, C, H, W) at every exit, float16 rounded: float32 (n, K, classes)."""
     protos = [onnx.load(folder / graph.file) for graph in graphs]
     if layout == "conditional":  # in float16 its segments were looked at by themselves
         return _run_conditional(open_session(protos[0].SerializeToString()), images, graphs[0].exit)
@@ -92,7 +92,7 @@ def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images:
 
 
 def open_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
-    """A session for a file, or for a serialised graph, on the CPU and without chatter."""
+    """A session for a file, or for a serialized graph, on the CPU and without chatter."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     given = graph if isinstance(graph, bytes) else str(graph)
@@ -108,7 +108,7 @@ def _compare(
         if broken:
             raise ExportError(
                 f"{where}: {whose} logits are not finite for {broken} of "
-                f"{counted(len(values), 'picture')}; the limit is 0"
+                f"{counted(len(values), 'image')}; the limit is 0"
             )
     difference = float(np.abs(logits - reference).max())
     limit = limits.difference * max(1.0, float(np.abs(reference).max()))
@@ -117,12 +117,12 @@ def _compare(
     if difference > limit:
         raise ExportError(
             f"{where}: the largest difference from the network is {difference:.3g} over "
-            f"{counted(len(logits), 'picture')}; "
+            f"{counted(len(logits), 'image')}; "
             f"the limit is {limit:.3g} (tolerance {limits.difference:g})"
         )
-    if _beyond_chance(differing, differing, limit=1 - limits.agreement, pictures=len(logits)):
+    if _beyond_chance(differing, differing, limit=1 - limits.agreement, images=len(logits)):
         raise ExportError(
-            f"{where}: top-1 agrees with the network for {agreement:.2%} of {counted(len(logits), 'picture')}; "
+            f"{where}: top-1 agrees with the network for {agreement:.2%} of {counted(len(logits), 'image')}; "
             f"the limit is {limits.agreement:.2%}"
         )
     change = None
@@ -130,20 +130,20 @@ def _compare(
         right, wanted = (values.argmax(1) == labels for values in (logits, reference))
         fall = int(wanted.sum()) - int(right.sum())
         change = -fall / len(labels)
-        if _beyond_chance(fall, int((right != wanted).sum()), limit=limits.accuracy_loss, pictures=len(labels)):
+        if _beyond_chance(fall, int((right != wanted).sum()), limit=limits.accuracy_loss, images=len(labels)):
             raise ExportError(
-                f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {counted(len(labels), 'picture')}; "
+                f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {counted(len(labels), 'image')}; "
                 f"the limit is {100 * limits.accuracy_loss:.2f} (tolerance {limits.difference:g})"
             )
     return Agreement(exit, difference, limit, agreement, change, len(logits))
 
 
-def _beyond_chance(count: int, changed: int, *, limit: float, pictures: int) -> bool:
-    """Whether a count over so many pictures is more than the limit, a share of them, and its standard error allow.
+def _beyond_chance(count: int, changed: int, *, limit: float, images: int) -> bool:
+    """Whether a count over so many images is more than the limit, a share of them, and its standard error allow.
 
-    Of few pictures one or two more differ by chance; the standard error is the root of how many changed at all.
+    Of few images one or two more differ by chance; the standard error is the root of how many changed at all.
     """
-    return count > limit * pictures + math.sqrt(changed)
+    return count > limit * images + math.sqrt(changed)
 
 
 def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Graph], images: Float) -> Float:
@@ -156,13 +156,13 @@ def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Grap
 
 
 def _run_conditional(session: onnxruntime.InferenceSession, images: Float, exits: int) -> Float:
-    """Logits (n, K, C): a threshold of 0 stops every picture, one of 1 none."""
+    """Logits (n, K, C): a threshold of 0 stops every image, one of 1 none."""
     logits = []
-    for picture in range(len(images)):
+    for image in range(len(images)):
         for exit in range(1, exits + 1):
             thresholds = (np.arange(1, exits) < exit).astype(np.float32)
             given, taken = session.run(
-                ["logits", "exit"], {"image": images[picture : picture + 1], "thresholds": thresholds}
+                ["logits", "exit"], {"image": images[image : image + 1], "thresholds": thresholds}
             )
             if taken.tolist() != [exit]:
                 raise ExportError(f"conditional, exit {exit}: thresholds {thresholds.tolist()} led to exit {taken[0]}")

@@ -17,7 +17,7 @@ def peak_activation_bytes(module: nn.Module, image: Tensor) -> int:
     with torch.no_grad():
         program = torch.export.export(module, (image,))
     nodes = list(program.graph.nodes)
-    pictures = set(program.graph_signature.user_inputs)  # the graph's other inputs are weights
+    images = set(program.graph_signature.user_inputs)  # the graph's other inputs are weights
     storage = {node: _storage(node) for node in nodes}
     last_use: dict[Node, int] = {}
     for position, node in enumerate(nodes):
@@ -27,7 +27,7 @@ def peak_activation_bytes(module: nn.Module, image: Tensor) -> int:
     dying: dict[int, int] = {}
     for position, node in enumerate(nodes):
         if storage[node] is node:
-            size = 0 if node.op == "placeholder" and node.name not in pictures else _bytes(node)
+            size = 0 if node.op == "placeholder" and node.name not in images else _bytes(node)
             alive += size
             end = last_use[node]
             dying[end] = dying.get(end, 0) + size

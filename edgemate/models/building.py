@@ -17,7 +17,7 @@ def build_model(model: Model, exits: Exits, channels: int, classes: int) -> Mult
     Args:
         model: backbone and its options.
         exits: cut points and head.
-        channels: of the picture.
+        channels: of the image.
         classes: C.
 
     Raises:

@@ -21,11 +21,11 @@ from edgemate.models.multi_exit import MultiExitModel, Prefix
 
 @dataclass(frozen=True)
 class ExitCost:
-    """Cost of one picture that leaves at one exit.
+    """Cost of one image that leaves at one exit.
 
     Attributes:
         exit: k, 1-based.
-        macs: MACs from the picture to exit k with no earlier head run (a prefix). When mixing, the earlier heads are
+        macs: MACs from the image to exit k with no earlier head run (a prefix). When mixing, the earlier heads are
             part of the answer, and of the prefix; what chaining adds then are the earlier answers' mixtures.
         chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k).
         parameters: parameters of the prefix.
@@ -52,15 +52,15 @@ class Costs:
     skipped: dict[str, int]
 
 
-def count_costs(model: MultiExitModel, picture_shape: Sequence[int]) -> Costs:
-    """Count what every exit costs for one picture of shape (C, H, W).
+def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
+    """Count what every exit costs for one image of shape (C, H, W).
 
     The model is counted in evaluation mode and left in the mode it was in.
     """
     was_training = model.training
     model.eval()
     try:
-        image = torch.zeros(1, *picture_shape, device=next(model.parameters()).device)
+        image = torch.zeros(1, *image_shape, device=next(model.parameters()).device)
         with torch.no_grad():
             classes = model(image).shape[-1]
         exits: list[ExitCost] = []

@@ -60,7 +60,7 @@ def _cut(
     try:
         parts = list(build(weights=weights if pretrained else None).features)
     except OSError as error:
-        raise UsageError(f"pretrained weights could not be had ({error}); set pretrained: false") from error
+        raise UsageError(f"pretrained weights was unavailable ({error}); set pretrained: false") from error
     if in_channels != 3:
         parts[0][0] = nn.Conv2d(in_channels, parts[0][0].out_channels, 3, 2, 1, bias=False)
         nn.init.kaiming_normal_(parts[0][0].weight, mode="fan_out")

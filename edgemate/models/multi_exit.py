@@ -109,7 +109,7 @@ class MultiExitModel(nn.Module):
         """Raw logits, pooled features and maps of every exit for `images` of shape (N, C, H, W).
 
         Args:
-            images: the pictures.
+            images: the images.
             at_cut: laid over the features at every cut, for objectives that change what flows back there.
         """
         features: Features = {"image": images}

@@ -64,7 +64,7 @@ def _cut(
     try:
         net = build(weights=weights if pretrained else None)
     except OSError as error:
-        raise UsageError(f"pretrained weights could not be had ({error}); set pretrained: false") from error
+        raise UsageError(f"pretrained weights was unavailable ({error}); set pretrained: false") from error
     if stem == "cifar":
         first: list[nn.Module] = [_kaiming(nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)), net.bn1, net.relu]
     else:

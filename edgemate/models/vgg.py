@@ -75,7 +75,7 @@ def _load(features: nn.Module, weights: WeightsEnum) -> None:
     try:
         state = weights.get_state_dict(progress=True, check_hash=True)
     except OSError as error:
-        raise UsageError(f"pretrained weights could not be had ({error}); set pretrained: false") from error
+        raise UsageError(f"pretrained weights was unavailable ({error}); set pretrained: false") from error
     prefix = "features."
     features.load_state_dict(
         {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

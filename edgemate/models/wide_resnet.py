@@ -1,7 +1,7 @@
-"""Wide ResNets (Zagoruyko, Komodakis 2016, arXiv 1605.07146): few blocks, many channels, for pictures of 32×32.
+"""Wide ResNets (Zagoruyko, Komodakis 2016, arXiv 1605.07146): few blocks, many channels, for images of 32×32.
 
-Cut points are the blocks, `group1.0`, `group1.1`, …; `group1` stands for the last block of that group. Blocks normalise
-what they read ("pre-activation"), so what passes a cut is a plain sum; only the network's end is normalised.
+Cut points are the blocks, `group1.0`, `group1.1`, …; `group1` stands for the last block of that group. Blocks normalize
+what they read ("pre-activation"), so what passes a cut is a plain sum; only the network's end is normalized.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def wide_resnet(
     """WRN-depth-width.
 
     Args:
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         depth: convolutional layers, 6n + 4 for n blocks per group.
         width: factor on the channels 16, 32 and 64 of the three groups; the last two halve the map.
         dropout: share of the values between a block's convolutions that training drops; the paper's is 0.3 or none.
@@ -96,6 +96,6 @@ class WideBlock(nn.Module):
         """(N, D, H, W) → (N, channels, H / stride, W / stride)."""
         ready = self.relu(self.bn1(x))
         y = self.conv2(self.dropout(self.relu(self.bn2(self.conv1(ready)))))
-        # A projection reads the normalised map, as in the authors' code; an identity passes the raw one on.
+        # A projection reads the normalized map, as in the authors' code; an identity passes the raw one on.
         out: Tensor = y + (x if self.shortcut is None else self.shortcut(ready))
         return out

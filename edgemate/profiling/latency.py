@@ -32,10 +32,10 @@ def pytorch_latency(
         repeats: timed calls per exit.
         progress: told how many are done, outside of what is timed.
     """
-    picture = torch.from_numpy(image)
+    tensor = torch.from_numpy(image)
     model.eval()
     calls: dict[int, Callable[[], Any]] = {
-        exit: partial(Prefix(model, exit), picture) for exit in range(1, model.exits + 1)
+        exit: partial(Prefix(model, exit), tensor) for exit in range(1, model.exits + 1)
     }
     with _threads(threads), torch.inference_mode():
         return list(measure_alternately(calls, warmup=WARMUP, repeats=repeats, progress=progress).values())

@@ -1,4 +1,4 @@
-"""The trade-off curves as a picture."""
+"""The trade-off curves as an image."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def tradeoff_png(profile: Profile) -> bytes:
     left, right = figure.subplots(1, 2)
     _draw(left, profile.points, "accuracy-macs")
     _draw(right, profile.points, "accuracy-latency")
-    left.set_xlabel("mean MACs per picture")
+    left.set_xlabel("mean MACs per image")
     left.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    right.set_xlabel("mean latency per picture, ms (ONNX Runtime, batch 1)")
+    right.set_xlabel("mean latency per image, ms (ONNX Runtime, batch 1)")
     left.set_ylabel("top-1 accuracy")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
@@ -77,7 +77,7 @@ def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
         axes.plot(_x(point), point.accuracy, "s", color=color, markersize=8, label=point.name, zorder=4)
     for point in _of(here, "full network"):
         axes.plot(_x(point), point.accuracy, "*", color=FULL, markersize=15, label="full network, one graph", zorder=5)
-    axes.set_title(f"{here[0].provenance} on {counted(here[0].pictures, 'test picture')}", fontsize=10, loc="left")
+    axes.set_title(f"{here[0].provenance} on {counted(here[0].images, 'test image')}", fontsize=10, loc="left")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)

@@ -16,7 +16,7 @@ Kind = Literal["threshold", "operating point", "fixed exit", "full network"]
 
 @dataclass(frozen=True)
 class ExitProfile:
-    """One exit, used as the only one unless it says otherwise, for one picture.
+    """One exit, used as the only one unless it says otherwise, for one image.
 
     Attributes:
         exit: k, 1-based.
@@ -54,17 +54,17 @@ class Point:
     Attributes:
         curve: which curve.
         kind: a threshold of the display sweep, an operating point whose threshold was chosen on the calibration split,
-            one exit for every picture (a prefix), or the same at the last exit.
+            one exit for every image (a prefix), or the same at the last exit.
         name: of the operating point; else empty.
-        threshold: confidence that stops a picture; None without a policy.
+        threshold: confidence that stops an image; None without a policy.
         exit: the only exit that answers; None with a policy.
         accuracy: top-1 in [0, 1].
-        macs: mean MACs per picture.
+        macs: mean MACs per image.
         flops: 2 × macs.
-        latency_ms: mean over pictures at batch 1, of each the median of five runs; None where nothing was run.
+        latency_ms: mean over images at batch 1, of each the median of five runs; None where nothing was run.
         latency_p50_ms: median.
         latency_p99_ms: 99th percentile.
-        pictures: how many test pictures this is of.
+        images: how many test images this is of.
         provenance: simulated (scored from stored logits) or measured (the work was really skipped, on a clock).
     """
 
@@ -79,7 +79,7 @@ class Point:
     latency_ms: float | None = None
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
-    pictures: int
+    images: int
     provenance: Literal["simulated", "measured"]
 
 
@@ -89,7 +89,7 @@ class Profile:
 
     Attributes:
         run: its name.
-        machine: facts of the machine the times were taken on.
+        machine: metadata of the machine the times were taken on.
         threads: CPU threads that PyTorch and ONNX Runtime each had.
         ensemble_accuracy: top-1 on the test split of the mean of all exits' probabilities.
         exits: one entry per exit.

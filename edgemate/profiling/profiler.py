@@ -12,11 +12,11 @@ from edgemate.errors import UsageError
 from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error, trained_model
 from edgemate.exits import read_operating_points
 from edgemate.export import ExportOptions, export_run
-from edgemate.machine import machine_facts, usable_cores
+from edgemate.machine import machine_metadata, usable_cores
 from edgemate.models import Prefix, count_costs
 from edgemate.models.activations import peak_activation_bytes
+from edgemate.profiling.images import sample_test_split
 from edgemate.profiling.latency import WARMUP, pytorch_latency
-from edgemate.profiling.pictures import sample_test_split
 from edgemate.profiling.plot import tradeoff_png
 from edgemate.profiling.profile import ExitProfile, Point, Profile, points_csv
 from edgemate.profiling.tradeoff import (
@@ -33,7 +33,7 @@ from edgemate.runtime import AnytimeClassifier, measure_exits
 def profile_run(
     run: Run,
     *,
-    pictures: int = 500,
+    images: int = 500,
     threads: int | None = None,
     repeats: int = 100,
     progress: Progress = SILENT,
@@ -41,61 +41,61 @@ def profile_run(
     """Measure a finished run on this machine's CPU; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
 
     Args:
-        run: the run. Its data set must be at hand.
-        pictures: test pictures to really classify for the accuracy-latency curve.
+        run: the run. Its dataset must be at hand.
+        images: test images to really classify for the accuracy-latency curve.
         threads: CPU threads for PyTorch and for ONNX Runtime; all usable cores if None.
         repeats: timed calls per exit.
         progress: told what is being done and how far it is.
 
     Raises:
         UsageError: a number is not positive.
-        DataError: the data set is missing or damaged.
+        DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
-        RunError: the run's files cannot be read, or its data set is another now.
+        RunError: the run's files cannot be read, or its dataset is another now.
     """
-    for name, number in (("pictures", pictures), ("threads", threads), ("repeats", repeats)):
+    for name, number in (("images", images), ("threads", threads), ("repeats", repeats)):
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1, not {number}")
     threads = threads or usable_cores()
     with progress.unattended():
         progress.step("reading test images")
-        images, labels = sample_test_split(run, pictures)
+        inputs, labels = sample_test_split(run, images)
         progress.step("counting what every exit costs")
         model = trained_model(run)
-        costs = count_costs(model, images.shape[1:])
-        image = torch.from_numpy(images[:1])
+        costs = count_costs(model, inputs.shape[1:])
+        image = torch.from_numpy(inputs[:1])
         peaks = [peak_activation_bytes(Prefix(model.eval(), cost.exit), image) for cost in costs.exits]
-    test, facts = run.read_logits("test"), run.read_facts()
+    test, metadata = run.read_logits("test"), run.read_metadata()
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(progress=progress)).bundle
         # `full` is the end of the sweep already.
         named = [point for point in read_operating_points(bundle).points if point.name != "full"]
         progress.step("timing every exit in PyTorch, round")
-        in_pytorch = pytorch_latency(model, images[:1], threads, repeats, progress)
+        in_pytorch = pytorch_latency(model, inputs[:1], threads, repeats, progress)
         with (
             AnytimeClassifier.load(bundle.path, threads=threads) as segments,
             AnytimeClassifier.load(bundle.path, threads=threads, layout="prefixes") as prefixes,
         ):
             progress.step("timing every exit in ONNX Runtime, round")
             in_onnxruntime = measure_exits(
-                segments, prefixes, images[:1], warmup=WARMUP, repeats=repeats, progress=progress
+                segments, prefixes, inputs[:1], warmup=WARMUP, repeats=repeats, progress=progress
             )
             chained = [cost.chained_macs for cost in costs.exits]
             thresholds = spread_thresholds(test.logits, chained, MEASURED_THRESHOLDS)
             points: list[Point] = [
                 *simulated_points(test, costs.exits, named),
-                *measured_points(segments, prefixes, images, labels, thresholds, named, progress),
+                *measured_points(segments, prefixes, inputs, labels, thresholds, named, progress),
             ]
     accuracy, ece = exit_accuracy(*test), expected_calibration_error(*test)
     profile = Profile(
         run=run.name,
-        machine=machine_facts(),
+        machine=machine_metadata(),
         threads=threads,
         ensemble_accuracy=ensemble_accuracy(*test),
         exits=tuple(
             ExitProfile(
                 exit=cost.exit,
-                name=facts.cuts[k],
+                name=metadata.cuts[k],
                 macs=cost.macs,
                 flops=2 * cost.macs,
                 chained_macs=cost.chained_macs,

@@ -44,7 +44,7 @@ def spread_thresholds(logits: Array, costs: Sequence[float], count: int) -> list
     """
     if len(costs) == 1:
         return []
-    # A picture moves from exit k to k+1 when the threshold reaches the largest confidence of its first k exits.
+    # An image moves from exit k to k+1 when the threshold reaches the largest confidence of its first k exits.
     moves = np.maximum.accumulate(_confidences(logits), axis=1)
     extra = np.broadcast_to(np.diff(np.asarray(costs, dtype=np.float64)), moves.shape)
     order = np.argsort(moves, axis=None, kind="stable")
@@ -72,7 +72,7 @@ def simulated_points(
             accuracy=accuracy,
             macs=macs,
             flops=2 * macs,
-            pictures=len(labels),
+            images=len(labels),
             provenance="simulated",
             **which,
         )
@@ -97,13 +97,13 @@ def measured_points(
     operating_points: Sequence[OperatingPoint],
     progress: Progress,
 ) -> list[Point]:
-    """Accuracy against latency: every picture really classified, at batch 1, by every policy and fixed exit in turn.
+    """Accuracy against latency: every image really classified, at batch 1, by every policy and fixed exit in turn.
 
-    A picture's time is that of the whole `classify` call on its ready tensor, the median of five passes, which keeps
+    An image's time is that of the whole `classify` call on its ready tensor, the median of five passes, which keeps
     an interruption of many times the network's own time out of the mean; three do where the median call takes longer
-    than 2 ms. In every pass all ways to answer take turns over blocks of pictures, in an order drawn anew for each, so
+    than 2 ms. In every pass all ways to answer take turns over blocks of images, in an order drawn anew for each, so
     that what else the machine does falls on all alike.
-    Turns at every single picture would be fairer still, but on busy cores waking another session's threads can take
+    Turns at every single image would be fairer still, but on busy cores waking another session's threads can take
     longer than the network, so each turn begins with calls that are not counted.
 
     Args:
@@ -138,10 +138,8 @@ def measured_points(
                 (prediction,) = ways[w].classify(image)
                 milliseconds[w, i, turn] = (time.perf_counter_ns() - started) * 1e-6
                 answers[w, i], exits[w, i] = prediction.index, prediction.exit
-    of_pictures = np.median(milliseconds[:, :, :passes], axis=2)
-    return [
-        way.point(answers[w] == labels, exits[w], Latency.of(of_pictures[w].tolist())) for w, way in enumerate(ways)
-    ]
+    of_images = np.median(milliseconds[:, :, :passes], axis=2)
+    return [way.point(answers[w] == labels, exits[w], Latency.of(of_images[w].tolist())) for w, way in enumerate(ways)]
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class _Way:
     macs: Array
 
     def point(self, correct: Array, exits: Array, latency: Latency) -> Point:
-        """What came of it: per picture whether the answer is right (N,) and the exit taken (N,)."""
+        """What came of it: per image whether the answer is right (N,) and the exit taken (N,)."""
         macs = float(self.macs[exits - 1].mean())
         return Point(
             curve="accuracy-latency",
@@ -170,7 +168,7 @@ class _Way:
             latency_ms=latency.mean,
             latency_p50_ms=latency.p50,
             latency_p99_ms=latency.p99,
-            pictures=len(correct),
+            images=len(correct),
             provenance="measured",
         )
 
@@ -181,8 +179,8 @@ def _ways(
     thresholds: Sequence[float],
     operating_points: Sequence[OperatingPoint],
 ) -> list[_Way]:
-    chained = np.array([facts.chained_macs for facts in segments.exits], dtype=np.float64)
-    alone = np.array([facts.macs for facts in segments.exits], dtype=np.float64)
+    chained = np.array([metadata.chained_macs for metadata in segments.exits], dtype=np.float64)
+    alone = np.array([metadata.macs for metadata in segments.exits], dtype=np.float64)
 
     def by_policy(kind: Kind, name: str, threshold: float | None, policy: Policy) -> _Way:
         return _Way(kind, name, threshold, None, partial(segments.classify, policy=policy), chained)

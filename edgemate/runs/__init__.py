@@ -1,17 +1,17 @@
 """The run folder: what `train` writes and everything after it reads."""
 
-from edgemate.runs.environment import environment_facts
-from edgemate.runs.folder import Golden, Run, RunFacts, Split, SplitLogits, TrainingProgress
+from edgemate.runs.environment import environment_metadata
+from edgemate.runs.folder import Golden, Run, RunMetadata, Split, SplitLogits, TrainingProgress
 from edgemate.runs.tensors import read_tensors, write_tensors
 
 __all__ = [
     "Golden",
     "Run",
-    "RunFacts",
+    "RunMetadata",
     "Split",
     "SplitLogits",
     "TrainingProgress",
-    "environment_facts",
+    "environment_metadata",
     "read_tensors",
     "write_tensors",
 ]

@@ -7,27 +7,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgemate.machine import PACKAGES, machine_facts
+from edgemate.machine import PACKAGES, machine_metadata
 
 _PACKAGES = (*PACKAGES, "onnxscript", "safetensors", "scikit-learn", "pydantic", "fvcore")
 
 
-def environment_facts() -> dict[str, Any]:
+def environment_metadata() -> dict[str, Any]:
     """Machine, package versions and the command line; torch's threads and GPUs where torch is already imported.
 
     The command is written without the directories of its program and of the home folder: a run may be shown around.
     """
-    facts: dict[str, Any] = dict(machine_facts(_PACKAGES))
+    metadata: dict[str, Any] = dict(machine_metadata(_PACKAGES))
     torch = sys.modules.get("torch")
     if torch is not None:
-        facts["torch_threads"] = torch.get_num_threads()
+        metadata["torch_threads"] = torch.get_num_threads()
         if torch.cuda.is_available():
-            facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-            facts["cuda"] = torch.version.cuda
-            facts["cudnn"] = torch.backends.cudnn.version()
-            facts["driver"] = _driver()
-    facts["command"] = [Path(sys.argv[0]).name, *(_without_home(argument) for argument in sys.argv[1:])]
-    return facts
+            metadata["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+            metadata["cuda"] = torch.version.cuda
+            metadata["cudnn"] = torch.backends.cudnn.version()
+            metadata["driver"] = _driver()
+    metadata["command"] = [Path(sys.argv[0]).name, *(_without_home(argument) for argument in sys.argv[1:])]
+    return metadata
 
 
 def _driver() -> str | None:

@@ -26,22 +26,22 @@ Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunMetadata:
     """What must be known of a run's data to use its network.
 
     Attributes:
-        data_set: name of the data set.
-        input: channels, height, width and preprocessing, as `edgemate.data.InputFacts` writes itself.
+        dataset: name of the dataset.
+        input: channels, height, width and preprocessing, as `edgemate.data.InputSpec` writes itself.
         classes: names, in the order of the logits.
         cuts: names of the cut points, one per exit.
-        pictures: split → number of pictures.
+        images: split → number of images.
     """
 
-    data_set: str
+    dataset: str
     input: dict[str, Any]
     classes: tuple[str, ...]
     cuts: tuple[str, ...]
-    pictures: dict[str, int]
+    images: dict[str, int]
 
 
 class SplitLogits(NamedTuple):
@@ -52,7 +52,7 @@ class SplitLogits(NamedTuple):
 
 
 class Golden(NamedTuple):
-    """Some real test pictures, ready for the network: images (n, C, H, W) and labels (n,)."""
+    """Some real test images, ready for the network: images (n, C, H, W) and labels (n,)."""
 
     images: Float
     labels: Labels
@@ -130,13 +130,13 @@ class Run:
         return self.path / "recipe.yaml"
 
     @property
-    def facts_path(self) -> Path:
-        """`RunFacts`."""
-        return self.path / "facts.json"
+    def metadata_path(self) -> Path:
+        """`RunMetadata`."""
+        return self.path / "metadata.json"
 
     @property
     def environment_path(self) -> Path:
-        """`environment_facts()` of the training."""
+        """`environment_metadata()` of the training."""
         return self.path / "environment.json"
 
     @property
@@ -151,7 +151,7 @@ class Run:
 
     @property
     def speed_path(self) -> Path:
-        """Every epoch's pictures per second, wait for data and peak memory."""
+        """Every epoch's images per second, wait for data and peak memory."""
         return self.path / "speed.csv"
 
     @property
@@ -234,27 +234,27 @@ class Run:
         """The resolved recipe. Raises RecipeError where it does not hold together any more."""
         return load_recipe(self.recipe_path)
 
-    def write_facts(self, facts: RunFacts) -> None:
-        """Store the facts."""
-        files.write_json(self.facts_path, asdict(facts))
+    def write_metadata(self, metadata: RunMetadata) -> None:
+        """Store the metadata."""
+        files.write_json(self.metadata_path, asdict(metadata))
 
-    def read_facts(self) -> RunFacts:
-        """The facts. Raises RunError where they cannot be read."""
-        stored = _read_json(self.facts_path)
+    def read_metadata(self) -> RunMetadata:
+        """The metadata. Raises RunError where they cannot be read."""
+        stored = _read_json(self.metadata_path)
         try:
-            return RunFacts(
-                data_set=stored["data_set"],
+            return RunMetadata(
+                dataset=stored["dataset"],
                 input=stored["input"],
                 classes=tuple(stored["classes"]),
                 cuts=tuple(stored["cuts"]),
-                pictures=stored["pictures"],
+                images=stored["images"],
             )
         except KeyError as error:
-            raise RunError(f"{self.facts_path}: the key {error} is missing; train the run again") from error
+            raise RunError(f"{self.metadata_path}: the key {error} is missing; train the run again") from error
 
-    def write_environment(self, facts: Mapping[str, Any]) -> None:
-        """Store `environment_facts()`."""
-        files.write_json(self.environment_path, dict(facts))
+    def write_environment(self, metadata: Mapping[str, Any]) -> None:
+        """Store `environment_metadata()`."""
+        files.write_json(self.environment_path, dict(metadata))
 
     def read_environment(self) -> dict[str, Any]:
         """What the run was trained with. Raises RunError where it cannot be read."""
@@ -297,11 +297,11 @@ class Run:
         return SplitLogits(arrays["logits"], arrays["labels"])
 
     def write_golden(self, images: Float, labels: Labels) -> None:
-        """Store some real test pictures, ready for the network: images (n, C, H, W), labels (n,)."""
+        """Store some real test images, ready for the network: images (n, C, H, W), labels (n,)."""
         files.write_arrays(self.golden_path, {"images": images, "labels": labels})
 
     def read_golden(self) -> Golden:
-        """Some real test pictures. Raises RunError where they cannot be read."""
+        """Some real test images. Raises RunError where they cannot be read."""
         arrays = _read_arrays(self.golden_path, ("images", "labels"))
         return Golden(arrays["images"], arrays["labels"])
 
@@ -326,7 +326,7 @@ class Run:
     def _missing(self) -> list[str]:
         needed = (
             self.model_path,
-            self.facts_path,
+            self.metadata_path,
             self.golden_path,
             self.logits_path("calibration"),
             self.logits_path("test"),

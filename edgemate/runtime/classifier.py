@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.bundle import Bundle, ExitFacts, InputContract
+from edgemate.bundle import Bundle, ExitMetadata, InputContract
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import UsageError
 from edgemate.exits import (
@@ -35,7 +35,7 @@ from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.counting import Counts
 from edgemate.runtime.latency import Latency
 from edgemate.runtime.prediction import Prediction
-from edgemate.runtime.preprocessing import Picture, Preprocessor
+from edgemate.runtime.preprocessing import ImageInput, Preprocessor
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +43,7 @@ Array = npt.NDArray[Any]
 class AnytimeClassifier:
     """An opened bundle on a backend. Use it as a context manager, or `close()` it.
 
-    Pictures are paths, PIL images, uint8 arrays `(H, W)` or `(H, W, C)` in RGB, not BGR as OpenCV's are, or ready
+    Images are paths, PIL images, uint8 arrays `(H, W)` or `(H, W, C)` in RGB, not BGR as OpenCV's are, or ready
     float32 arrays `(C, H, W)` and, for several at once, `(N, C, H, W)`. What `edgemate.images.decode` says of files
     and PIL images holds here.
 
@@ -85,9 +85,9 @@ class AnytimeClassifier:
             backend: a registered backend's name.
             threads: CPU threads, 1 or more; by default all usable cores.
             verify: check every file's SHA-256 first.
-            layout: `segments` can stop at any exit; `prefixes` runs one graph per picture and answers at a fixed exit
+            layout: `segments` can stop at any exit; `prefixes` runs one graph per image and answers at a fixed exit
                 only, which is the cheapest way to do that; `conditional` is one graph that compares the probabilities
-                with thresholds itself, one picture at a time.
+                with thresholds itself, one image at a time.
             options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:
@@ -106,7 +106,7 @@ class AnytimeClassifier:
         return cls(bundle, factory(bundle, layout=layout, threads=threads, **options), layout=layout)
 
     @property
-    def exits(self) -> tuple[ExitFacts, ...]:
+    def exits(self) -> tuple[ExitMetadata, ...]:
         """The exits, first to last, with their MACs and accuracy."""
         return self.bundle.manifest.exits
 
@@ -117,7 +117,7 @@ class AnytimeClassifier:
 
     @property
     def input(self) -> InputContract:
-        """What the network takes, and how a picture becomes that."""
+        """What the network takes, and how an image becomes that."""
         return self.bundle.manifest.input
 
     @property
@@ -127,34 +127,34 @@ class AnytimeClassifier:
 
     @property
     def non_finite(self) -> int:
-        """Times a picture's logits at some exit held a NaN or an infinity; no policy stops there before the last.
+        """Times an image's logits at some exit held a NaN or an infinity; no policy stops there before the last.
 
         Layout `conditional` shows the logits of the exit that answers alone, so those of exits before it are not seen.
         """
         return self._counts.non_finite
 
     def statistics(self) -> Statistics:
-        """What became of all pictures since the start or the last `reset_statistics()`."""
+        """What became of all images since the start or the last `reset_statistics()`."""
         return self._counts.statistics()
 
     def reset_statistics(self) -> None:
         """Count anew."""
         self._counts = Counts(len(self.exits))
 
-    def stream(self, picture: Picture, policy: Policy | str | None = None) -> Iterator[Prediction]:
-        """Answers about one picture, one per exit, each better than the last.
+    def stream(self, image: ImageInput, policy: Policy | str | None = None) -> Iterator[Prediction]:
+        """Answers about one image, one per exit, each better than the last.
 
         A segment is computed when its answer is asked for: stop iterating, and the rest is never done. The last answer
         taken is the one that counts in the statistics.
 
         Args:
-            picture: one picture.
+            image: one image.
             policy: where the stream ends; None at the last exit. Under a `Deadline` the time that the caller takes
                 between two answers counts too.
 
         Raises:
-            PictureError: at once, not at the first answer.
-            UsageError: the layout is not `segments`, these are several pictures, or the policy does not fit.
+            ImageError: at once, not at the first answer.
+            UsageError: the layout is not `segments`, these are several images, or the policy does not fit.
         """
         self._need_segments("stream")
         chosen = None if policy is None else self._policy(policy)
@@ -162,38 +162,38 @@ class AnytimeClassifier:
             chosen = chosen.with_segment_ms(self._segment_times(1))
         if chosen is not None:
             chosen.begin(1, len(self.exits))  # it is for this number of exits
-        images = next(self._preprocessor.batches(picture, 2), None)
+        images = next(self._preprocessor.batches(image, 2), None)
         if images is None or len(images) != 1:
-            raise UsageError("stream: takes one picture at a time; use classify for several")
+            raise UsageError("stream: takes one image at a time; use classify for several")
         return self._stream(images, chosen)
 
     def classify(
         self,
-        pictures: Picture | Sequence[Picture],
+        images: ImageInput | Sequence[ImageInput],
         policy: Policy | str | None = None,
         *,
         batch_size: int = 32,
     ) -> list[Prediction]:
-        """One answer per picture, in order, from the exit where `policy` stops it.
+        """One answer per image, in order, from the exit where `policy` stops it.
 
-        Pictures go through the network `batch_size` at a time; those that have stopped leave their batch before the
+        Images go through the network `batch_size` at a time; those that have stopped leave their batch before the
         next segment runs.
 
         Args:
-            pictures: one picture, a list of them, or ready float32 `(N, C, H, W)`.
+            images: one image, a list of them, or ready float32 `(N, C, H, W)`.
             policy: an exit policy, the name of one of the bundle's operating points, or None for the whole network.
                 Layout `prefixes` takes only `FixedExit` and None; `conditional` these and `Confidence` without a
                 temperature, or one of 1 where the bundle has temperatures.
-            batch_size: pictures per batch, 1 or more; fewer where the backend takes no more at a time.
+            batch_size: images per batch, 1 or more; fewer where the backend takes no more at a time.
 
         Raises:
-            PictureError: a picture cannot be read; nothing is answered then.
+            ImageError: an image cannot be read; nothing is answered then.
             UsageError: the policy does not fit this bundle or layout.
         """
         if batch_size < 1:
             raise UsageError(f"batch_size: must be 1 or more, not {batch_size}")
         chosen = self._policy(policy)
-        batches = self._preprocessor.batches(pictures, min(batch_size, self.backend.largest_batch or batch_size))
+        batches = self._preprocessor.batches(images, min(batch_size, self.backend.largest_batch or batch_size))
         answers = self._answers(batches, chosen)
         self._counts.add(answers, chosen.ms if isinstance(chosen, Deadline) else None)
         return answers
@@ -204,10 +204,10 @@ class AnytimeClassifier:
         Where there are several it is that of the device that the operating points were chosen for, else the newest.
         """
         device = None if self._points is None else self._points.device
-        return matching_latency_table(self.bundle, self.backend.facts(), device)
+        return matching_latency_table(self.bundle, self.backend.metadata(), device)
 
     def measure_segments(self, *, batch: int = 1, repeats: int = 100) -> tuple[float, ...]:
-        """The 99th percentile of each segment's time on this machine, in milliseconds, for `batch` pictures: `(K,)`.
+        """The 99th percentile of each segment's time on this machine, in milliseconds, for `batch` images: `(K,)`.
 
         With the decision after it and the making of the answer. `Deadline` uses it where it was given no times of its
         own and the bundle has no latency table of this device; it is then measured when a batch size is first met.

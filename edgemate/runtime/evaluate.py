@@ -17,7 +17,7 @@ from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts
 from edgemate.runtime.latency import TELL_SECONDS, Latency
 from edgemate.runtime.prediction import Prediction
-from edgemate.runtime.preprocessing import Picture, Preprocessor
+from edgemate.runtime.preprocessing import ImageInput, Preprocessor
 
 BLOCK = 256
 WARMUP = 20
@@ -28,65 +28,65 @@ class Measured:
     """What a policy did, batches of one size.
 
     Attributes:
-        batch: pictures at a time.
+        batch: images at a time.
         accuracy: top-1; None without labels.
         latency: of a batch, from ready tensor to answers, in milliseconds.
-        ms_per_picture: all of that time over all pictures.
+        ms_per_image: all of that time over all images.
         statistics: the exits taken, and what else the classifier counts.
     """
 
     batch: int
     accuracy: float | None
     latency: Latency
-    ms_per_picture: float
+    ms_per_image: float
     statistics: Statistics
 
 
 def evaluate_policy(
     classifier: AnytimeClassifier,
-    pictures: Sequence[Picture],
+    images: Sequence[ImageInput],
     labels: npt.NDArray[np.int64] | None,
     policy: Policy | str | None,
     *,
     batches: Sequence[int] = (1, 16),
     progress: Progress = SILENT,
 ) -> list[Measured]:
-    """Classify every picture once with each batch size; the sizes take turns over blocks of pictures.
+    """Classify every image once with each batch size; the sizes take turns over blocks of images.
 
-    Reading and preparing the pictures is not timed.
+    Reading and preparing the images is not timed.
 
     Args:
         classifier: the bundle, loaded with layout `segments`.
-        pictures: the pictures.
+        images: the images.
         labels: their classes `(N,)`, or None.
         policy: as `classify` takes it.
-        batches: pictures at a time, 1 or more.
+        batches: images at a time, 1 or more.
         progress: told how far it is. A call that is not counted follows, as the telling disturbs.
 
     Raises:
-        DataError: no pictures, or one cannot be read.
+        DataError: no images, or one cannot be read.
     """
-    if not len(pictures):
-        raise DataError("there are no pictures to evaluate on")
+    if not len(images):
+        raise DataError("there are no images to evaluate on")
     tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
     deadline = policy.ms if isinstance(policy, Deadline) else None
     heartbeat = Heartbeat(TELL_SECONDS)
     preprocessor = Preprocessor(classifier.input)
-    for start in range(0, len(pictures), BLOCK):
-        progress.advance(start, len(pictures))
-        block = [pictures[i] for i in range(start, min(start + BLOCK, len(pictures)))]
+    for start in range(0, len(images), BLOCK):
+        progress.advance(start, len(images))
+        block = [images[i] for i in range(start, min(start + BLOCK, len(images)))]
         [ready] = preprocessor.batches(block, len(block))
         for tally in tallies:
             for _ in range(WARMUP if start == 0 else 1):  # the other size has just had the caches
                 classifier.classify(ready[: tally.batch], policy, batch_size=tally.batch)
             for row in range(0, len(ready), tally.batch):
-                images = ready[row : row + tally.batch]
+                rows = ready[row : row + tally.batch]
                 if heartbeat.due():
-                    progress.advance(start, len(pictures), f"{row} in batches of {tally.batch}")
-                    classifier.classify(images, policy, batch_size=tally.batch)
+                    progress.advance(start, len(images), f"{row} in batches of {tally.batch}")
+                    classifier.classify(rows, policy, batch_size=tally.batch)
                 broken = classifier.non_finite
                 started = time.perf_counter_ns()
-                answers = classifier.classify(images, policy, batch_size=tally.batch)
+                answers = classifier.classify(rows, policy, batch_size=tally.batch)
                 milliseconds = (time.perf_counter_ns() - started) * 1e-6
                 tally.add(answers, milliseconds, deadline, classifier.non_finite - broken)
     return [tally.measured(labels) for tally in tallies]
@@ -110,6 +110,6 @@ class _Tally:
             batch=self.batch,
             accuracy=None if labels is None else float(np.mean(np.array(self._named) == labels)),
             latency=Latency.of(self._milliseconds),
-            ms_per_picture=sum(self._milliseconds) / len(self._named),
+            ms_per_image=sum(self._milliseconds) / len(self._named),
             statistics=self._counts.statistics(),
         )

@@ -1,4 +1,4 @@
-"""From a picture to the tensor the network was trained on, as the manifest's input contract says.
+"""From an image to the tensor the network was trained on, as the manifest's input contract says.
 
 Pillow and numpy alone, and yet the arithmetic of torchvision's v2 transforms on a PIL image (Resize, CenterCrop,
 PILToTensor, ToDtype with scale, Normalize), step by step.
@@ -15,11 +15,11 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from edgemate.bundle import InputContract, Resize
-from edgemate.errors import PictureError
+from edgemate.errors import ImageError
 from edgemate.images import decode
 
 Array = npt.NDArray[Any]
-Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
+ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -27,14 +27,14 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# A sliver of a few rows grows with its shorter side; beyond this it is no picture, or an attack on the memory.
-_MOST_PIXELS = 1 << 27
+# A sliver of a few rows grows with its shorter side; beyond this it is no image, or an attack on the memory.
+_MAX_PIXELS = 1 << 27
 
 
 class Preprocessor:
-    """Makes ready batches of pictures, float32 `(N, channels, height, width)`.
+    """Makes ready batches of images, float32 `(N, channels, height, width)`.
 
-    A picture is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a float32 array `(channels, height,
+    An image is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a float32 array `(channels, height,
     width)` that is ready already. Files and PIL images are decoded by `edgemate.images.decode`, as in training. The
     channels of an array are RGB; OpenCV's are BGR, and `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` turns them around. A
     fourth channel is dropped.
@@ -47,41 +47,41 @@ class Preprocessor:
         self._mean = np.array(contract.mean, dtype=np.float32)[:, None, None]
         self._std = np.array(contract.std, dtype=np.float32)[:, None, None]
 
-    def prepare(self, picture: Picture) -> Array:
-        """One picture as float32 `(channels, height, width)`.
+    def prepare(self, image: ImageInput) -> Array:
+        """One image as float32 `(channels, height, width)`.
 
         Raises:
-            PictureError: it cannot be read, or an array has another shape or dtype than those above.
+            ImageError: it cannot be read, or an array has another shape or dtype than those above.
         """
-        if isinstance(picture, np.ndarray):
-            if picture.dtype == np.float32:
-                return self._checked(picture, "float32 array")
-            return self._from_image(_image_of_array(picture), f"uint8 array {picture.shape}")
-        if isinstance(picture, Image.Image):
-            return self._from_image(picture, "PIL image")
-        if isinstance(picture, (str, os.PathLike)):
-            return self._from_image(picture, os.fspath(picture))
-        raise PictureError(
-            f"{type(picture).__name__} is no picture; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
+        if isinstance(image, np.ndarray):
+            if image.dtype == np.float32:
+                return self._checked(image, "float32 array")
+            return self._from_image(_image_of_array(image), f"uint8 array {image.shape}")
+        if isinstance(image, Image.Image):
+            return self._from_image(image, "PIL image")
+        if isinstance(image, (str, os.PathLike)):
+            return self._from_image(image, os.fspath(image))
+        raise ImageError(
+            f"{type(image).__name__} is no image; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
             f"float32 array"
         )
 
-    def batches(self, pictures: Picture | Sequence[Picture], size: int) -> Iterator[Array]:
-        """One picture, a list of them, or a ready float32 array `(N, channels, height, width)`, `size` at a time.
+    def batches(self, images: ImageInput | Sequence[ImageInput], size: int) -> Iterator[Array]:
+        """One image, a list of them, or a ready float32 array `(N, channels, height, width)`, `size` at a time.
 
         Raises:
-            PictureError: as `prepare`; earlier batches have been given by then.
+            ImageError: as `prepare`; earlier batches have been given by then.
         """
-        if isinstance(pictures, np.ndarray) and pictures.ndim == 4 and pictures.dtype == np.float32:
-            for start in range(0, len(pictures), size):
-                batch = np.ascontiguousarray(pictures[start : start + size])
+        if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype == np.float32:
+            for start in range(0, len(images), size):
+                batch = np.ascontiguousarray(images[start : start + size])
                 self._checked(batch[0], "float32 array")
                 yield batch
-        elif isinstance(pictures, (list, tuple)):
-            for start in range(0, len(pictures), size):
-                yield np.stack([self.prepare(picture) for picture in pictures[start : start + size]])
+        elif isinstance(images, (list, tuple)):
+            for start in range(0, len(images), size):
+                yield np.stack([self.prepare(image) for image in images[start : start + size]])
         else:
-            yield self.prepare(pictures)[None]  # type: ignore[arg-type]
+            yield self.prepare(images)[None]  # type: ignore[arg-type]
 
     def _from_image(self, given: str | os.PathLike[str] | Image.Image, name: str) -> Array:
         contract = self._contract
@@ -93,7 +93,7 @@ class Preprocessor:
         pixels = np.asarray(image)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         self._checked(planes, name)
-        # From here on in place: one float32 array per picture.
+        # From here on in place: one float32 array per image.
         ready = np.ascontiguousarray(planes, dtype=np.float32)
         ready *= self._scale
         ready -= self._mean
@@ -103,7 +103,7 @@ class Preprocessor:
     def _checked(self, array: Array, name: str) -> Array:
         expected = self._contract.shape(1)[1:]
         if array.shape != expected:
-            raise PictureError(f"{name}: prepared it is {array.shape}; the network takes {expected}")
+            raise ImageError(f"{name}: prepared it is {array.shape}; the network takes {expected}")
         return array
 
 
@@ -111,12 +111,12 @@ def _image_of_array(array: Array) -> Image.Image:
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise PictureError(
-            f"{array.dtype} array {array.shape} is no picture; give uint8 (H, W) or (H, W, C), or ready float32 "
+        raise ImageError(
+            f"{array.dtype} array {array.shape} is no image; give uint8 (H, W) or (H, W, C), or ready float32 "
             f"(channels, height, width)"
         )
     if not array.size:
-        raise PictureError(f"uint8 array {array.shape} has no pixels")
+        raise ImageError(f"uint8 array {array.shape} has no pixels")
     return Image.fromarray(array)
 
 
@@ -130,13 +130,13 @@ def _resized(image: Image.Image, resize: Resize, name: str) -> Image.Image:
         width, height = (resize.size, longer) if width <= height else (longer, resize.size)
     if (width, height) == image.size:
         return image
-    if width * height > _MOST_PIXELS:
-        raise PictureError(f"{name}: {image.width}x{image.height} would become {width}x{height}, which is too large")
+    if width * height > _MAX_PIXELS:
+        raise ImageError(f"{name}: {image.width}x{image.height} would become {width}x{height}, which is too large")
     return image.resize((width, height), _RESAMPLING[resize.interpolation])
 
 
 def _center_cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle of the picture; where it is smaller than the crop, black is added around it first."""
+    """The middle of the image; where it is smaller than the crop, black is added around it first."""
     height, width = size
     missing_width, missing_height = max(width - image.width, 0), max(height - image.height, 0)
     if missing_width or missing_height:

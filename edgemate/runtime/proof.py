@@ -29,17 +29,17 @@ class ExitProof:
         exit: k, 1-based.
         largest_difference: of any logit from the network's, absolute.
         limit: of that difference.
-        agreement: share of pictures for which both name the same class.
-        pictures: on so many.
+        agreement: share of images for which both name the same class.
+        images: on so many.
         problem: what is wrong, in one line that names layout, exit, figure and limit; None if nothing is.
-        latency: of the answer at this exit, one picture, from numpy array to logits.
+        latency: of the answer at this exit, one image, from numpy array to logits.
     """
 
     exit: int
     largest_difference: float
     limit: float
     agreement: float
-    pictures: int
+    images: int
     problem: str | None
     latency: Latency
 
@@ -72,7 +72,7 @@ def prove(
         backend: that bundle's `layout`, loaded.
         layout: which graphs to run.
         tolerance: see `default_tolerance`.
-        batch: pictures at a time while comparing; the timing is of one.
+        batch: images at a time while comparing; the timing is of one.
         warmup: rounds that are not counted.
         repeats: rounds that are.
         progress: told how many of these are done.
@@ -90,9 +90,9 @@ def prove(
             for start in range(0, len(golden.images), batch)
         ]
         found[exit] = _compare(layout, exit, np.concatenate(parts), golden.logits[:, exit - 1], tolerance)
-    picture = golden.images[:1]
+    image = golden.images[:1]
     calls: dict[int, Callable[[], object]] = {
-        exit: partial(_answer, backend, layout, exit, len(exits), picture) for exit in exits
+        exit: partial(_answer, backend, layout, exit, len(exits), image) for exit in exits
     }
     latency = measure_alternately(calls, warmup=warmup, repeats=repeats, progress=progress)
     return tuple(ExitProof(exit, *found[exit], latency[exit]) for exit in exits)
@@ -107,7 +107,7 @@ def _answer(backend: Any, layout: Layout, exit: int, exits: int, images: Array) 
         for _ in range(exit - 1):
             flow.advance()
         return np.asarray(flow.advance())
-    thresholds = (np.arange(1, exits) < exit).astype(np.float32)  # 0 stops every picture, 1 none
+    thresholds = (np.arange(1, exits) < exit).astype(np.float32)  # 0 stops every image, 1 none
     answers = [backend.run_conditional(images[row : row + 1], thresholds) for row in range(len(images))]
     for _, taken in answers:
         if taken != exit:

@@ -1,4 +1,4 @@
-"""How long it takes to stop at each exit, as it goes when pictures stop at different ones."""
+"""How long it takes to stop at each exit, as it goes when images stop at different ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgemate.exits import Confidence, LatencyTable, StopTimes
 from edgemate.exits.latency_table import QUANTILES
-from edgemate.machine import machine_facts
+from edgemate.machine import machine_metadata
 from edgemate.progress import SILENT, Heartbeat, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.latency import TELL_SECONDS
@@ -58,8 +58,8 @@ def measure_stops(
     segment_ms = classifier.measure_segments(repeats=repeats)
     return LatencyTable(
         device=device,
-        machine=machine_facts(()),
-        backend=classifier.backend.facts(),
+        machine=machine_metadata(()),
+        backend=classifier.backend.metadata(),
         measured=datetime.now(timezone.utc).replace(microsecond=0),
         repeats=repeats,
         exits=tuple(

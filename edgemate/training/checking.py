@@ -86,6 +86,6 @@ def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Tea
         recipe.optimization.label_smoothing,
         model.taps,
         recipe.exits.ensemble,
-        unlabelled=recipe.data.unlabelled is not None,
+        unlabeled=recipe.data.unlabeled is not None,
         teacher=teacher,
     )

@@ -13,7 +13,7 @@ from edgemate.models.multi_exit import AtCut
 
 
 class CompiledOutputs:
-    """`model.outputs`, compiled for pictures of the first batch's shape.
+    """`model.outputs`, compiled for images of the first batch's shape.
 
     Batches of another shape, such as an epoch's last, go through the network as it is: to compile it again for them
     would take longer than they do.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from edgemate.config import Recipe, Unlabelled
+from edgemate.config import Recipe, Unlabeled
 from edgemate.data import Data, TargetPlan, build_data
-from edgemate.data.loaders import PictureLoader
+from edgemate.data.loaders import ImageLoader
 from edgemate.data.on_device import OnDeviceLoader
 from edgemate.distillation import Method
 from edgemate.progress import SILENT, Progress
 
-Loader = PictureLoader | OnDeviceLoader
+Loader = ImageLoader | OnDeviceLoader
 
 
 def data_of(recipe: Recipe, progress: Progress = SILENT) -> Data:
-    """The data set that a recipe names, split and ready to load; `progress` is told how far its files are looked at.
+    """The dataset that a recipe names, split and ready to load; `progress` is told how far its files are looked at.
 
     Raises:
         DataError: it is missing or damaged; see `build_data`.
@@ -40,7 +40,7 @@ def data_of(recipe: Recipe, progress: Progress = SILENT) -> Data:
         batch_size=recipe.optimization.batch_size,
         workers=recipe.training.workers,
         seed=recipe.training.seed,
-        unlabelled=_target_plan(section.unlabelled),
+        unlabeled=_target_plan(section.unlabeled),
         progress=progress,
     )
 
@@ -52,10 +52,10 @@ def loaders_of(recipe: Recipe, data: Data, method: Method) -> tuple[Loader, Load
         on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
         device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
         return data.train_loader_on(device), data.calibration_loader_on(device)
-    return data.mixed_loader() if method.uses_unlabelled else data.train_loader(), data.calibration_loader()
+    return data.mixed_loader() if method.uses_unlabeled else data.train_loader(), data.calibration_loader()
 
 
-def _target_plan(section: Unlabelled | None) -> TargetPlan | None:
+def _target_plan(section: Unlabeled | None) -> TargetPlan | None:
     if section is None:
         return None
     return TargetPlan(

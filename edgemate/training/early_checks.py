@@ -54,6 +54,6 @@ def _data_on_device_problems(recipe: Recipe) -> list[str]:
         for i, part in enumerate(recipe.data.augmentation)
         if part.name not in ("horizontal_flip", "random_crop")
     ]
-    if recipe.data.unlabelled is not None:
-        problems.append("training.data_on_device: it knows one domain only; set it to false, or drop data.unlabelled")
+    if recipe.data.unlabeled is not None:
+        problems.append("training.data_on_device: it knows one domain only; set it to false, or drop data.unlabeled")
     return problems

@@ -19,15 +19,15 @@ from rich.console import Console
 from edgemate import files
 from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
-from edgemate.data.loaders import PictureLoader
-from edgemate.data.workers import telling_of_ended_workers
+from edgemate.data.loaders import ImageLoader
+from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation import Method, build_method
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
-from edgemate.runs import Run, RunFacts, Split, environment_facts, write_tensors
+from edgemate.runs import Run, RunMetadata, Split, environment_metadata, write_tensors
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
@@ -42,7 +42,7 @@ from edgemate.training.teacher import load_teacher
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our names of precisions, and Lightning's."""
-_GOLDEN_PICTURES = 32
+_GOLDEN_IMAGES = 32
 
 
 def train(
@@ -97,17 +97,17 @@ def train(
             shutil.rmtree(path)
         run = Run.create(path)
         run.write_recipe(recipe)
-        files.write_json(run.environment_path, environment_facts())
+        files.write_json(run.environment_path, environment_metadata())
 
     torch.manual_seed(recipe.training.seed)
-    model = build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
+    model = build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
     prepare_teachers(method, numerics)
-    run.write_facts(_facts(recipe, data, model.cuts))
+    run.write_metadata(_facts(recipe, data, model.cuts))
     loader, calibration = loaders_of(recipe, data, method)
     settings = recipe.training
     task = MultiExitTask(
@@ -136,14 +136,14 @@ def train(
         with progress.unattended():
             progress.step("counting what every exit costs")
             setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
-            shape = (data.facts.channels, data.facts.height, data.facts.width)
+            shape = (data.spec.channels, data.spec.height, data.spec.width)
             macs = [cost.macs for cost in count_costs(model, shape).exits]
             header = training_header(data, model, macs, setup)
         for line in header:
             console.out(line)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
-            with telling_of_ended_workers(settings.workers):  # which torch does in the midst of whatever runs then
+            with translate_worker_errors(settings.workers):  # which torch does in the midst of whatever runs then
                 trainer.fit(
                     task,
                     loader,
@@ -168,7 +168,7 @@ def train(
 
 def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: Data) -> Numerics:
     """The run's own choice where it has made one, else one for this machine, which is then the run's."""
-    shape = (data.facts.channels, data.facts.height, data.facts.width)
+    shape = (data.spec.channels, data.spec.height, data.spec.width)
     if run.numerics_path.is_file():
         try:
             return resumed_numerics(run.read_numerics(), recipe.training, model, method, shape)
@@ -179,17 +179,17 @@ def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, d
     return numerics
 
 
-def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunFacts:
+def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunMetadata:
     splits = data.splits
-    pictures = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
+    images = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
     if data.target is not None:
-        pictures |= {"unlabelled": len(data.target.train), "target_test": len(data.target.test)}
-    return RunFacts(
-        data_set=recipe.data.name,
-        input=data.facts.to_json(),
+        images |= {"unlabeled": len(data.target.train), "target_test": len(data.target.test)}
+    return RunMetadata(
+        dataset=recipe.data.name,
+        input=data.spec.to_json(),
         classes=data.classes,
         cuts=cuts,
-        pictures=pictures,
+        images=images,
     )
 
 
@@ -241,13 +241,13 @@ def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[C
 
 
 def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int, progress: Progress) -> None:
-    """Weights, logits of all evaluated splits, golden pictures and the final figures."""
+    """Weights, logits of all evaluated splits, golden images and the final figures."""
     splits = {}
     channels_last = task.channels_last
-    loaders: dict[Split, PictureLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
+    loaders: dict[Split, ImageLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
     if data.target is not None:
         loaders["target_test"] = data.target_test_loader()
-    counts = run.read_facts().pictures
+    counts = run.read_metadata().images
     for name, loader in loaders.items():
         progress.step(f"answering the {name.replace('_', ' ')} split, image")
         logits, labels = collect_logits(
@@ -260,13 +260,13 @@ def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoc
         )
         run.write_logits(name, logits, labels)
         splits[name] = {
-            "pictures": len(labels),
+            "images": len(labels),
             "exits": [float(share) for share in exit_accuracy(logits, labels)],
             "ensemble": float(ensemble_accuracy(logits, labels)),
         }
-    chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_PICTURES, len(data.splits.test))).astype(np.int64)
+    chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_IMAGES, len(data.splits.test))).astype(np.int64)
     golden = data.splits.test[chosen]
-    images = EvaluationTransform(data.facts)(data.source.test, golden).numpy()
+    images = EvaluationTransform(data.spec)(data.source.test, golden).numpy()
     run.write_golden(images, data.source.test.labels[golden])
     write_tensors(run.model_path, task.model.state_dict())
     own = task.method.state_dict()

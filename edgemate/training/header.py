@@ -48,10 +48,10 @@ def training_header(data: Data, model: MultiExitModel, macs: Sequence[int], setu
         macs: from the image to each exit, `(K,)`.
         setup: the rest.
     """
-    facts, splits = data.facts, data.splits
+    metadata, splits = data.spec, data.splits
     counts = {"training": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
     if data.target is not None:
-        counts |= {"unlabelled": len(data.target.train), "target test": len(data.target.test)}
+        counts |= {"unlabeled": len(data.target.train), "target test": len(data.target.test)}
     images = ", ".join(f"{number:,} {split}" for split, number in counts.items())
     exits = ", ".join(
         f"{k} {cut} {_count(cost)}" for k, (cut, cost) in enumerate(zip(model.cuts, macs, strict=True), 1)
@@ -59,7 +59,7 @@ def training_header(data: Data, model: MultiExitModel, macs: Sequence[int], setu
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = {
         "dataset": f"{data.source.name}, {counted(len(data.classes), 'class')}; images: {images}",
-        "input": f"{facts.height}×{facts.width}, {counted(facts.channels, 'channel')}",
+        "input": f"{metadata.height}×{metadata.width}, {counted(metadata.channels, 'channel')}",
         "network": f"{setup.backbone}, {_count(parameters)} parameters, trained by {setup.method}",
         "exits": f"{exits} MACs",
         "device": f"{setup.device}, {counted(setup.threads, 'thread')}; "

@@ -80,8 +80,8 @@ class Live(Callback):
             parts.append(f"loss {float(loss):.4g}")
         accuracies = task.train_tally.accuracies()
         if accuracies:
-            shares = (100 * accuracies[f"exit{k}"] for k in range(1, task.model.exits + 1))
-            parts.append(f"exits {'/'.join(f'{share:.1f}' for share in shares)} %")
+            fractions = (100 * accuracies[f"exit{k}"] for k in range(1, task.model.exits + 1))
+            parts.append(f"exits {'/'.join(f'{share:.1f}' for share in fractions)} %")
         if self._countdown.left is not None:
             parts.append(f"training {duration(self._countdown.left)} left")
         return ", ".join(parts)

@@ -10,22 +10,22 @@ from typing import Any
 
 import torch
 
-from edgemate.data import InputFacts
+from edgemate.data import InputSpec
 from edgemate.distillation.teacher import Teacher, TeacherNetwork
 from edgemate.errors import RunError
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class NamedTeacher(ABC):
     """A teacher that is there, but not yet in memory.
 
     Attributes:
-        normalisation: mean and standard deviation per channel, of pixels in [0, 1], that it was taught with.
+        normalization: mean and standard deviation per channel, of pixels in [0, 1], that it was taught with.
         route: epoch → weights that its run has kept of it.
     """
 
-    normalisation: Normalisation
+    normalization: Normalization
     route: Mapping[int, Path]
 
     @abstractmethod
@@ -33,17 +33,17 @@ class NamedTeacher(ABC):
         """The teacher with any weights, for checks; on the device that is torch's default."""
 
     @abstractmethod
-    def check(self, facts: InputFacts, classes: tuple[str, ...]) -> None:
-        """Raises UsageError where a student of such pictures and classes cannot learn from it."""
+    def check(self, metadata: InputSpec, classes: tuple[str, ...]) -> None:
+        """Raises UsageError where a student of such images and classes cannot learn from it."""
 
     @abstractmethod
     def network(self, classes: tuple[str, ...]) -> TeacherNetwork:
-        """The network with its weights. Raises UsageError or RunError where they cannot be had."""
+        """The network with its weights. Raises UsageError or RunError where they is unavailable."""
 
 
-def size_of(facts: InputFacts) -> str:
-    """Of the pictures, as messages write it."""
-    return f"{facts.channels} × {facts.height} × {facts.width}"
+def size_of(metadata: InputSpec) -> str:
+    """Of the images, as messages write it."""
+    return f"{metadata.channels} × {metadata.height} × {metadata.width}"
 
 
 def load_values(path: Path) -> dict[str, Any]:

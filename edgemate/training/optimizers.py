@@ -1,4 +1,4 @@
-"""Optimisers by name. Learning rate and weight decay come from the recipe; the rest are options."""
+"""Optimizers by name. Learning rate and weight decay come from the recipe; the rest are options."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def adamw(groups: Groups, lr: float, *, beta1: Decay = 0.9, beta2: Decay = 0.999
 def _fused(groups: Groups) -> list[dict[str, Any]]:
     """The groups, told to take their step in one kernel where their parameters lie on a GPU.
 
-    Told to the groups and not to the optimiser: that one would then also undo the scaling of fp16's gradients, which
+    Told to the groups and not to the optimizer: that one would then also undo the scaling of fp16's gradients, which
     Lightning cannot clip then, and of which torch's SGD lets an overflow into its momentum.
     """
     return [{**group, "fused": True if all(map(_on_gpu, group["params"])) else None} for group in groups]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgemate.data import InputFacts
+from edgemate.data import InputSpec
 from edgemate.distillation.teacher import Teacher, TeacherNetwork
 from edgemate.distillation.teacher_networks import RunNetwork
 from edgemate.errors import DataError, RunError, UsageError
@@ -32,12 +32,12 @@ class RunTeacher(NamedTeacher):
         self.reference = reference
         self.run, self.checkpoint = find_run(reference)
         self.run.read_recipe()
-        self.facts = self.run.read_facts()
+        self.metadata = self.run.read_metadata()
         try:
-            self.input = InputFacts.from_json(self.facts.input)
+            self.input = InputSpec.from_json(self.metadata.input)
         except DataError as error:
-            raise RunError(f"{self.run.facts_path}: {error}") from error
-        self.normalisation = (self.input.mean, self.input.std)
+            raise RunError(f"{self.run.metadata_path}: {error}") from error
+        self.normalization = (self.input.mean, self.input.std)
         self.route = self.run.kept_epochs()
 
     def sketch(self) -> Teacher:
@@ -45,17 +45,19 @@ class RunTeacher(NamedTeacher):
         shape = (self.input.channels, self.input.height, self.input.width)
         return Teacher(RunNetwork(untrained_model(self.run)), route=self.route, shape=shape)
 
-    def check(self, facts: InputFacts, classes: tuple[str, ...]) -> None:
-        """Pictures of the same size, and the same classes."""
-        ours, theirs = size_of(facts), size_of(self.input)
+    def check(self, metadata: InputSpec, classes: tuple[str, ...]) -> None:
+        """Images of the same size, and the same classes."""
+        ours, theirs = size_of(metadata), size_of(self.input)
         if ours != theirs:
-            raise UsageError(f"{self.reference} was trained on pictures of {theirs}, this recipe has {ours}")
-        if self.facts.classes != classes:
-            first = next((pair for pair in zip(self.facts.classes, classes, strict=False) if pair[0] != pair[1]), None)
+            raise UsageError(f"{self.reference} was trained on images of {theirs}, this recipe has {ours}")
+        if self.metadata.classes != classes:
+            first = next(
+                (pair for pair in zip(self.metadata.classes, classes, strict=False) if pair[0] != pair[1]), None
+            )
             differ = f"; the first that differ are {first[0]!r} and {first[1]!r}" if first else ""
             raise UsageError(
-                f"{self.reference} knows {len(self.facts.classes)} classes, the data has {len(classes)}{differ}; they "
-                "must be the same, in the same order"
+                f"{self.reference} knows {len(self.metadata.classes)} classes, the data has {len(classes)}{differ}; "
+                "they must be the same, in the same order"
             )
 
     def network(self, classes: tuple[str, ...]) -> TeacherNetwork:

@@ -15,7 +15,7 @@ from edgemate.training.callbacks import write_rows
 class Speed(Callback):
     """Writes a row per epoch.
 
-    Columns: `epoch`; `pictures` trained on; `seconds` that took, calibration and checkpoint not counted;
+    Columns: `epoch`; `images` trained on; `seconds` that took, calibration and checkpoint not counted;
     `data_seconds`, the part of it in which the loop waited for its next batch; `memory_bytes`, the most that tensors
     took on the GPU so far, or on a CPU the whole process.
     """
@@ -24,17 +24,17 @@ class Speed(Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
         self._started = self._ready = 0.0
-        self._pictures, self._waited, self._trained = 0, 0.0, 0.0
+        self._images, self._waited, self._trained = 0, 0.0, 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of the epoch."""
-        self._pictures, self._waited = 0, 0.0
+        self._images, self._waited = 0, 0.0
         self._started = self._ready = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is here."""
         self._waited += time.perf_counter() - self._ready
-        self._pictures += len(batch[0])
+        self._images += len(batch[0])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -50,7 +50,7 @@ class Speed(Callback):
         self.rows.append(
             {
                 "epoch": trainer.current_epoch + 1,
-                "pictures": self._pictures,
+                "images": self._images,
                 "seconds": self._trained,
                 "data_seconds": self._waited,
                 "memory_bytes": _peak_bytes(pl_module.device),

@@ -15,7 +15,7 @@ class Tally:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._pictures: Tensor | None = None
+        self._images: Tensor | None = None
         self._right: Tensor | None = None
         self._ensemble: Tensor | None = None
         self._teachers: Tensor | None = None
@@ -23,9 +23,9 @@ class Tally:
     def add(self, logits: Tensor, labels: Tensor, teachers: Tensor | None = None) -> None:
         """Count a batch: logits (N, K, C), labels (N,), teachers' logits (N, T, C) if there are any.
 
-        A picture without a label, −1, does not count: no class is right for it, and it is not among the pictures.
+        An image without a label, −1, does not count: no class is right for it, and it is not among the images.
         """
-        self._pictures = _plus(self._pictures, (labels >= 0).sum())
+        self._images = _plus(self._images, (labels >= 0).sum())
         self._right = _plus(self._right, _right(logits, labels))
         mean = logits.softmax(-1).mean(1, keepdim=True)
         self._ensemble = _plus(self._ensemble, _right(mean, labels))
@@ -33,16 +33,16 @@ class Tally:
             self._teachers = _plus(self._teachers, _right(teachers, labels))
 
     def accuracies(self) -> dict[str, float]:
-        """`exit1` … `exitK`, their `mean`, the `ensemble`, and `teacher1` …, as shares of 1; empty before any batch."""
-        if self._right is None or self._ensemble is None or self._pictures is None:
+        """`exit1` … `exitK`, their `mean`, the `ensemble`, and `teacher1` …, in [0, 1]; empty before any batch."""
+        if self._right is None or self._ensemble is None or self._images is None:
             return {}
-        pictures = int(self._pictures)
-        exits = (self._right / pictures).tolist()
+        images = int(self._images)
+        exits = (self._right / images).tolist()
         found = {f"exit{k}": value for k, value in enumerate(exits, 1)}
         found["mean"] = sum(exits) / len(exits)
-        found["ensemble"] = float(self._ensemble) / pictures
+        found["ensemble"] = float(self._ensemble) / images
         if self._teachers is not None:
-            teachers = (self._teachers / pictures).tolist()
+            teachers = (self._teachers / images).tolist()
             found |= {f"teacher{k}": value for k, value in enumerate(teachers, 1)}
         return found
 

@@ -33,7 +33,7 @@ class MultiExitTask(LightningModule):
         method: the objective; its parameters form a group of their own, without weight decay.
         optimization: the recipe's section.
         steps_per_epoch: batches per epoch, which the schedule counts in.
-        channels_last: lay pictures and weights out as NHWC in memory.
+        channels_last: lay images and weights out as NHWC in memory.
         compiled: train through `CompiledOutputs`; evaluation never does.
         cuda_graphs: with `compiled`, on a GPU.
     """
@@ -87,7 +87,7 @@ class MultiExitTask(LightningModule):
         self.calibration_tally.add(self.model.answers(said), labels, self.method.teachers(said))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the optimisers that the method steps by itself."""
+        """Keep the state of the optimizers that the method steps by itself."""
         checkpoint["method_optimizers"] = [optimizer.state_dict() for optimizer in self.method.optimizers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ class MultiExitTask(LightningModule):
         self.model.mix(mixing_of(self.method))
 
     def epoch_metrics(self) -> dict[str, float]:
-        """Losses, accuracy per exit (shares of 1) and the method's own report after an epoch."""
+        """Losses, accuracy per exit (fractions of 1) and the method's own report after an epoch."""
         steps = max(1, self.steps_per_epoch)
         metrics = {f"loss/{name}": float(total) / steps for name, total in self.term_sums.items()}
         metrics |= {f"train/{name}": value for name, value in self.train_tally.accuracies().items()}
@@ -133,7 +133,7 @@ class MultiExitTask(LightningModule):
         return metrics
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The recipe's optimiser over both groups, and its schedule, stepped after every batch."""
+        """The recipe's optimizer over both groups, and its schedule, stepped after every batch."""
         settings = self.optimization
         groups: list[dict[str, Any]] = [
             {"params": list(self.model.parameters()), "weight_decay": settings.weight_decay},

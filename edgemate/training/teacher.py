@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from edgemate.config import Recipe
-from edgemate.data.input_facts import InputFacts
+from edgemate.data.input_spec import InputSpec
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
-from edgemate.training.named_teacher import NamedTeacher, Normalisation
+from edgemate.training.named_teacher import NamedTeacher, Normalization
 from edgemate.training.run_teacher import RunTeacher
 from edgemate.training.teacher_reference import TORCHVISION
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes 
 def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
     """The teacher of a recipe with its weights, on the CPU and in float32; None where the recipe names none.
 
-    It sees the student's pictures. Where its mean and standard deviation are others, they are put in place of the
-    student's, which is exact; pictures of another size, or other classes, are refused.
+    It sees the student's images. Where its mean and standard deviation are others, they are put in place of the
+    student's, which is exact; images of another size, or other classes, are refused.
 
     Args:
         recipe: the student's.
@@ -37,22 +37,22 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
         source: what messages call the recipe.
 
     Raises:
-        RecipeError: the teacher cannot be had, or was taught something else.
+        RecipeError: the teacher is unavailable, or was taught something else.
     """
     reference = recipe.distillation.teacher
     if reference is None:
         return None
     try:
         named = find_teacher(reference)
-        named.check(data.facts, data.classes)
+        named.check(data.spec, data.classes)
         network = named.network(data.classes)
     except (UsageError, RunError, DataError) as error:
         raise RecipeError(source, [f"distillation.teacher: {error}"]) from error
     return Teacher(
         network,
-        renormalise=_renormalise(data.facts, named.normalisation),
+        renormalize=_renormalize(data.spec, named.normalization),
         route=named.route,
-        shape=(data.facts.channels, data.facts.height, data.facts.width),
+        shape=(data.spec.channels, data.spec.height, data.spec.width),
     )
 
 
@@ -68,11 +68,11 @@ def find_teacher(reference: str) -> NamedTeacher:
         raise UsageError(" ".join(str(error).split())) from error
 
 
-def _renormalise(facts: InputFacts, theirs: Normalisation) -> tuple[Tensor, Tensor] | None:
-    """Factor and summand per channel, (C, 1, 1), from the student's normalised pixels to the teacher's."""
-    if theirs == (facts.mean, facts.std):
+def _renormalize(metadata: InputSpec, theirs: Normalization) -> tuple[Tensor, Tensor] | None:
+    """Factor and summand per channel, (C, 1, 1), from the student's normalized pixels to the teacher's."""
+    if theirs == (metadata.mean, metadata.std):
         return None
-    means, stds = zip((facts.mean, facts.std), theirs, strict=True)
+    means, stds = zip((metadata.mean, metadata.std), theirs, strict=True)
     ours_mean, their_mean = (torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1) for mean in means)
     ours_std, their_std = (torch.tensor(std, dtype=torch.float64).view(-1, 1, 1) for std in stds)
     return (ours_std / their_std).float(), ((ours_mean - their_mean) / their_std).float()

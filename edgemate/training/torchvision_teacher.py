@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from edgemate.data import InputFacts
+from edgemate.data import InputSpec
 from edgemate.distillation.teacher import Teacher, TeacherNetwork
 from edgemate.distillation.teacher_networks import TorchvisionNetwork
 from edgemate.errors import UsageError
@@ -26,7 +26,7 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class TorchvisionTeacher(NamedTeacher):
     """A classifier of torchvision's registry, with its own best weights or those of a file.
 
-    Weights of a file are taken to expect ImageNet's mean and standard deviation, and pictures of any size.
+    Weights of a file are taken to expect ImageNet's mean and standard deviation, and images of any size.
 
     Args:
         reference: `torchvision:NAME` or `torchvision:NAME@FILE`, a `.safetensors` or what `torch.save` wrote of a state
@@ -47,21 +47,21 @@ class TorchvisionTeacher(NamedTeacher):
         self.weights: Any = None if self.file else torchvision.models.get_model_weights(self.name).DEFAULT
         preset = self.weights.transforms() if self.weights else None
         self.size: int | None = preset.crop_size[0] if preset else None
-        self.normalisation = (tuple(preset.mean), tuple(preset.std)) if preset else _IMAGENET
+        self.normalization = (tuple(preset.mean), tuple(preset.std)) if preset else _IMAGENET
 
     def sketch(self) -> Teacher:
         """With any weights."""
         with torch.device("cpu"):  # some of them cannot be built without memory
             return Teacher(self._network(None, 2))
 
-    def check(self, facts: InputFacts, classes: tuple[str, ...]) -> None:
-        """Pictures of the same size, and as many classes."""
-        if facts.channels != 3:
-            raise UsageError(f"{self.reference} sees 3 channels, the data has {facts.channels}; name a run instead")
-        if self.size is not None and (facts.height, facts.width) != (self.size, self.size):
+    def check(self, metadata: InputSpec, classes: tuple[str, ...]) -> None:
+        """Images of the same size, and as many classes."""
+        if metadata.channels != 3:
+            raise UsageError(f"{self.reference} sees 3 channels, the data has {metadata.channels}; name a run instead")
+        if self.size is not None and (metadata.height, metadata.width) != (self.size, self.size):
             raise UsageError(
-                f"{self.reference} was trained on pictures of {self.size} × {self.size}, this recipe has "
-                f"{size_of(facts)}; set data.image_size: {self.size}"
+                f"{self.reference} was trained on images of {self.size} × {self.size}, this recipe has "
+                f"{size_of(metadata)}; set data.image_size: {self.size}"
             )
         count = len(self.weights.meta["categories"]) if self.weights else len(classes)
         if count != len(classes):
@@ -78,7 +78,7 @@ class TorchvisionTeacher(NamedTeacher):
             except (OSError, RuntimeError) as error:
                 reason = " ".join(str(error).split())
                 raise UsageError(
-                    f"{self.reference}: its weights cannot be had ({reason}); name a file, {self.reference}@FILE"
+                    f"{self.reference}: its weights is unavailable ({reason}); name a file, {self.reference}@FILE"
                 ) from error
         network = self._network(None, len(classes))
         try:

@@ -62,7 +62,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path, data: Path
     ]
     for run in found["runs"]:
         assert len(run["test"]["exits"]) == 3
-        assert run["pictures_per_second"] > 0
+        assert run["images_per_second"] > 0
         assert 0 < run["share_waiting_for_data"] < 1
     assert [exit["exit"] for exit in found["macs"]] == [1, 2, 3]
     assert str(tmp_path) not in json.dumps(found)
@@ -121,19 +121,19 @@ def test_the_table_has_means_over_finished_seeds_and_names_what_is_not_finished(
 
     def run(method: str, seed: int, exits: list[float] | None) -> dict:
         found = {"run": f"resnet18_{method}-seed{seed}", "method": method, "epochs": 7, "of_epochs": 200}
-        found |= {"training_pictures": 45_000, "calibration_pictures": 5_000}
+        found |= {"training_images": 45_000, "calibration_images": 5_000}
         return found | {"finished": exits is not None, "test": {"exits": exits, "ensemble": 0.9}}
 
     runs = [run("mate", 0, [0.7, 0.8]), run("mate", 1, [0.72, 0.8]), run("eed", 0, [0.5, 0.6]), run("eed", 1, None)]
     macs = [{"exit": k, "macs": k * 10**8, "chained_macs": k * 10**8} for k in (1, 2)]
     lines = script._table({"runs": runs, "macs": macs}).splitlines()
     assert lines == [
-        "| method | seeds | training pictures | exit 1 (100 M) | exit 2 (200 M) | ensemble |",
+        "| method | seeds | training images | exit 1 (100 M) | exit 2 (200 M) | ensemble |",
         "|---|---|---|---|---|---|",
         "| mate | 2 | 45,000 | 71.00 ± 1.41 | 80.00 ± 0.00 | 90.00 ± 0.00 |",
         "| eed | 1 | 45,000 | 50.00 | 60.00 | 90.00 |",
         "",
-        "held out of the training pictures, to choose thresholds on: 5,000",
+        "held out of the training images, to choose thresholds on: 5,000",
         "",
         "not finished: resnet18_eed-seed1 (7 of 200 epochs)",
     ]
@@ -146,7 +146,7 @@ def test_a_run_that_ended_before_its_first_epoch_is_told_as_it_is(tmp_path: Path
     files.write_text(tmp_path / "recipe.yaml", recipe)
     found = script._result(tmp_path, "mate", 0)
     assert (found["epochs"], found["of_epochs"], found["finished"]) == (0, 200, False)
-    assert found["training_pictures"] is None
-    files.write_json(tmp_path / "facts.json", {"pictures": {"train": 45_000, "calibration": 5_000}})
+    assert found["training_images"] is None
+    files.write_json(tmp_path / "metadata.json", {"images": {"train": 45_000, "calibration": 5_000}})
     found = script._result(tmp_path, "mate", 0)
-    assert (found["training_pictures"], found["calibration_pictures"]) == (45_000, 5_000)
+    assert (found["training_images"], found["calibration_images"]) == (45_000, 5_000)

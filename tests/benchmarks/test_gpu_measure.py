@@ -35,14 +35,14 @@ def run(monkeypatch: pytest.MonkeyPatch, work: Path, output: Path, precisions: s
     return json.loads((output / "tensorrt_rehearsal.json").read_text())
 
 
-def test_pictures_travel_as_bytes_and_the_first_are_those_that_are_compared(work: Path) -> None:
-    pictures = files.read_arrays(work / "pictures.npz")
+def test_images_travel_as_bytes_and_the_first_are_those_that_are_compared(work: Path) -> None:
+    images = files.read_arrays(work / "images.npz")
     reference = files.read_arrays(work / "reference_fp32.npz")["logits"]
-    assert pictures["images"].dtype == np.uint8
-    assert pictures["images"].shape == (449, 8, 8, 1)  # the digits' whole test split
+    assert images["images"].dtype == np.uint8
+    assert images["images"].shape == (449, 8, 8, 1)  # the digits' whole test split
     assert len(reference) == 50
-    assert len(set(pictures["labels"][:50].tolist())) == 10
-    right = (reference[:, -1].argmax(1) == pictures["labels"][:50]).mean()
+    assert len(set(images["labels"][:50].tolist())) == 10
+    right = (reference[:, -1].argmax(1) == images["labels"][:50]).mean()
     assert right > 0.8  # so they belong together
 
 
@@ -63,7 +63,7 @@ def test_a_precision_that_cannot_be_had_is_named_and_the_others_are_made(
     with pytest.raises(SystemExit, match="failed: fp16"):
         prepare.main()
     assert "fp16: failed: exit 1: agrees too seldom" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures.npz", "bundles", "reference_fp32.npz"}
+    assert {path.name for path in tmp_path.iterdir()} == {"images.npz", "bundles", "reference_fp32.npz"}
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["fp32"]
 
 
@@ -72,7 +72,7 @@ def test_early_exit_uses_times_measured_here_and_is_held_to_what_it_may_lose(
 ) -> None:
     found = run(monkeypatch, work, tmp_path, "fp32")
     result = found["results"]["fp32"]
-    assert found["pictures"] == result["operating_point"]["pictures"] == 80
+    assert found["images"] == result["operating_point"]["images"] == 80
     assert result["operating_point"]["goal"] == "at most 0.5 points less accuracy"
     costs = result["operating_point"]["ms_to_stop_at_exit"]
     assert costs == sorted(costs)

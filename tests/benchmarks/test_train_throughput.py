@@ -17,7 +17,7 @@ script = load_script("train_throughput.py")
 
 
 def turn_of(skip: int, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Four batches of eight pictures; a second passes before, in and after each."""
+    """Four batches of eight images; a second passes before, in and after each."""
     seconds = iter(range(100))
     monkeypatch.setattr(script.time, "perf_counter", lambda: float(next(seconds)))
     clock = script._Clock(skip)
@@ -48,7 +48,7 @@ def test_a_turn_has_no_more_batches_than_an_epoch() -> None:
         script._batches(100, 20, 20)
 
 
-def test_pictures_are_prepared_by_as_many_processes_as_the_machine_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_prepared_by_as_many_processes_as_the_machine_bears(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, workers in ((16, 8), (4, 2), (64, 8)):
         monkeypatch.setattr(script, "usable_cores", lambda cores=cores: cores)
         assert script._workers("cuda") == workers

@@ -7,29 +7,29 @@ import pytest
 from bundles import CONTRACT, write_graphs
 from pydantic import ValidationError
 
-from edgemate.bundle import BundleFacts, Graph, InputContract, Manifest, PrecisionFacts, Resize, Tensor
-from edgemate.bundle.manifest import FileFacts
+from edgemate.bundle import BundleMetadata, Graph, InputContract, Manifest, PrecisionMetadata, Resize, Tensor
+from edgemate.bundle.manifest import FileMetadata
 
 FILE = {"sha256": "0" * 64, "bytes": 1}
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> BundleFacts:
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> BundleMetadata:
     return write_graphs(tmp_path_factory.mktemp("graphs"))
 
 
-def manifest(facts: BundleFacts, **changes: Any) -> Manifest:
-    files = {graph.file: FILE for graphs in facts.graphs.values() for graph in graphs}
-    return Manifest.model_validate(facts.model_dump() | {"files": files} | changes)
+def manifest(metadata: BundleMetadata, **changes: Any) -> Manifest:
+    files = {graph.file: FILE for graphs in metadata.graphs.values() for graph in graphs}
+    return Manifest.model_validate(metadata.model_dump() | {"files": files} | changes)
 
 
-def test_json_and_back_says_the_same(facts: BundleFacts) -> None:
-    whole = manifest(facts)
+def test_json_and_back_says_the_same(metadata: BundleMetadata) -> None:
+    whole = manifest(metadata)
     assert Manifest.model_validate_json(whole.model_dump_json()) == whole
 
 
-def test_a_segment_may_take_several_tensors(facts: BundleFacts) -> None:
-    second = manifest(facts).graphs["segments"][1]
+def test_a_segment_may_take_several_tensors(metadata: BundleMetadata) -> None:
+    second = manifest(metadata).graphs["segments"][1]
     assert [tensor.name for tensor in second.inputs] == ["fine", "coarse"]
 
 
@@ -52,47 +52,47 @@ def test_a_segment_may_take_several_tensors(facts: BundleFacts) -> None:
         "a/",
     ],
 )
-def test_paths_that_leave_or_are_not_plain_are_refused(facts: BundleFacts, path: str) -> None:
+def test_paths_that_leave_or_are_not_plain_are_refused(metadata: BundleMetadata, path: str) -> None:
     with pytest.raises(ValidationError, match=r"leaves the bundle|no relative path|shortest form"):
-        manifest(facts, files={path: FILE})
+        manifest(metadata, files={path: FILE})
 
 
-def test_unknown_keys_are_refused(facts: BundleFacts) -> None:
+def test_unknown_keys_are_refused(metadata: BundleMetadata) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
-        manifest(facts, colour="red")
+        manifest(metadata, color="red")
 
 
 @pytest.mark.parametrize("fact", [{"sha256": "A" * 64, "bytes": 1}, {"sha256": "0" * 64, "bytes": -1}])
-def test_file_facts_are_a_hash_and_a_size(fact: dict[str, Any]) -> None:
+def test_file_metadata_are_a_hash_and_a_size(fact: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        FileFacts.model_validate(fact)
+        FileMetadata.model_validate(fact)
 
 
-def test_exits_are_numbered_from_one(facts: BundleFacts) -> None:
+def test_exits_are_numbered_from_one(metadata: BundleMetadata) -> None:
     with pytest.raises(ValidationError, match="exits are not numbered 1 to 3"):
-        manifest(facts, exits=facts.exits[::-1])
+        manifest(metadata, exits=metadata.exits[::-1])
 
 
-def test_every_layout_has_a_graph_per_exit(facts: BundleFacts) -> None:
-    graphs = {**facts.graphs, "prefixes": facts.graphs["prefixes"][:2]}
+def test_every_layout_has_a_graph_per_exit(metadata: BundleMetadata) -> None:
+    graphs = {**metadata.graphs, "prefixes": metadata.graphs["prefixes"][:2]}
     with pytest.raises(ValidationError, match=r"graphs\.prefixes are not one per exit"):
-        manifest(facts, graphs=graphs)
+        manifest(metadata, graphs=graphs)
 
 
-def test_graphs_are_among_the_files(facts: BundleFacts) -> None:
+def test_graphs_are_among_the_files(metadata: BundleMetadata) -> None:
     with pytest.raises(ValidationError, match=r"segment_1\.onnx' is not among the files"):
-        manifest(facts, files={})
+        manifest(metadata, files={})
 
 
-def test_the_manifest_does_not_list_itself(facts: BundleFacts) -> None:
+def test_the_manifest_does_not_list_itself(metadata: BundleMetadata) -> None:
     with pytest.raises(ValidationError, match="cannot list itself"):
-        manifest(facts, files={**manifest(facts).model_dump()["files"], "bundle.json": FILE})
+        manifest(metadata, files={**manifest(metadata).model_dump()["files"], "bundle.json": FILE})
 
 
-def replaced(facts: BundleFacts, segment: int, **changes: Any) -> dict[str, Any]:
-    segments = list(facts.graphs["segments"])
+def replaced(metadata: BundleMetadata, segment: int, **changes: Any) -> dict[str, Any]:
+    segments = list(metadata.graphs["segments"])
     segments[segment - 1] = segments[segment - 1].model_copy(update=changes)
-    return {**facts.graphs, "segments": segments}
+    return {**metadata.graphs, "segments": segments}
 
 
 @pytest.mark.parametrize(
@@ -109,16 +109,16 @@ def replaced(facts: BundleFacts, segment: int, **changes: Any) -> dict[str, Any]
         (3, {"outputs": (Tensor(name="logits_2", shape=("batch", 4)),)}, "exit 3: does not give"),
     ],
 )
-def test_segments_fit_together(facts: BundleFacts, segment: int, changes: dict[str, Any], problem: str) -> None:
+def test_segments_fit_together(metadata: BundleMetadata, segment: int, changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        manifest(facts, graphs=replaced(facts, segment, **changes))
+        manifest(metadata, graphs=replaced(metadata, segment, **changes))
 
 
-def test_two_segments_do_not_give_the_same_tensor(facts: BundleFacts) -> None:
-    third = facts.graphs["segments"][2]
+def test_two_segments_do_not_give_the_same_tensor(metadata: BundleMetadata) -> None:
+    third = metadata.graphs["segments"][2]
     outputs = (*third.outputs, Tensor(name="fine", shape=("batch", 4, 8, 8)))
     with pytest.raises(ValidationError, match="exit 3: gives 'fine', which is already taken"):
-        manifest(facts, graphs=replaced(facts, 3, outputs=outputs))
+        manifest(metadata, graphs=replaced(metadata, 3, outputs=outputs))
 
 
 @pytest.mark.parametrize("shape", [("batch", "batch"), (2, "batch"), ()])
@@ -127,11 +127,11 @@ def test_the_first_dimension_alone_may_be_the_batch(shape: tuple[Any, ...]) -> N
         Tensor(name="x", shape=shape)
 
 
-def test_a_segment_gives_as_many_as_it_takes(facts: BundleFacts) -> None:
-    first = facts.graphs["segments"][0]
+def test_a_segment_gives_as_many_as_it_takes(metadata: BundleMetadata) -> None:
+    first = metadata.graphs["segments"][0]
     outputs = (*first.outputs, Tensor(name="summary", shape=(1, 4)))
     with pytest.raises(ValidationError, match="exit 1: the first dimension of 'summary' is not 'batch'"):
-        manifest(facts, graphs=replaced(facts, 1, outputs=outputs))
+        manifest(metadata, graphs=replaced(metadata, 1, outputs=outputs))
 
 
 def conditional(**changes: Any) -> Graph:
@@ -144,9 +144,9 @@ def conditional(**changes: Any) -> Graph:
     return graph.model_copy(update=changes)
 
 
-def test_a_conditional_graph_takes_thresholds_and_gives_the_exit(facts: BundleFacts) -> None:
-    graphs = {**facts.graphs, "conditional": (conditional(),)}
-    assert manifest(facts, graphs=graphs).graphs["conditional"] == (conditional(),)
+def test_a_conditional_graph_takes_thresholds_and_gives_the_exit(metadata: BundleMetadata) -> None:
+    graphs = {**metadata.graphs, "conditional": (conditional(),)}
+    assert manifest(metadata, graphs=graphs).graphs["conditional"] == (conditional(),)
     for wrong in (
         (),
         (conditional(), conditional()),
@@ -156,21 +156,21 @@ def test_a_conditional_graph_takes_thresholds_and_gives_the_exit(facts: BundleFa
         (conditional(outputs=(conditional().outputs[0], Tensor(name="exit", shape=(1,)))),),
     ):
         with pytest.raises(ValidationError, match=r"graphs\.conditional: is not one graph, of exit 3"):
-            manifest(facts, graphs={**facts.graphs, "conditional": wrong})
+            manifest(metadata, graphs={**metadata.graphs, "conditional": wrong})
 
 
-def test_precision_and_batch_may_be_said(facts: BundleFacts) -> None:
-    assert manifest(facts).precision is None
+def test_precision_and_batch_may_be_said(metadata: BundleMetadata) -> None:
+    assert manifest(metadata).precision is None
     said = manifest(
-        facts,
+        metadata,
         precision={"name": "int8", "kept_fp32": [], "calibration_samples": [3, 5], "tolerance": 0.25},
         engine_batch=(1, 1, 8),
     )
-    assert said.precision == PrecisionFacts(name="int8", calibration_samples=(3, 5), tolerance=0.25)
+    assert said.precision == PrecisionMetadata(name="int8", calibration_samples=(3, 5), tolerance=0.25)
     with pytest.raises(ValidationError, match="precision"):
-        manifest(facts, precision={"name": "int4", "tolerance": 0.25})
+        manifest(metadata, precision={"name": "int4", "tolerance": 0.25})
     with pytest.raises(ValidationError, match=r"engine_batch \(1, 4, 2\) is not"):
-        manifest(facts, engine_batch=(1, 4, 2))
+        manifest(metadata, engine_batch=(1, 4, 2))
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,11 @@ def test_a_resize_has_the_size_of_its_mode(mode: str, size: Any) -> None:
         Resize.model_validate({"mode": mode, "size": size})
 
 
-def test_facts_are_frozen(facts: BundleFacts) -> None:
+def test_metadata_are_frozen(metadata: BundleMetadata) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        facts.name = "other"  # type: ignore[misc]
+        metadata.name = "other"  # type: ignore[misc]
 
 
-def test_written_graphs_are_where_the_facts_say(tmp_path: Path) -> None:
+def test_written_graphs_are_where_the_metadata_say(tmp_path: Path) -> None:
     for graphs in write_graphs(tmp_path).graphs.values():
         assert all((tmp_path / graph.file).is_file() for graph in graphs)

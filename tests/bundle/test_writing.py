@@ -16,8 +16,8 @@ def test_what_is_written_opens_and_lists_every_file(tmp_path: Path) -> None:
     assert opened.manifest == written.manifest
     on_disk = {path.relative_to(opened.path).as_posix() for path in opened.path.rglob("*") if path.is_file()}
     assert set(opened.manifest.files) == on_disk - {"bundle.json"}
-    for name, facts in opened.manifest.files.items():
-        assert facts.sha256 == files.sha256(opened.path / name)
+    for name, metadata in opened.manifest.files.items():
+        assert metadata.sha256 == files.sha256(opened.path / name)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["b"]
 
 
@@ -41,10 +41,10 @@ def test_nothing_is_left_after_an_exception(tmp_path: Path) -> None:
 
 def test_a_graph_that_was_not_written_is_named(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
-        facts = write_graphs(writer.path)
+        metadata = write_graphs(writer.path)
         (writer.path / "onnx/prefix_3.onnx").unlink()
         with pytest.raises(BundleError, match=r"'onnx/prefix_3\.onnx' is not among the files"):
-            writer.finish(facts)
+            writer.finish(metadata)
     assert list(tmp_path.iterdir()) == []
 
 

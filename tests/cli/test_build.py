@@ -60,7 +60,7 @@ def test_engines_are_built_proved_and_timed(own_bundle: Path, trt: TensorRT) -> 
         "segments against the network on 24 golden samples",
         "prefixes against the network on 24 golden samples",
         "100.0 %",
-        f"next: edgemate classify {own_bundle} PICTURE --backend tensorrt",
+        f"next: edgemate classify {own_bundle} IMAGE --backend tensorrt",
     ):
         assert said in result.stdout
     assert (own_bundle / "engines/orin_sm87_trt10.3.0/segment_3.engine.json").is_file()
@@ -78,8 +78,8 @@ def test_every_option_reaches_the_engine(own_bundle: Path, trt: TensorRT) -> Non
     flags = ("--version-compatible", "--strip-weights", "--no-tf32", "--sparsity")
     result = invoke(build, own_bundle, *(part for option in valued.items() for part in option), *flags)
     assert result.exit_code == 0, result.output
-    facts = json.loads((own_bundle / "engines/orin_sm87_trt10.3.0/segment_1.engine.json").read_text())
-    assert facts["options"] == {
+    metadata = json.loads((own_bundle / "engines/orin_sm87_trt10.3.0/segment_1.engine.json").read_text())
+    assert metadata["options"] == {
         "batch": "2:4:16",
         "workspace_mib": 64,
         "builder_optimization_level": 2,

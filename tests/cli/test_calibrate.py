@@ -27,20 +27,20 @@ def test_a_bundle_gets_a_point_for_every_goal_and_stays_whole(own_bundle: Path) 
     assert points.names() == ["fast", "balanced", "accurate", "full", "drop", "macs", "guaranteed"]
     assert points.get("macs").expected.mean_macs <= 35_000
     assert points.get("guaranteed").guarantee is not None
-    for text in ("ECE before", "costs: MACs", "simulated on the 24 pictures", "guaranteed: at most 50 points less"):
+    for text in ("ECE before", "costs: MACs", "simulated on the 24 images", "guaranteed: at most 50 points less"):
         assert text in result.stdout
 
 
-def test_too_few_pictures_are_said(own_bundle: Path) -> None:
+def test_too_few_images_are_said(own_bundle: Path) -> None:
     result = invoke(calibrate, own_bundle, "--risk", 0.01)
     assert result.exit_code == 0, result.output
-    assert "guaranteed: 24 pictures are too few to promise at most 1 point less accuracy" in result.stdout
+    assert "guaranteed: 24 images are too few to promise at most 1 point less accuracy" in result.stdout
     assert "are needed; until then it is the whole network" in result.stdout
 
 
-def test_where_no_number_of_pictures_can_be_named_that_is_said(own_bundle: Path) -> None:
+def test_where_no_number_of_images_can_be_named_that_is_said(own_bundle: Path) -> None:
     stored = Bundle.open(own_bundle).calibration()
-    # The surest pictures, which the first of the grid's thresholds stops, lose 2 of 24 and gain 1.
+    # The surest images, which the first of the grid's thresholds stops, lose 2 of 24 and gain 1.
     logits = np.zeros_like(stored.logits)
     logits[:, 2, 0] = 9
     labels = np.zeros_like(stored.labels)
@@ -60,8 +60,8 @@ def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None
     options = ("--solver", "patience", "--mean-macs", "0.0201M", "--max-accuracy-drop", 50)
     result = invoke(calibrate, own_bundle, *options)
     assert result.exit_code == 0, result.output
-    assert "warning: macs: at most 20100 MACs in the mean was NOT reached: solver 'patience'" in result.stdout
-    assert "at most 20100 MACs in the mean: not reached" in result.stdout
+    assert "warning: macs: at most 20100 MACs on average was NOT reached: solver 'patience'" in result.stdout
+    assert "at most 20100 MACs on average: not reached" in result.stdout
     assert result.stdout.count("NOT reached") == 1
     points = read_operating_points(Bundle.open(own_bundle))
     assert [point.name for point in points.points if not point.goal_reached] == ["macs"]

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs 
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     (folder / "deep").mkdir(parents=True)
     random = np.random.default_rng(0)
     for name in ("b.png", "a.PNG", "deep/c.bmp"):
@@ -44,47 +44,45 @@ def answers(*arguments: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_every_picture_is_answered_sorted_as_the_classifier_would(small_bundle: Bundle, pictures: Path) -> None:
-    found = answers(small_bundle.path, pictures, "--threshold", 0.9)
-    assert [Path(answer["picture"]).name for answer in found] == ["a.PNG", "b.png", "c.bmp"]
+def test_every_image_is_answered_sorted_as_the_classifier_would(small_bundle: Bundle, images: Path) -> None:
+    found = answers(small_bundle.path, images, "--threshold", 0.9)
+    assert [Path(answer["image"]).name for answer in found] == ["a.PNG", "b.png", "c.bmp"]
     with AnytimeClassifier.load(small_bundle.path, threads=1) as classifier:
         for answer in found:
-            [expected] = classifier.classify(answer["picture"], Confidence(0.9))
+            [expected] = classifier.classify(answer["image"], Confidence(0.9))
             assert answer["label"] == expected.label == CLASSES[answer["index"]]
             assert answer["exit"] == expected.exit
             assert answer["probability"] == pytest.approx(expected.probability)
             assert 0 < answer["milliseconds"] < 1e4
 
 
-def test_the_table_names_pictures_and_closes_with_the_shares(small_bundle: Bundle, pictures: Path) -> None:
-    result = run(small_bundle.path, pictures / "b.png", "--exit", 2)
+def test_the_table_names_images_and_closes_with_the_shares(small_bundle: Bundle, images: Path) -> None:
+    result = run(small_bundle.path, images / "b.png", "--exit", 2)
     assert result.exit_code == 0, result.output
-    assert "1 picture, mean" in result.stdout
+    assert "1 image, mean" in result.stdout
     assert "exit 1 0.0 %, exit 2 100.0 %, exit 3 0.0 %" in result.stdout.replace("\n", " ")
 
 
-def test_under_a_deadline_programs_are_told_which_answers_came_late(small_bundle: Bundle, pictures: Path) -> None:
+def test_under_a_deadline_programs_are_told_which_answers_came_late(small_bundle: Bundle, images: Path) -> None:
     for ms, late in ((1e-6, True), (1e6, False)):
-        result = run(small_bundle.path, pictures, "--deadline-ms", ms, "--json")
+        result = run(small_bundle.path, images, "--deadline-ms", ms, "--json")
         found = [json.loads(line) for line in result.stdout.splitlines()]
         assert [answer["late"] for answer in found] == [late] * 3
         assert f"{3 * late} of 3 answers came late" in result.stderr
-        assert f"{3 * late} of 3 answers came late" in run(small_bundle.path, pictures, "--deadline-ms", ms).stdout
-    assert "late" not in answers(small_bundle.path, pictures)[0]
+        assert f"{3 * late} of 3 answers came late" in run(small_bundle.path, images, "--deadline-ms", ms).stdout
+    assert "late" not in answers(small_bundle.path, images)[0]
 
 
 def test_a_table_cuts_nothing_and_folds_no_name(small_bundle: Bundle, tmp_path: Path) -> None:
-    picture = tmp_path / ("a-rather-long-name-" * 6 + ".png")
-    Image.new("RGB", (8, 8)).save(picture)
+    image = tmp_path / ("a-rather-long-name-" * 6 + ".png")
+    Image.new("RGB", (8, 8)).save(image)
     app = typer.Typer()
     app.command()(classify)
-    shown = (
-        CliRunner(env={"COLUMNS": "60"}).invoke(app, [str(small_bundle.path), str(picture), "--threads", "1"]).stdout
-    )
+    shown = CliRunner(env={"COLUMNS": "60"}).invoke(app, [str(small_bundle.path), str(image), "--threads", "1"]).stdout
     assert "…" not in shown
     assert "probability" in shown
     cells = [line.split("│")[1].strip() for line in shown.splitlines() if "│" in line]
-    assert cells == [str(picture)]
+    assert cells == [str(image)]
 
 
 @pytest.mark.parametrize(
@@ -101,32 +99,30 @@ def test_a_table_cuts_nothing_and_folds_no_name(small_bundle: Bundle, tmp_path: 
         (["--deadline-ms", 1e6, "--threshold", 0], {1}),
     ],
 )
-def test_options_decide_where_it_stops(
-    small_bundle: Bundle, pictures: Path, options: list[Any], exits: set[int]
-) -> None:
-    assert {answer["exit"] for answer in answers(small_bundle.path, pictures, *options)} == exits
+def test_options_decide_where_it_stops(small_bundle: Bundle, images: Path, options: list[Any], exits: set[int]) -> None:
+    assert {answer["exit"] for answer in answers(small_bundle.path, images, *options)} == exits
 
 
-def test_a_file_that_is_no_picture_is_named_and_the_others_are_answered(small_bundle: Bundle, pictures: Path) -> None:
-    broken = pictures / "broken.png"
-    broken.write_text("no picture")
-    result = run(small_bundle.path, pictures, pictures / "missing.png")
+def test_a_file_that_is_no_image_is_named_and_the_others_are_answered(small_bundle: Bundle, images: Path) -> None:
+    broken = images / "broken.png"
+    broken.write_text("no image")
+    result = run(small_bundle.path, images, images / "missing.png")
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         f"error: {broken}: is not an image that Pillow can read",
-        f"error: {pictures / 'missing.png'}: no such file",
+        f"error: {images / 'missing.png'}: no such file",
     ]
-    assert "3 pictures" in result.stdout
+    assert "3 images" in result.stdout
 
 
-def test_programs_are_told_of_failures_too(small_bundle: Bundle, pictures: Path) -> None:
-    broken = pictures / "broken.png"
-    broken.write_text("no picture")
-    result = run(small_bundle.path, broken, pictures / "b.png", "--json")
+def test_programs_are_told_of_failures_too(small_bundle: Bundle, images: Path) -> None:
+    broken = images / "broken.png"
+    broken.write_text("no image")
+    result = run(small_bundle.path, broken, images / "b.png", "--json")
     assert result.exit_code == 1
     failure, answer = map(json.loads, result.stdout.splitlines())
-    assert failure == {"picture": str(broken), "error": f"{broken}: is not an image that Pillow can read"}
-    assert answer["picture"] == str(pictures / "b.png")
+    assert failure == {"image": str(broken), "error": f"{broken}: is not an image that Pillow can read"}
+    assert answer["image"] == str(images / "b.png")
 
 
 @pytest.mark.parametrize(
@@ -142,23 +138,23 @@ def test_programs_are_told_of_failures_too(small_bundle: Bundle, pictures: Path)
 )
 def test_options_that_cannot_be_used_are_named(
     small_bundle: Bundle,
-    pictures: Path,
+    images: Path,
     options: list[Any],
     error: type[Exception],
     problem: str,
 ) -> None:
-    result = run(small_bundle.path, pictures, *options)
+    result = run(small_bundle.path, images, *options)
     assert isinstance(result.exception, error)
     assert problem in str(result.exception)
 
 
-def test_a_folder_without_pictures_is_named(small_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_named(small_bundle: Bundle, tmp_path: Path) -> None:
     result = run(small_bundle.path, tmp_path)
     assert isinstance(result.exception, DataError)
-    assert f"{tmp_path}: no picture in this folder" in str(result.exception)
+    assert f"{tmp_path}: no image in this folder" in str(result.exception)
 
 
-def test_a_bundle_that_is_none_is_named(pictures: Path) -> None:
-    result = run(pictures, pictures)
+def test_a_bundle_that_is_none_is_named(images: Path) -> None:
+    result = run(images, images)
     assert isinstance(result.exception, BundleError)
     assert "is no bundle" in str(result.exception)

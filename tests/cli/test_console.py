@@ -90,17 +90,17 @@ def test_any_name_is_printed_as_it_is(names: list[str]) -> None:
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}])
 def test_classify_names_its_files_whole_in_a_pipe(own_bundle: Path, tmp_path: Path, variables: dict[str, str]) -> None:
     pytest.importorskip("onnxruntime")
-    picture = tmp_path / ("long-" * 30 + "[bold]x[_bold].png")
-    Image.new("RGB", (8, 8)).save(picture)
+    image = tmp_path / ("long-" * 30 + "[bold]x[_bold].png")
+    Image.new("RGB", (8, 8)).save(image)
     shown = subprocess.run(
-        [sys.executable, "-m", "edgemate", "classify", str(own_bundle), str(picture), "--threads", "1"],
+        [sys.executable, "-m", "edgemate", "classify", str(own_bundle), str(image), "--threads", "1"],
         env=os.environ | {"COLUMNS": "60"} | variables,
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     ).stdout
-    assert str(picture) in shown
+    assert str(image) in shown
     assert "\x1b" not in shown
 
 

@@ -27,14 +27,14 @@ def test_it_says_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("EDGEMATE_DATA", str(tmp_path))
     result = invoke(doctor, "--json")
     assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert facts["packages"]["base"]["numpy"]
-    assert facts["packages"]["train"]["torch"] == package_version("torch")
-    assert ("CPUExecutionProvider" in facts["onnxruntime_providers"]) == (find_spec("onnxruntime") is not None)
-    assert facts["machine"]["cores"] >= 1
-    assert facts["data_root"] == str(tmp_path)
+    metadata = json.loads(result.stdout)
+    assert metadata["packages"]["base"]["numpy"]
+    assert metadata["packages"]["train"]["torch"] == package_version("torch")
+    assert ("CPUExecutionProvider" in metadata["onnxruntime_providers"]) == (find_spec("onnxruntime") is not None)
+    assert metadata["machine"]["cores"] >= 1
+    assert metadata["data_root"] == str(tmp_path)
     digits = find_spec("sklearn") is not None
-    assert facts["data_sets"] == {"digits": digits, "cifar10": False, "cifar100": False, "fashion_mnist": True}
+    assert metadata["datasets"] == {"digits": digits, "cifar10": False, "cifar100": False, "fashion_mnist": True}
 
 
 def test_what_is_missing_comes_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from edgemate.bundle import Bundle
-from edgemate.runs import Run, RunFacts
+from edgemate.runs import Run, RunMetadata
 from recipes import SMALL, small_recipe
 
 HEAVY = ("fvcore", "lightning", "matplotlib", "onnx", "onnxruntime", "sklearn", "tensorrt", "torch", "torchvision")
@@ -38,7 +38,7 @@ RECIPES = {
     "good": {},
     "unknown_key": {"optimization": {"epochs": 1, "lrr": 1}},
     "wrong_option": {"model": {"backbone": "resnet8", "options": {"width": -1}}},
-    "no_data_set": {"data": {"name": "digist"}},
+    "no_dataset": {"data": {"name": "digist"}},
     "no_backbone": {"model": {"backbone": "resnet7"}},
     "no_head": {"exits": {"head": "convv"}},
     "no_method": {"distillation": {"method": "mat"}},
@@ -51,7 +51,7 @@ RECIPES = {
     "no_test": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "halved"}}},
     "no_cifar": {"data": {"name": "cifar100", "options": {"root": "nowhere", "download": False}}},
     "no_fashion": {"data": {"name": "fashion_mnist", "options": {"root": "nowhere", "download": False}}},
-    "no_second": {"data": {"name": "digits", "unlabelled": {"name": "arrays", "options": {"path": "nowhere.npz"}}}},
+    "no_second": {"data": {"name": "digits", "unlabeled": {"name": "arrays", "options": {"path": "nowhere.npz"}}}},
     "no_teacher": {"distillation": {"method": "kd"}},
     "no_teachers_run": {"distillation": {"method": "kd", "teacher": "runs/nowhere"}},
     "no_weights": {"distillation": {"method": "kd", "teacher": "torchvision:resnet18@nowhere.pth"}},
@@ -64,10 +64,10 @@ COMPARE = "compare good.yaml --methods"
 # What is typed, and what must be in the error; {bundle} is a bundle, runs/done a finished run.
 CASES = [
     ("train nowhere.yaml", "UsageError: nowhere.yaml: no such file"),
-    ("train no_yaml.yaml", "RecipeError: no_yaml.yaml: is no YAML"),
+    ("train no_yaml.yaml", "RecipeError: no_yaml.yaml: is not valid YAML"),
     ("train unknown_key.yaml", "optimization.lrr: unknown key; did you mean 'lr'?"),
     ("train wrong_option.yaml", "model.options.width: should be greater than"),
-    ("train no_data_set.yaml", "unknown data set 'digist'; did you mean 'digits'?"),
+    ("train no_dataset.yaml", "unknown dataset 'digist'; did you mean 'digits'?"),
     ("train no_backbone.yaml", "unknown backbone 'resnet7'"),
     ("train no_head.yaml", "unknown head 'convv'; did you mean 'conv'?"),
     ("train no_method.yaml", "unknown distillation method 'mat'; did you mean 'mate'?"),
@@ -76,10 +76,10 @@ CASES = [
     ("train no_key.yaml", "half.npz: y_train is missing"),
     ("train no_folder.yaml", "DataError: no such file or folder: nowhere"),
     ("train no_classes.yaml", "DataError: flat has no folders; one per class is needed"),
-    ("train no_images.yaml", "has no pictures"),
+    ("train no_images.yaml", "has no images"),
     ("train no_test.yaml", "halved has train/ but neither test/ nor val/"),
-    ("train no_cifar.yaml", "data set cifar100 cannot be loaded from nowhere"),
-    ("train no_fashion.yaml", "data set fashion_mnist cannot be loaded from nowhere"),
+    ("train no_cifar.yaml", "dataset cifar100 cannot be loaded from nowhere"),
+    ("train no_fashion.yaml", "dataset fashion_mnist cannot be loaded from nowhere"),
     ("train no_second.yaml", "DataError: no such file or folder: nowhere.npz"),
     ("train no_teacher.yaml", "distillation.teacher: kd needs a teacher and there is none"),
     ("train no_teachers_run.yaml", "distillation.teacher: runs/nowhere: there is no such run folder"),
@@ -95,11 +95,11 @@ CASES = [
     ("recipes validate unknown_key.yaml", "optimization.lrr: unknown key"),
     ("recipes validate no_plug_in.yaml", "No module named 'my_methods'"),
     ("recipes validate no_teachers_run.yaml", "there is no such run folder"),
-    ("pictures nowhere.yaml", "there is no such file"),
-    ("pictures no_folder.yaml", "no such file or folder: nowhere"),
-    ("pictures no_images.yaml", "has no pictures"),
-    ("pictures good.yaml --output flat", "flat is not empty"),
-    ("pictures good.yaml --output flat/a.png/deep", "NotADirectoryError"),
+    ("images nowhere.yaml", "there is no such file"),
+    ("images no_folder.yaml", "no such file or folder: nowhere"),
+    ("images no_images.yaml", "has no images"),
+    ("images good.yaml --output flat", "flat is not empty"),
+    ("images good.yaml --output flat/a.png/deep", "NotADirectoryError"),
     (f"{COMPARE} mat", "unknown distillation method 'mat'"),
     (f"{COMPARE} mate:alpa=1", "distillation.options.alpa: unknown key; did you mean 'alpha'?"),
     (f"{COMPARE} mate,,kd", "--methods '': write NAME"),
@@ -108,7 +108,7 @@ CASES = [
     (f"{COMPARE} mate --seeds 1,1", "seeds must be different"),
     (f"{COMPARE} mate --output flat/a.png/deep", "NotADirectoryError"),
     (f"{COMPARE} mate --set training.weights=best", "training.weights: must be last here"),
-    ("compare no_images.yaml --methods mate", "has no pictures"),
+    ("compare no_images.yaml --methods mate", "has no images"),
     ("profile nowhere", "RunError: nowhere: there is no such run folder"),
     ("profile flat", "RunError: flat: is no run"),
     ("profile runs/begun", "training has not finished"),
@@ -131,17 +131,17 @@ CASES = [
     ("evaluate nowhere", "BundleError: nowhere: no such bundle folder"),
     ("evaluate runs/done", "BundleError: runs/done: is no bundle"),
     ("evaluate {bundle} --policy quick", "unknown operating point 'quick'"),
-    ("evaluate {bundle} --data nowhere", "nowhere: is no folder of pictures"),
+    ("evaluate {bundle} --data nowhere", "nowhere: is no folder of images"),
     ("evaluate {bundle} --output flat/a.png/deep", "NotADirectoryError"),
     ("classify nowhere flat", "BundleError: nowhere: no such bundle folder"),
     ("classify {bundle} nowhere.png", "DataError: nowhere.png: no such file"),
-    ("classify {bundle} hollow", "hollow: no picture in this folder"),
+    ("classify {bundle} hollow", "hollow: no image in this folder"),
     ("classify {bundle} flat --threshold 90", "threshold must be from 0 to 1, not 90"),
     ("classify {bundle} flat --exit 9", "exit: 9 asked for; this network has exits 1 to 3"),
     ("classify {bundle} flat --policy quick", "unknown operating point 'quick'"),
     ("classify {bundle} flat --deadline-ms 0", "deadline: must be above 0 ms"),
     ("bench nowhere", "BundleError: nowhere: no such bundle folder"),
-    ("bench {bundle} --device a --batch 2", "a latency table is of one picture at a time"),
+    ("bench {bundle} --device a --batch 2", "a latency table is of one image at a time"),
     ("bench {bundle} --output flat", "IsADirectoryError"),
     ("build nowhere", "BundleError: nowhere: no such bundle folder"),
     ("build {bundle} --tolerance 0", "--tolerance 0: must be above 0"),
@@ -198,7 +198,7 @@ def furnish(folder: Path) -> None:
         run.write_recipe(small_recipe(*overrides))
         if name == "begun":
             continue
-        run.write_facts(RunFacts("digits", pixels | {"mean": [0.0], "std": [1.0]}, ("a", "b"), ("stage1",), {}))
+        run.write_metadata(RunMetadata("digits", pixels | {"mean": [0.0], "std": [1.0]}, ("a", "b"), ("stage1",), {}))
         run.write_metrics({})
         for file in (run.model_path, run.golden_path, run.logits_path("calibration"), run.logits_path("test")):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -28,23 +28,23 @@ pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs 
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
-    path = tmp_path / "pictures.npz"
+    path = tmp_path / "images.npz"
     images = random.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     np.savez(path, x_test=images, y_test=random.integers(0, len(CLASSES), 40))
     return path
 
 
-def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, images: Path, tmp_path: Path) -> None:
     output = tmp_path / "evaluation.json"
-    options = ("--data", pictures, "--threads", 1, "--batch", 7, "--policy", "balanced", "--policy", "full")
+    options = ("--data", images, "--threads", 1, "--batch", 7, "--policy", "balanced", "--policy", "full")
     result = invoke(evaluate, own_bundle, *options, "--json", "--output", output)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert json.loads(output.read_text()) == report
     assert [point["name"] for point in report["points"]] == ["balanced", "full"]
-    with np.load(pictures) as archive:
+    with np.load(images) as archive:
         images = dict(archive)
     with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
         for point in report["points"]:
@@ -52,8 +52,8 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, pict
             for found, batch in zip(point["measured"], (1, 7), strict=True):
                 assert found["batch"] == batch
                 assert found["accuracy"] == np.mean([answer.index for answer in answers] == images["y_test"])
-                shares = np.bincount([answer.exit for answer in answers], minlength=4)[1:] / 40
-                assert found["shares"] == pytest.approx(shares.tolist())
+                fractions = np.bincount([answer.exit for answer in answers], minlength=4)[1:] / 40
+                assert found["fractions"] == pytest.approx(fractions.tolist())
                 assert 0 < found["p50_ms"] <= found["p99_ms"]
             assert "accuracy" in point["gaps"]
             predicted, measured = point["predicted"]["accuracy"], point["measured"][0]["accuracy"]
@@ -66,53 +66,53 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, pict
     assert report["points"][1]["departures"] == []
 
 
-def test_times_are_predicted_from_this_devices_table(own_bundle: Path, pictures: Path) -> None:
+def test_times_are_predicted_from_this_devices_table(own_bundle: Path, images: Path) -> None:
     kept = invoke(bench, own_bundle, "--threads", 1, "--repeats", 10, "--warmup", 1, "--device", "here")
     assert kept.exit_code == 0, kept.output
     assert "kept in the bundle: latency/here.json" in kept.stdout
     assert measured_devices(Bundle.open(own_bundle)) == ["here"]
     assert "the latency table of here" in invoke(calibrate, own_bundle).stdout
-    options = ("--data", pictures, "--threads", 1, "--policy", "fast", "--json")
+    options = ("--data", images, "--threads", 1, "--policy", "fast", "--json")
     report = json.loads(invoke(evaluate, own_bundle, *options).stdout)
     assert report["predicted_times"] == {"device": "here", "differences": []}
     [point] = report["points"]
     assert point["predicted"]["mean_ms"] > 0 < point["predicted"]["p99_ms"]
     shown = invoke(evaluate, own_bundle, *options[:-1])
-    for text in ("predicted", "batch 1", "batch 16", "per picture", "times predicted for here (onnxruntime "):
+    for text in ("predicted", "batch 1", "batch 16", "per image", "times predicted for here (onnxruntime "):
         assert text in shown.stdout
     for options, problem in (
         (("--device", "a/b"), "device 'a/b': name it in letters"),
-        (("--device", "here", "--batch", 2), "a latency table is of one picture at a time"),
+        (("--device", "here", "--batch", 2), "a latency table is of one image at a time"),
     ):
         assert problem in str(invoke(bench, own_bundle, *options).exception)
 
 
-def test_the_drop_below_the_whole_network_is_predicted_and_measured(own_bundle: Path, pictures: Path) -> None:
-    with np.load(pictures) as archive:
-        images, labels = list(archive["x_test"]), archive["y_test"]
+def test_the_drop_below_the_whole_network_is_predicted_and_measured(own_bundle: Path, images: Path) -> None:
+    with np.load(images) as archive:
+        pixels, labels = list(archive["x_test"]), archive["y_test"]
     with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
         right = {
-            name: np.mean([answer.index for answer in classifier.classify(images, name)] == labels)
+            name: np.mean([answer.index for answer in classifier.classify(pixels, name)] == labels)
             for name in ("fast", "full")
         }
     expected = {point.name: point.expected for point in read_operating_points(Bundle.open(own_bundle)).points}
     for names in (["fast"], ["fast", "full"]):
         policies = [option for name in names for option in ("--policy", name)]
-        result = invoke(evaluate, own_bundle, "--data", pictures, "--threads", 1, *policies, "--json")
+        result = invoke(evaluate, own_bundle, "--data", images, "--threads", 1, *policies, "--json")
         point = json.loads(result.stdout)["points"][0]
         assert point["predicted"]["drop"] == pytest.approx(expected["full"].accuracy - expected["fast"].accuracy)
         for found in point["measured"]:
             assert found["drop"] == pytest.approx(right["full"] - right["fast"])
 
 
-def test_times_of_another_device_are_named_and_not_held_against_this_one(own_bundle: Path, pictures: Path) -> None:
+def test_times_of_another_device_are_named_and_not_held_against_this_one(own_bundle: Path, images: Path) -> None:
     bundle = Bundle.open(own_bundle)
     with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
         table = measure_stops(classifier, bundle.golden().images, device="board", warmup=1, repeats=5)
     slow = [times.model_copy(update={"mean_ms": 1000.0 * times.exit}) for times in table.exits]
     write_latency_table(bundle, table.model_copy(update={"machine": {"processor": "a board"}, "exits": tuple(slow)}))
     assert invoke(calibrate, own_bundle, "--device", "board").exit_code == 0
-    options = ("--data", pictures, "--threads", 1, "--policy", "full")
+    options = ("--data", images, "--threads", 1, "--policy", "full")
     shown = invoke(evaluate, own_bundle, *options).stdout
     assert f"warning: times predicted for board (processor a board, here {processor()})" in shown
     report = json.loads(invoke(evaluate, own_bundle, *options, "--json").stdout)
@@ -131,11 +131,11 @@ def test_times_of_another_device_are_named_and_not_held_against_this_one(own_bun
 def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     figures = {"accuracy": 0.98765, "drop": 0.01234, "mean_ms": 1234.5, "p50_ms": 1111.1, "p99_ms": 2222.2}
-    shares = [0.111, 0.222, 0.333, 0.134, 0.2]
-    found = {**figures, "shares": shares, "ms_per_picture": 123.45}
+    fractions = [0.111, 0.222, 0.333, 0.134, 0.2]
+    found = {**figures, "fractions": fractions, "ms_per_image": 123.45}
     row = {
         "name": "guaranteed",
-        "predicted": {**figures, "shares": shares},
+        "predicted": {**figures, "fractions": fractions},
         "measured": [{**found, "batch": 1}, {**found, "batch": 16}],
         "accuracy_gap": {"gap": -0.01234, "standard_error": 0.0042, "beyond_chance": True},
         "gaps": ["accuracy", "mean_ms", "p99_ms"],
@@ -146,7 +146,7 @@ def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.M
         "bundle": "a",
         "machine": {},
         "backend": {},
-        "pictures": 10_000,
+        "images": 10_000,
         "predicted_times": times,
         "points": [row],
     }
@@ -173,27 +173,27 @@ def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.M
     assert "** and of more than two standard errors" in shown
 
 
-def test_other_pictures_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: Path) -> None:
+def test_other_images_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
     for i in range(60):
         Image.fromarray(np.full((8, 8, 3), (0, 255, i), np.uint8)).save(folder / f"{i}.png")
-    _say_pictures(Bundle.open(own_bundle), 5000)
+    _say_images(Bundle.open(own_bundle), 5000)
     options = ("--data", folder, "--threads", 1, "--against", own_bundle, "--policy", "balanced")
     report = json.loads(invoke(evaluate, own_bundle, *options, "--json").stdout)
-    assert not report["labelled"]
+    assert not report["labeled"]
     assert report["points"][0]["measured"][0]["accuracy"] is None
     assert report["points"][0]["departures"]
     shown = invoke(evaluate, own_bundle, *options)
     assert "warning: balanced: " in shown.stdout
-    assert "thresholds picked on other pictures do not hold" in shown.stdout
+    assert "thresholds picked on other images do not hold" in shown.stdout
 
 
-def _say_pictures(bundle: Bundle, pictures: int) -> None:
+def _say_images(bundle: Bundle, images: int) -> None:
     """Let the operating points have been chosen on so many: 24 say little about what to expect."""
     points = json.loads(bundle.file("policies.json").read_text())
     for point in points["points"]:
-        point["pictures"] = pictures
+        point["images"] = images
     replace_file(bundle, "policies.json", json.dumps(points).encode())
 
 
@@ -205,7 +205,7 @@ def test_a_programs_own_statistics_can_be_compared(own_bundle: Path, tmp_path: P
         classifier.statistics().write(path)
     same = invoke(evaluate, path, "--against", own_bundle, "--policy", "balanced")
     assert same.exit_code == 0, same.output
-    assert "balanced: shares and probability are within what was calibrated" in same.stdout
+    assert "balanced: fractions and probability are within what was calibrated" in same.stdout
     Statistics(answers=(0, 0, 1000), probability_sum=300.0).write(path)
     assert "warning: balanced: exit 3" in invoke(evaluate, path, "--against", own_bundle, "--policy", "balanced").stdout
     assert "statistics need something to compare with" in str(invoke(evaluate, path).exception)
@@ -224,7 +224,7 @@ def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None
     assert "'unheard of' is none of the bundle's classes" in str(strange.exception)
 
 
-def test_where_no_pictures_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:
+def test_where_no_images_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:
     assert isinstance(invoke(evaluate, own_bundle).exception, UsageError)
     assert "name them with --data" in str(invoke(evaluate, own_bundle).exception)
     np.savez(tmp_path / "wrong.npz", x_test=np.zeros((3, 8, 8), np.float32))
@@ -244,18 +244,18 @@ def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> N
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("os:abort", {}, "'os:abort' is no registered data set"),
+        ("os:abort", {}, "'os:abort' is no registered dataset"),
         ("digits", None, "with which options digits was split is not known"),
         ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
         pytest.param(
             "digits",
             {},
-            "its test pictures (digits) cannot be read without sklearn, which is not installed",
+            "its test images (digits) cannot be read without sklearn, which is not installed",
             marks=pytest.mark.skipif(find_spec("sklearn") is not None, reason="scikit-learn is installed"),
         ),
     ],
 )
-def test_pictures_that_cannot_be_found_or_must_not_be_are_asked_for(
+def test_images_that_cannot_be_found_or_must_not_be_are_asked_for(
     own_bundle: Path, name: str, options: dict[str, object] | None, problem: str
 ) -> None:
     _say_source(own_bundle, name, options)
@@ -266,7 +266,7 @@ def test_pictures_that_cannot_be_found_or_must_not_be_are_asked_for(
 
 
 @pytest.mark.parametrize("kind", ["arrays", "image_folder"])
-def test_ones_own_test_pictures_are_found_where_they_still_are(own_bundle: Path, tmp_path: Path, kind: str) -> None:
+def test_ones_own_test_images_are_found_where_they_still_are(own_bundle: Path, tmp_path: Path, kind: str) -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
     labels = np.arange(12) % len(CLASSES)
@@ -287,26 +287,26 @@ def test_ones_own_test_pictures_are_found_where_they_still_are(own_bundle: Path,
     result = invoke(evaluate, own_bundle, "--threads", 1, "--policy", "full", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert (report["pictures"], report["labelled"]) == (8, True)
+    assert (report["images"], report["labeled"]) == (8, True)
     with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
         named = [answer.index for answer in classifier.classify(list(images[:8]))]
     assert report["points"][0]["measured"][0]["accuracy"] == np.mean(named == labels[:8])
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
-def test_the_test_split_is_found_by_the_data_sets_name_and_options(request: pytest.FixtureRequest) -> None:
+def test_the_test_split_is_found_by_the_datasets_name_and_options(request: pytest.FixtureRequest) -> None:
     bundle = request.getfixturevalue("exported").bundle
-    options = ("--pictures", 50, "--threads", 1, "--policy", "full", "--json")
+    options = ("--images", 50, "--threads", 1, "--policy", "full", "--json")
     report = json.loads(invoke(evaluate, bundle.path, *options).stdout)
-    assert (report["pictures"], report["labelled"]) == (50, True)
+    assert (report["images"], report["labeled"]) == (50, True)
     run = request.getfixturevalue("finished_run")
     logits, labels = run.read_logits("test")
-    assert report["warnings"] == []  # of some of the pictures nothing was recorded
+    assert report["warnings"] == []  # of some of the images nothing was recorded
     rows = np.linspace(0, len(labels) - 1, 50).astype(int)
     accuracy = np.mean(logits[rows, -1].argmax(axis=1) == labels[rows])
     assert report["points"][0]["measured"][0]["accuracy"] == pytest.approx(accuracy)
     whole = json.loads(invoke(evaluate, bundle.path, "--threads", 1, "--policy", "full", "--json").stdout)
-    assert (whole["pictures"], whole["warnings"]) == (len(labels), [])
+    assert (whole["images"], whole["warnings"]) == (len(labels), [])
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
@@ -315,4 +315,4 @@ def test_another_test_split_than_was_recorded_is_doubted(request: pytest.Fixture
     _say_source(bundle, "digits", {"test_seed": 1})
     result = invoke(evaluate, bundle, "--threads", 1, "--policy", "fast")
     assert "warning: the whole network is right about" in result.stdout
-    assert "some may be training pictures" in " ".join(result.stdout.split())
+    assert "some may be training images" in " ".join(result.stdout.split())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from commands import invoke
 
-from edgemate.bundle import Bundle, PrecisionFacts
+from edgemate.bundle import Bundle, PrecisionMetadata
 from edgemate.cli.export import export
 from edgemate.errors import RunError, UsageError
 from edgemate.export import Exported, ExportOptions
@@ -35,11 +35,11 @@ def test_a_bundle_is_made_and_said_where(finished_run: Run, asked: Asked) -> Non
     assert (asked["output"], asked["target"]) == (Path("bundles/tiny"), "onnx")
     assert asked["options"].layouts == ("segments", "prefixes")
     assert not asked["options"].overwrite
-    assert "segments, prefixes against the network on 40 pictures" in result.stdout
+    assert "segments, prefixes against the network on 40 images" in result.stdout
     for column in ("exit", "MACs", "test accuracy", "largest difference", "its limit", "top-1 agreement"):
         assert column in result.stdout
     assert "100.0 %" in result.stdout
-    assert "next: edgemate classify bundles/tiny PICTURE" in result.stdout
+    assert "next: edgemate classify bundles/tiny IMAGE" in result.stdout
 
 
 def test_options_reach_the_export(finished_run: Run, asked: Asked) -> None:
@@ -110,14 +110,14 @@ def test_what_the_device_must_do_is_told(
     assert result.exit_code == 0, result.output
     assert "engines: not built here: there is no GPU" in result.stdout
     assert "edgemate build bundles/x\n" in result.stdout
-    assert "edgemate classify bundles/x PICTURE --backend tensorrt" in result.stdout
+    assert "edgemate classify bundles/x IMAGE --backend tensorrt" in result.stdout
 
 
 def test_what_a_precision_changed_is_shown(
     finished_run: Run, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = PrecisionFacts(name="fp16", kept_fp32=("prefix_1: mean (ReduceMean)",), tolerance=0.02)
-    manifest = exported.bundle.manifest.model_copy(update={"precision": facts})
+    metadata = PrecisionMetadata(name="fp16", kept_fp32=("prefix_1: mean (ReduceMean)",), tolerance=0.02)
+    manifest = exported.bundle.manifest.model_copy(update={"precision": metadata})
     agreement = {
         layout: tuple(dataclasses.replace(found, accuracy_change=-0.0025 * found.exit) for found in of_layout)
         for layout, of_layout in exported.agreement.items()

@@ -16,15 +16,15 @@ from edgemate.runs import Run
 def test_a_bundle_is_told(exported: Exported) -> None:
     result = invoke(inspect, exported.bundle.path)
     assert result.exit_code == 0, result.output
-    for text in ("tiny, format 1", "grey 8×8; mean", "1 stage1", "balanced", "onnx/segment_2.onnx", "method joint_ce"):
+    for text in ("tiny, format 1", "gray 8×8; mean", "1 stage1", "balanced", "onnx/segment_2.onnx", "method joint_ce"):
         assert text in result.stdout
 
 
 def test_a_bundle_as_json_is_its_manifest_and_operating_points(exported: Exported) -> None:
-    facts = json.loads(invoke(inspect, exported.bundle.path, "--json").stdout)
-    assert facts["kind"] == "bundle"
-    assert facts["exits"] == exported.bundle.manifest.model_dump(mode="json")["exits"]
-    assert [point["name"] for point in facts["operating_points"]] == ["fast", "balanced", "accurate", "full"]
+    metadata = json.loads(invoke(inspect, exported.bundle.path, "--json").stdout)
+    assert metadata["kind"] == "bundle"
+    assert metadata["exits"] == exported.bundle.manifest.model_dump(mode="json")["exits"]
+    assert [point["name"] for point in metadata["operating_points"]] == ["fast", "balanced", "accurate", "full"]
 
 
 def test_precision_and_engines_are_told(exported: Exported, tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_precision_and_engines_are_told(exported: Exported, tmp_path: Path) -> N
     for folder in ("orin_sm87_trt10.3.0", ".orin_sm87_trt10.3.0.part"):
         (bundle / "engines" / folder).mkdir(parents=True)
     shown = invoke(inspect, bundle).stdout
-    assert "int8+fp16, set on 0 calibration pictures; kept in fp32: prefix_1: mean (ReduceMean)" in shown
+    assert "int8+fp16, set on 0 calibration images; kept in fp32: prefix_1: mean (ReduceMean)" in shown
     assert "engines  orin_sm87_trt10.3.0\n" in shown
     assert json.loads(invoke(inspect, bundle, "--json").stdout)["engines"] == ["orin_sm87_trt10.3.0"]
 
@@ -56,16 +56,16 @@ def test_a_damaged_bundle_is_refused(exported: Exported, tmp_path: Path) -> None
 def test_a_run_is_told(finished_run: Run) -> None:
     result = invoke(inspect, finished_run.path)
     assert result.exit_code == 0, result.output
-    for text in ("tiny, finished", "train 1,078", "grey 8×8", "1 stage1", "ensemble", "backbone: resnet8"):
+    for text in ("tiny, finished", "train 1,078", "gray 8×8", "1 stage1", "ensemble", "backbone: resnet8"):
         assert text in result.stdout
 
 
 def test_a_run_as_json(finished_run: Run) -> None:
-    facts = json.loads(invoke(inspect, finished_run.path, "--json").stdout)
-    assert (facts["kind"], facts["finished"]) == ("run", True)
-    assert facts["facts"]["cuts"] == ["stage1", "stage2", "stage3"]
-    assert facts["recipe"]["data"]["name"] == "digits"
-    assert len(facts["metrics"]["accuracy"]["test"]["exits"]) == 3
+    metadata = json.loads(invoke(inspect, finished_run.path, "--json").stdout)
+    assert (metadata["kind"], metadata["finished"]) == ("run", True)
+    assert metadata["metadata"]["cuts"] == ["stage1", "stage2", "stage3"]
+    assert metadata["recipe"]["data"]["name"] == "digits"
+    assert len(metadata["metrics"]["accuracy"]["test"]["exits"]) == 3
 
 
 def test_a_run_that_has_not_finished_says_so(finished_run: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def edgemate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command() -> None:
     shown = edgemate("--help").stdout
-    commands = "train profile export build calibrate evaluate classify bench inspect pictures doctor recipes"
+    commands = "train profile export build calibrate evaluate classify bench inspect images doctor recipes"
     for command in commands.split():
         assert command in shown
 

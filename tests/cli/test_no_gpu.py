@@ -77,7 +77,7 @@ def test_the_real_lean_runtime_is_not_touched(tmp_path: Path, small_bundle: Bund
         check=False,
     )
     if got.returncode:
-        pytest.skip(f"the lean runtime cannot be had: {got.stderr.splitlines()[-1]}")
+        pytest.skip(f"the lean runtime is unavailable: {got.stderr.splitlines()[-1]}")
     (packages / "tensorrt.py").write_text(LEAN)
     opening = "import tensorrt as t; t.Runtime(t.Logger()).deserialize_cuda_engine(bytes(64))"
     died = subprocess.run(

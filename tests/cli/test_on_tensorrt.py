@@ -35,17 +35,17 @@ def built(small_bundle: Bundle, cuda: FakeCuda, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
-    return tmp_path / "picture.png"
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    return tmp_path / "image.png"
 
 
 @pytest.mark.parametrize(("option", "exit"), [("--threshold=0", 1), ("--exit=2", 2), ("--policy=full", 3)])
-def test_pictures_are_classified_and_the_device_is_left_empty(
-    built: Path, cuda: FakeCuda, picture: Path, option: str, exit: int
+def test_images_are_classified_and_the_device_is_left_empty(
+    built: Path, cuda: FakeCuda, image: Path, option: str, exit: int
 ) -> None:
-    result = invoke(classify, built, picture, option, "--backend", "tensorrt", "--json")
+    result = invoke(classify, built, image, option, "--backend", "tensorrt", "--json")
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
     assert answer["exit"] == exit
@@ -62,7 +62,7 @@ def test_every_exit_is_timed(built: Path, cuda: FakeCuda) -> None:
     assert not cuda.held()
 
 
-def test_a_bundle_without_engines_says_what_builds_them(small_bundle: Bundle, cuda: FakeCuda, picture: Path) -> None:
-    result = invoke(classify, small_bundle.path, picture, "--backend", "tensorrt")
+def test_a_bundle_without_engines_says_what_builds_them(small_bundle: Bundle, cuda: FakeCuda, image: Path) -> None:
+    result = invoke(classify, small_bundle.path, image, "--backend", "tensorrt")
     assert isinstance(result.exception, BackendError)
     assert f"build them here: edgemate build {small_bundle.path}" in str(result.exception)

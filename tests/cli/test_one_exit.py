@@ -43,12 +43,12 @@ def data() -> Data:
 
 
 def test_it_is_trained_with_one_exit(run: Run) -> None:
-    assert run.read_facts().cuts == ("stage3",)
+    assert run.read_metadata().cuts == ("stage3",)
     assert len(run.read_metrics()["accuracy"]["test"]["exits"]) == 1
 
 
 def test_its_profile_has_one_row(run: Run) -> None:
-    result = invoke(profile, run.path, "--repeats", 3, "--pictures", 8)
+    result = invoke(profile, run.path, "--repeats", 3, "--images", 8)
     assert result.exception is None, result.output
     assert len(json.loads(run.profile_path.read_text())["exits"]) == 1
 
@@ -58,10 +58,10 @@ def test_what_it_is_exported_to_says_what_it_says(run: Run, data: Data, tmp_path
     bundle = tmp_path / "bundle"
     result = invoke(export, run.path, "--output", bundle)
     assert result.exception is None, result.output
-    pictures = data.source.test.array
-    assert pictures is not None
+    images = data.source.test.array
+    assert images is not None
     for i in range(4):
-        Image.fromarray(pictures[i, :, :, 0]).save(tmp_path / f"{i}.png")
+        Image.fromarray(images[i, :, :, 0]).save(tmp_path / f"{i}.png")
     result = invoke(classify, bundle, tmp_path, "--json", "--threshold", 0.9)
     answers: list[dict[str, Any]] = [json.loads(line) for line in result.stdout.splitlines()]
     with torch.no_grad():

@@ -25,9 +25,9 @@ def run(finished_run: Run, exported: Exported, tmp_path: Path, monkeypatch: pyte
 
 
 def test_tables_are_printed_and_files_written(run: Run) -> None:
-    result = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1)
+    result = invoke(profile, run.path, "--images", 10, "--repeats", 2, "--threads", 1)
     assert result.exit_code == 0, result.output
-    for text in ("peak memory", "ONNX Runtime", "1 thread", "measured on 10 test pictures", "balanced"):
+    for text in ("peak memory", "ONNX Runtime", "1 thread", "measured on 10 test images", "balanced"):
         assert text in result.stdout
     assert "full network, one graph" in result.stdout
     assert "not in the MACs: aten::add (3×)" in result.stdout
@@ -37,7 +37,7 @@ def test_tables_are_printed_and_files_written(run: Run) -> None:
 
 
 def test_json_is_what_was_written(run: Run) -> None:
-    result = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1, "--json")
+    result = invoke(profile, run.path, "--images", 10, "--repeats", 2, "--threads", 1, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((run.path / "profile.json").read_text())
 
@@ -45,7 +45,7 @@ def test_json_is_what_was_written(run: Run) -> None:
 def test_times_that_fall_from_exit_to_exit_are_marked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     falling = [Latency(ms, ms, ms, ms, 2) for ms in (31.25, 21.25, 41.25)]
     monkeypatch.setattr("edgemate.profiling.profiler.pytorch_latency", lambda *_: falling)
-    shown = invoke(profile, run.path, "--pictures", 10, "--repeats", 2, "--threads", 1).stdout
+    shown = invoke(profile, run.path, "--images", 10, "--repeats", 2, "--threads", 1).stdout
     assert "31.2 !" in shown
     assert "21.2 !" not in shown
     assert "! not monotone: slower than a later exit, so the machine was busy; run again on an idle machine" in shown

@@ -129,7 +129,7 @@ LONG = (
     "evaluate",
     "classify",
     "bench",
-    "pictures",
+    "images",
     "data check",
 )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemate.cli.screen import print_json, replace_what_cannot_be_shown
+from edgemate.cli.screen import print_json, replace_unencodable
 
 
 def screen(encoding: str) -> io.TextIOWrapper:
@@ -36,7 +36,7 @@ def test_readable_json_where_the_screen_can_take_it(capsys: pytest.CaptureFixtur
 def test_a_character_that_cannot_be_shown_is_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = screen("ascii")
     monkeypatch.setattr(sys, "stdout", taken)
-    replace_what_cannot_be_shown()
+    replace_unencodable()
     print("1.5 × faster", flush=True)
     assert taken.buffer.getvalue() == b"1.5 ? faster\n"  # type: ignore[attr-defined]
 

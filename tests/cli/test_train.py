@@ -121,7 +121,7 @@ def test_force_deletes_runs_and_nothing_else(workshop: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("data: [", "is no YAML"),
+        ("data: [", "is not valid YAML"),
         (
             "data: {name: digits}\nmodel: {backbone: resnet8}\noptimization: {epoch: 3, epochs: 1}",
             "optimization.epoch: unknown key",

@@ -75,7 +75,7 @@ def test_json_has_the_rows_beside_the_runs_they_are_of() -> None:
 
 
 @pytest.mark.parametrize("methods", [1, 14])
-def test_the_plot_is_a_picture(methods: int) -> None:
+def test_the_plot_is_a_image(methods: int) -> None:
     found = comparison(*(method(f"m{i}", [(0.5, 0.6), (0.7, 0.6 + i / 100)]) for i in range(methods)))
     assert comparison_png(found).startswith(b"\x89PNG")
 

@@ -48,7 +48,7 @@ def test_commas_part_labels_but_not_lists() -> None:
         ("mate:", "write NAME"),
         ("mate:alpha=1;beta", "'beta' is no OPTION=VALUE"),
         ("mate:alpha=1;alpha=2", "alpha is given twice"),
-        ("mate:alpha=[1", "value of alpha is no YAML"),
+        ("mate:alpha=[1", "value of alpha is not valid YAML"),
         ("0.5*mate", "a weight needs a second method"),
         ("mate+1.2.3*byot", "'1.2.3' is no weight"),
         ("mate,byot,mate", "is given twice"),

@@ -39,9 +39,9 @@ def test_a_list_of_parts_offers_every_form_with_every_option() -> None:
     assert "horizontal_flip" in definitions["Data"]["properties"]["augmentation"]["items"]["anyOf"][0]["enum"]
 
 
-def test_a_second_domain_may_be_of_any_data_set_or_of_the_same() -> None:
-    unlabelled = recipe_schema()["$defs"]["Unlabelled"]
-    enum, _, absent = unlabelled["properties"]["name"]["anyOf"]
+def test_a_second_domain_may_be_of_any_dataset_or_of_the_same() -> None:
+    unlabeled = recipe_schema()["$defs"]["Unlabeled"]
+    enum, _, absent = unlabeled["properties"]["name"]["anyOf"]
     assert "image_folder" in enum["enum"]
     assert absent == {"type": "null"}
-    assert "arrays" in {rule["if"]["properties"]["name"]["const"] for rule in unlabelled["allOf"]}
+    assert "arrays" in {rule["if"]["properties"]["name"]["const"] for rule in unlabeled["allOf"]}

@@ -47,7 +47,7 @@ def test_all_problems_are_named_at_once_each_with_its_path() -> None:
     assert "optimization.lr: should be greater than 0, not -1" in text
     assert "optimization.momentum: unknown key" in text
     assert "distilation: unknown key; did you mean 'distillation'" in text
-    assert "data.name: unknown data set 'digts'; did you mean 'digits'?" in text
+    assert "data.name: unknown dataset 'digts'; did you mean 'digits'?" in text
     assert "model.options.widht: unknown key; did you mean 'width'?" in text
 
 
@@ -68,7 +68,7 @@ def test_an_option_of_an_augmentation_is_checked_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("data: [unclosed", "is no YAML"),
+        ("data: [unclosed", "is not valid YAML"),
         ("- a\n- b\n", "should be a mapping of sections, not list"),
         ("", "should be a mapping of sections, not NoneType"),
         ("data: {name: a}\ndata: {name: b}\n", "key 'data' is given twice"),

@@ -15,7 +15,7 @@ def test_a_good_file_is_read_whole(tmp_path):
     assert source.test.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
-def test_grey_pictures_may_lack_the_channel_and_classes_may_be_left_out(tmp_path):
+def test_gray_images_may_lack_the_channel_and_classes_may_be_left_out(tmp_path):
     path = archive(tmp_path / "a.npz", x_train=pixels(12, 9, 7), x_test=pixels(6, 9, 7, 1), classes=None)
     source = arrays(path=str(path))
     assert (source.classes, source.channels, source.size) == (("0", "1", "2"), 1, (9, 7))
@@ -33,11 +33,11 @@ def test_labels_of_any_integer_type_become_int64(tmp_path, dtype):
     [
         ({"x_train": None}, "x_train is missing"),
         ({"y_test": None}, "y_test is missing"),
-        ({"x_train": pixels(12, 8, 8, 3).astype(np.float32)}, "x_train is float32; pictures must be uint8"),
+        ({"x_train": pixels(12, 8, 8, 3).astype(np.float32)}, "x_train is float32; images must be uint8"),
         ({"x_train": pixels(12, 8)}, r"x_train has shape \(12, 8\)"),
         ({"x_test": pixels(6, 3, 8, 8)}, r"x_test has shape \(6, 3, 8, 8\)"),
         ({"x_test": pixels(0, 8, 8, 3), "y_test": np.arange(0)}, r"x_test has shape \(0, 8, 8, 3\)"),
-        ({"x_test": pixels(6, 9, 8, 3)}, r"x_train holds pictures of shape \(8, 8, 3\), x_test of \(9, 8, 3\)"),
+        ({"x_test": pixels(6, 9, 8, 3)}, r"x_train holds images of shape \(8, 8, 3\), x_test of \(9, 8, 3\)"),
         ({"x_train": np.array([{}] * 12)}, "x_train cannot be read .*allow_pickle"),
         ({"y_train": np.zeros(12)}, "y_train is float64; labels must be integers"),
         ({"y_train": np.zeros(12, dtype=bool)}, "y_train is bool; labels must be integers"),

@@ -8,28 +8,28 @@ from torchvision.transforms import v2
 from toy_data import array_source, pixels
 
 from edgemate.data import augmentation
-from edgemate.data.input_facts import plan_input
+from edgemate.data.input_spec import plan_input
 from edgemate.errors import UsageError
 from edgemate.registry import AUGMENTATIONS
 
 
-def facts_of(channels=3):
+def spec_of(channels=3):
     source = array_source(size=(16, 12), channels=channels)
-    return plan_input(source).with_normalisation([0.2, 0.4, 0.6][:channels], [0.5] * channels)
+    return plan_input(source).with_normalization([0.2, 0.4, 0.6][:channels], [0.5] * channels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
-def test_every_one_gives_uint8_pictures_of_the_same_shape_that_differ_by_seed(name, channels):
-    transform = AUGMENTATIONS.get(name)(facts_of(channels))
+def test_every_one_gives_uint8_images_of_the_same_shape_that_differ_by_seed(name, channels):
+    transform = AUGMENTATIONS.get(name)(spec_of(channels))
     assert isinstance(transform, v2.Transform)
-    picture = torch.from_numpy(pixels(channels, 16, 12))
+    image = torch.from_numpy(pixels(channels, 16, 12))
     results = []
     for seed in range(12):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            results.append(transform(picture.clone()))
-    assert all(result.shape == picture.shape and result.dtype == torch.uint8 for result in results)
+            results.append(transform(image.clone()))
+    assert all(result.shape == image.shape and result.dtype == torch.uint8 for result in results)
     assert any(not torch.equal(results[0], result) for result in results)
 
 
@@ -37,25 +37,25 @@ def test_every_one_gives_uint8_pictures_of_the_same_shape_that_differ_by_seed(na
 def test_every_option_has_a_default_an_annotation_and_a_line(name):
     factory = AUGMENTATIONS.get(name)
     parameters = list(inspect.signature(factory).parameters.values())
-    assert parameters[0].name == "facts"
+    assert parameters[0].name == "spec"
     for parameter in parameters[1:]:
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         assert parameter.default is not inspect.Parameter.empty
         assert parameter.name in inspect.getdoc(factory)
 
 
-def test_erasing_paints_what_normalisation_turns_into_zero():
-    transform = augmentation.random_erasing(facts_of(), p=1.0)
+def test_erasing_paints_what_normalization_turns_into_zero():
+    transform = augmentation.random_erasing(spec_of(), p=1.0)
     erased = transform(torch.full((3, 16, 12), 255, dtype=torch.uint8))
     for channel, mean in enumerate((0.2, 0.4, 0.6)):
         assert set(erased[channel].unique().tolist()) == {round(255 * mean), 255}
 
 
 def test_padding_that_cannot_be_reflected_is_refused():
-    augmentation.random_crop(facts_of(), padding=11, padding_mode="reflect")
-    augmentation.random_crop(facts_of(), padding=12, padding_mode="symmetric")
-    augmentation.random_crop(facts_of(), padding=40)
+    augmentation.random_crop(spec_of(), padding=11, padding_mode="reflect")
+    augmentation.random_crop(spec_of(), padding=12, padding_mode="symmetric")
+    augmentation.random_crop(spec_of(), padding=40)
     with pytest.raises(UsageError, match="padding is 12; reflect allows at most 11"):
-        augmentation.random_crop(facts_of(), padding=12, padding_mode="reflect")
+        augmentation.random_crop(spec_of(), padding=12, padding_mode="reflect")
     with pytest.raises(UsageError, match="padding is 13; symmetric allows at most 12"):
-        augmentation.random_crop(facts_of(), padding=13, padding_mode="symmetric")
+        augmentation.random_crop(spec_of(), padding=13, padding_mode="symmetric")

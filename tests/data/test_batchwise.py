@@ -24,7 +24,7 @@ def batch_of(n, channels=3, height=9, width=7, seed=0):
     size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
     data=st.data(),
 )
-def test_each_picture_gets_the_crop_torchvision_would_make(n, channels, height, width, size, data):
+def test_each_image_gets_the_crop_torchvision_would_make(n, channels, height, width, size, data):
     batch = batch_of(n, channels, height, width)
     top = data.draw(st.lists(st.integers(0, height - size[0]), min_size=n, max_size=n))
     left = data.draw(st.lists(st.integers(0, width - size[1]), min_size=n, max_size=n))
@@ -34,7 +34,7 @@ def test_each_picture_gets_the_crop_torchvision_would_make(n, channels, height, 
 
 
 @given(flip=st.lists(st.booleans(), min_size=1, max_size=6))
-def test_each_picture_gets_the_flip_torchvision_would_make(flip):
+def test_each_image_gets_the_flip_torchvision_would_make(flip):
     batch = batch_of(len(flip))
     flipped = flip_each(batch, torch.tensor(flip))
     for i, turned in enumerate(flip):
@@ -47,14 +47,14 @@ def test_each_picture_gets_the_flip_torchvision_would_make(flip):
 def test_a_batch_of_one_is_cropped_as_torchvision_does_from_the_same_seed(mode, padding):
     crop = v2.RandomCrop((9, 7), padding=padding, padding_mode=mode)
     for seed in range(10):
-        picture = batch_of(1, seed=seed)
+        image = batch_of(1, seed=seed)
         torch.manual_seed(seed)
-        ours = batchwise(crop)(picture)
+        ours = batchwise(crop)(image)
         torch.manual_seed(seed)
-        assert torch.equal(ours[0], crop(picture[0]))
+        assert torch.equal(ours[0], crop(image[0]))
 
 
-def test_every_place_is_drawn_and_every_picture_has_its_own():
+def test_every_place_is_drawn_and_every_image_has_its_own():
     batch = torch.arange(25, dtype=torch.uint8).view(1, 1, 5, 5).expand(400, 1, 5, 5)
     torch.manual_seed(0)
     corners = batchwise(v2.RandomCrop((3, 3)))(batch)[:, 0, 0, 0]
@@ -70,14 +70,14 @@ def test_flips_are_as_frequent_as_asked(p, low, high):
 
 
 @pytest.mark.parametrize("transform", [v2.RandomVerticalFlip(0.5), v2.RandomCrop(9, pad_if_needed=True, fill=9)])
-def test_any_other_transform_is_called_picture_by_picture(transform):
+def test_any_other_transform_is_called_image_by_image(transform):
     batch = batch_of(6)
     torch.manual_seed(3)
     ours = batchwise(transform)(batch)
     torch.manual_seed(3)
-    assert torch.equal(ours, torch.stack([transform(picture) for picture in batch]))
+    assert torch.equal(ours, torch.stack([transform(image) for image in batch]))
 
 
-def test_pictures_of_different_shapes_are_refused():
+def test_images_of_different_shapes_are_refused():
     with pytest.raises(DataError, match=r"different shapes, \(3, 4, 4\) and \(3, 5, 4\)"):
         stack([torch.zeros(3, 5, 4), torch.zeros(3, 4, 4)])

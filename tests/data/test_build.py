@@ -13,7 +13,7 @@ from toy_data import archive, write_folders
 from edgemate.config.options import options_model
 from edgemate.data import build_data, load_source
 from edgemate.errors import DataError, UsageError
-from edgemate.registry import DATA_SETS
+from edgemate.registry import DATASETS
 
 AUGMENTATION = [("random_crop", {"padding": 1}), ("horizontal_flip", {})]
 
@@ -21,37 +21,37 @@ AUGMENTATION = [("random_crop", {"padding": 1}), ("horizontal_flip", {})]
 def test_digits_from_name_to_batches():
     data = build_data("digits", augmentation=AUGMENTATION, batch_size=64)
     assert data.classes == tuple("0123456789")
-    assert (data.facts.height, data.facts.width, data.facts.resize) == (8, 8, None)
+    assert (data.spec.height, data.spec.width, data.spec.resize) == (8, 8, None)
     images = torch.cat([images for images, _ in data.train_loader()])
     assert len(images) + len(data.splits.calibration) == 1348
-    for loader, indices, pictures in (
+    for loader, indices, images in (
         (data.calibration_loader(), data.splits.calibration, data.source.train),
         (data.test_loader(), data.splits.test, data.source.test),
     ):
         labels = torch.cat([labels for _, labels in loader])
-        np.testing.assert_array_equal(labels, pictures.labels[indices])
+        np.testing.assert_array_equal(labels, images.labels[indices])
 
 
-def test_normalisation_is_learnt_from_the_training_split_only():
+def test_normalization_is_learned_from_the_training_split_only():
     data = build_data("digits")
     seen = data.source.train.array[data.splits.train] / 255
-    np.testing.assert_allclose(data.facts.mean, [seen.mean()], atol=1e-6)
-    np.testing.assert_allclose(data.facts.std, [seen.std()], atol=1e-6)
+    np.testing.assert_allclose(data.spec.mean, [seen.mean()], atol=1e-6)
+    np.testing.assert_allclose(data.spec.std, [seen.std()], atol=1e-6)
     images = torch.cat([images for images, _ in data.train_loader()])
     assert abs(float(images.mean())) < 1e-4
     assert abs(float(images.std()) - 1) < 1e-3
 
 
-def test_a_given_normalisation_is_kept():
+def test_a_given_normalization_is_kept():
     data = build_data("digits", mean=[0.25], std=[0.5])
-    assert (data.facts.mean, data.facts.std) == ((0.25,), (0.5,))
+    assert (data.spec.mean, data.spec.std) == ((0.25,), (0.5,))
     with pytest.raises(DataError, match="stand together"):
         build_data("digits", mean=[0.25])
 
 
-def test_the_training_seed_moves_neither_splits_nor_facts():
+def test_the_training_seed_moves_neither_splits_nor_spec():
     one, other = build_data("digits", seed=0), build_data("digits", seed=1)
-    assert one.facts == other.facts
+    assert one.spec == other.spec
     np.testing.assert_array_equal(one.splits.train, other.splits.train)
     assert not torch.equal(next(iter(one.train_loader()))[1], next(iter(other.train_loader()))[1])
 
@@ -59,7 +59,7 @@ def test_the_training_seed_moves_neither_splits_nor_facts():
 def test_arrays_and_folders(tmp_path):
     data = build_data("arrays", options={"path": str(archive(tmp_path / "a.npz"))}, batch_size=4)
     assert data.classes == ("a", "b", "c")
-    folders = write_folders(tmp_path / "pictures", per_class=6)
+    folders = write_folders(tmp_path / "images", per_class=6)
     data = build_data(
         "image_folder",
         options={"path": str(folders), "channels": 1},
@@ -84,16 +84,16 @@ def test_a_plug_in_must_give_a_data_source():
         load_source("collections:OrderedDict")
 
 
-@pytest.mark.parametrize("name", DATA_SETS.names())
-def test_every_data_set_has_a_schema_and_a_line_for_every_option(name):
-    factory = DATA_SETS.get(name)
+@pytest.mark.parametrize("name", DATASETS.names())
+def test_every_dataset_has_a_schema_and_a_line_for_every_option(name):
+    factory = DATASETS.get(name)
     for option in options_model(factory).model_fields:
         assert f"{option}:" in inspect.getdoc(factory)
 
 
 def test_options_can_be_checked_without_loading_torch():
     code = (
-        "import sys; from edgemate.registry import DATA_SETS; [DATA_SETS.get(n) for n in DATA_SETS.names()];"
+        "import sys; from edgemate.registry import DATASETS; [DATASETS.get(n) for n in DATASETS.names()];"
         "import edgemate.data; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -121,4 +121,4 @@ def test_real_imagenette():
     )
     images, _ = next(iter(data.train_loader()))
     assert images.shape == (20, 3, 64, 64)
-    assert 0.3 < min(data.facts.mean) < max(data.facts.mean) < 0.6
+    assert 0.3 < min(data.spec.mean) < max(data.spec.mean) < 0.6

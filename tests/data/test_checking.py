@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from told import Told
-from toy_data import archive, pixels, write_folders, write_picture
+from toy_data import archive, pixels, write_folders, write_image
 
 from edgemate.config import Data
 from edgemate.data.checking import check_data
@@ -19,7 +19,7 @@ def folder(tmp_path):
     write_folders(tmp_path / "images" / "train", per_class=12)
     for k, name in enumerate(("cat", "dog")):
         for i in range(3):
-            write_picture(tmp_path / "images" / "test" / name / f"{i}.png", seed=100 + 10 * k + i)
+            write_image(tmp_path / "images" / "test" / name / f"{i}.png", seed=100 + 10 * k + i)
     return tmp_path / "images"
 
 
@@ -95,17 +95,17 @@ def test_images_in_memory_are_checked_too(tmp_path):
     assert found["width"] == [8, 8, 8]
 
 
-def test_the_unlabelled_domain_is_checked_too(folder, tmp_path):
+def test_the_unlabeled_domain_is_checked_too(folder, tmp_path):
     for split in ("train", "test"):
         write_folders(tmp_path / "other" / split, per_class=3)
     (tmp_path / "other" / "test" / "cat" / "0.png").write_text("no image")
     other = {"name": "image_folder", "options": {"path": str(tmp_path / "other")}}
-    found = report_on(folder, unlabelled=other)
-    assert found["splits"]["unlabelled"]["images"] == 6
+    found = report_on(folder, unlabeled=other)
+    assert found["splits"]["unlabeled"]["images"] == 6
     assert [entry["split"] for entry in found["damaged"]] == ["target_test"]
-    write_picture(tmp_path / "other" / "train" / "eel" / "0.png")
+    write_image(tmp_path / "other" / "train" / "eel" / "0.png")
     with pytest.raises(DataError, match="'eel' is in one of them only"):
-        report_on(folder, unlabelled=other)
+        report_on(folder, unlabeled=other)
 
 
 def test_files_left_out_are_no_damage(folder):

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toy_data import array_source, write_picture
+from toy_data import array_source, write_image
 
-from edgemate.data.corrupted import CorruptedPictures
+from edgemate.data.corrupted import CorruptedImages
 from edgemate.data.corruption import gaussian_noise, invert
-from edgemate.data.source import FilePictures
+from edgemate.data.source import FileImages
 from edgemate.errors import DataError
 
 CLEAN = array_source(n=30).train
@@ -16,18 +16,18 @@ INVERTED_AND_NOISY = (invert(), gaussian_noise())
 
 
 def corrupted(indices=CHOSEN, corruptions=INVERTED_AND_NOISY, key=(0, 0)):
-    return CorruptedPictures(CLEAN, indices, CLEAN.labels[indices], corruptions, key)
+    return CorruptedImages(CLEAN, indices, CLEAN.labels[indices], corruptions, key)
 
 
-def test_chosen_pictures_are_corrupted_in_order():
+def test_chosen_images_are_corrupted_in_order():
     found = corrupted(corruptions=[invert()])
     assert len(found) == 5
     np.testing.assert_array_equal(found.array, 255 - CLEAN.array[CHOSEN])
-    np.testing.assert_array_equal(np.asarray(found.picture(3)), 255 - CLEAN.array[7])
+    np.testing.assert_array_equal(np.asarray(found.image(3)), 255 - CLEAN.array[7])
     np.testing.assert_array_equal(corrupted(corruptions=()).array, CLEAN.array[CHOSEN])
 
 
-def test_a_picture_is_corrupted_the_same_way_whatever_is_chosen_beside_it():
+def test_a_image_is_corrupted_the_same_way_whatever_is_chosen_beside_it():
     alone = corrupted(np.array([7])).array
     np.testing.assert_array_equal(corrupted().array[3], alone[0])
     assert not np.array_equal(corrupted(key=(1, 0)).array[3], alone[0])
@@ -41,17 +41,17 @@ def test_two_corruptions_of_one_kind_draw_apart():
     assert not np.array_equal(first, second)
 
 
-def test_pictures_in_files_are_corrupted_when_they_are_read(tmp_path):
-    paths = [write_picture(tmp_path / f"{i}.png", size=(20 + i, 14), seed=i) for i in range(3)]
-    files = FilePictures(paths, np.arange(3), 3)
-    found = CorruptedPictures(files, np.array([1, 2]), np.array([-1, -1]), [invert()], (0,))
+def test_images_in_files_are_corrupted_when_they_are_read(tmp_path):
+    paths = [write_image(tmp_path / f"{i}.png", size=(20 + i, 14), seed=i) for i in range(3)]
+    files = FileImages(paths, np.arange(3), 3)
+    found = CorruptedImages(files, np.array([1, 2]), np.array([-1, -1]), [invert()], (0,))
     assert found.array is None
-    assert found.picture(0).mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(found.picture(0)), 255 - np.asarray(files.picture(1)))
-    grey = CorruptedPictures(FilePictures(paths, np.arange(3), 1), np.array([1]), np.array([-1]), [invert()], (0,))
-    assert grey.picture(0).mode == "L"
+    assert found.image(0).mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(found.image(0)), 255 - np.asarray(files.image(1)))
+    gray = CorruptedImages(FileImages(paths, np.arange(3), 1), np.array([1]), np.array([-1]), [invert()], (0,))
+    assert gray.image(0).mode == "L"
 
 
-def test_a_corruption_must_give_pictures_of_the_same_kind():
+def test_a_corruption_must_give_images_of_the_same_kind():
     with pytest.raises(DataError, match=r"corruptions\.0 gives torch\.float32 of shape \(3, 8, 8\); torch\.uint8"):
         _ = corrupted(corruptions=[lambda pixels, seeds: pixels.to(torch.float32)]).array

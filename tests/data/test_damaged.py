@@ -69,15 +69,15 @@ def test_files_that_a_limit_keeps_out_of_the_run_are_not_looked_at(folder):
         build(folder)
 
 
-def test_the_unlabelled_domain_is_looked_at_too(folder, tmp_path):
+def test_the_unlabeled_domain_is_looked_at_too(folder, tmp_path):
     for split in ("train", "test"):
         write_folders(tmp_path / "other" / split, per_class=3)
     plan = TargetPlan("image_folder", {"path": str(tmp_path / "other")})
-    build(folder, unlabelled=plan)
+    build(folder, unlabeled=plan)
     cut(tmp_path / "other" / "train" / "cat" / "0.png")
     cut(tmp_path / "other" / "test" / "dog" / "2.png")
-    with pytest.raises(DataError, match="unlabelled 1 of 6, target_test 1 of 6"):
-        build(folder, unlabelled=plan)
+    with pytest.raises(DataError, match="unlabeled 1 of 6, target_test 1 of 6"):
+        build(folder, unlabeled=plan)
 
 
 def test_images_in_memory_are_passed_over():
@@ -98,7 +98,7 @@ def test_damaged_files_are_left_out_where_the_recipe_says_so(folder):
 def test_a_class_of_damaged_files_only_is_an_error(folder):
     for path in (folder / "test" / "cat").iterdir():
         path.write_text("no image")
-    with pytest.raises(DataError, match="cat has damaged pictures only"):
+    with pytest.raises(DataError, match="cat has damaged images only"):
         image_folder(path=str(folder), skip_damaged=True)
 
 

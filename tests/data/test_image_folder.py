@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from real_data import require
-from toy_data import write_folders, write_picture
+from toy_data import write_folders, write_image
 
 from edgemate.data.image_folder import image_folder
 from edgemate.errors import DataError
@@ -36,20 +36,20 @@ def test_a_test_split_is_drawn_where_there_is_none(tmp_path):
     assert len(source.train) == 12
 
 
-def test_pictures_below_and_of_any_case_are_found_and_other_files_passed_over(tmp_path):
+def test_images_below_and_of_any_case_are_found_and_other_files_passed_over(tmp_path):
     write_folders(tmp_path, per_class=2)
-    write_picture(tmp_path / "cat" / "deep" / "er" / "A.JPEG")
-    write_picture(tmp_path / "cat" / ".hidden" / "a.png")
-    write_picture(tmp_path / ".cache" / "a.png")
-    (tmp_path / "cat" / "notes.txt").write_text("no picture")
+    write_image(tmp_path / "cat" / "deep" / "er" / "A.JPEG")
+    write_image(tmp_path / "cat" / ".hidden" / "a.png")
+    write_image(tmp_path / ".cache" / "a.png")
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
     source = image_folder(path=str(tmp_path), test_fraction=0.4)
     found = sorted(path.name for path in [*source.train.paths, *source.test.paths])
     assert found == ["0.png", "0.png", "1.png", "1.png", "A.JPEG"]
 
 
-def test_channels_decide_how_pictures_are_decoded(tmp_path):
+def test_channels_decide_how_images_are_decoded(tmp_path):
     write_folders(tmp_path)
-    assert image_folder(path=str(tmp_path), channels=1).train.picture(0).mode == "L"
+    assert image_folder(path=str(tmp_path), channels=1).train.image(0).mode == "L"
 
 
 def test_every_wrong_layout_is_one_line(tmp_path):
@@ -67,9 +67,9 @@ def test_every_wrong_layout_is_one_line(tmp_path):
     assert "has no folders" in message()
     (tmp_path / "root" / "train" / "cat").mkdir(parents=True)
     assert "neither test/ nor val/" in message()
-    write_picture(tmp_path / "root" / "test" / "cta" / "a.png")
-    assert "cat has no pictures" in message()
-    write_picture(tmp_path / "root" / "train" / "cat" / "a.png")
+    write_image(tmp_path / "root" / "test" / "cta" / "a.png")
+    assert "cat has no images" in message()
+    write_image(tmp_path / "root" / "train" / "cat" / "a.png")
     assert "cta is a class that train/ has not; did you mean 'cat'?" in message()
 
 
@@ -78,4 +78,4 @@ def test_real_imagenette():
     source = image_folder(path=str(root / "imagenette"))
     assert len(source.classes) == 10
     assert len(source.train) >= len(source.test) > 0
-    assert source.train.picture(0).mode == "RGB"
+    assert source.train.image(0).mode == "RGB"

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
-from toy_data import array_source, write_picture
+from toy_data import array_source, write_image
 
-from edgemate.data.input_facts import plan_input
+from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import EpochBatches, evaluation_loader, train_loader
-from edgemate.data.source import FilePictures
+from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.errors import PictureError
+from edgemate.errors import ImageError
 
 AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip(), v2.RandAugment()]
 # Python 3.12 and later say so wherever a worker is forked beside torch's own threads.
@@ -50,7 +50,7 @@ def test_batches_are_float_images_and_int64_labels():
     assert (labels.shape, labels.dtype) == ((16,), torch.int64)
 
 
-def test_labels_go_with_their_pictures():
+def test_labels_go_with_their_images():
     loader = train_loader(SOURCE.train, np.arange(40), TrainingTransform(FACTS), batch_size=16, seed=0)
     known = {pixels.tobytes(): label for pixels, label in zip(SOURCE.train.array, SOURCE.train.labels, strict=True)}
     for images, labels in loader:
@@ -98,7 +98,7 @@ def test_workers_give_what_one_process_gives():
     seed=st.integers(0, 2**32),
     epoch=st.integers(0, 50),
 )
-def test_an_epoch_has_every_picture_once_but_a_lonely_last_one(n, batch_size, replicas, seed, epoch):
+def test_an_epoch_has_every_image_once_but_a_lonely_last_one(n, batch_size, replicas, seed, epoch):
     whole = EpochBatches(np.arange(100, 100 + n), batch_size, seed)
     whole.set_epoch(epoch)
     batches = list(whole)
@@ -128,16 +128,16 @@ def test_evaluation_is_all_of_a_split_in_order():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_picture_is_one_line_from_a_worker_too(tmp_path, workers):
-    paths = [write_picture(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
-    paths[2].write_text("no picture")
-    files = FilePictures(paths, np.zeros(4, np.int64), 3)
+def test_an_unreadable_image_is_one_line_from_a_worker_too(tmp_path, workers):
+    paths = [write_image(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
+    paths[2].write_text("no image")
+    files = FileImages(paths, np.zeros(4, np.int64), 3)
     loaders = [
         train_loader(files, np.arange(4), TrainingTransform(FACTS), batch_size=2, seed=0, workers=workers),
         evaluation_loader(files, np.arange(4), EvaluationTransform(FACTS), batch_size=2, workers=workers),
     ]
     for loader in loaders:
-        with pytest.raises(PictureError, match=r"2\.png: is not an image") as caught:
+        with pytest.raises(ImageError, match=r"2\.png: is not an image") as caught:
             list(loader)
         assert "\n" not in str(caught.value)
         assert not multiprocessing.active_children()

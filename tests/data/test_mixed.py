@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
-from toy_data import array_source, write_picture
+from toy_data import array_source, write_image
 
-from edgemate.data.input_facts import plan_input
+from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import EpochBatches, train_loader
 from edgemate.data.mixed import Domain, MixedBatches, mixed_loader
-from edgemate.data.source import ArrayPictures, FilePictures
+from edgemate.data.source import ArrayImages, FileImages
 from edgemate.data.transforms import TrainingTransform
-from edgemate.errors import PictureError
+from edgemate.errors import ImageError
 
 # Python 3.12 and later say so wherever a worker is forked beside torch's own threads.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -26,7 +26,7 @@ AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip()]
 
 
 def target(n=24):
-    return ArrayPictures(SOURCE.test.array[:n], np.full(n, -1))
+    return ArrayImages(SOURCE.test.array[:n], np.full(n, -1))
 
 
 def mixed(seed=0, workers=0, per_batch=None, n=24, augmentations=AUGMENTATIONS):
@@ -47,7 +47,7 @@ def same(one, other):
     )
 
 
-def test_labelled_pictures_come_first_and_as_many_unlabelled_behind_them():
+def test_labeled_images_come_first_and_as_many_unlabeled_behind_them():
     loader = mixed()
     batches = list(loader)
     assert len(batches) == len(loader) == 3
@@ -57,7 +57,7 @@ def test_labelled_pictures_come_first_and_as_many_unlabelled_behind_them():
         assert (labels[n:] == -1).all()
 
 
-def test_the_labelled_half_is_what_there_would_be_without_a_target():
+def test_the_labeled_half_is_what_there_would_be_without_a_target():
     plain = train_loader(SOURCE.train, np.arange(40), TrainingTransform(FACTS, AUGMENTATIONS), batch_size=16, seed=0)
     known = [(images[labels >= 0], labels[labels >= 0]) for images, labels in mixed(per_batch=5)]
     assert same(known, list(plain))
@@ -79,15 +79,15 @@ def test_workers_give_what_one_process_gives():
 
 @given(
     n=st.integers(2, 60),
-    unlabelled=st.integers(1, 50),
+    unlabeled=st.integers(1, 50),
     batch_size=st.integers(2, 12),
     per_batch=st.none() | st.integers(1, 20),
     replicas=st.integers(1, 3),
     epoch=st.integers(0, 9),
 )
-def test_unlabelled_pictures_come_in_laps_over_all_of_them(n, unlabelled, batch_size, per_batch, replicas, epoch):
+def test_unlabeled_images_come_in_laps_over_all_of_them(n, unlabeled, batch_size, per_batch, replicas, epoch):
     def batches(rank, replicas):
-        found = MixedBatches(EpochBatches(np.arange(n), batch_size, 3, rank, replicas), unlabelled, per_batch)
+        found = MixedBatches(EpochBatches(np.arange(n), batch_size, 3, rank, replicas), unlabeled, per_batch)
         found.set_epoch(epoch)
         assert len(list(found)) == len(found)
         return list(found)
@@ -95,10 +95,10 @@ def test_unlabelled_pictures_come_in_laps_over_all_of_them(n, unlabelled, batch_
     whole = batches(0, 1)
     row = np.concatenate([batch.target.indices for batch in whole])
     assert len(row) == sum(per_batch or len(batch.source.indices) for batch in whole)
-    for start, end in pairwise([*range(0, len(row), unlabelled), len(row)]):
+    for start, end in pairwise([*range(0, len(row), unlabeled), len(row)]):
         lap = row[start:end].tolist()
         assert len(set(lap)) == len(lap)
-        assert set(lap) <= set(range(unlabelled))
+        assert set(lap) <= set(range(unlabeled))
     seeds = [seed for batch in whole for seed in (batch.source.seed, batch.target.seed)]
     assert len(set(seeds)) == len(seeds)
 
@@ -109,13 +109,13 @@ def test_unlabelled_pictures_come_in_laps_over_all_of_them(n, unlabelled, batch_
         assert ours.target.seed == theirs.target.seed
 
 
-def test_an_unreadable_picture_of_either_domain_is_one_line(tmp_path):
-    paths = [write_picture(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
-    paths[2].write_text("no picture")
+def test_an_unreadable_image_of_either_domain_is_one_line(tmp_path):
+    paths = [write_image(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
+    paths[2].write_text("no image")
     broken, whole = (
-        Domain(FilePictures(paths, np.zeros(4, np.int64), 3), TrainingTransform(FACTS)),
+        Domain(FileImages(paths, np.zeros(4, np.int64), 3), TrainingTransform(FACTS)),
         Domain(target(), TrainingTransform(FACTS)),
     )
     for pair in ((broken, whole), (whole, broken)):
-        with pytest.raises(PictureError, match=r"2\.png: is not an image"):
+        with pytest.raises(ImageError, match=r"2\.png: is not an image"):
             list(mixed_loader(*pair, EpochBatches(np.arange(4), 4, 0), per_batch=None))

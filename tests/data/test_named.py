@@ -35,8 +35,8 @@ def test_the_split_found_again_is_the_one_that_was_kept(root: Path) -> None:
         np.testing.assert_array_equal(found.labels, expected.labels)
         np.testing.assert_array_equal(found.array, expected.array)
     random = np.random.default_rng(0)
-    pictures, labels = random.integers(0, 256, (6, 4, 4), dtype=np.uint8), np.array([0, 1, 2, 0, 1, 2])
-    np.savez(root / "a.npz", x_train=pictures, y_train=labels, x_test=pictures[:4], y_test=labels[:4])
+    images, labels = random.integers(0, 256, (6, 4, 4), dtype=np.uint8), np.array([0, 1, 2, 0, 1, 2])
+    np.savez(root / "a.npz", x_train=images, y_train=labels, x_test=images[:4], y_test=labels[:4])
     options = portable_options("arrays", {"path": str(root / "a.npz")})
     assert len(named_test_split("arrays", options, ("0", "1", "2"))) == 4
 
@@ -45,7 +45,7 @@ def test_no_code_is_run_because_a_file_names_it(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "planted.py").write_text("raise SystemExit('this ran')")
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("os:abort", "planted:data", "planted", "edgemate.data.digits:digits", ""):
-        with pytest.raises(DataError, match="is no registered data set, and no other is loaded"):
+        with pytest.raises(DataError, match="is no registered dataset, and no other is loaded"):
             named_test_split(name, {}, DIGITS)
     assert "planted" not in sys.modules
 
@@ -66,6 +66,6 @@ def test_what_cannot_be_found_is_said(root: Path, name: str, options: dict[str, 
     assert problem in str(caught.value)
 
 
-def test_another_data_set_of_the_same_name_is_told_by_its_classes() -> None:
+def test_another_dataset_of_the_same_name_is_told_by_its_classes() -> None:
     with pytest.raises(DataError, match="digits has other classes here: 0, 1, 2, 3, 4 … instead of a, b …"):
         named_test_split("digits", {}, ("a", "b"))

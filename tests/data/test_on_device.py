@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
-from toy_data import array_source, write_picture
+from toy_data import array_source, write_image
 
 from edgemate.data import on_device
 from edgemate.data.build import build_data
-from edgemate.data.input_facts import plan_input
+from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import evaluation_loader, train_loader
-from edgemate.data.on_device import PicturesOnDevice, evaluation_loader_on, train_loader_on
-from edgemate.data.source import FilePictures
+from edgemate.data.on_device import ImagesOnDevice, evaluation_loader_on, train_loader_on
+from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.errors import DataError
 
@@ -24,8 +24,8 @@ INDICES = np.random.default_rng(0).permutation(60)[:45]
 def both(augmentations, *, size=(8, 6), channels=3, batch_size=16, seed=0, **options):
     """The loader's batches, and those made on the device."""
     source = array_source(n=60, size=size, channels=channels)
-    facts = plan_input(source).with_normalisation((0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels])
-    transform = TrainingTransform(facts, augmentations)
+    spec = plan_input(source).with_normalization((0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels])
+    transform = TrainingTransform(spec, augmentations)
     settings = {"batch_size": batch_size, "seed": seed, **options}
     return (
         train_loader(source.train, INDICES, transform, **settings),
@@ -90,11 +90,11 @@ def test_batches_are_laid_out_as_the_network_likes_them():
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_pictures_there_stay_as_they_are():
+def test_the_images_there_stay_as_they_are():
     _, loader = both([v2.RandomCrop((8, 6), padding=2), v2.RandomHorizontalFlip(1.0)])
-    before = loader._pictures._pixels.clone()
+    before = loader._images._pixels.clone()
     list(loader)
-    assert torch.equal(loader._pictures._pixels, before)
+    assert torch.equal(loader._images._pixels, before)
 
 
 def test_what_a_gpu_fetches_lies_where_it_can_fetch_it(monkeypatch):
@@ -115,9 +115,9 @@ def test_what_a_gpu_fetches_lies_where_it_can_fetch_it(monkeypatch):
 
 def test_evaluation_is_all_of_a_split_in_order():
     source = array_source(n=60)
-    facts = plan_input(source).with_normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-    theirs = evaluation_loader(source.train, INDICES, EvaluationTransform(facts), batch_size=16)
-    ours = evaluation_loader_on(CPU, source.train, INDICES, facts, batch_size=16)
+    spec = plan_input(source).with_normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    theirs = evaluation_loader(source.train, INDICES, EvaluationTransform(spec), batch_size=16)
+    ours = evaluation_loader_on(CPU, source.train, INDICES, spec, batch_size=16)
     assert same(list(ours), list(theirs))
     assert same(list(ours), list(theirs))
     assert len(ours) == len(theirs)
@@ -134,20 +134,20 @@ def test_another_augmentation_is_refused():
         both([v2.RandomHorizontalFlip(), v2.RandAugment()])
 
 
-def test_pictures_in_files_and_pictures_to_be_resized_are_refused(tmp_path):
+def test_images_in_files_and_images_to_be_resized_are_refused(tmp_path):
     source = array_source()
-    files = FilePictures([write_picture(tmp_path / "a.png", (8, 8))], np.zeros(1, np.int64), 3)
-    facts = plan_input(source)
-    with pytest.raises(DataError, match="data sets that lie in memory"):
-        PicturesOnDevice(files, np.arange(1), facts, CPU)
+    files = FileImages([write_image(tmp_path / "a.png", (8, 8))], np.zeros(1, np.int64), 3)
+    spec = plan_input(source)
+    with pytest.raises(DataError, match="datasets that lie in memory"):
+        ImagesOnDevice(files, np.arange(1), spec, CPU)
     with pytest.raises(DataError, match=r"without data\.image_size"):
-        PicturesOnDevice(source.train, np.arange(4), plan_input(source, image_size=16), CPU)
+        ImagesOnDevice(source.train, np.arange(4), plan_input(source, image_size=16), CPU)
 
 
-def test_pictures_that_do_not_fit_are_refused(monkeypatch):
+def test_images_that_do_not_fit_are_refused(monkeypatch):
     source = array_source()
     monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3)
-    PicturesOnDevice(source.train, np.arange(40), plan_input(source), CPU)
+    ImagesOnDevice(source.train, np.arange(40), plan_input(source), CPU)
     monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3 - 1)
-    with pytest.raises(DataError, match=r"40 pictures take 0\.0 GiB, over half of the 0\.0 GiB that are free on cpu"):
-        PicturesOnDevice(source.train, np.arange(40), plan_input(source), CPU)
+    with pytest.raises(DataError, match=r"40 images take 0\.0 GiB, over half of the 0\.0 GiB that are free on cpu"):
+        ImagesOnDevice(source.train, np.arange(40), plan_input(source), CPU)

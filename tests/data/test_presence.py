@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgemate.config import Data, Unlabelled
+from edgemate.config import Data, Unlabeled
 from edgemate.data import check_data, load_source
 from edgemate.errors import DataError
-from edgemate.registry import DATA_CHECKS, DATA_SETS
+from edgemate.registry import DATA_CHECKS, DATASETS
 
 
 def put_images(root: Path, *places: str) -> str:
@@ -92,10 +92,10 @@ def test_files_that_may_be_fetched_are_not_missed(tmp_path: Path, name: str) -> 
 
 
 def test_the_second_domain_is_looked_for_too() -> None:
-    second = Unlabelled(name="arrays", options={"path": "nowhere.npz"})
+    second = Unlabeled(name="arrays", options={"path": "nowhere.npz"})
     with pytest.raises(DataError, match=r"nowhere\.npz"):
-        check_data(Data(name="digits", unlabelled=second))
+        check_data(Data(name="digits", unlabeled=second))
 
 
-def test_checks_are_of_registered_data_sets() -> None:
-    assert set(DATA_CHECKS.names()) <= set(DATA_SETS.names())
+def test_checks_are_of_registered_datasets() -> None:
+    assert set(DATA_CHECKS.names()) <= set(DATASETS.names())

@@ -5,8 +5,8 @@ import pytest
 import toy_data
 from PIL import Image
 
-from edgemate.data.source import ArrayPictures, DataSource, FilePictures
-from edgemate.errors import DataError, PictureError
+from edgemate.data.source import ArrayImages, DataSource, FileImages
+from edgemate.errors import DataError, ImageError
 
 
 def labels(*values):
@@ -14,37 +14,37 @@ def labels(*values):
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_picture_in_memory_keeps_its_pixels(channels, mode):
+def test_a_image_in_memory_keeps_its_pixels(channels, mode):
     array = toy_data.pixels(2, 5, 7, channels)
-    picture = ArrayPictures(array, labels(0, 1)).picture(1)
-    assert picture.mode == mode
-    assert picture.size == (7, 5)
-    np.testing.assert_array_equal(np.asarray(picture).reshape(5, 7, channels), array[1])
+    image = ArrayImages(array, labels(0, 1)).image(1)
+    assert image.mode == mode
+    assert image.size == (7, 5)
+    np.testing.assert_array_equal(np.asarray(image).reshape(5, 7, channels), array[1])
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 @pytest.mark.parametrize("stored", ["L", "RGB", "RGBA", "P"])
 def test_a_file_is_converted_to_the_channels_asked_for(tmp_path, stored, channels, mode):
     Image.fromarray(toy_data.pixels(5, 7, 3)).convert(stored).save(tmp_path / "a.png")
-    assert FilePictures([tmp_path / "a.png"], labels(0), channels).picture(0).mode == mode
+    assert FileImages([tmp_path / "a.png"], labels(0), channels).image(0).mode == mode
 
 
 def test_a_file_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(toy_data.pixels(10, 20, 3)).save(tmp_path / "a.jpg", exif=exif)
-    assert FilePictures([tmp_path / "a.jpg"], labels(0), 3).picture(0).size == (10, 20)
+    assert FileImages([tmp_path / "a.jpg"], labels(0), 3).image(0).size == (10, 20)
 
 
 def truncated(path):
-    toy_data.write_picture(path, size=(64, 64))
+    toy_data.write_image(path, size=(64, 64))
     path.write_bytes(path.read_bytes()[:2000])
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda path: path.write_text("no picture"),
+        lambda path: path.write_text("no image"),
         lambda path: path.write_bytes(b""),
         lambda path: path.mkdir(),
         lambda path: None,
@@ -55,18 +55,18 @@ def truncated(path):
 def test_an_unreadable_file_is_one_line_that_names_it(tmp_path, spoil):
     path = tmp_path / "broken.png"
     spoil(path)
-    with pytest.raises(PictureError) as caught:
-        FilePictures([path], labels(0), 3).picture(0)
+    with pytest.raises(ImageError) as caught:
+        FileImages([path], labels(0), 3).image(0)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_set_needs_pictures_and_labels_that_are_classes():
+def test_a_dataset_needs_images_and_labels_that_are_classes():
     some, none = (
-        ArrayPictures(toy_data.pixels(2, 4, 4, 1), labels(0, 2)),
-        ArrayPictures(toy_data.pixels(0, 4, 4, 1), labels()),
+        ArrayImages(toy_data.pixels(2, 4, 4, 1), labels(0, 2)),
+        ArrayImages(toy_data.pixels(0, 4, 4, 1), labels()),
     )
-    with pytest.raises(DataError, match="no test pictures"):
+    with pytest.raises(DataError, match="no test images"):
         DataSource("toy", ("a", "b", "c"), 1, some, none)
     with pytest.raises(DataError, match="training labels run from 0 to 2; 2 classes allow 0 to 1"):
         DataSource("toy", ("a", "b"), 1, some, some)

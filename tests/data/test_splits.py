@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemate.data.seeding import Purpose
-from edgemate.data.source import ArrayPictures, DataSource
+from edgemate.data.source import ArrayImages, DataSource
 from edgemate.data.splits import hold_out, split, stratified_sample
 from edgemate.errors import DataError, UsageError
 
@@ -17,13 +17,13 @@ seeds = st.integers(0, 2**40)
 
 
 def source_of(labels):
-    train = ArrayPictures(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
-    test = ArrayPictures(np.zeros((3, 1, 1, 1), np.uint8), np.zeros(3, np.int64))
+    train = ArrayImages(np.zeros((len(labels), 1, 1, 1), np.uint8), labels)
+    test = ArrayImages(np.zeros((3, 1, 1, 1), np.uint8), np.zeros(3, np.int64))
     return DataSource("toy", tuple("abcdefg"), 1, train, test, (1, 1))
 
 
 @given(labels=label_lists, fraction=fractions, seed=seeds)
-def test_holding_out_parts_the_pictures_by_class(labels, fraction, seed):
+def test_holding_out_parts_the_images_by_class(labels, fraction, seed):
     kept, held = hold_out(labels, fraction, Purpose.CALIBRATION_SPLIT, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(len(labels)))
     counts = np.bincount(labels)

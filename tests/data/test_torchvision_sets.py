@@ -75,12 +75,12 @@ def test_what_torchvision_gives_becomes_arrays(monkeypatch, tmp_path):
     assert (source.name, source.classes, source.channels, source.size) == ("cifar10", ("a", "b"), 3, (32, 32))
     assert source.train.labels.tolist() == [0, 1, 1, 0]
 
-    def grey(root, train, download):
+    def gray(root, train, download):
         return SimpleNamespace(
             data=torch.zeros(4, 28, 28, dtype=torch.uint8), targets=torch.arange(4), classes=[*"abcd"]
         )
 
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", grey)
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", gray)
     source = fashion_mnist(root=str(tmp_path))
     assert source.train.array.shape == (4, 28, 28, 1)
     assert source.train.labels.dtype == np.int64
@@ -104,4 +104,4 @@ def test_real_cifar100():
     require("cifar100")
     source = cifar100(download=False)
     assert (len(source.train), len(source.test), len(source.classes)) == (50_000, 10_000, 100)
-    assert source.train.picture(0).mode == "RGB"
+    assert source.train.image(0).mode == "RGB"

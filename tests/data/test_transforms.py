@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
-from toy_data import array_source, write_picture
+from toy_data import array_source, write_image
 
-from edgemate.data.input_facts import plan_input
-from edgemate.data.source import FilePictures
+from edgemate.data.input_spec import plan_input
+from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.errors import DataError
 
@@ -19,58 +19,58 @@ MEAN, STD = (0.2, 0.4, 0.6), (0.3, 0.2, 0.1)
 @pytest.fixture
 def files(tmp_path):
     sizes = [(40, 30), (30, 41), (33, 33), (90, 31)]
-    paths = [write_picture(tmp_path / f"{i}.png", size, seed=i) for i, size in enumerate(sizes)]
-    return FilePictures(paths, np.zeros(4, np.int64), 3)
+    paths = [write_image(tmp_path / f"{i}.png", size, seed=i) for i, size in enumerate(sizes)]
+    return FileImages(paths, np.zeros(4, np.int64), 3)
 
 
-def facts_for(source, **options):
-    return plan_input(source, **options).with_normalisation(MEAN[: source.channels], STD[: source.channels])
+def spec_for(source, **options):
+    return plan_input(source, **options).with_normalization(MEAN[: source.channels], STD[: source.channels])
 
 
-def of_torchvision(picture, *steps):
+def of_torchvision(image, *steps):
     tail = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
-    return v2.Compose([*steps, *tail])(picture)
+    return v2.Compose([*steps, *tail])(image)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 def test_evaluation_is_torchvisions_pil_pipeline(files, interpolation):
     source, mode = replace(array_source(), size=None), InterpolationMode(interpolation)
-    facts = facts_for(source, image_size=24, interpolation=interpolation)
-    ours = EvaluationTransform(facts)(files, np.arange(4))
+    spec = spec_for(source, image_size=24, interpolation=interpolation)
+    ours = EvaluationTransform(spec)(files, np.arange(4))
     assert (ours.shape, ours.dtype) == ((4, 3, 24, 24), torch.float32)
     for i in range(4):
-        torch.testing.assert_close(ours[i], of_torchvision(files.picture(i), v2.Resize(27, mode), v2.CenterCrop(24)))
-    facts = facts_for(source, image_size=24, resize="stretch", interpolation=interpolation)
-    ours = EvaluationTransform(facts)(files, np.arange(4))
+        torch.testing.assert_close(ours[i], of_torchvision(files.image(i), v2.Resize(27, mode), v2.CenterCrop(24)))
+    spec = spec_for(source, image_size=24, resize="stretch", interpolation=interpolation)
+    ours = EvaluationTransform(spec)(files, np.arange(4))
     for i in range(4):
-        torch.testing.assert_close(ours[i], of_torchvision(files.picture(i), v2.Resize((24, 24), mode)))
+        torch.testing.assert_close(ours[i], of_torchvision(files.image(i), v2.Resize((24, 24), mode)))
 
 
 @pytest.mark.parametrize("options", [{}, {"image_size": 12}, {"image_size": 6, "resize": "shorter_side"}])
-def test_arrays_and_their_pictures_one_by_one_give_the_same(options):
+def test_arrays_and_their_images_one_by_one_give_the_same(options):
     source = array_source(size=(8, 8))
-    transform = EvaluationTransform(facts_for(source, **options))
+    transform = EvaluationTransform(spec_for(source, **options))
     together = transform(source.train, np.array([3, 1, 2]))
     apart = torch.cat([transform(source.train, np.array([i])) for i in (3, 1, 2)])
     assert torch.equal(together, apart)
     if not options:
         for i, index in enumerate((3, 1, 2)):
-            torch.testing.assert_close(together[i], of_torchvision(source.train.picture(index)))
+            torch.testing.assert_close(together[i], of_torchvision(source.train.image(index)))
 
 
 @pytest.mark.parametrize("options", [{}, {"image_size": 12}, {"image_size": 6, "resize": "shorter_side"}])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_training_without_augmentation_is_evaluation(options, channels):
     source = array_source(channels=channels)
-    facts = facts_for(source, **options)
+    spec = spec_for(source, **options)
     indices = np.array([5, 0, 7])
-    training = TrainingTransform(facts)(source.train, indices, seed=1)
-    assert torch.equal(training, EvaluationTransform(facts)(source.train, indices))
+    training = TrainingTransform(spec)(source.train, indices, seed=1)
+    assert torch.equal(training, EvaluationTransform(spec)(source.train, indices))
 
 
 def test_what_is_drawn_depends_on_the_seed_only_and_leaves_the_global_generator_alone():
     source = array_source()
-    transform = TrainingTransform(facts_for(source), [v2.RandomCrop(8, padding=2), v2.RandAugment()])
+    transform = TrainingTransform(spec_for(source), [v2.RandomCrop(8, padding=2), v2.RandAugment()])
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = transform(source.train, np.arange(20), seed=5)
@@ -92,28 +92,28 @@ def record(transform):
     return transform, seen
 
 
-def test_augmentations_that_size_pictures_themselves_get_more_than_the_centre(files):
-    facts = facts_for(replace(array_source(), size=None), image_size=24)
+def test_augmentations_that_size_images_themselves_get_more_than_the_center(files):
+    spec = spec_for(replace(array_source(), size=None), image_size=24)
     whole, seen = record(v2.RandomResizedCrop(24))
-    assert TrainingTransform(facts, [whole])(files, np.arange(4), seed=0).shape == (4, 3, 24, 24)
+    assert TrainingTransform(spec, [whole])(files, np.arange(4), seed=0).shape == (4, 3, 24, 24)
     assert seen == [(3, 30, 40), (3, 41, 30), (3, 33, 33), (3, 31, 90)]
     uncropped, seen = record(v2.RandomCrop(24))
-    assert TrainingTransform(facts, [uncropped])(files, np.arange(4), seed=0).shape == (4, 3, 24, 24)
+    assert TrainingTransform(spec, [uncropped])(files, np.arange(4), seed=0).shape == (4, 3, 24, 24)
     assert seen == [(3, 27, 36), (3, 36, 27), (3, 27, 27), (3, 27, 78)]
     other, seen = record(v2.RandomHorizontalFlip())
-    assert TrainingTransform(facts, [other])(files, np.arange(4), seed=0).shape == (4, 3, 24, 24)
+    assert TrainingTransform(spec, [other])(files, np.arange(4), seed=0).shape == (4, 3, 24, 24)
     assert seen == [(3, 24, 24)] * 4
 
 
 @pytest.mark.parametrize(
     ("augmentation", "message"),
     [
-        (v2.CenterCrop(6), r"leaves torch.uint8 pictures of shape \(3, 6, 6\)"),
-        (v2.ToDtype(torch.float32, scale=True), "leaves torch.float32 pictures"),
-        (v2.Grayscale(1), r"leaves torch.uint8 pictures of shape \(1, 8, 8\)"),
+        (v2.CenterCrop(6), r"leaves torch.uint8 images of shape \(3, 6, 6\)"),
+        (v2.ToDtype(torch.float32, scale=True), "leaves torch.float32 images"),
+        (v2.Grayscale(1), r"leaves torch.uint8 images of shape \(1, 8, 8\)"),
     ],
 )
 def test_augmentations_that_spoil_the_input_are_refused(augmentation, message):
     source = array_source()
     with pytest.raises(DataError, match=message):
-        TrainingTransform(facts_for(source), [augmentation])(source.train, np.arange(3), seed=0)
+        TrainingTransform(spec_for(source), [augmentation])(source.train, np.arange(3), seed=0)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from toy_data import array_source
 
-from edgemate.data.input_facts import plan_input
-from edgemate.data.loaders import PictureLoader, evaluation_loader
-from edgemate.data.source import Pictures
+from edgemate.data.input_spec import plan_input
+from edgemate.data.loaders import ImageLoader, evaluation_loader
+from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform
 from edgemate.data.workers import ended
 from edgemate.errors import DataError
@@ -25,11 +25,11 @@ SOURCE = array_source(n=40)
 TRANSFORM = EvaluationTransform(plan_input(SOURCE))
 
 
-def loader_of(transform: Callable[[Pictures, np.ndarray], torch.Tensor] = TRANSFORM, workers: int = 1) -> PictureLoader:
+def loader_of(transform: Callable[[Images, np.ndarray], torch.Tensor] = TRANSFORM, workers: int = 1) -> ImageLoader:
     return evaluation_loader(SOURCE.test, np.arange(40), transform, batch_size=16, workers=workers)
 
 
-def assert_refused(loader: PictureLoader, said: str) -> None:
+def assert_refused(loader: ImageLoader, said: str) -> None:
     with pytest.raises(DataError, match=f"^training.workers=1: {said}.* training.workers=0") as caught:
         list(loader)
     assert "\n" not in str(caught.value)
@@ -60,12 +60,12 @@ def test_a_batch_that_does_not_fit_into_shared_memory_is_told_of(monkeypatch: py
 
 
 def test_a_worker_that_is_killed_is_told_of() -> None:
-    def dies(pictures: Pictures, indices: np.ndarray) -> torch.Tensor:
+    def dies(images: Images, indices: np.ndarray) -> torch.Tensor:
         if 16 in indices:
             os.kill(os.getpid(), signal.SIGKILL)
-        return TRANSFORM(pictures, indices)
+        return TRANSFORM(images, indices)
 
-    assert_refused(loader_of(dies), r"a process that prepares pictures was ended \(Killed\)")
+    assert_refused(loader_of(dies), r"a process that prepares images was ended \(Killed\)")
 
 
 def test_batches_of_workers_lie_in_shared_memory_and_others_do_not() -> None:

@@ -50,7 +50,7 @@ def test_without_balance_and_importance_it_is_eeds_kl_form() -> None:
 
 def test_four_exits_have_the_authors_weights() -> None:
     method = BEED(Setting(4, C, (5,) * 4))
-    assert method.shares.tolist() == pytest.approx([1.15**3, 1.15**2, 1.15, 1.0])
+    assert method.fractions.tolist() == pytest.approx([1.15**3, 1.15**2, 1.15, 1.0])
     assert method.weights[0].tolist() == pytest.approx([w / 9.256 for w in (1, 1.6, 2.56, 4.096)])
 
 

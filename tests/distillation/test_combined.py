@@ -93,27 +93,27 @@ def test_at_a_cut_one_method_follows_the_other(first: bool) -> None:
     assert float(x.grad) == pytest.approx((0.5 + (K - 1)) / K)  # type: ignore[arg-type]
 
 
-class CountsPictures(Method):
-    """Its loss is how many pictures it is shown."""
+class CountsImages(Method):
+    """Its loss is how many images it is shown."""
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         shown: Tensor = torch.tensor(float(len(batch.labels)))
         assert outputs.logits.shape[0] == outputs.pooled[0].shape[0] == len(batch.images) == len(batch.labels)
-        return Loss(shown, {"pictures": shown})
+        return Loss(shown, {"images": shown})
 
 
-class SeesAll(CountsPictures):
-    uses_unlabelled = True
+class SeesAll(CountsImages):
+    uses_unlabeled = True
 
 
-def test_unlabelled_pictures_reach_only_those_that_use_them() -> None:
+def test_unlabeled_images_reach_only_those_that_use_them() -> None:
     outputs, labels = make_outputs()
     labels[2:] = -1
-    combined = Combined(SETTING, ["all", "labelled"], [SeesAll(SETTING), CountsPictures(SETTING)], [1.0, 1.0])
-    assert combined.uses_unlabelled
-    assert not built("mate", "eed").uses_unlabelled
+    combined = Combined(SETTING, ["all", "labeled"], [SeesAll(SETTING), CountsImages(SETTING)], [1.0, 1.0])
+    assert combined.uses_unlabeled
+    assert not built("mate", "eed").uses_unlabeled
     terms = combined(outputs, batch_of(labels), START).terms
-    assert (terms["all.pictures"], terms["labelled.pictures"]) == (N, 2)
+    assert (terms["all.images"], terms["labeled.images"]) == (N, 2)
 
 
 @pytest.mark.parametrize(

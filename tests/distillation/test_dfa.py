@@ -3,7 +3,7 @@
 import pytest
 import torch
 from exit_outputs import START
-from teachers import Fixed, grey_batch, small_model, taught_by
+from teachers import Fixed, gray_batch, small_model, taught_by
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,7 +57,7 @@ def test_an_exits_group_is_the_teachers_maps_at_its_depth() -> None:
 
 def test_the_search_trains_student_connectors_and_weights_but_no_teacher() -> None:
     model, method = student_and_method(teacher_width=8)
-    loss_of(model, method, grey_batch()).total.backward()
+    loss_of(model, method, gray_batch()).total.backward()
     assert {name.split(".")[0] for name in gradients(method)} == {"scores", "to_teacher", "to_student"}
     assert len([name for name in gradients(method) if name.startswith("scores")]) == 3
     assert gradients(model).keys() == dict(model.named_parameters()).keys()
@@ -66,13 +66,13 @@ def test_the_search_trains_student_connectors_and_weights_but_no_teacher() -> No
 
 def test_the_imitation_trains_student_and_one_connector_and_keeps_the_weights() -> None:
     model, method = student_and_method(teacher_width=8)
-    loss_of(model, method, grey_batch(), LATE).total.backward()
+    loss_of(model, method, gray_batch(), LATE).total.backward()
     assert {name.split(".")[0] for name in gradients(method)} == {"to_teacher"}
     assert gradients(model).keys() == dict(model.named_parameters()).keys()
 
 
 def test_the_weights_learn_from_the_second_half_alone_and_nothing_else_does() -> None:
-    batch = grey_batch(6)
+    batch = gray_batch(6)
     held_out = torch.tensor([0, 1, 0, 1, 0, 1], dtype=torch.bool)
     found = []
     for changed in (None, held_out, ~held_out):
@@ -93,7 +93,7 @@ def test_the_weights_learn_from_the_second_half_alone_and_nothing_else_does() ->
 def test_the_terms_sum_to_the_total_in_both_stages() -> None:
     model, method = student_and_method()
     for progress, names in ((START, {"labels", "to_teacher", "to_student"}), (LATE, {"labels", "features"})):
-        loss = loss_of(model, method, grey_batch(), progress)
+        loss = loss_of(model, method, gray_batch(), progress)
         assert loss.terms.keys() == names
         assert loss.total.item() == pytest.approx(float(sum(loss.terms.values())), rel=1e-5)
 
@@ -105,7 +105,7 @@ def test_the_bridges_are_the_formulas() -> None:
         setattr(method, connectors, nn.ModuleList(nn.Identity() for _ in range(3)))
     with torch.no_grad():
         method.scores[1].copy_(torch.tensor([0.0, 1.0, -1.0]))
-    batch = grey_batch()
+    batch = gray_batch()
     trained, held_out = slice(0, None, 2), slice(1, None, 2)
     teacher, own = teacher_network().eval(), model.outputs(batch.images).maps
     maps, features = [], {"image": batch.images}
@@ -143,7 +143,7 @@ def test_the_features_are_pulled_to_the_weighted_sum_of_the_group() -> None:
     method.to_teacher = nn.ModuleList(nn.Identity() for _ in range(3))
     with torch.no_grad():
         method.scores[0].copy_(torch.tensor([0.0, 1.0, -1.0]))
-    batch = grey_batch()
+    batch = gray_batch()
     outputs = model.outputs(batch.images)
     maps, features = [], {"image": batch.images}
     for block in teacher_network().eval().blocks:
@@ -160,7 +160,7 @@ def test_the_features_are_pulled_to_the_weighted_sum_of_the_group() -> None:
 def test_the_students_statistics_are_those_of_its_own_maps() -> None:
     model, method = student_and_method()
     other = small_model().train()
-    batch = grey_batch()
+    batch = gray_batch()
     other.outputs(batch.images)
     loss_of(model, method, batch)
     theirs = dict(other.named_buffers())
@@ -169,7 +169,7 @@ def test_the_students_statistics_are_those_of_its_own_maps() -> None:
 
 def test_maps_of_other_sizes_are_fitted() -> None:
     model, method = student_and_method()
-    batch = grey_batch()
+    batch = gray_batch()
     outputs = model.outputs(batch.images)
     halved = outputs._replace(maps=tuple(F.avg_pool2d(one, 2) for one in outputs.maps))
     for progress in (START, LATE):

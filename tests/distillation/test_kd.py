@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from exit_outputs import START, first_class, gradient_to_class_0, log3_logits, make_outputs
-from teachers import Fixed, LinearNetwork, pictures_of, taught_by, two_class_setting
+from teachers import Fixed, LinearNetwork, images_of, taught_by, two_class_setting
 
 from edgemate.distillation import Method
 from edgemate.distillation.kd import KD
@@ -80,7 +80,7 @@ def test_the_teacher_never_changes(method_class: type[Method]) -> None:
     before = network.classifier.weight.clone()
     method = method_class(taught_by(network)).train()
     outputs, labels = make_outputs(requires_grad=True)
-    method(outputs, pictures_of(labels), START).total.backward()
+    method(outputs, images_of(labels), START).total.backward()
     assert torch.equal(network.classifier.weight, before)
     assert network.classifier.weight.grad is None
     assert outputs.logits.grad is not None
@@ -88,8 +88,8 @@ def test_the_teacher_never_changes(method_class: type[Method]) -> None:
 
 
 @pytest.mark.parametrize("method_class", [KD, WSL])
-def test_the_teacher_is_asked_of_the_pictures_of_the_batch(method_class: type[Method]) -> None:
+def test_the_teacher_is_asked_of_the_images_of_the_batch(method_class: type[Method]) -> None:
     outputs, labels = make_outputs()
     method = method_class(taught_by(LinearNetwork()))
-    one, other = (method(outputs, pictures_of(labels, seed), START).terms["teacher"] for seed in (0, 1))
+    one, other = (method(outputs, images_of(labels, seed), START).terms["teacher"] for seed in (0, 1))
     assert one != other

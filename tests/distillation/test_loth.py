@@ -12,7 +12,7 @@ from edgemate.models import ExitOutputs
 
 
 class Says(nn.Module):
-    """A fusion head that says the same of every picture."""
+    """A fusion head that says the same of every image."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()

@@ -142,7 +142,7 @@ def test_the_proximity_term_keeps_teachers_apart() -> None:
     ("weights", "ensemble"),
     [
         ("uniform", [1 / 3, 1 / 3, 1 / 3]),  # EED
-        ("geometric", [1 / 5.16, 1.6 / 5.16, 2.56 / 5.16]),  # BEED: 1.6^(k−1), normalised
+        ("geometric", [1 / 5.16, 1.6 / 5.16, 2.56 / 5.16]),  # BEED: 1.6^(k−1), normalized
         ("last_exit", [0.0, 0.0, 1.0]),  # BYOT
     ],
 )

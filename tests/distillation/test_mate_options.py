@@ -91,8 +91,8 @@ def test_reach_0_makes_teacher_1_of_exit_1_alone() -> None:
 
 
 def test_the_last_exit_may_have_a_primary_share_of_its_own() -> None:
-    shares = MATE(SETTING, primary=0.7, primary_last=1.0).shares
-    torch.testing.assert_close(shares, torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.7, 0.15], [0.0, 0.0, 1.0]]))
+    fractions = MATE(SETTING, primary=0.7, primary_last=1.0).fractions
+    torch.testing.assert_close(fractions, torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.7, 0.15], [0.0, 0.0, 1.0]]))
 
 
 def test_the_ramp_raises_the_teachers_term_alone() -> None:
@@ -135,7 +135,7 @@ def test_attention_learns_from_the_teachers_own_term_and_reaches_no_exit() -> No
     torch.testing.assert_close(method.scores.grad, unattended.scores.grad)
 
 
-def test_attended_weights_differ_by_picture_and_their_mean_is_reported() -> None:
+def test_attended_weights_differ_by_image_and_their_mean_is_reported() -> None:
     torch.manual_seed(0)
     method = MATE(SETTING, attention=True, reach=1)
     optimizer = torch.optim.SGD(method.parameters(), lr=1.0)

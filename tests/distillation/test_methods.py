@@ -18,7 +18,7 @@ ELSEWHERE = {
     "prokt": "a teacher",
     "rco": "a teacher",
     "safe_kd": "a copy of the network",
-    "uda_kd": "a teacher and unlabelled pictures",
+    "uda_kd": "a teacher and unlabeled images",
     "wsl": "a teacher",
 }
 EARLY = Progress(epoch=1, epochs=10, fraction=0.1)

@@ -64,7 +64,7 @@ def test_two_teachers_serve_three_exits() -> None:
 
 
 @pytest.mark.parametrize("options", [{"weights": "uniform"}, {"weights": "last_exit"}, {"attention": True}])
-def test_weights_that_are_not_learned_or_not_the_same_for_every_picture_are_no_ensemble(options: dict) -> None:
+def test_weights_that_are_not_learned_or_not_the_same_for_every_image_are_no_ensemble(options: dict) -> None:
     assert mixing_of(MATE(LEARNED, **options)) is None
 
 

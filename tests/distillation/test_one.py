@@ -22,9 +22,9 @@ def test_a_two_exit_example() -> None:
         linear.weight.zero_()
         linear.bias.zero_()
         norm.bias.copy_(torch.tensor([1 + math.log(3), 1.0]))  # gate .75, .25
-    logits = log3_logits(2, -2, pictures=2)  # class 0 has .9 and .1; the teacher, at (¾ · 2 − ¼ · 2) log 3, .75
+    logits = log3_logits(2, -2, images=2)  # class 0 has .9 and .1; the teacher, at (¾ · 2 − ¼ · 2) log 3, .75
     pooled = (torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [5.0]]))
-    loss = method(ExitOutputs(logits, pooled), first_class(pictures=2), END)
+    loss = method(ExitOutputs(logits, pooled), first_class(images=2), END)
     assert loss.terms["labels"].item() == pytest.approx(math.log(10 / 9) + math.log(10))
     assert loss.terms["teacher_labels"].item() == pytest.approx(math.log(4 / 3))
     to_first = 0.75 * math.log(0.75 / 0.9) + 0.25 * math.log(0.25 / 0.1)
@@ -33,7 +33,7 @@ def test_a_two_exit_example() -> None:
     # Labels (p − 1), the teacher's labels through the gate g (.75 − 1), the teacher (p − .75).
     expected = [-0.1 + 0.75 * -0.25 + 0.15, -0.9 + 0.25 * -0.25 - 0.65]
     assert gradient_to_class_0(logits, loss.total) == pytest.approx(expected, abs=1e-6)
-    # CE(t) has −.25 · 2 log 3 and +.25 · 2 log 3 for g, −.25 log 3 in the mean; the softmax takes g (own − mean).
+    # CE(t) has −.25 · 2 log 3 and +.25 · 2 log 3 for g, −.25 log 3 on average; the softmax takes g (own − mean).
     assert norm.bias.grad is not None
     slope = math.log(3) * 0.75 * (-0.5 + 0.25)
     assert norm.bias.grad.tolist() == pytest.approx([slope, -slope], abs=1e-6)

@@ -87,7 +87,7 @@ def test_the_teachers_rate_falls_to_nothing() -> None:
     assert not teacher_logits(method).any()
 
 
-def test_its_optimiser_has_the_teachers_weights_and_momentum_to_keep() -> None:
+def test_its_optimizer_has_the_teachers_weights_and_momentum_to_keep() -> None:
     method = ProKT(two_class_setting(1, Fixed(0, 0)))
     method(ExitOutputs(log3_logits(0), ()), first_class(), START)
     (optimizer,) = method.optimizers()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from exit_outputs import make_outputs
-from teachers import LinearNetwork, pictures_of, taught_by
+from teachers import LinearNetwork, images_of, taught_by
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgemate.distillation import Progress, Setting
@@ -31,7 +31,7 @@ def anchors_of(method: RCO, epochs: int, first: int = 0) -> list[float]:
     found = []
     for epoch in range(first, epochs):
         for batch in range(2):
-            method(outputs, pictures_of(labels), Progress(epoch, epochs, (epoch + batch / 2) / epochs))
+            method(outputs, images_of(labels), Progress(epoch, epochs, (epoch + batch / 2) / epochs))
         found.append(method.report()["anchor"])
     return found
 
@@ -44,7 +44,7 @@ def test_every_anchor_has_its_equal_interval(setting: Setting) -> None:
 
 def test_the_loss_is_kds_under_the_teacher_of_the_anchors_epoch(setting: Setting) -> None:
     outputs, labels = make_outputs()
-    batch = pictures_of(labels)
+    batch = images_of(labels)
     method = RCO(setting, temperature=2, alpha=0.3, exits="final")
     for epoch, anchor in ((0, 2), (1, 5), (2, 9)):
         progress = Progress(epoch, 3, epoch / 3)
@@ -59,7 +59,7 @@ def test_an_average_of_the_weights_reports_the_anchor_that_it_averages_over(sett
     averaged = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     outputs, labels = make_outputs()
     for epoch in (8, *[9] * 100):
-        method(outputs, pictures_of(labels), Progress(epoch, 10, epoch / 10))
+        method(outputs, images_of(labels), Progress(epoch, 10, epoch / 10))
         averaged.update_parameters(method)
     assert averaged.module.report()["anchor"] == method.report()["anchor"] == 9
 
@@ -74,7 +74,7 @@ def test_the_gap_is_the_epochs_mean_divergence_of_the_last_exit(setting: Setting
     method = RCO(setting)
     divergences = []
     for seed in range(2):
-        batch = pictures_of(labels, seed)
+        batch = images_of(labels, seed)
         target = LinearNetwork(seed=2)(batch.images)[0].log_softmax(-1)
         divergences.append((target.exp() * (target - outputs.logits[:, -1].log_softmax(-1))).sum(-1).mean().item())
         method(outputs, batch, Progress(0, 3, 0.0))
@@ -88,7 +88,7 @@ def test_a_resumed_route_goes_on_where_it_was(setting: Setting) -> None:
     outputs, labels = make_outputs()
     for epoch in range(2):
         for batch in range(2):
-            begun(outputs, pictures_of(labels), Progress(epoch, 6, (epoch + batch / 2) / 6))
+            begun(outputs, images_of(labels), Progress(epoch, 6, (epoch + batch / 2) / 6))
     resumed = RCO(setting, schedule="greedy", delta=2)
     resumed.load_state_dict(begun.state_dict())
     assert anchors_of(resumed, 6, first=2) == expected[2:]

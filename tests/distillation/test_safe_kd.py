@@ -14,7 +14,7 @@ END = Progress(epoch=9, epochs=10, fraction=1.0)
 
 
 class Network(nn.Module):
-    """Says the same of every picture, and counts how often it was asked in training mode."""
+    """Says the same of every image, and counts how often it was asked in training mode."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
@@ -53,9 +53,9 @@ def test_the_two_parts_make_up_the_plain_divergence() -> None:
     (target, _, _), _ = make_outputs(3)
     for n in range(N):
         one = slice(n, n + 1)
-        shares = F.softmax(target[one, :1] / 4, -1)
-        plain = 16 * (shares * (shares.log() - F.log_softmax(logits[one] / 4, -1))).sum(-1)[0]
-        beta = 1 - float(shares[0, 0, labels[n]])
+        fractions = F.softmax(target[one, :1] / 4, -1)
+        plain = 16 * (fractions * (fractions.log() - F.log_softmax(logits[one] / 4, -1))).sum(-1)[0]
+        beta = 1 - float(fractions[0, 0, labels[n]])
         torch.testing.assert_close(decoupled_kd(target[one, :1], logits[one], labels[one], 4.0, 1.0, beta), plain)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 from exit_outputs import SETTING
-from teachers import LinearNetwork, grey_batch, small_model, taught_by
+from teachers import LinearNetwork, gray_batch, small_model, taught_by
 from torch import Tensor, nn
 
 from edgemate.config import Distillation
@@ -21,8 +21,8 @@ from edgemate.models.heads.linear import linear
 from edgemate.runs import write_tensors
 
 
-class Normalised(TeacherNetwork):
-    """Batch normalisation, which tells training from evaluation."""
+class Normalized(TeacherNetwork):
+    """Batch normalization, which tells training from evaluation."""
 
     width = 1
 
@@ -44,7 +44,7 @@ def test_a_frozen_teacher_is_no_part_of_its_method() -> None:
 
 @pytest.mark.parametrize("learns", [False, True])
 def test_a_teacher_stays_in_evaluation_mode(learns: bool) -> None:
-    teacher = Teacher(Normalised()).copy(learns)
+    teacher = Teacher(Normalized()).copy(learns)
     nn.Sequential(teacher).train()
     before = {name: value.clone() for name, value in teacher.network.named_buffers()}
     teacher(torch.randn(5, 1, 2, 2))
@@ -53,7 +53,7 @@ def test_a_teacher_stays_in_evaluation_mode(learns: bool) -> None:
 
 @pytest.mark.parametrize("learns", [False, True])
 def test_a_teacher_goes_where_its_owner_goes(learns: bool) -> None:
-    owner = nn.Sequential(Teacher(LinearNetwork(), renormalise=(torch.ones(1, 1, 1), torch.ones(1, 1, 1))).copy(learns))
+    owner = nn.Sequential(Teacher(LinearNetwork(), renormalize=(torch.ones(1, 1, 1), torch.ones(1, 1, 1))).copy(learns))
     owner.to(torch.float64)
     assert owner(torch.zeros(1, 1, 2, 2, dtype=torch.float64)).logits.shape == (1, 4)
 
@@ -70,11 +70,11 @@ def test_a_learning_copy_has_weights_of_its_own_in_the_state() -> None:
     assert not teacher(torch.ones(2, 1, 2, 2)).logits.requires_grad
 
 
-def test_pixels_are_normalised_again_as_the_teacher_knows_them() -> None:
+def test_pixels_are_normalized_again_as_the_teacher_knows_them() -> None:
     pixels = torch.rand(3, 1, 2, 2)
     ours, theirs = (pixels - 0.2) / 0.5, (pixels - 0.3) / 0.1
-    renormalise = (torch.tensor([[[0.5 / 0.1]]]), torch.tensor([[[(0.2 - 0.3) / 0.1]]]))
-    teacher = Teacher(LinearNetwork(), renormalise=renormalise)
+    renormalize = (torch.tensor([[[0.5 / 0.1]]]), torch.tensor([[[(0.2 - 0.3) / 0.1]]]))
+    teacher = Teacher(LinearNetwork(), renormalize=renormalize)
     torch.testing.assert_close(teacher(ours).pooled, theirs.flatten(1))
 
 
@@ -93,7 +93,7 @@ def test_a_teacher_has_its_own_autocast_and_sees_its_own_updates_there() -> None
 
 
 def test_a_run_teaches_with_its_last_exits_answer() -> None:
-    model, images = small_model().eval(), grey_batch().images
+    model, images = small_model().eval(), gray_batch().images
     network = RunNetwork(model)
     said = model.outputs(images)
     logits, pooled = network(images)

@@ -21,7 +21,7 @@ BETA = 0.1 * 9**0.5
 
 
 class TinyNetwork(TeacherNetwork):
-    """A linear layer, batch normalisation, and a classifier."""
+    """A linear layer, batch normalization, and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class TinyNetwork(TeacherNetwork):
 def make_method(**options: float | str) -> UDAKD:
     teacher = Teacher(TinyNetwork())
     torch.manual_seed(3)
-    return UDAKD(replace(SETTING, teacher=teacher, unlabelled=True), **options)  # type: ignore[arg-type]
+    return UDAKD(replace(SETTING, teacher=teacher, unlabeled=True), **options)  # type: ignore[arg-type]
 
 
 def make_batch(requires_grad: bool = False) -> tuple[ExitOutputs, Batch]:
@@ -133,7 +133,7 @@ def test_the_exits_features_get_the_adversarial_gradient_reversed() -> None:
         torch.testing.assert_close(outputs.pooled[k].grad, -strength * BETA * 0.2 * plain)
 
 
-def test_labels_of_the_target_are_not_looked_at_and_its_pictures_are() -> None:
+def test_labels_of_the_target_are_not_looked_at_and_its_images_are() -> None:
     outputs, batch = make_batch()
     whole = make_method()(outputs, batch, HALF)
     without = make_method()(
@@ -182,10 +182,10 @@ def test_the_teacher_and_what_it_learns_with_are_part_of_the_state() -> None:
 
 
 def test_it_says_what_it_lacks() -> None:
-    with pytest.raises(UsageError, match=r"uda_kd adapts to a second domain; name it under data\.unlabelled"):
+    with pytest.raises(UsageError, match=r"uda_kd adapts to a second domain; name it under data\.unlabeled"):
         UDAKD(replace(SETTING, teacher=Teacher(TinyNetwork())))
     with pytest.raises(UsageError, match=r"teacher"):
-        UDAKD(replace(SETTING, unlabelled=True))
+        UDAKD(replace(SETTING, unlabeled=True))
 
 
 def test_only_the_final_exit_may_be_taught() -> None:
@@ -201,7 +201,7 @@ def test_only_the_final_exit_may_be_taught() -> None:
 
 
 def test_exits_of_different_widths_have_discriminators_of_their_own() -> None:
-    setting = replace(SETTING, pooled_widths=(2, 7, D), teacher=Teacher(TinyNetwork()), unlabelled=True)
+    setting = replace(SETTING, pooled_widths=(2, 7, D), teacher=Teacher(TinyNetwork()), unlabeled=True)
     method = UDAKD(setting, hidden=6)
     assert [d.layers[0].weight.shape for d in method.discriminators] == [(6, 2), (6, 7), (6, D)]
     assert len(method.discriminators) == K

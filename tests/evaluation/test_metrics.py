@@ -20,11 +20,11 @@ Case = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    pictures, exits, classes = draw(st.integers(1, 30)), draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    images, exits, classes = draw(st.integers(1, 30)), draw(st.integers(1, 4)), draw(st.integers(1, 5))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     scale = draw(st.sampled_from([0.1, 3.0, 50.0, 1000.0]))
-    logits = (random.standard_normal((pictures, exits, classes)) * scale).astype(np.float32)
-    return logits, random.integers(0, classes, pictures)
+    logits = (random.standard_normal((images, exits, classes)) * scale).astype(np.float32)
+    return logits, random.integers(0, classes, images)
 
 
 def probabilities(row: npt.NDArray[np.float32]) -> list[float]:

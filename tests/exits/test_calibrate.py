@@ -57,10 +57,10 @@ def test_what_is_expected_is_what_the_policy_does_and_survives_json(solver: str,
         done = simulate(logits, labels, costs, point.as_policy())
         assert point.expected.accuracy == done.accuracy
         assert point.expected.mean_macs == done.mean_cost
-        assert point.expected.shares == done.shares
+        assert point.expected.fractions == done.fractions
         assert done.accuracy >= full - (request.max_drop or 0) - 1e-9
-        assert (point.pictures, point.expected.mean_ms) == (150, None)
-    assert again.get("full").expected.shares == (0, 0, 0, 1)
+        assert (point.images, point.expected.mean_ms) == (150, None)
+    assert again.get("full").expected.fractions == (0, 0, 0, 1)
     assert (again.temperatures is not None) == fit
     assert isinstance(again.get("fast").as_policy(), Learned) == (solver == "eenet")
 
@@ -89,7 +89,7 @@ def test_an_exit_that_is_always_right_gets_the_lowest_temperature_and_one_class_
     assert [exit.temperature for exit in found] == [pytest.approx(0.1), 1.0]
     alone = calibrate(np.ones((5, 3, 1), np.float32), np.zeros(5, np.int64), [1.0, 2.0, 3.0]).points
     assert {exit.temperature for exit in alone.temperatures or ()} == {1.0}
-    assert alone.get("accurate").expected.shares == (1, 0, 0)
+    assert alone.get("accurate").expected.fractions == (1, 0, 0)
 
 
 def test_a_latency_table_is_what_is_saved_and_what_times_are_predicted_from() -> None:
@@ -97,7 +97,7 @@ def test_a_latency_table_is_what_is_saved_and_what_times_are_predicted_from() ->
     found = calibrate(logits, labels, macs, requests=(Request("quick", mean_ms=2.0),), latency=table(3))
     assert (found.points.costs, found.points.device) == ("latency", "board")
     expected = found.points.get("quick").expected
-    assert expected.mean_ms == pytest.approx(np.dot(expected.shares, [1.5, 3.0, 4.5]))
+    assert expected.mean_ms == pytest.approx(np.dot(expected.fractions, [1.5, 3.0, 4.5]))
     assert expected.mean_ms is not None
     assert 1.8 < expected.mean_ms <= 2.0
     assert expected.p99_ms is not None
@@ -195,12 +195,12 @@ def test_a_guarantee_stands_in_the_point_and_what_is_lacking_beside_it() -> None
     found = calibrate(logits, labels, [1.0, 2.0, 3.0], requests=(request,))
     promise = found.points.get("guaranteed").guarantee
     assert promise is not None
-    assert (promise.risk, promise.delta, promise.pictures, promise.lost) == (0.01, 0.05, 700, 0)
+    assert (promise.risk, promise.delta, promise.images, promise.lost) == (0.01, 0.05, 700, 0)
     assert found.needed == {}
     assert found.points.get("guaranteed").temperatures == (1, 1)
     few = calibrate(logits[:50], labels[:50], [1.0, 2.0, 3.0], requests=(request,))
     assert few.points.get("guaranteed").guarantee is None
-    assert few.points.get("guaranteed").expected.shares == (0, 0, 1)
+    assert few.points.get("guaranteed").expected.fractions == (0, 0, 1)
     assert (few.needed["guaranteed"] or 0) > 300
     assert not few.points.get("guaranteed").goal_reached
     assert found.points.get("guaranteed").goal_reached

@@ -24,7 +24,7 @@ def test_the_policy_within_may_stop_earlier() -> None:
     assert decider.stop(1, SURE, 9.0).tolist() == [True, True]
 
 
-def test_the_policy_within_forgets_the_pictures_that_left() -> None:
+def test_the_policy_within_forgets_the_images_that_left() -> None:
     decider = Deadline(10.0, segment_ms=(1.0, 1.0, 1.0, 1.0), inner=Patience(1)).begin(2, 4)
     decider.stop(1, np.eye(3, dtype=np.float32)[[0, 1]], 0.0)
     decider.keep(np.array([1]))

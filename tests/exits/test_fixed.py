@@ -9,7 +9,7 @@ from edgemate.exits import FixedExit
 LOGITS = np.zeros((2, 3), np.float32)
 
 
-def test_every_picture_stops_there_and_none_before() -> None:
+def test_every_image_stops_there_and_none_before() -> None:
     decider = FixedExit(2).begin(2, 3)
     assert decider.stop(1, LOGITS, 0.0).tolist() == [False, False]
     assert decider.stop(2, LOGITS, 0.0).tolist() == [True, True]

@@ -26,7 +26,7 @@ def test_one_gap_in_twenty_is_beyond_two_standard_errors_by_chance() -> None:
     assert 0.03 < beyond < 0.065
 
 
-def test_without_a_number_of_pictures_nothing_is_said_of_chance() -> None:
+def test_without_a_number_of_images_nothing_is_said_of_chance() -> None:
     found = accuracy_gap(0.9, None, 0.5, 100)
     assert (found.standard_error, found.notable, found.beyond_chance) == (None, True, False)
     assert not accuracy_gap(1.0, 10, 1.0, 10).beyond_chance

@@ -11,69 +11,69 @@ from stored_logits import make_stored
 
 from edgemate.errors import UsageError
 from edgemate.exits import Confidence, Entropy, Margin, StoredSplit, guaranteed, simulate
-from edgemate.exits.guarantee import p_value, pictures_needed
+from edgemate.exits.guarantee import images_needed, p_value
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(0.3, 0.0), (0.35, 0.05), (0.6, 0.3), (0.9, 0.1)])
 @pytest.mark.parametrize("risk", [0.3, 0.2])
 def test_a_false_promise_is_made_no_more_often_than_delta(lost: float, gained: float, risk: float) -> None:
-    """Exactly, by summing over everything that 20 pictures can do where the accuracy lost is `risk` or more."""
+    """Exactly, by summing over everything that 20 images can do where the accuracy lost is `risk` or more."""
     assert lost - gained >= risk
-    pictures, rejected = 20, {0.05: 0.0, 0.2: 0.0}
-    for losses, gains in itertools.product(range(pictures + 1), repeat=2):
-        rest = pictures - losses - gains
+    images, rejected = 20, {0.05: 0.0, 0.2: 0.0}
+    for losses, gains in itertools.product(range(images + 1), repeat=2):
+        rest = images - losses - gains
         if rest < 0:
             continue
-        ways = math.comb(pictures, losses) * math.comb(pictures - losses, gains)
+        ways = math.comb(images, losses) * math.comb(images - losses, gains)
         probability = ways * lost**losses * gained**gains * max(1 - lost - gained, 0.0) ** rest
         for delta in rejected:
-            rejected[delta] += probability * (p_value((losses, gains), pictures, risk) <= delta)
+            rejected[delta] += probability * (p_value((losses, gains), images, risk) <= delta)
     assert all(share <= delta for delta, share in rejected.items())
 
 
-def test_promises_hold_on_fresh_pictures_as_often_as_they_say() -> None:
+def test_promises_hold_on_fresh_images_as_often_as_they_say() -> None:
     # Drawn with replacement, so what happens to all of them is the truth.
     logits, labels, costs = _network(10_000, seed=1)
     truth = StoredSplit(logits, labels, costs)
     full = truth.correct[:, -1].mean()
     broken, random = 0, np.random.default_rng(2)
     for _ in range(60):
-        rows = random.integers(0, truth.pictures, 800)
+        rows = random.integers(0, truth.images, 800)
         policy = guaranteed(truth.part(rows), 0.02, 0.1).policy
         broken += full - simulate(logits, labels, costs, policy).accuracy > 0.02
     assert broken <= 6 + 3 * math.sqrt(60 * 0.1 * 0.9)
 
 
-def _network(pictures: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def _network(images: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Two exits and two classes; exit 1 is the less often right the less sure it is."""
     random = np.random.default_rng(seed)
-    labels = random.integers(0, 2, pictures)
-    sure = random.uniform(0, 4, pictures).astype(np.float32)
-    right = random.random(pictures) < 1 / (1 + np.exp(-2 * sure))
-    logits = np.zeros((pictures, 2, 2), np.float32)
-    logits[np.arange(pictures), 0, np.where(right, labels, 1 - labels)] = sure
-    logits[np.arange(pictures), 1, np.where(random.random(pictures) < 0.95, labels, 1 - labels)] = 1
+    labels = random.integers(0, 2, images)
+    sure = random.uniform(0, 4, images).astype(np.float32)
+    right = random.random(images) < 1 / (1 + np.exp(-2 * sure))
+    logits = np.zeros((images, 2, 2), np.float32)
+    logits[np.arange(images), 0, np.where(right, labels, 1 - labels)] = sure
+    logits[np.arange(images), 1, np.where(random.random(images) < 0.95, labels, 1 - labels)] = 1
     return logits, labels, [1.0, 3.0]
 
 
 @pytest.mark.parametrize("measure", [Confidence, Margin, Entropy])
-def test_more_risk_and_more_pictures_stop_earlier(measure) -> None:
+def test_more_risk_and_more_images_stop_earlier(measure) -> None:
     logits, labels, costs = _network(6000, seed=0)
     split = StoredSplit(logits, labels, costs)
 
-    def cost(risk: float, pictures: int) -> float:
-        part = split.part(np.arange(pictures))
+    def cost(risk: float, images: int) -> float:
+        part = split.part(np.arange(images))
         return simulate(logits, labels, costs, guaranteed(part, risk, 0.05, measure).policy).mean_cost
 
     assert cost(0.05, 6000) < cost(0.01, 6000) < costs[-1]
     assert cost(0.02, 6000) < cost(0.02, 600)
 
 
-def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
+def test_too_few_images_promise_nothing_and_say_how_many_it_takes() -> None:
     logits, labels, costs = _network(100, seed=0)
     found = guaranteed(StoredSplit(logits, labels, costs), 0.01, 0.05)
-    assert simulate(logits, labels, costs, found.policy).shares == (0, 1)
-    assert found.needed == pictures_needed((0, 0), 100, 0.01, 0.05)
+    assert simulate(logits, labels, costs, found.policy).fractions == (0, 1)
+    assert found.needed == images_needed((0, 0), 100, 0.01, 0.05)
     assert 300 < found.needed < 1000
     enough = np.zeros((found.needed, 2, 2), np.float32)
     enough[:, :, 0] = 50
@@ -83,31 +83,31 @@ def test_too_few_pictures_promise_nothing_and_say_how_many_it_takes() -> None:
     assert fewer.needed == found.needed
 
 
-def test_pictures_that_lose_need_more_of_them() -> None:
-    assert pictures_needed((5, 0), 1000, 0.01, 0.05) > pictures_needed((0, 0), 1000, 0.01, 0.05)
-    assert pictures_needed((20, 0), 1000, 0.01, 0.05) == pictures_needed((0, 0), 1000, 0.01, 0.05)
+def test_images_that_lose_need_more_of_them() -> None:
+    assert images_needed((5, 0), 1000, 0.01, 0.05) > images_needed((0, 0), 1000, 0.01, 0.05)
+    assert images_needed((20, 0), 1000, 0.01, 0.05) == images_needed((0, 0), 1000, 0.01, 0.05)
 
 
 @pytest.mark.parametrize("delta", [0.5, 0.05, 1e-6])
-def test_a_loss_that_is_hardly_below_the_risk_needs_more_pictures_than_can_be_said(delta: float) -> None:
-    assert pictures_needed((2, 1), 24, 0.0421, delta) is None
-    assert pictures_needed((0, 0), 24, 1e-300, delta) is None
+def test_a_loss_that_is_hardly_below_the_risk_needs_more_images_than_can_be_said(delta: float) -> None:
+    assert images_needed((2, 1), 24, 0.0421, delta) is None
+    assert images_needed((0, 0), 24, 1e-300, delta) is None
 
 
 @given(st.integers(1, 500), st.data(), st.floats(1e-9, 0.999), st.floats(1e-9, 0.999))
-def test_so_many_pictures_are_enough_and_one_fewer_is_not(
-    pictures: int, data: st.DataObject, risk: float, delta: float
+def test_so_many_images_are_enough_and_one_fewer_is_not(
+    images: int, data: st.DataObject, risk: float, delta: float
 ) -> None:
-    lost = data.draw(st.integers(0, pictures))
-    gained = data.draw(st.integers(0, pictures - lost))
-    needed = pictures_needed((lost, gained), pictures, risk, delta)
+    lost = data.draw(st.integers(0, images))
+    gained = data.draw(st.integers(0, images - lost))
+    needed = images_needed((lost, gained), images, risk, delta)
     if needed is None:
         return
-    if (lost - gained) / pictures >= risk:
+    if (lost - gained) / images >= risk:
         lost = gained = 0
 
     def value(number: int) -> float:
-        return p_value((lost / pictures * number, gained / pictures * number), number, risk)
+        return p_value((lost / images * number, gained / images * number), number, risk)
 
     assert value(needed) <= delta
     assert needed == 1 or value(needed - 1) > delta

@@ -21,8 +21,8 @@ def table(device: str, *, exits: int = 3, here: bool = True, **changes: Any) -> 
         StopTimes(exit=k, mean_ms=k, quantiles_ms=(float(k),) * len(QUANTILES), segment_p99_ms=1.0)
         for k in range(1, exits + 1)
     ]
-    facts = {"device": device, "machine": {"processor": processor() if here else "a board"}, "backend": BACKEND}
-    return LatencyTable.model_validate({**facts, "repeats": 9, "exits": times, **changes})
+    metadata = {"device": device, "machine": {"processor": processor() if here else "a board"}, "backend": BACKEND}
+    return LatencyTable.model_validate({**metadata, "repeats": 9, "exits": times, **changes})
 
 
 def found(bundle: Bundle, preferred: str | None = None) -> str | None:

@@ -14,7 +14,7 @@ from edgemate.exits import OperatingPoint, OperatingPoints, read_operating_point
 POINT = {
     "name": "fast",
     "thresholds": [0.9, 0.8],
-    "expected": {"accuracy": 0.9, "mean_macs": 5e6, "shares": [0.5, 0.25, 0.25]},
+    "expected": {"accuracy": 0.9, "mean_macs": 5e6, "fractions": [0.5, 0.25, 0.25]},
 }
 
 
@@ -47,10 +47,10 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
         ({"temperatures": [1.0]}, "fast: 1 temperatures for 3 exits; 2 needed"),
         ({"thresholds": [0.9, 1.5]}, "fast: confidence: threshold must be from 0 to 1, not 1.5"),
         ({"policy": "guess"}, "Input should be 'confidence'"),
-        ({"expected": {**POINT["expected"], "shares": [0.5, 0.5, 0.5]}}, "shares sum to 1.5, not 1"),
+        ({"expected": {**POINT["expected"], "fractions": [0.5, 0.5, 0.5]}}, "fractions sum to 1.5, not 1"),
         ({"policy": "patience"}, "fast: policy 'patience' has patience and no thresholds"),
         ({"policy": "learned"}, "fast: policy 'learned' has weights, and no other has"),
-        ({"colour": "red"}, "Extra inputs"),
+        ({"color": "red"}, "Extra inputs"),
     ],
 )
 def test_a_point_holds_together(changes: dict[str, Any], problem: str) -> None:
@@ -70,7 +70,7 @@ def test_a_newer_format_is_named(own_bundle: Path) -> None:
 
 
 def test_points_of_another_network_are_refused(own_bundle: Path) -> None:
-    expected = {"accuracy": 0.9, "mean_macs": 5e6, "shares": [0.5, 0.5]}
+    expected = {"accuracy": 0.9, "mean_macs": 5e6, "fractions": [0.5, 0.5]}
     bundle = write_points(own_bundle, {"points": [{**POINT, "thresholds": [0.9], "expected": expected}]})
     with pytest.raises(BundleError, match="operating point 'fast' is for 2 exits; the bundle has 3"):
         read_operating_points(bundle)

@@ -17,7 +17,7 @@ BROKEN = np.array([[9, 0, 1], [np.nan, 0, 1], [np.inf, 0, 1], [9, 0, -np.inf]], 
 
 
 @pytest.mark.parametrize("policy", EAGER, ids=lambda policy: type(policy).__name__)
-def test_a_picture_whose_logits_are_no_numbers_never_stops_and_is_counted(policy: Policy) -> None:
+def test_a_image_whose_logits_are_no_numbers_never_stops_and_is_counted(policy: Policy) -> None:
     decider = policy.begin(4, 3)
     assert decider.stop(1, CLEAR, 0.0).tolist() == [True] * 4
     assert decider.non_finite == 0

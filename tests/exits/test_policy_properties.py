@@ -52,8 +52,8 @@ def test_patience_counts_the_exits_in_a_row_that_named_one_class(
     broken = data.draw(hnp.arrays(np.bool_, logits.shape[:2]))
     logits = np.where(broken[..., None], np.float32(np.nan), logits)
     taken = []
-    for picture, lost in zip(logits, broken, strict=True):
-        named = [None if no else int(row.argmax()) for row, no in zip(picture, lost, strict=True)]
+    for image, lost in zip(logits, broken, strict=True):
+        named = [None if no else int(row.argmax()) for row, no in zip(image, lost, strict=True)]
         runs = [named[k - patience : k + 1] for k in range(patience, len(named) - 1)]
         agreed = [len(set(run)) == 1 and run[0] is not None for run in runs]
         taken.append(agreed.index(True) + patience + 1 if any(agreed) else len(named))

@@ -22,15 +22,15 @@ THRESHOLDS = st.floats(0, 1, width=32)
 
 
 @given(stored(), THRESHOLDS)
-def test_simulating_is_what_one_picture_at_a_time_would_do(case: Stored, threshold: float) -> None:
+def test_simulating_is_what_one_image_at_a_time_would_do(case: Stored, threshold: float) -> None:
     logits, labels, costs = case
     taken = []
-    for picture in logits:
-        confident = [k for k, row in enumerate(picture[:-1], 1) if scores.max_probability(row[None])[0] > threshold]
-        taken.append(confident[0] if confident else len(picture))
+    for image in logits:
+        confident = [k for k, row in enumerate(image[:-1], 1) if scores.max_probability(row[None])[0] > threshold]
+        taken.append(confident[0] if confident else len(image))
     found = simulate(logits, labels, costs, Confidence(threshold))
     assert found.exits_taken.tolist() == taken
-    hits = [picture[exit - 1].argmax() == label for picture, exit, label in zip(logits, taken, labels, strict=True)]
+    hits = [image[exit - 1].argmax() == label for image, exit, label in zip(logits, taken, labels, strict=True)]
     assert found.accuracy == pytest.approx(np.mean(hits))
     assert found.mean_cost == pytest.approx(np.mean([costs[exit - 1] for exit in taken]))
 
@@ -38,8 +38,8 @@ def test_simulating_is_what_one_picture_at_a_time_would_do(case: Stored, thresho
 @given(stored(), st.sampled_from([Confidence(0.6), Entropy(0.5), Margin(0.2), Patience(1), FixedExit(1)]))
 def test_shares_are_of_a_whole(case: Stored, policy) -> None:
     found = simulate(*case, policy)
-    assert sum(found.shares) == pytest.approx(1)
-    assert len(found.shares) == case[0].shape[1]
+    assert sum(found.fractions) == pytest.approx(1)
+    assert len(found.fractions) == case[0].shape[1]
 
 
 @given(stored(), THRESHOLDS, THRESHOLDS)
@@ -63,7 +63,7 @@ def test_a_threshold_of_one_is_the_full_network(case: Stored) -> None:
         (lambda x, y, c: simulate(x, y, c, Deadline(1.0)), "a deadline can only be measured"),
         (lambda x, y, c: simulate(x, y[:-1], c, FixedExit(1)), "need labels (5,) and 3 costs, not (4,) and 3"),
         (lambda x, y, c: simulate(x, y, c[:-1], FixedExit(1)), "and 3 costs, not (5,) and 2"),
-        (lambda x, y, c: simulate(x[0], y, c, FixedExit(1)), "must be (pictures, exits, classes)"),
+        (lambda x, y, c: simulate(x[0], y, c, FixedExit(1)), "must be (images, exits, classes)"),
         (lambda x, y, c: simulate(x[:0], y[:0], c, FixedExit(1)), "not empty"),
     ],
 )

@@ -32,9 +32,9 @@ def test_segments_say_what_the_network_says(name: str, tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32)
     graphs = []
     for graph in export_graphs(model, (3, 32, 32), "segments"):
-        path = tmp_path / graph.facts.file
+        path = tmp_path / graph.metadata.file
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(graph.proto.SerializeToString())
-        check_graph(path, graph.facts)
-        graphs.append(graph.facts)
+        check_graph(path, graph.metadata)
+        graphs.append(graph.metadata)
     verify_layout(tmp_path, "segments", graphs, images, reference_logits(model, images), Limits(1e-4, 1.0))

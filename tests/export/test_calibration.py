@@ -28,15 +28,15 @@ def test_graphs_of_a_lower_precision_are_asked_themselves(exported: Exported, fi
 
 def test_many_classes_are_sampled(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = finished_run.read_logits("calibration")
-    monkeypatch.setattr(calibration, "MOST_BYTES", 50 * stored.logits[0].nbytes)
+    monkeypatch.setattr(calibration, "MAX_BYTES", 50 * stored.logits[0].nbytes)
     found = calibration_logits(finished_run, tmp_path, "segments", [], "fp32")
     assert found.logits.shape == (50, *stored.logits.shape[1:])
     assert set(found.labels.tolist()) == set(range(10))
 
 
-def test_another_data_set_is_noticed(finished_run: Run, tmp_path: Path) -> None:
+def test_another_dataset_is_noticed(finished_run: Run, tmp_path: Path) -> None:
     run = Run(Path(shutil.copytree(finished_run.path, tmp_path / "run")))
     logits, labels = run.read_logits("calibration")
     run.write_logits("calibration", logits, np.roll(labels, 1))
-    with pytest.raises(RunError, match="was not trained on the pictures that data set digits now has"):
+    with pytest.raises(RunError, match="was not trained on the images that dataset digits now has"):
         calibration_logits(run, tmp_path, "segments", [], "int8")

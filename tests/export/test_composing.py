@@ -41,15 +41,15 @@ def test_a_composed_prefix_says_what_the_network_says_and_runs_nothing_else(
     network = model().eval()  # type: ignore[operator]
     segments = list(export_graphs(network, (1, size, size), "segments"))
     exits = range(1, network.exits + 1)
-    composed = [prefix_of([one.proto for one in segments[:k]], [one.facts for one in segments[:k]]) for k in exits]
+    composed = [prefix_of([one.proto for one in segments[:k]], [one.metadata for one in segments[:k]]) for k in exits]
     exported = list(export_graphs(network, (1, size, size), "prefixes"))
     for ours, theirs in zip(composed, exported, strict=True):
-        assert ours.facts == theirs.facts
+        assert ours.metadata == theirs.metadata
         assert work(ours) == work(theirs)
     images = np.random.default_rng(0).standard_normal((5, 1, size, size)).astype(np.float32)
     write(composed, tmp_path)
-    facts = [graph.facts for graph in composed]
-    verify_layout(tmp_path, "prefixes", facts, images, reference_logits(network, images), Limits(1e-5, 1.0))
+    metadata = [graph.metadata for graph in composed]
+    verify_layout(tmp_path, "prefixes", metadata, images, reference_logits(network, images), Limits(1e-5, 1.0))
 
 
 def work(graph: ExportedGraph) -> Counter[str]:
@@ -61,5 +61,5 @@ def work(graph: ExportedGraph) -> Counter[str]:
 def write(graphs: Sequence[ExportedGraph], folder: Path) -> None:
     (folder / "onnx").mkdir()
     for graph in graphs:
-        onnx.save(graph.proto, folder / graph.facts.file)
-        check_graph(folder / graph.facts.file, graph.facts)
+        onnx.save(graph.proto, folder / graph.metadata.file)
+        check_graph(folder / graph.metadata.file, graph.metadata)

@@ -43,7 +43,7 @@ def session_of(protos: Sequence[onnx.ModelProto], graphs: Sequence[Graph]) -> on
 def answers(
     session: onnxruntime.InferenceSession, images: np.ndarray, thresholds: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The logits (n, C) and exits (n,) for pictures one by one."""
+    """The logits (n, C) and exits (n,) for images one by one."""
     given = np.asarray(thresholds, np.float32)
     found = [session.run(["logits", "exit"], {"image": image[None], "thresholds": given}) for image in images]
     return np.concatenate([logits for logits, _ in found]), np.concatenate([exit for _, exit in found])
@@ -73,17 +73,19 @@ def test_a_threshold_of_1_goes_on_and_one_of_0_stops(session: onnxruntime.Infere
         assert set(answers(session, images[:20], thresholds)[1]) == {exit}
 
 
-def test_it_takes_one_picture(exported: Exported, session: onnxruntime.InferenceSession, images: np.ndarray) -> None:
+def test_it_takes_one_image(exported: Exported, session: onnxruntime.InferenceSession, images: np.ndarray) -> None:
     with pytest.raises(Exception, match="invalid dimensions"):
         session.run(None, {"image": images[:2], "thresholds": np.zeros(2, np.float32)})
     made = conditional_graph(*segments_of(exported))
-    assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in (*made.facts.inputs, *made.facts.outputs)] == [
+    assert [
+        (tensor.name, tensor.dtype, tensor.shape) for tensor in (*made.metadata.inputs, *made.metadata.outputs)
+    ] == [
         ("image", "float32", (1, 1, 8, 8)),
         ("thresholds", "float32", (2,)),
         ("logits", "float32", (1, 10)),
         ("exit", "int32", (1,)),
     ]
-    assert (made.facts.exit, made.facts.file) == (3, "onnx/conditional.onnx")
+    assert (made.metadata.exit, made.metadata.file) == (3, "onnx/conditional.onnx")
 
 
 def test_logits_that_are_no_numbers_go_on(session: onnxruntime.InferenceSession) -> None:
@@ -113,7 +115,7 @@ def segments_of(exported: Exported) -> tuple[list[onnx.ModelProto], tuple[Graph,
 def test_several_tensors_may_pass_a_cut() -> None:
     model = two_tensor_model()
     segments = list(export_graphs(model, (1, 8, 8), "segments"))
-    session = session_of([segment.proto for segment in segments], [segment.facts for segment in segments])
+    session = session_of([segment.proto for segment in segments], [segment.metadata for segment in segments])
     images = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
     reference = reference_logits(model, images)
     for exit, thresholds in ((1, (0, 0)), (2, (1, 0)), (3, (1, 1))):

@@ -112,7 +112,7 @@ def test_operators_known_to_be_fragile_are_kept(operator: str) -> None:
     assert fragile_nodes(graph_of(node), {"x": np.zeros((1, 4), np.float32)}) == {"it": operator}
 
 
-def test_every_picture_is_looked_at() -> None:
+def test_every_image_is_looked_at() -> None:
     square = graph_of(helper.make_node("Mul", ["x", "x"], ["y"], "square"))
     x = np.ones((70, 4), np.float32)
     assert not fragile_nodes(square, {"x": x})

@@ -33,7 +33,7 @@ def test_segments_hand_on_their_features_by_name(exported: Exported) -> None:
     assert segments[1].inputs[0].shape == ("batch", 8, 8, 8)
 
 
-def test_a_prefix_goes_from_the_picture_to_one_exit(exported: Exported) -> None:
+def test_a_prefix_goes_from_the_image_to_one_exit(exported: Exported) -> None:
     for exit, graph in enumerate(exported.bundle.manifest.graphs["prefixes"], 1):
         assert [tensor.name for tensor in graph.inputs] == ["image"]
         assert [tensor.name for tensor in graph.outputs] == [f"logits_{exit}"]
@@ -66,11 +66,11 @@ def test_a_cut_may_pass_several_tensors(tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((5, 1, 8, 8)).astype(np.float32)
     graphs = []
     for graph in export_graphs(model, (1, 8, 8), "segments"):
-        path = tmp_path / graph.facts.file
+        path = tmp_path / graph.metadata.file
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(graph.proto.SerializeToString())
-        check_graph(path, graph.facts)
-        graphs.append(graph.facts)
+        check_graph(path, graph.metadata)
+        graphs.append(graph.metadata)
     assert [tensor.name for tensor in graphs[0].outputs] == ["fine_1", "coarse_1", "logits_1"]
     assert [tensor.name for tensor in graphs[1].inputs] == ["fine_1", "coarse_1"]
     assert [tensor.name for tensor in graphs[2].inputs] == ["fine_2", "coarse_2"]

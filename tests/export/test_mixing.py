@@ -76,7 +76,7 @@ def test_every_layout_answers_as_the_network_does(mixed: tuple[Run, Exported], i
             assert {answer.exit for answer in answers} == {exit}
 
 
-def test_a_batch_whose_pictures_leave_in_between_answers_as_one_by_one(
+def test_a_batch_whose_images_leave_in_between_answers_as_one_by_one(
     mixed: tuple[Run, Exported], images: np.ndarray
 ) -> None:
     run, exported = mixed
@@ -113,7 +113,9 @@ def test_the_bundle_states_costs_with_mixing_and_golden_answers(mixed: tuple[Run
     run, exported = mixed
     model = trained_model(run)
     costs = count_costs(model, run.read_golden().images.shape[1:]).exits
-    assert [facts.chained_macs for facts in exported.bundle.manifest.exits] == [cost.chained_macs for cost in costs]
+    assert [metadata.chained_macs for metadata in exported.bundle.manifest.exits] == [
+        cost.chained_macs for cost in costs
+    ]
     golden = exported.bundle.golden()
     np.testing.assert_allclose(golden.logits, reference_logits(model, golden.images), atol=1e-5)
 
@@ -124,15 +126,15 @@ def test_lower_precisions_leave_the_sum_in_float32(finished_run: Run, tmp_path: 
     options = ExportOptions(layouts=("segments", "conditional"), precision=precision)
     exported = export_run(run, tmp_path / "bundle", options=options)
     assert set(exported.agreement) == {"segments", "conditional"}
-    facts = exported.bundle.manifest.precision
-    assert facts is not None
+    metadata = exported.bundle.manifest.precision
+    assert metadata is not None
     if "fp16" in precision:
-        assert sum("(ReduceSum)" in name for name in facts.kept_fp32) == 3
+        assert sum("(ReduceSum)" in name for name in metadata.kept_fp32) == 3
     proto = onnx.load(exported.bundle.file("onnx/segment_2.onnx"))
-    quantised = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    quantized = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
     products = [node for node in proto.graph.node if node.op_type in ("Conv", "Gemm")]
     # Only what goes into a product is rounded to 256 steps: its input, and nothing of the mixture.
-    assert len(quantised) <= (len(products) if "int8" in precision else 0)
+    assert len(quantized) <= (len(products) if "int8" in precision else 0)
 
 
 @pytest.mark.tensorrt

@@ -25,9 +25,9 @@ def ready_graphs(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> dict[st
     """Stand in for torch's exporter with graphs that are there already; `spoil` is done to every one."""
     hooks: dict[str, Any] = {"spoil": lambda graph: None}
 
-    def export_graphs(model: Any, picture_shape: Any, layout: Any) -> Iterator[ExportedGraph]:
-        for facts in exported.bundle.manifest.graphs[layout]:
-            graph = ExportedGraph(facts, onnx.load(exported.bundle.file(facts.file)))
+    def export_graphs(model: Any, image_shape: Any, layout: Any) -> Iterator[ExportedGraph]:
+        for metadata in exported.bundle.manifest.graphs[layout]:
+            graph = ExportedGraph(metadata, onnx.load(exported.bundle.file(metadata.file)))
             hooks["spoil"](graph)
             yield graph
 
@@ -48,7 +48,7 @@ def test_the_classifier_answers_as_the_network_does(exported: Exported, finished
 def test_the_manifest_says_what_the_run_is(exported: Exported, finished_run: Run) -> None:
     manifest = Bundle.open(exported.bundle.path).manifest
     assert manifest.name == finished_run.name
-    assert manifest.classes == finished_run.read_facts().classes
+    assert manifest.classes == finished_run.read_metadata().classes
     assert manifest.source == {
         "run": "tiny",
         "data": "digits",
@@ -58,29 +58,29 @@ def test_the_manifest_says_what_the_run_is(exported: Exported, finished_run: Run
     }
     assert manifest.data_options == {"test_fraction": 0.25, "test_seed": 0}
     assert {"edgemate", "torch", "onnx", "python"} <= manifest.tools.keys()
-    assert [facts.name for facts in manifest.exits] == ["stage1", "stage2", "stage3"]
+    assert [metadata.name for metadata in manifest.exits] == ["stage1", "stage2", "stage3"]
     for split in ("calibration", "test"):
         accuracy = exit_accuracy(*finished_run.read_logits(split))
-        assert [facts.accuracy[split] for facts in manifest.exits] == pytest.approx(accuracy.tolist())
-    chained = [facts.chained_macs for facts in manifest.exits]
+        assert [metadata.accuracy[split] for metadata in manifest.exits] == pytest.approx(accuracy.tolist())
+    chained = [metadata.chained_macs for metadata in manifest.exits]
     assert chained == sorted(chained)
-    assert all(facts.chained_macs >= facts.macs for facts in manifest.exits)
-    # A pixel of the picture stays what training made of it.
-    assert manifest.input.mean == tuple(finished_run.read_facts().input["mean"])
+    assert all(metadata.chained_macs >= metadata.macs for metadata in manifest.exits)
+    # A pixel of the image stays what training made of it.
+    assert manifest.input.mean == tuple(finished_run.read_metadata().input["mean"])
 
 
 def test_operating_points_are_those_of_the_calibration_split(exported: Exported, finished_run: Run) -> None:
     points = read_operating_points(exported.bundle)
     assert points.names() == ["fast", "balanced", "accurate", "full"]
     logits, labels = finished_run.read_logits("calibration")
-    costs = [facts.chained_macs for facts in exported.bundle.manifest.exits]
+    costs = [metadata.chained_macs for metadata in exported.bundle.manifest.exits]
     for point in points.points:
         found = simulate(logits, labels, costs, point.as_policy())
         assert point.expected.accuracy == pytest.approx(found.accuracy)
         assert point.expected.mean_macs == pytest.approx(found.mean_cost)
 
 
-def test_golden_samples_are_real_pictures_with_the_networks_answers(exported: Exported, finished_run: Run) -> None:
+def test_golden_samples_are_real_images_with_the_networks_answers(exported: Exported, finished_run: Run) -> None:
     golden, stored = exported.bundle.golden(), finished_run.read_golden()
     assert len(golden.labels) == 16
     assert set(golden.labels) == set(stored.labels)
@@ -90,7 +90,7 @@ def test_golden_samples_are_real_pictures_with_the_networks_answers(exported: Ex
 
 def test_a_failed_check_leaves_no_bundle(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:
     def spoil(graph: ExportedGraph) -> None:
-        if graph.facts.file == "onnx/segment_2.onnx":
+        if graph.metadata.file == "onnx/segment_2.onnx":
             gemm = next(node for node in graph.proto.graph.node if node.op_type == "Gemm")
             next(attribute for attribute in gemm.attribute if attribute.name == "alpha").f = 1.5
 
@@ -130,18 +130,20 @@ def test_unknown_targets_name_the_known_ones(finished_run: Run, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int8+fp16"])
-def test_a_precision_is_set_and_proved_on_calibration_pictures(
+def test_a_precision_is_set_and_proved_on_calibration_images(
     finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path, precision: Any
 ) -> None:
     options = ExportOptions(layouts=("segments", "conditional"), precision=precision)
     found = export_run(finished_run, tmp_path / "bundle", options=options)
-    facts = Bundle.open(tmp_path / "bundle").manifest.precision
-    assert facts is not None
-    assert facts.name == precision
-    assert len(facts.calibration_samples) == finished_run.read_facts().pictures["calibration"] // 2
-    assert facts.tolerance == Limits.of(precision).difference
+    metadata = Bundle.open(tmp_path / "bundle").manifest.precision
+    assert metadata is not None
+    assert metadata.name == precision
+    assert len(metadata.calibration_samples) == finished_run.read_metadata().images["calibration"] // 2
+    assert metadata.tolerance == Limits.of(precision).difference
     for agreement in found.agreement["segments"]:
-        assert agreement.pictures == finished_run.read_facts().pictures["calibration"] - len(facts.calibration_samples)
+        assert agreement.images == finished_run.read_metadata().images["calibration"] - len(
+            metadata.calibration_samples
+        )
         assert agreement.accuracy_change is not None
         assert agreement.largest_difference > 1e-5
     with AnytimeClassifier.load(tmp_path / "bundle", threads=1) as classifier:

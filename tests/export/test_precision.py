@@ -64,9 +64,9 @@ def test_float16_scales_need_a_later_opset(exported: Exported, finished_run: Run
     convert_layout(folder, graphs, "int8+fp16", finished_run.read_golden().images)
     proto = onnx.load(folder / graphs[0].file)
     assert [opset.version for opset in proto.opset_import] == [MIXED_OPSET]
-    dequantised = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
+    dequantized = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.value_info
-    kinds = {value.type.tensor_type.elem_type for value in inferred if value.name in dequantised}
+    kinds = {value.type.tensor_type.elem_type for value in inferred if value.name in dequantized}
     assert kinds == {onnx.TensorProto.FLOAT16}
 
 

@@ -70,7 +70,7 @@ def test_a_shortcut_keeps_its_input_alive() -> None:
     assert peak_activation_bytes(Shortcut(), image) == 3 * image.numel() * 4
 
 
-def test_the_picture_counts_and_weights_do_not_whatever_they_are_called() -> None:
+def test_the_image_counts_and_weights_do_not_whatever_they_are_called() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -78,7 +78,7 @@ def test_the_picture_counts_and_weights_do_not_whatever_they_are_called() -> Non
             self.register_buffer("image", torch.ones(1000, 1))
 
         def forward(self, b_x: torch.Tensor) -> torch.Tensor:
-            return b_x + b_x * self.weight[0] * self.image[0]  # the picture and two others at a time
+            return b_x + b_x * self.weight[0] * self.image[0]  # the image and two others at a time
 
     image = torch.zeros(1, 1, 4, 4)
     assert peak_activation_bytes(Scaled(), image) == 3 * image.numel() * 4

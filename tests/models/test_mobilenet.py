@@ -59,7 +59,7 @@ def test_v2_costs_what_its_authors_report() -> None:
     assert cost.parameters == pytest.approx(3.5e6, rel=0.01)
 
 
-def test_any_block_may_be_a_cut_and_grey_pictures_will_do() -> None:
+def test_any_block_may_be_a_cut_and_gray_images_will_do() -> None:
     net = build_model(Model(backbone="mobilenet_v3_large"), Exits(at=["features.5", "features.16"]), 1, 7).eval()
     assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 2, 7)
 
@@ -73,5 +73,5 @@ def test_pretrained_weights_need_three_channels_and_a_network(monkeypatch: pytes
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.models.MobileNet_V3_Small_Weights, "get_state_dict", refuse)
-    with pytest.raises(UsageError, match="could not be had"):
+    with pytest.raises(UsageError, match="was unavailable"):
         build_model(model, Exits(), 3, 7)

@@ -20,7 +20,7 @@ def test_uncut_it_is_torchvisions_own_network() -> None:
     torch.testing.assert_close(net(images)[:, 0], plain(images))
 
 
-def test_the_cifar_stem_keeps_the_pictures_size() -> None:
+def test_the_cifar_stem_keeps_the_images_size() -> None:
     net = build_model(Model(backbone="resnet34", options={"stem": "cifar"}), Exits(), 3, 7)
     features = net.stages[0]({"image": torch.zeros(1, 3, 32, 32)})
     assert features["features"].shape == (1, 64, 32, 32)
@@ -45,5 +45,5 @@ def test_weights_that_cannot_be_fetched_are_one_clear_line(monkeypatch: pytest.M
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", refuse)
-    with pytest.raises(UsageError, match="could not be had"):
+    with pytest.raises(UsageError, match="was unavailable"):
         build_model(Model(backbone="resnet18", options={"pretrained": True}), Exits(), 3, 7)

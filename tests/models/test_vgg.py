@@ -61,5 +61,5 @@ def test_pretrained_weights_need_three_channels_and_a_network(monkeypatch: pytes
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.models.VGG11_BN_Weights, "get_state_dict", refuse)
-    with pytest.raises(UsageError, match="could not be had"):
+    with pytest.raises(UsageError, match="was unavailable"):
         build_model(model, Exits(), 3, 7)

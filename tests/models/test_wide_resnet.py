@@ -47,7 +47,7 @@ def test_any_block_may_be_a_cut_and_groups_halve_the_map() -> None:
         features = stage(features)
         sizes.append(tuple(features["features"].shape[1:]))
     assert sizes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
-    assert (features["features"] >= 0).all()  # the network's end is normalised and rectified
+    assert (features["features"] >= 0).all()  # the network's end is normalized and rectified
     assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 3, 7)
 
 

@@ -20,7 +20,7 @@ from edgemate.profiling import Profile, plot, profile_run
 from edgemate.runs import Run
 
 COLUMNS = (
-    "curve,kind,name,threshold,exit,accuracy,macs,flops,latency_ms,latency_p50_ms,latency_p99_ms,pictures,provenance"
+    "curve,kind,name,threshold,exit,accuracy,macs,flops,latency_ms,latency_p50_ms,latency_p99_ms,images,provenance"
 )
 
 
@@ -36,7 +36,7 @@ def profile(run: Run, exported: Exported) -> Profile:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edgemate.profiling.profiler.export_run", ready)
-        return profile_run(run, pictures=25, threads=1, repeats=5)
+        return profile_run(run, images=25, threads=1, repeats=5)
 
 
 def test_every_exit_is_counted_scored_and_timed(profile: Profile, run: Run, exported: Exported) -> None:
@@ -44,8 +44,12 @@ def test_every_exit_is_counted_scored_and_timed(profile: Profile, run: Run, expo
     assert [exit.name for exit in profile.exits] == ["stage1", "stage2", "stage3"]
     assert [exit.accuracy for exit in profile.exits] == pytest.approx(exit_accuracy(*test).tolist())
     assert [exit.ece for exit in profile.exits] == pytest.approx(expected_calibration_error(*test).tolist())
-    for exit, facts in zip(profile.exits, exported.bundle.manifest.exits, strict=True):
-        assert (exit.macs, exit.chained_macs, exit.parameters) == (facts.macs, facts.chained_macs, facts.parameters)
+    for exit, metadata in zip(profile.exits, exported.bundle.manifest.exits, strict=True):
+        assert (exit.macs, exit.chained_macs, exit.parameters) == (
+            metadata.macs,
+            metadata.chained_macs,
+            metadata.parameters,
+        )
         assert exit.flops == 2 * exit.macs
         assert exit.peak_activation_bytes > 8 * 8 * 4
         for latency in (exit.pytorch, exit.onnxruntime_prefix, exit.onnxruntime_segments):
@@ -69,7 +73,7 @@ def test_the_csv_has_every_point_and_says_how_it_was_found(profile: Profile, run
         measured = row["curve"] == "accuracy-latency"
         assert row["provenance"] == ("measured" if measured else "simulated")
         assert (row["latency_ms"] != "") == measured
-        assert int(row["pictures"]) == (25 if measured else 449)
+        assert int(row["images"]) == (25 if measured else 449)
         assert 0 <= float(row["accuracy"]) <= 1
         assert float(row["flops"]) == 2 * float(row["macs"])
     for curve in ("accuracy-macs", "accuracy-latency"):
@@ -80,11 +84,11 @@ def test_the_csv_has_every_point_and_says_how_it_was_found(profile: Profile, run
         assert kinds.count("threshold") >= 10
 
 
-def test_the_picture_is_drawn(profile: Profile, run: Run) -> None:
-    with Image.open(run.tradeoff_png_path) as picture:
-        picture.load()
-        assert picture.size == (1650, 720)
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+def test_the_image_is_drawn(profile: Profile, run: Run) -> None:
+    with Image.open(run.tradeoff_png_path) as image:
+        image.load()
+        assert image.size == (1650, 720)
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
 
 
 @pytest.mark.parametrize("spread", [0.0022, 0.011, 0.06, 0.4])
@@ -102,15 +106,15 @@ def test_threads_are_given_back(profile: Profile) -> None:
     assert torch.get_num_threads() >= 1
 
 
-@pytest.mark.parametrize("option", ["pictures", "threads", "repeats"])
+@pytest.mark.parametrize("option", ["images", "threads", "repeats"])
 def test_numbers_must_be_positive(finished_run: Run, option: str) -> None:
     with pytest.raises(UsageError, match=f"{option} must be at least 1, not 0"):
         profile_run(finished_run, **{option: 0})  # type: ignore[arg-type]
 
 
-def test_a_data_set_that_has_changed_is_noticed(finished_run: Run, tmp_path: Path) -> None:
+def test_a_dataset_that_has_changed_is_noticed(finished_run: Run, tmp_path: Path) -> None:
     run = Run(Path(shutil.copytree(finished_run.path, tmp_path / "run")))
     logits, labels = run.read_logits("test")
     run.write_logits("test", logits, labels[::-1].copy())
-    with pytest.raises(RunError, match="was not tested on the test pictures that data set digits now has"):
+    with pytest.raises(RunError, match="was not tested on the test images that dataset digits now has"):
         profile_run(run)

@@ -17,11 +17,11 @@ from edgemate.runtime import AnytimeClassifier
 
 @st.composite
 def stored(draw: st.DrawFn) -> tuple[SplitLogits, list[float]]:
-    pictures, exits, classes = draw(st.integers(1, 40)), draw(st.integers(2, 4)), draw(st.integers(2, 5))
+    images, exits, classes = draw(st.integers(1, 40)), draw(st.integers(2, 4)), draw(st.integers(2, 5))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    logits = (random.standard_normal((pictures, exits, classes)) * 3).astype(np.float32)
+    logits = (random.standard_normal((images, exits, classes)) * 3).astype(np.float32)
     costs = np.cumsum(random.integers(1, 1000, exits)).astype(float).tolist()
-    return SplitLogits(logits, random.integers(0, classes, pictures)), costs
+    return SplitLogits(logits, random.integers(0, classes, images)), costs
 
 
 def exit_costs(chained: list[float]) -> list[ExitCost]:
@@ -40,7 +40,7 @@ def test_thresholds_span_the_curve_evenly(case: tuple[SplitLogits, list[float]],
     assert found == sorted(found)
     assert found[0] == pytest.approx(costs[0])
     assert found[-1] == pytest.approx(costs[-1])
-    # One picture's next exit is the finest step there is: every target is met to within that.
+    # One image's next exit is the finest step there is: every target is met to within that.
     finest = max(np.diff(costs)) * (len(costs) - 1) / len(labels)
     for target in np.linspace(costs[0], costs[-1], count):
         assert min(abs(cost - target) for cost in found) <= finest + 1e-6 * costs[-1]
@@ -58,7 +58,7 @@ def test_simulated_points_are_what_the_policies_would_do(finished_run: Run) -> N
     assert {point.curve for point in points} == {"accuracy-macs"}
     assert {point.provenance for point in points} == {"simulated"}
     assert all(point.latency_ms is None and point.flops == 2 * point.macs for point in points)
-    assert all(point.pictures == len(test.labels) for point in points)
+    assert all(point.images == len(test.labels) for point in points)
     for point in points:
         if point.kind == "threshold":
             assert point.threshold is not None
@@ -72,7 +72,7 @@ def test_simulated_points_are_what_the_policies_would_do(finished_run: Run) -> N
 def test_measured_points_really_ran(finished_run: Run, exported: Exported) -> None:
     logits, labels = finished_run.read_logits("test")
     images = finished_run.read_golden().images[:30]
-    macs = [float(facts.chained_macs) for facts in exported.bundle.manifest.exits]
+    macs = [float(metadata.chained_macs) for metadata in exported.bundle.manifest.exits]
     calls = {"segments": 0, "prefixes": 0}
     told = Told()
     with (
@@ -88,14 +88,14 @@ def test_measured_points_really_ran(finished_run: Run, exported: Exported) -> No
     assert f"{told[0]}: 25 of 150" in told
     for point in points:
         assert point.provenance == "measured"
-        assert point.pictures == 30
+        assert point.images == 30
         assert point.latency_ms is not None
         assert point.latency_ms > 0
     for point, threshold in zip(points, (0.0, 0.6, 1.0), strict=False):
         found = simulate(logits[:30], labels[:30], macs, Confidence(threshold))
         assert point.accuracy == pytest.approx(found.accuracy)
         assert point.macs == pytest.approx(found.mean_cost)
-    assert [point.macs for point in points[3:]] == [facts.macs for facts in exported.bundle.manifest.exits]
+    assert [point.macs for point in points[3:]] == [metadata.macs for metadata in exported.bundle.manifest.exits]
 
 
 def _count(classifier: AnytimeClassifier, calls: dict[str, int]) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from edgemate.config import Recipe, load_recipe
 from edgemate.config.shipped import run_name, shipped_recipes
-from edgemate.runs import Run, RunFacts
+from edgemate.runs import Run, RunMetadata
 from edgemate.training import check_recipe
 
 RECIPES = shipped_recipes()
@@ -26,7 +26,7 @@ def pretend_run(path: Path, recipe: Recipe) -> None:
     run = Run.create(path)
     run.write_recipe(recipe)
     pixels = {"channels": 1, "height": 28, "width": 28, "resize": None, "center_crop": None}
-    run.write_facts(RunFacts(recipe.data.name, pixels | {"mean": [0.0], "std": [1.0]}, ("a", "b"), (), {}))
+    run.write_metadata(RunMetadata(recipe.data.name, pixels | {"mean": [0.0], "std": [1.0]}, ("a", "b"), (), {}))
     run.write_metrics({})
     kept = recipe.training.keep_every
     epochs = range(kept, recipe.optimization.epochs + 1, kept) if kept else []

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgemate.runs import environment_facts
+from edgemate.runs import environment_metadata
 
 
 def test_versions_machine_and_command_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     home = str(Path.home())
     monkeypatch.setattr(sys, "argv", ["/opt/somewhere/edgemate", "train", f"{home}/recipes/a.yaml", "--resume"])
-    facts = environment_facts()
-    assert facts["command"][:2] == ["edgemate", "train"]
-    assert facts["command"][-1] == "--resume"
+    metadata = environment_metadata()
+    assert metadata["command"][:2] == ["edgemate", "train"]
+    assert metadata["command"][-1] == "--resume"
     if home != "/":
-        assert home not in json.dumps(facts)
-    assert facts["cores"] >= 1
-    assert facts["processor"]
-    assert facts["edgemate"]
-    assert facts["torch"]
+        assert home not in json.dumps(metadata)
+    assert metadata["cores"] >= 1
+    assert metadata["processor"]
+    assert metadata["edgemate"]
+    assert metadata["torch"]
 
 
 def test_a_gpu_is_told_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -34,16 +34,16 @@ def test_a_gpu_is_told_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91200)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
-    facts = environment_facts()
-    assert (facts["gpus"], facts["driver"]) == (["a GPU"], "580.1.2")
+    metadata = environment_metadata()
+    assert (metadata["gpus"], metadata["driver"]) == (["a GPU"], "580.1.2")
     monkeypatch.setenv("PATH", "")
-    assert environment_facts()["driver"] is None
+    assert environment_metadata()["driver"] is None
 
 
 def test_torch_is_asked_only_where_it_is_imported() -> None:
     program = (
-        "import sys, edgemate.runs; facts = edgemate.runs.environment_facts();"
-        "assert 'torch' not in sys.modules; assert 'torch_threads' not in facts;"
-        "import torch; assert edgemate.runs.environment_facts()['torch_threads'] == torch.get_num_threads()"
+        "import sys, edgemate.runs; metadata = edgemate.runs.environment_metadata();"
+        "assert 'torch' not in sys.modules; assert 'torch_threads' not in metadata;"
+        "import torch; assert edgemate.runs.environment_metadata()['torch_threads'] == torch.get_num_threads()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -7,9 +7,9 @@ import pytest
 
 from edgemate.config import parse_recipe
 from edgemate.errors import RunError
-from edgemate.runs import Run, RunFacts
+from edgemate.runs import Run, RunMetadata
 
-FACTS = RunFacts("digits", {"channels": 1}, ("0", "1"), ("stage1", "stage2"), {"test": 5})
+FACTS = RunMetadata("digits", {"channels": 1}, ("0", "1"), ("stage1", "stage2"), {"test": 5})
 
 
 def finished_run(path: Path) -> Run:
@@ -18,7 +18,7 @@ def finished_run(path: Path) -> Run:
         {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}, "optimization": {"epochs": 1}}, "test"
     )
     run.write_recipe(recipe)
-    run.write_facts(FACTS)
+    run.write_metadata(FACTS)
     for split in ("calibration", "test"):
         run.write_logits(split, np.zeros((5, 2, 2), np.float32), np.arange(5) % 2)
     run.write_golden(np.ones((2, 1, 8, 8), np.float32), np.array([0, 1]))
@@ -33,7 +33,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert run == written
     assert run.name == "run"
     assert run.read_recipe().data.name == "digits"
-    assert run.read_facts() == FACTS
+    assert run.read_metadata() == FACTS
     assert run.read_metrics() == {"accuracy": 0.5}
     logits, labels = run.read_logits("test")
     assert logits.shape == (5, 2, 2)
@@ -52,7 +52,7 @@ def test_the_stored_recipe_holds_every_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "missing",
-    ["model.safetensors", "facts.json", "golden.npz", "metrics.json", "logits/test.npz", "logits/calibration.npz"],
+    ["model.safetensors", "metadata.json", "golden.npz", "metrics.json", "logits/test.npz", "logits/calibration.npz"],
 )
 def test_a_run_is_finished_when_everything_is_there(tmp_path: Path, missing: str) -> None:
     run = finished_run(tmp_path / "run")
@@ -81,15 +81,15 @@ def test_a_run_is_not_made_over_another(tmp_path: Path) -> None:
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
-    run.facts_path.write_text("{")
-    with pytest.raises(RunError, match=r"facts\.json: cannot be read as JSON"):
-        run.read_facts()
-    run.facts_path.write_text("[]")
+    run.metadata_path.write_text("{")
+    with pytest.raises(RunError, match=r"metadata\.json: cannot be read as JSON"):
+        run.read_metadata()
+    run.metadata_path.write_text("[]")
     with pytest.raises(RunError, match="should be a JSON object, not list"):
-        run.read_facts()
-    run.facts_path.write_text("{}")
-    with pytest.raises(RunError, match="the key 'data_set' is missing"):
-        run.read_facts()
+        run.read_metadata()
+    run.metadata_path.write_text("{}")
+    with pytest.raises(RunError, match="the key 'dataset' is missing"):
+        run.read_metadata()
     run.golden_path.write_bytes(b"PK")
     with pytest.raises(RunError, match=r"golden\.npz: cannot be read as arrays"):
         run.read_golden()

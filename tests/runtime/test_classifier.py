@@ -13,7 +13,7 @@ from scripted_backend import ScriptedBackend
 from small_network import CLASSES
 
 from edgemate.bundle import Bundle
-from edgemate.errors import BackendError, BundleError, PictureError, UsageError
+from edgemate.errors import BackendError, BundleError, ImageError, UsageError
 from edgemate.exits import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy, read_operating_points
 from edgemate.runtime import AnytimeClassifier
 
@@ -47,8 +47,8 @@ def golden(small_bundle: Bundle):
 
 
 def test_every_exit_says_what_the_golden_samples_say(classifier: AnytimeClassifier, golden) -> None:
-    for picture, expected in zip(golden.images, golden.logits, strict=True):
-        answers = list(classifier.stream(picture))
+    for image, expected in zip(golden.images, golden.logits, strict=True):
+        answers = list(classifier.stream(image))
         np.testing.assert_allclose([answer.logits for answer in answers], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -81,26 +81,26 @@ def name_of(policy: Policy | str | None) -> str:
 def test_no_segment_runs_after_the_exit_taken(
     classifier: AnytimeClassifier, backend: CountingBackend, golden, policy: Policy
 ) -> None:
-    for picture in golden.images:
+    for image in golden.images:
         backend.calls.clear()
-        [answer] = classifier.classify(picture, policy)
+        [answer] = classifier.classify(image, policy)
         assert backend.calls == [(exit, 1) for exit in range(1, answer.exit + 1)]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=name_of)
 @pytest.mark.parametrize("batch_size", [5, 24])
-def test_a_batch_is_answered_as_its_pictures_are_one_at_a_time(
+def test_a_batch_is_answered_as_its_images_are_one_at_a_time(
     classifier: AnytimeClassifier, golden, policy: Policy, batch_size: int
 ) -> None:
     together = classifier.classify(golden.images, policy, batch_size=batch_size)
-    for picture, answer in zip(golden.images, together, strict=True):
-        [alone] = classifier.classify(picture, policy)
+    for image, answer in zip(golden.images, together, strict=True):
+        [alone] = classifier.classify(image, policy)
         assert (answer.exit, answer.index, answer.final) == (alone.exit, alone.index, True)
         np.testing.assert_allclose(answer.logits, alone.logits, rtol=1e-4, atol=1e-4)
         assert answer.probability == pytest.approx(alone.probability, rel=1e-3)
 
 
-def test_pictures_that_stopped_are_not_in_the_next_segments_batch(
+def test_images_that_stopped_are_not_in_the_next_segments_batch(
     classifier: AnytimeClassifier, backend: CountingBackend, golden
 ) -> None:
     answers = classifier.classify(golden.images, Confidence(0.9))
@@ -119,11 +119,11 @@ def test_nothing_in_nothing_out(classifier: AnytimeClassifier, golden) -> None:
     assert classifier.classify(golden.images[:0]) == []
 
 
-def test_all_kinds_of_pictures_give_the_same_answer(classifier: AnytimeClassifier, tmp_path: Path) -> None:
+def test_all_kinds_of_images_give_the_same_answer(classifier: AnytimeClassifier, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
-    image.save(tmp_path / "picture.png")
-    answers = classifier.classify([tmp_path / "picture.png", str(tmp_path / "picture.png"), image, pixels])
+    image.save(tmp_path / "image.png")
+    answers = classifier.classify([tmp_path / "image.png", str(tmp_path / "image.png"), image, pixels])
     assert len({answer.logits.tobytes() for answer in answers}) == 1
 
 
@@ -132,8 +132,8 @@ def test_an_operating_point_is_the_policy_of_that_name(classifier: AnytimeClassi
     with pytest.raises(UsageError, match="did you mean 'balanced'"):
         classifier.classify(golden.images, "balance")
     expected = read_operating_points(small_bundle).get("balanced").expected
-    shares = [sum(answer.exit == exit for answer in balanced) / 24 for exit in (1, 2, 3)]
-    assert shares == pytest.approx(expected.shares)
+    fractions = [sum(answer.exit == exit for answer in balanced) / 24 for exit in (1, 2, 3)]
+    assert fractions == pytest.approx(expected.fractions)
     accuracy = np.mean([answer.index for answer in balanced] == golden.labels)
     assert accuracy == pytest.approx(expected.accuracy)
 
@@ -260,8 +260,8 @@ def test_a_stream_under_a_deadline_ends_where_classify_stops(
     [
         (lambda c, x: c.classify(x, batch_size=0), "batch_size: must be 1 or more"),
         (lambda c, x: c.classify(x, Confidence([0.5] * 5)), "threshold has 5 numbers; 3 exits need 2"),
-        (lambda c, x: c.stream(x), "stream: takes one picture at a time"),
-        (lambda c, x: c.stream(x[:0]), "stream: takes one picture at a time"),
+        (lambda c, x: c.stream(x), "stream: takes one image at a time"),
+        (lambda c, x: c.stream(x[:0]), "stream: takes one image at a time"),
     ],
 )
 def test_what_cannot_be_used_is_named(classifier: AnytimeClassifier, golden, call, problem: str) -> None:
@@ -270,8 +270,8 @@ def test_what_cannot_be_used_is_named(classifier: AnytimeClassifier, golden, cal
     assert problem in str(caught.value)
 
 
-def test_a_stream_of_no_picture_fails_at_once(classifier: AnytimeClassifier, tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="no such file"):
+def test_a_stream_of_no_image_fails_at_once(classifier: AnytimeClassifier, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
         classifier.stream(tmp_path / "none.png")
 
 

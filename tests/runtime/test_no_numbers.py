@@ -63,4 +63,4 @@ def test_nothing_stops_at_them_and_each_is_counted_once(
         assert taken.tolist() == [next((k for k in (1, 2) if not row[k - 1]), EXITS) for row in broken]
     else:
         assert taken.tolist() == simulate(logits, np.zeros(6, int), [1, 2, 3], policy).exits_taken.tolist()
-    assert classifier.statistics().pictures == 6
+    assert classifier.statistics().images == 6

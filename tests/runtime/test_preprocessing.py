@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 from edgemate.bundle import InputContract, Resize
-from edgemate.errors import PictureError
+from edgemate.errors import ImageError
 from edgemate.runtime import Preprocessor
 
 
@@ -27,18 +27,18 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarr
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def by_torchvision(image: Image.Image, facts: InputContract) -> np.ndarray:
+def by_torchvision(image: Image.Image, metadata: InputContract) -> np.ndarray:
     import torch
     from torchvision.transforms import v2
 
     steps: list[Any] = []
-    if facts.resize is not None:
-        interpolation = v2.InterpolationMode(facts.resize.interpolation)
-        size = facts.resize.size
+    if metadata.resize is not None:
+        interpolation = v2.InterpolationMode(metadata.resize.interpolation)
+        size = metadata.resize.size
         steps.append(v2.Resize(list(size) if isinstance(size, tuple) else size, interpolation))
-    if facts.center_crop is not None:
-        steps.append(v2.CenterCrop(list(facts.center_crop)))
-    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(facts.mean, facts.std)]
+    if metadata.center_crop is not None:
+        steps.append(v2.CenterCrop(list(metadata.center_crop)))
+    steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(metadata.mean, metadata.std)]
     result: torch.Tensor = v2.Compose(steps)(image)
     return result.numpy()
 
@@ -49,7 +49,7 @@ SIDES = st.integers(1, 40)
 @pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")
 @settings(deadline=None)
 @given(
-    picture=st.tuples(SIDES, SIDES),
+    image=st.tuples(SIDES, SIDES),
     size=st.tuples(SIDES, SIDES),
     shorter=SIDES,
     mode=st.sampled_from(["none", "crop", "stretch", "stretch and crop", "shorter side and crop"]),
@@ -57,7 +57,7 @@ SIDES = st.integers(1, 40)
     channels=st.sampled_from([1, 3]),
 )
 def test_it_is_what_torchvision_does(
-    picture: tuple[int, int],
+    image: tuple[int, int],
     size: tuple[int, int],
     shorter: int,
     mode: str,
@@ -70,23 +70,23 @@ def test_it_is_what_torchvision_does(
         "shorter side and crop": Resize(mode="shorter_side", size=shorter, interpolation=interpolation),
     }.get(mode)
     crop = size if "crop" in mode else None
-    height, width = picture if mode == "none" else size
-    facts = contract(channels, height, width, resize=resize, center_crop=crop)
-    image = Image.fromarray(noise(*picture, channels, seed=shorter))
-    ready = Preprocessor(facts).prepare(image)
+    height, width = image if mode == "none" else size
+    metadata = contract(channels, height, width, resize=resize, center_crop=crop)
+    image = Image.fromarray(noise(*image, channels, seed=shorter))
+    ready = Preprocessor(metadata).prepare(image)
     assert ready.dtype == np.float32
     assert ready.shape == (channels, height, width)
-    np.testing.assert_allclose(ready, by_torchvision(image, facts), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ready, by_torchvision(image, metadata), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_every_kind_of_picture_becomes_grey_or_rgb(tmp_path: Path, mode: str, channels: int) -> None:
+def test_every_kind_of_image_becomes_gray_or_rgb(tmp_path: Path, mode: str, channels: int) -> None:
     image = Image.fromarray(noise(8, 8, 1), "L").convert("I;16" if mode == "I;16" else mode)
     assert Preprocessor(contract(channels)).prepare(image).shape == (channels, 8, 8)
 
 
-def test_a_transparent_palette_picture_is_read_without_a_warning(tmp_path: Path) -> None:
+def test_a_transparent_palette_image_is_read_without_a_warning(tmp_path: Path) -> None:
     image = Image.fromarray(noise(8, 8)).quantize(16)
     image.save(tmp_path / "palette.png", transparency=bytes(range(16)))
     assert Preprocessor(contract()).prepare(tmp_path / "palette.png").shape == (3, 8, 8)
@@ -97,21 +97,21 @@ def test_a_file_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # held a quarter turn to the left
     upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    facts = contract(3, 8, 4)
+    metadata = contract(3, 8, 4)
     np.testing.assert_array_equal(
-        Preprocessor(facts).prepare(tmp_path / "turned.png"), Preprocessor(facts).prepare(upright)
+        Preprocessor(metadata).prepare(tmp_path / "turned.png"), Preprocessor(metadata).prepare(upright)
     )
 
 
-def test_arrays_of_pixels_are_pictures() -> None:
+def test_arrays_of_pixels_are_images() -> None:
     preprocessor = Preprocessor(contract())
     pixels = noise(8, 8)
     expected = preprocessor.prepare(Image.fromarray(pixels))
     np.testing.assert_array_equal(preprocessor.prepare(pixels), expected)
     opaque = np.dstack([pixels, np.full((8, 8), 255, np.uint8)])
     np.testing.assert_array_equal(preprocessor.prepare(opaque), expected)
-    grey = noise(8, 8, 1)
-    np.testing.assert_array_equal(preprocessor.prepare(grey), preprocessor.prepare(grey[:, :, None]))
+    gray = noise(8, 8, 1)
+    np.testing.assert_array_equal(preprocessor.prepare(gray), preprocessor.prepare(gray[:, :, None]))
     np.testing.assert_array_equal(preprocessor.prepare(pixels[::-1, ::-1]), expected[:, ::-1, ::-1])
 
 
@@ -124,15 +124,15 @@ def test_ready_arrays_are_taken_as_they_are() -> None:
 
 
 def test_batches_are_no_larger_than_asked() -> None:
-    pictures = [noise(8, 8, seed=seed) for seed in range(7)]
+    images = [noise(8, 8, seed=seed) for seed in range(7)]
     preprocessor = Preprocessor(contract())
-    assert [len(batch) for batch in preprocessor.batches(pictures, 3)] == [3, 3, 1]
-    assert [len(batch) for batch in preprocessor.batches(pictures[0], 3)] == [1]
+    assert [len(batch) for batch in preprocessor.batches(images, 3)] == [3, 3, 1]
+    assert [len(batch) for batch in preprocessor.batches(images[0], 3)] == [1]
     assert list(preprocessor.batches([], 3)) == []
 
 
-def write_not_a_picture(path: Path) -> None:
-    path.write_text("no picture")
+def write_not_a_image(path: Path) -> None:
+    path.write_text("no image")
 
 
 def write_empty(path: Path) -> None:
@@ -164,7 +164,7 @@ def write_bomb(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "problem"),
     [
-        (write_not_a_picture, "is not an image that Pillow can read"),
+        (write_not_a_image, "is not an image that Pillow can read"),
         (write_empty, "is not an image that Pillow can read"),
         (write_truncated, "cannot be decoded"),
         (write_truncated_jpeg, "cannot be decoded"),
@@ -173,40 +173,40 @@ def write_bomb(path: Path) -> None:
         (lambda path: None, "no such file"),
     ],
 )
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path, write: Any, problem: str) -> None:
+def test_a_file_that_is_no_image_is_named(tmp_path: Path, write: Any, problem: str) -> None:
     path = tmp_path / "given.png"
     write(path)
-    with pytest.raises(PictureError) as caught:
+    with pytest.raises(ImageError) as caught:
         Preprocessor(contract(resize=Resize(mode="stretch", size=(8, 8)))).prepare(path)
     assert str(caught.value).startswith(f"{path}: {problem}")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("picture", "problem"),
+    ("image", "problem"),
     [
         (np.zeros((8, 9, 3), np.uint8), "uint8 array (8, 9, 3): prepared it is (3, 8, 9); the network takes (3, 8, 8)"),
         (np.zeros((3, 8, 9), np.float32), "float32 array: prepared it is (3, 8, 9)"),
-        (np.zeros((8, 8, 3)), "float64 array (8, 8, 3) is no picture"),
-        (np.zeros((2, 8, 8, 3), np.uint8), "uint8 array (2, 8, 8, 3) is no picture"),
-        (np.zeros((8, 8, 2), np.uint8), "is no picture"),
+        (np.zeros((8, 8, 3)), "float64 array (8, 8, 3) is no image"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "uint8 array (2, 8, 8, 3) is no image"),
+        (np.zeros((8, 8, 2), np.uint8), "is no image"),
         (np.zeros((0, 8, 3), np.uint8), "has no pixels"),
-        (3, "int is no picture; give a path"),
-        (None, "NoneType is no picture"),
+        (3, "int is no image; give a path"),
+        (None, "NoneType is no image"),
     ],
 )
-def test_what_is_no_picture_is_refused(picture: Any, problem: str) -> None:
-    with pytest.raises(PictureError) as caught:
-        Preprocessor(contract()).prepare(picture)
+def test_what_is_no_image_is_refused(image: Any, problem: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        Preprocessor(contract()).prepare(image)
     assert problem in str(caught.value)
 
 
 def test_a_batch_of_another_shape_is_refused() -> None:
-    with pytest.raises(PictureError, match="the network takes"):
+    with pytest.raises(ImageError, match="the network takes"):
         list(Preprocessor(contract()).batches(np.zeros((2, 3, 9, 9), np.float32), 2))
 
 
 def test_a_sliver_is_not_blown_up() -> None:
-    facts = contract(1, 400, 400, resize=Resize(mode="shorter_side", size=400), center_crop=(400, 400))
-    with pytest.raises(PictureError, match="would become 1600000x400, which is too large"):
-        Preprocessor(facts).prepare(np.zeros((1, 4000), np.uint8))
+    metadata = contract(1, 400, 400, resize=Resize(mode="shorter_side", size=400), center_crop=(400, 400))
+    with pytest.raises(ImageError, match="would become 1600000x400, which is too large"):
+        Preprocessor(metadata).prepare(np.zeros((1, 4000), np.uint8))

@@ -19,7 +19,7 @@ def test_every_exit_is_compared_and_timed(small_bundle: Bundle, layout: str, bat
     for proof, logits in zip(proofs, small_bundle.golden().logits.swapaxes(0, 1), strict=True):
         assert proof.largest_difference == 0
         assert proof.limit == pytest.approx(1e-3 * max(1.0, np.abs(logits).max()))
-        assert (proof.agreement, proof.pictures, proof.problem, proof.latency.repeats) == (1.0, 24, None, 2)
+        assert (proof.agreement, proof.images, proof.problem, proof.latency.repeats) == (1.0, 24, None, 2)
         assert proof.latency.p50 > 0
 
 

@@ -44,9 +44,9 @@ def test_exits_and_probabilities_are_counted(classifier: AnytimeClassifier, smal
     found = classifier.statistics()
     assert found.answers == tuple(sum(answer.exit == exit for answer in answers) for exit in (1, 2, 3))
     assert found.probability_sum == pytest.approx(sum(answer.probability for answer in answers))
-    assert (found.pictures, found.deadlines, found.late) == (27, 0, 0)
+    assert (found.images, found.deadlines, found.late) == (27, 0, 0)
     classifier.reset_statistics()
-    assert classifier.statistics().pictures == 0
+    assert classifier.statistics().images == 0
 
 
 def test_answers_that_come_after_the_deadline_are_counted(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
@@ -58,9 +58,9 @@ def test_answers_that_come_after_the_deadline_are_counted(classifier: AnytimeCla
 
 
 def test_a_stream_ends_where_its_policy_stops(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
-    for picture in small_bundle.golden().images[:8]:
-        [answer] = classifier.classify(picture, Confidence(0.9))
-        streamed = list(classifier.stream(picture, Confidence(0.9)))
+    for image in small_bundle.golden().images[:8]:
+        [answer] = classifier.classify(image, Confidence(0.9))
+        streamed = list(classifier.stream(image, Confidence(0.9)))
         assert [one.exit for one in streamed] == list(range(1, answer.exit + 1))
         assert [one.final for one in streamed] == [False] * (answer.exit - 1) + [True]
 
@@ -68,11 +68,11 @@ def test_a_stream_ends_where_its_policy_stops(classifier: AnytimeClassifier, sma
 def test_a_stream_under_a_deadline_always_answers_once_and_counts_the_callers_time(
     classifier: AnytimeClassifier, backend: CountingBackend, small_bundle: Bundle
 ) -> None:
-    picture = small_bundle.golden().images[0]
-    hurried = list(classifier.stream(picture, Deadline(1e-6, segment_ms=(1, 1, 1))))
+    image = small_bundle.golden().images[0]
+    hurried = list(classifier.stream(image, Deadline(1e-6, segment_ms=(1, 1, 1))))
     assert [(one.exit, one.final) for one in hurried] == [(1, True)]
     backend.calls.clear()
-    slow = classifier.stream(picture, Deadline(100.0, segment_ms=(1, 1, 1)))
+    slow = classifier.stream(image, Deadline(100.0, segment_ms=(1, 1, 1)))
     assert not next(slow).final
     time.sleep(0.11)
     assert list(slow) == []
@@ -84,14 +84,14 @@ def test_a_stream_under_a_deadline_always_answers_once_and_counts_the_callers_ti
 def test_a_stream_can_be_cut_off_at_any_answer(
     classifier: AnytimeClassifier, backend: CountingBackend, small_bundle: Bundle, taken: int
 ) -> None:
-    picture = small_bundle.golden().images[0]
-    stream = classifier.stream(picture, Deadline(1e6, segment_ms=(1, 1, 1)))
+    image = small_bundle.golden().images[0]
+    stream = classifier.stream(image, Deadline(1e6, segment_ms=(1, 1, 1)))
     answers = list(itertools.islice(stream, taken))
     stream.close()  # type: ignore[attr-defined]
     assert [answer.exit for answer in answers] == list(range(1, taken + 1))
     assert len(backend.calls) == taken
     assert classifier.statistics().answers[taken - 1] == 1
-    assert len(classifier.classify(picture)) == 1
+    assert len(classifier.classify(image)) == 1
 
 
 def test_evaluating_is_classifying(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
@@ -102,17 +102,17 @@ def test_evaluating_is_classifying(classifier: AnytimeClassifier, small_bundle: 
     assert [one.batch for one in found] == [1, 7]
     for one in found:
         assert one.accuracy == pytest.approx(expected.accuracy)
-        assert one.statistics.shares == pytest.approx(expected.shares)
+        assert one.statistics.fractions == pytest.approx(expected.fractions)
         assert one.latency.repeats == -(-24 // one.batch)
-        assert one.ms_per_picture == pytest.approx(one.latency.mean * one.latency.repeats / 24)
-    [unlabelled] = evaluate_policy(classifier, list(golden.images), None, None, batches=(4,))
-    assert (unlabelled.accuracy, unlabelled.statistics.answers) == (None, (0, 0, 24))
+        assert one.ms_per_image == pytest.approx(one.latency.mean * one.latency.repeats / 24)
+    [unlabeled] = evaluate_policy(classifier, list(golden.images), None, None, batches=(4,))
+    assert (unlabeled.accuracy, unlabeled.statistics.answers) == (None, (0, 0, 24))
 
 
 def test_a_latency_table_has_every_exit(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:
     table = measure_stops(classifier, small_bundle.golden().images, device="here", warmup=1, repeats=10)
     assert [times.exit for times in table.exits] == [1, 2, 3]
-    assert table.backend == classifier.backend.facts()
+    assert table.backend == classifier.backend.metadata()
     for times in table.exits:
         assert 0 < times.quantiles_ms[0] <= times.mean_ms <= times.quantiles_ms[-1]
         assert list(times.quantiles_ms) == sorted(times.quantiles_ms)
@@ -136,15 +136,15 @@ def test_fitted_temperatures_are_in_probabilities_and_decisions(own_bundle: Path
             assert answer.exit == (sure[0] if sure else 3)
         points = read_operating_points(classifier.bundle)
         for name in points.names():
-            shares = [answer.exit for answer in classifier.classify(golden.images, name)]
-            assert np.bincount(shares, minlength=4)[1:] / 24 == pytest.approx(points.get(name).expected.shares)
+            fractions = [answer.exit for answer in classifier.classify(golden.images, name)]
+            assert np.bincount(fractions, minlength=4)[1:] / 24 == pytest.approx(points.get(name).expected.fractions)
 
 
 def test_measuring_segments_is_not_counted(small_bundle: Bundle) -> None:
     script = [[math.nan, 1.0, 0.0, 0.0]] * 3
     classifier = AnytimeClassifier(small_bundle, ScriptedBackend(*([row] for row in script)))
     classifier.measure_segments(repeats=3)
-    assert (classifier.non_finite, classifier.statistics().pictures) == (0, 0)
+    assert (classifier.non_finite, classifier.statistics().images) == (0, 0)
     classifier.classify(small_bundle.golden().images[:1], Deadline(1e6))
     assert classifier.non_finite == 3
 
@@ -168,10 +168,10 @@ def test_threads_that_share_a_classifier_keep_their_policies_and_lose_no_count(
     calibrate_bundle(own_bundle)  # with temperatures, so that policies are made anew
     said = [[0.0, 1.0, 0.0, 0.0]]
     classifier = AnytimeClassifier(Bundle.open(own_bundle), ScriptedBackend(said, said, said))
-    picture = small_bundle.golden().images[:1]
+    image = small_bundle.golden().images[:1]
 
     def work(threshold: float) -> set[int]:
-        return {classifier.classify(picture, Confidence(threshold))[0].exit for _ in range(400)}
+        return {classifier.classify(image, Confidence(threshold))[0].exit for _ in range(400)}
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -23,9 +23,9 @@ from edgemate import files
 from edgemate.bundle import (
     CALIBRATION_FILE,
     Bundle,
-    BundleFacts,
+    BundleMetadata,
     BundleWriter,
-    ExitFacts,
+    ExitMetadata,
     Graph,
     InputContract,
     Resize,
@@ -63,12 +63,12 @@ def own_bundle(small_bundle: Bundle, tmp_path: Path) -> Path:
 
 
 def write_small_bundle(target: Path, *, conditional: bool = False, network: str = "small", **changes: Any) -> Bundle:
-    """Write the bundle to folder `target`, also with the conditional graph; `changes` replace keys of its facts.
+    """Write the bundle to folder `target`, also with the conditional graph; `changes` replace keys of its metadata.
 
     `network` is its name too: `small`, or `mixing`, whose exits answer with weighted sums.
     """
     with BundleWriter(target) as writer:
-        facts = write_graphs(writer.path, conditional=conditional, network=network)
+        metadata = write_graphs(writer.path, conditional=conditional, network=network)
         images = golden_images(24)
         computed = small_network.run((1, 2, 3), {"image": images}, network)
         logits = np.stack([computed[f"logits_{exit}"] for exit in (1, 2, 3)], axis=1)
@@ -79,11 +79,11 @@ def write_small_bundle(target: Path, *, conditional: bool = False, network: str 
         files.write_arrays(writer.path / CALIBRATION_FILE, {"labels": labels, "logits": logits})
         points = calibrate(logits, labels, MACS, fit_temperatures=False).points.model_dump(mode="json")
         files.write_json(writer.path / POLICIES_FILE, points)
-        return writer.finish(facts.model_copy(update=changes))
+        return writer.finish(metadata.model_copy(update=changes))
 
 
-def write_graphs(folder: Path, *, conditional: bool = False, network: str = "small") -> BundleFacts:
-    """Write the ONNX files below `folder`; the facts of a bundle that has them."""
+def write_graphs(folder: Path, *, conditional: bool = False, network: str = "small") -> BundleMetadata:
+    """Write the ONNX files below `folder`; the metadata of a bundle that has them."""
     if importlib.util.find_spec("onnx") is None:
         return _copy_graphs("conditional" if conditional and network == "small" else network, folder)
     (folder / "onnx").mkdir()
@@ -100,16 +100,16 @@ def write_graphs(folder: Path, *, conditional: bool = False, network: str = "sma
         from edgemate.export.conditional import conditional_graph
 
         made = conditional_graph(models, graphs["segments"])
-        (folder / made.facts.file).write_bytes(made.proto.SerializeToString())
-        graphs["conditional"] = [made.facts]
-    return BundleFacts(
+        (folder / made.metadata.file).write_bytes(made.proto.SerializeToString())
+        graphs["conditional"] = [made.metadata]
+    return BundleMetadata(
         name=network,
         created=datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc),
         tools={"edgemate": "0.1.0"},
         input=CONTRACT,
         classes=CLASSES,
         exits=tuple(
-            ExitFacts(exit=exit, name=f"stage{exit}", macs=macs, chained_macs=macs, parameters=1000 * exit)
+            ExitMetadata(exit=exit, name=f"stage{exit}", macs=macs, chained_macs=macs, parameters=1000 * exit)
             for exit, macs in enumerate(MACS, start=1)
         ),
         graphs=graphs,
@@ -117,17 +117,17 @@ def write_graphs(folder: Path, *, conditional: bool = False, network: str = "sma
 
 
 def golden_images(count: int, seed: int = 7) -> np.ndarray:
-    """Ready float32 pictures `(count, 3, 8, 8)`."""
+    """Ready float32 images `(count, 3, 8, 8)`."""
     return np.random.default_rng(seed).normal(size=(count, 3, 8, 8)).astype(np.float32)
 
 
-def _copy_graphs(name: str, folder: Path) -> BundleFacts:
+def _copy_graphs(name: str, folder: Path) -> BundleMetadata:
     made = os.environ.get("EDGEMATE_TEST_BUNDLES")
     if made is None:
         pytest.skip("needs onnx, or in $EDGEMATE_TEST_BUNDLES what tests/support/bundles.py wrote where onnx is")
     bundle = Bundle.open(Path(made) / name)
     shutil.copytree(bundle.path / "onnx", folder / "onnx")
-    return BundleFacts.model_validate(bundle.manifest.model_dump(exclude={"files"}))
+    return BundleMetadata.model_validate(bundle.manifest.model_dump(exclude={"files"}))
 
 
 def _graph(file: str, exit: int, takes: tuple[str, ...], gives: tuple[str, ...]) -> Graph:
@@ -181,10 +181,10 @@ def _nodes(operation: Operation) -> list[NodeProto]:
             helper.make_node("Gemm", [f"flat_{exit}", f"head_{exit}"], [f"{operation.gives}_{exit}"]),
         ]
     earlier = [f"said_{exit - 1}"] if exit > 1 else []
-    shares = numpy_helper.from_array(np.array(MIXING[exit - 1], np.float32)[:, None])
+    fractions = numpy_helper.from_array(np.array(MIXING[exit - 1], np.float32)[:, None])
     axis = numpy_helper.from_array(np.array([1], np.int64))
     return [
-        helper.make_node("Constant", [], [f"shares_{exit}"], value=shares),
+        helper.make_node("Constant", [], [f"shares_{exit}"], value=fractions),
         helper.make_node("Constant", [], [f"axis_{exit}"], value=axis),
         helper.make_node("Unsqueeze", [f"own_{exit}", f"axis_{exit}"], [f"last_{exit}"]),
         helper.make_node("Concat", [*earlier, f"last_{exit}"], [f"said_{exit}"], axis=1),

@@ -37,6 +37,6 @@ def comparison(*methods: MethodFigures) -> Comparison:
         threads=1,
         seeds=tuple(range(seeds)),
         cuts=tuple(f"stage{k}" for k in range(1, exits + 1)),
-        pictures={"train": 100, "calibration": 20, "test": 50},
+        images={"train": 100, "calibration": 20, "test": 50},
         methods=methods,
     )

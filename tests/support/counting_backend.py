@@ -1,4 +1,4 @@
-"""A backend that records which segments ran, and on how many pictures."""
+"""A backend that records which segments ran, and on how many images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgemate.runtime.backends.base import Backend, ForwardPass
 
 
 class CountingBackend(Backend):
-    """Hands everything on to `inner`. `calls` lists `(exit, pictures)` for each segment that ran."""
+    """Hands everything on to `inner`. `calls` lists `(exit, images)` for each segment that ran."""
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
@@ -27,8 +27,8 @@ class CountingBackend(Backend):
     def run_conditional(self, image: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
         return self.inner.run_conditional(image, thresholds)
 
-    def facts(self) -> dict[str, str]:
-        return self.inner.facts()
+    def metadata(self) -> dict[str, str]:
+        return self.inner.metadata()
 
     def close(self) -> None:
         self.inner.close()

@@ -27,23 +27,23 @@ def make_outputs(seed: int = 0, requires_grad: bool = False) -> tuple[ExitOutput
 
 
 def batch_of(labels: Tensor) -> Batch:
-    """A batch with these labels, for methods that do not look at the pictures."""
+    """A batch with these labels, for methods that do not look at the images."""
     return Batch(torch.zeros(len(labels), 1, 1, 1), labels)
 
 
-def log3_logits(*steps: float, pictures: int = 1) -> Tensor:
-    """Logits (pictures, K, 2), row k being (steps[k] · log 3, 0): −2, 0, 1, 2 give class 0 .1, .5, .75, .9."""
+def log3_logits(*steps: float, images: int = 1) -> Tensor:
+    """Logits (images, K, 2), row k being (steps[k] · log 3, 0): −2, 0, 1, 2 give class 0 .1, .5, .75, .9."""
     logits = torch.tensor([[step * math.log(3), 0.0] for step in steps])
-    return logits.expand(pictures, -1, -1).clone().requires_grad_()
+    return logits.expand(images, -1, -1).clone().requires_grad_()
 
 
-def first_class(*, pictures: int = 1) -> Batch:
-    """The batch to those logits: all pictures are of class 0."""
-    return batch_of(torch.zeros(pictures, dtype=torch.int64))
+def first_class(*, images: int = 1) -> Batch:
+    """The batch to those logits: all images are of class 0."""
+    return batch_of(torch.zeros(images, dtype=torch.int64))
 
 
 def gradient_to_class_0(logits: Tensor, loss: Tensor) -> list[float]:
-    """What `loss` makes flow to (steps[k] · log 3) of every exit, summed over pictures; class 1 gets its negative."""
+    """What `loss` makes flow to (steps[k] · log 3) of every exit, summed over images; class 1 gets its negative."""
     loss.backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad.sum(-1), torch.zeros_like(logits.grad.sum(-1)))

@@ -1,7 +1,7 @@
 """As much of `cuda.bindings.runtime` as the runner calls, on a machine without a GPU.
 
 It does no work before it is waited for, as late as a real device may, so that what was read too early shows. What a
-real device answers with undefined behaviour is an AssertionError here: memory that is not there or not pinned, copies
+real device answers with undefined behavior is an AssertionError here: memory that is not there or not pinned, copies
 that overlap, a stream or graph that was given back.
 """
 

@@ -23,13 +23,13 @@ from fake_cuda import FakeCuda
 
 from edgemate import files
 from edgemate.bundle import Bundle, Graph
-from edgemate.bundle.manifest import FileFacts, Layout
+from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.exits.scores import max_probability
 from edgemate.runtime.backends.tensorrt import backend
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.device import Device, this_system
-from edgemate.runtime.backends.tensorrt.engine_facts import EngineFacts, facts_path
+from edgemate.runtime.backends.tensorrt.engine_metadata import EngineMetadata, metadata_path
 from edgemate.runtime.backends.tensorrt.loading import engine_name, engine_tag
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
@@ -49,7 +49,7 @@ class TensorIOMode(enum.Enum):
 
 
 def fake_tensorrt(cuda: FakeCuda) -> TensorRT:
-    """TensorRT as edgemate knows it, over the fake; `.module.ran` lists what its engines ran: `(exit, pictures)`."""
+    """TensorRT as edgemate knows it, over the fake; `.module.ran` lists what its engines ran: `(exit, images)`."""
 
     class ILogger:
         pass
@@ -90,14 +90,14 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
             path = folder / engine_name(graph)
             plan = _plan(layout, graph, limits) | {"network": bundle.manifest.name}
             files.write_bytes(path, json.dumps(plan).encode())
-            facts = EngineFacts(
+            metadata = EngineMetadata(
                 edgemate="0.1.0",
                 created=datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc),
                 layout=layout,
                 exit=graph.exit,
                 onnx=graph.file,
                 onnx_sha256=bundle.manifest.files[graph.file].sha256,
-                engine=FileFacts(sha256=files.sha256(path), bytes=path.stat().st_size),
+                engine=FileMetadata(sha256=files.sha256(path), bytes=path.stat().st_size),
                 library="tensorrt",
                 version=trt.version_text,
                 gpu=DEVICE.name,
@@ -106,10 +106,10 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
                 system=DEVICE.system,
                 precision="fp32",
                 layer_precisions=None,
-                options=BuildOptions(batch=limits).facts(),
+                options=BuildOptions(batch=limits).metadata(),
                 build_seconds=1.0,
             )
-            files.write_json(facts_path(path), facts.model_dump(mode="json"))
+            files.write_json(metadata_path(path), metadata.model_dump(mode="json"))
 
 
 def _plan(layout: Layout, graph: Graph, batch: BatchRange) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class FakeContext:
         # Working memory is written all over, as a real engine would.
         self._cuda.view("device", self._scratch, SCRATCH_BYTES)[:] = bytes([plan["exit"]]) * SCRATCH_BYTES
         inputs = {name: self._array(name, rows, addresses[name]).copy() for name in plan["inputs"]}
-        with np.errstate(all="ignore"):  # rows of no picture hold anything
+        with np.errstate(all="ignore"):  # rows of no image hold anything
             computed = self._answers(inputs)
         for name in plan["outputs"]:
             self._array(name, rows, addresses[name])[...] = computed[name]

@@ -1,6 +1,6 @@
 """TensorRT as it was and is, version by version, by name: what a version lacks raises AttributeError here too.
 
-Only names are held to the real thing, those that edgemate touches and their neighbours that came or went. What a build
+Only names are held to the real thing, those that edgemate touches and their neighbors that came or went. What a build
 does is as little as the tests need: a plan that says how it was made.
 """
 
@@ -62,18 +62,18 @@ class FakeTensorRT(ModuleType):
         listed = names(owner, self._version) if owner in API else ()
         if listed and all(name == name.upper() for name in listed):
             return _Enum(owner, listed, start=0)
-        return self.restrict(owner, _BEHAVIOURS.get(owner, _Base))
+        return self.restrict(owner, _BEHAVIORS.get(owner, _Base))
 
-    def restrict(self, owner: str, behaviour: type) -> type:
-        """`behaviour` with the names that this version has, and no other."""
+    def restrict(self, owner: str, behavior: type) -> type:
+        """`behavior` with the names that this version has, and no other."""
         listed = names(owner, self._version) if owner in API else ()
-        given = {name: vars(behaviour).get(name, _ignored) for name in listed}
-        created = {"__init__": vars(behaviour)["__init__"]} if "__init__" in vars(behaviour) else {}
+        given = {name: vars(behavior).get(name, _ignored) for name in listed}
+        created = {"__init__": vars(behavior)["__init__"]} if "__init__" in vars(behavior) else {}
         return type(owner, (_Base,), {**created, **given, "_listed": listed, "_module": self})
 
     def member(self, owner: str, **state: Any) -> Any:
         """An object of a class that the module itself does not name."""
-        return self.restrict(owner, _BEHAVIOURS[owner])(**state)
+        return self.restrict(owner, _BEHAVIORS[owner])(**state)
 
 
 class _Enum(enum.Enum):
@@ -351,7 +351,7 @@ class _OnnxRefitter:
 
 
 _TO_DERIVE_FROM = ("ILogger", "IProgressMonitor")
-_BEHAVIOURS: dict[str, type] = {
+_BEHAVIORS: dict[str, type] = {
     "Builder": _Builder,
     "EngineInspector": _Inspector,
     "IBuilderConfig": _Config,

@@ -31,7 +31,7 @@ class GoldenBackend(Backend):
         exit = next((k + 1 for k, threshold in enumerate(thresholds) if threshold < 1), len(thresholds) + 1)
         return self.run_prefix(exit, image), exit
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         return {}
 
     def close(self) -> None: ...

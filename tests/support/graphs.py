@@ -16,14 +16,14 @@ Layouts = dict[Layout, tuple[Graph, ...]]
 
 
 def write_layouts(model: MultiExitModel, shape: tuple[int, int, int], folder: Path) -> Layouts:
-    """Segments and prefixes in float32 for pictures of `shape`."""
+    """Segments and prefixes in float32 for images of `shape`."""
     (folder / "onnx").mkdir(parents=True)
     graphs: Layouts = {}
     for layout in ("segments", "prefixes"):
         made = list(export_graphs(model, shape, layout))
         for graph in made:
             _write(graph, folder)
-        graphs[layout] = tuple(graph.facts for graph in made)
+        graphs[layout] = tuple(graph.metadata for graph in made)
     return graphs
 
 
@@ -31,8 +31,8 @@ def write_conditional(segments: tuple[Graph, ...], folder: Path) -> Graph:
     """The conditional graph, from the segments as they are."""
     made = conditional_graph([onnx.load(folder / graph.file) for graph in segments], segments)
     _write(made, folder)
-    return made.facts
+    return made.metadata
 
 
 def _write(graph: ExportedGraph, folder: Path) -> None:
-    (folder / graph.facts.file).write_bytes(graph.proto.SerializeToString())
+    (folder / graph.metadata.file).write_bytes(graph.proto.SerializeToString())

@@ -1,4 +1,4 @@
-"""A small finished run on real pictures, trained for seconds and without Lightning."""
+"""A small finished run on real images, trained for seconds and without Lightning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgemate.config import parse_recipe
 from edgemate.data import build_data
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.models import MultiExitModel, build_model
-from edgemate.runs import Run, RunFacts, environment_facts, write_tensors
+from edgemate.runs import Run, RunMetadata, environment_metadata, write_tensors
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "digits", "calibration_fraction": 0.2},
@@ -34,12 +34,12 @@ def make_run(path: Path, recipe_tree: Mapping[str, Any] = RECIPE, *, epochs: int
         calibration_fraction=recipe.data.calibration_fraction,
         batch_size=recipe.optimization.batch_size,
     )
-    model = build_model(recipe.model, recipe.exits, data.facts.channels, len(data.classes))
+    model = build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
     _train(model, data.train_loader(), epochs)
 
     run = Run.create(path)
     run.write_recipe(recipe)
-    run.write_environment(environment_facts())
+    run.write_environment(environment_metadata())
     run.write_numerics({"precision": "fp32", "channels_last": False})
     write_tensors(run.model_path, model.state_dict())
     for split, loader in (("calibration", data.calibration_loader()), ("test", data.test_loader())):
@@ -47,8 +47,8 @@ def make_run(path: Path, recipe_tree: Mapping[str, Any] = RECIPE, *, epochs: int
         run.write_logits(split, logits, labels)  # type: ignore[arg-type]
     images, labels = next(iter(data.test_loader()))
     run.write_golden(images[:40].numpy(), labels[:40].numpy())
-    pictures = {split: len(getattr(data.splits, split)) for split in ("train", "calibration", "test")}
-    run.write_facts(RunFacts(recipe.data.name, data.facts.to_json(), data.classes, model.cuts, pictures))
+    images = {split: len(getattr(data.splits, split)) for split in ("train", "calibration", "test")}
+    run.write_metadata(RunMetadata(recipe.data.name, data.spec.to_json(), data.classes, model.cuts, images))
     run.write_metrics({"accuracy": {split: _figures(run, split) for split in ("calibration", "test")}})
     return run
 
@@ -56,7 +56,7 @@ def make_run(path: Path, recipe_tree: Mapping[str, Any] = RECIPE, *, epochs: int
 def _figures(run: Run, split: Any) -> dict[str, Any]:
     logits, labels = run.read_logits(split)
     accuracy = exit_accuracy(logits, labels).tolist()
-    return {"pictures": len(labels), "exits": accuracy, "ensemble": ensemble_accuracy(logits, labels)}
+    return {"images": len(labels), "exits": accuracy, "ensemble": ensemble_accuracy(logits, labels)}
 
 
 def _train(model: MultiExitModel, loader: Any, epochs: int) -> None:

@@ -8,7 +8,7 @@ from edgemate.runtime.backends.base import Backend, ForwardPass
 
 
 class ScriptedBackend(Backend):
-    """Says what it was told to, exit by exit, whatever the pictures; `kept` is what it was asked to keep."""
+    """Says what it was told to, exit by exit, whatever the images; `kept` is what it was asked to keep."""
 
     def __init__(self, *logits: list[list[float]]) -> None:
         self.script = [np.array(rows, np.float32) for rows in logits]
@@ -23,7 +23,7 @@ class ScriptedBackend(Backend):
     def run_conditional(self, image: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, int]:
         return self.script[0], 1
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         return {}
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class _ScriptedPass(ForwardPass):
 
 
 class StoredBackend(ScriptedBackend):
-    """Says of each picture of one batch what is stored of it: float32 `(N, K, C)`."""
+    """Says of each image of one batch what is stored of it: float32 `(N, K, C)`."""
 
     def __init__(self, logits: np.ndarray) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ def weights() -> dict[Operation, np.ndarray]:
             found[operation] = random.normal(size=(channels[1], channels[0], 3, 3)).astype(np.float32) / 3
         elif isinstance(operation, Head):
             matrix = 0.2 * random.normal(size=(operation.features, len(CLASSES))).astype(np.float32)
-            # Or what all pictures have in common would name the class.
+            # Or what all images have in common would name the class.
             found[operation] = (matrix - matrix.mean(axis=0)).astype(np.float32)
             found[replace(operation, gives="own")] = found[operation]
     return found

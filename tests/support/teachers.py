@@ -36,7 +36,7 @@ class LinearNetwork(TeacherNetwork):
 
 
 class Fixed(TeacherNetwork):
-    """Says the same of every picture; learnable."""
+    """Says the same of every image; learnable."""
 
     width = 1
 
@@ -53,8 +53,8 @@ def taught_by(network: TeacherNetwork, setting: Setting = SETTING, route: Mappin
     return replace(setting, teacher=Teacher(network, route=route, shape=SHAPE))
 
 
-def pictures_of(labels: Tensor, seed: int = 0) -> Batch:
-    """A batch with random pictures to these labels."""
+def images_of(labels: Tensor, seed: int = 0) -> Batch:
+    """A batch with random images to these labels."""
     generator = torch.Generator().manual_seed(seed)
     return Batch(torch.randn(len(labels), *SHAPE, generator=generator), labels)
 
@@ -65,7 +65,7 @@ def two_class_setting(exits: int, network: TeacherNetwork) -> Setting:
 
 
 def small_model(classes: int = C, cuts: list[str] | None = None, seed: int = 0, width: int = 4) -> MultiExitModel:
-    """ResNet-8 on grey pictures of 8×8."""
+    """ResNet-8 on gray images of 8×8."""
     torch.manual_seed(seed)
 
     def head(tap: Tap) -> nn.Module:
@@ -74,8 +74,8 @@ def small_model(classes: int = C, cuts: list[str] | None = None, seed: int = 0, 
     return MultiExitModel(resnet8(1, width=width), cuts, head)  # type: ignore[arg-type]
 
 
-def grey_batch(pictures: int = N, classes: int = C, seed: int = 0) -> Batch:
-    """Pictures of 8×8 for `small_model`."""
+def gray_batch(images: int = N, classes: int = C, seed: int = 0) -> Batch:
+    """Images of 8×8 for `small_model`."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(pictures, 1, 8, 8, generator=generator)
-    return Batch(images, torch.randint(classes, (pictures,), generator=generator))
+    images = torch.randn(images, 1, 8, 8, generator=generator)
+    return Batch(images, torch.randint(classes, (images,), generator=generator))

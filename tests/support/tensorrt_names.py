@@ -1,4 +1,4 @@
-"""What TensorRT's Python module offers, version by version: the names that edgemate touches and their neighbours that
+"""What TensorRT's Python module offers, version by version: the names that edgemate touches and their neighbors that
 came or went, and no more.
 """
 

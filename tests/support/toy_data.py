@@ -1,4 +1,4 @@
-"""Small made-up data sets, where a test is about the handling and not about the pictures."""
+"""Small made-up datasets, where a test is about the handling and not about the images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgemate.data.source import ArrayPictures, DataSource
+from edgemate.data.source import ArrayImages, DataSource
 
 
 def pixels(*shape: int, seed: int = 0) -> Any:
@@ -17,35 +17,35 @@ def pixels(*shape: int, seed: int = 0) -> Any:
 
 
 def array_source(n: int = 40, size: tuple[int, int] = (8, 8), channels: int = 3, classes: int = 4) -> DataSource:
-    """`n` training and `n` test pictures, classes in turn."""
+    """`n` training and `n` test images, classes in turn."""
     labels = np.arange(n, dtype=np.int64) % classes
     return DataSource(
         name="toy",
         classes=tuple(f"class {k}" for k in range(classes)),
         channels=1 if channels == 1 else 3,
-        train=ArrayPictures(pixels(n, *size, channels), labels),
-        test=ArrayPictures(pixels(n, *size, channels, seed=1), labels),
+        train=ArrayImages(pixels(n, *size, channels), labels),
+        test=ArrayImages(pixels(n, *size, channels, seed=1), labels),
         size=size,
     )
 
 
-def write_picture(path: Path, size: tuple[int, int] = (20, 14), seed: int = 0) -> Path:
-    """A random RGB picture of that (width, height)."""
+def write_image(path: Path, size: tuple[int, int] = (20, 14), seed: int = 0) -> Path:
+    """A random RGB image of that (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(size[1], size[0], 3, seed=seed)).save(path)
     return path
 
 
 def write_folders(root: Path, classes: tuple[str, ...] = ("cat", "dog"), per_class: int = 4) -> Path:
-    """One folder per class with PNG pictures of different sizes."""
+    """One folder per class with PNG images of different sizes."""
     for k, name in enumerate(classes):
         for i in range(per_class):
-            write_picture(root / name / f"{i}.png", size=(20 + 3 * i, 30 - 2 * i), seed=10 * k + i)
+            write_image(root / name / f"{i}.png", size=(20 + 3 * i, 30 - 2 * i), seed=10 * k + i)
     return root
 
 
 def archive(path: Path, **changes: Any) -> Path:
-    """An `.npz` for the data set `arrays`, with some keys changed, or left out where the change is None."""
+    """An `.npz` for the dataset `arrays`, with some keys changed, or left out where the change is None."""
     content = {
         "x_train": pixels(12, 8, 8, 3),
         "y_train": np.arange(12) % 3,

@@ -10,7 +10,7 @@ from edgemate.models.heads.linear import linear
 
 
 class Fork(nn.Module):
-    """From the picture to a fine and a coarse map."""
+    """From the image to a fine and a coarse map."""
 
     def __init__(self) -> None:
         super().__init__()

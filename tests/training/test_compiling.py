@@ -65,7 +65,7 @@ def test_training_goes_through_it_and_evaluation_does_not(tmp_path: Path, monkey
     asked = noted(monkeypatch)
     recipe = small_recipe("optimization.epochs=1", "optimization.batch_size=200", "training.compile=true")
     compiled = train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))
-    assert [kept["sizes"] for kept in asked] == [[200, 200]]  # of 512 pictures, but not the last 112
+    assert [kept["sizes"] for kept in asked] == [[200, 200]]  # of 512 images, but not the last 112
     plain = train(
         small_recipe("optimization.epochs=1", "optimization.batch_size=200"),
         tmp_path / "plain",

@@ -1,4 +1,4 @@
-"""The optimisers' step in one kernel, which a GPU takes, on torch's kernels for the CPU."""
+"""The optimizers' step in one kernel, which a GPU takes, on torch's kernels for the CPU."""
 
 from __future__ import annotations
 

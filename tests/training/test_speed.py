@@ -18,7 +18,7 @@ def rows_of(path: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row.items()} for row in rows]
 
 
-def test_every_epoch_says_how_long_it_waited_for_its_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_epoch_says_how_long_it_waited_for_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare = TrainingTransform.__call__
 
     def slowly(*given: object) -> object:
@@ -30,6 +30,6 @@ def test_every_epoch_says_how_long_it_waited_for_its_pictures(tmp_path: Path, mo
     rows = rows_of(run.speed_path)
     assert [row["epoch"] for row in rows] == [1, 2]
     for row, seconds in zip(rows, rows_of(run.history_path), strict=True):
-        assert row["pictures"] == 512
+        assert row["images"] == 512
         assert 16 * 0.01 < row["data_seconds"] < row["seconds"] < seconds["seconds"]
         assert row["memory_bytes"] > 1e6

@@ -13,7 +13,7 @@ from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, check_recipe, train
 from recipes import small_recipe
 
-INVERTED = ("data.unlabelled.corruptions=[invert]", "optimization.epochs=2", "distillation.method=joint_ce")
+INVERTED = ("data.unlabeled.corruptions=[invert]", "optimization.epochs=2", "distillation.method=joint_ce")
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +29,20 @@ def test_the_targets_test_split_is_judged_beside_the_sources(run: Run) -> None:
     assert (target.logits != source.logits).any()
     accuracy = run.read_metrics()["accuracy"]
     assert accuracy["target_test"]["exits"] == exit_accuracy(target.logits, target.labels).tolist()
-    assert accuracy["target_test"]["pictures"] == 449
+    assert accuracy["target_test"]["images"] == 449
 
 
-def test_pictures_of_both_domains_are_counted(run: Run) -> None:
-    pictures = run.read_facts().pictures
-    assert (pictures["train"], pictures["unlabelled"], pictures["target_test"]) == (512, 606, 449)
+def test_images_of_both_domains_are_counted(run: Run) -> None:
+    images = run.read_metadata().images
+    assert (images["train"], images["unlabeled"], images["target_test"]) == (512, 606, 449)
 
 
 def test_a_method_that_knows_no_target_learns_from_the_source_alone(run: Run, tmp_path: Path) -> None:
-    # Other unlabelled pictures change nothing.
-    recipe = small_recipe(*INVERTED, "data.unlabelled.limit=7", "data.unlabelled.corruptions=[gaussian_noise]")
+    # Other unlabeled images change nothing.
+    recipe = small_recipe(*INVERTED, "data.unlabeled.limit=7", "data.unlabeled.corruptions=[gaussian_noise]")
     other = train(recipe, tmp_path / "other", console=Console(file=io.StringIO()))
     assert (other.read_logits("test").logits == run.read_logits("test").logits).all()
-    assert other.read_facts().pictures["unlabelled"] == 7
+    assert other.read_metadata().images["unlabeled"] == 7
 
 
 def adapting(teacher: Run, *overrides: str) -> Recipe:
@@ -58,7 +58,7 @@ def test_adapting_trains_the_teacher_beside_the_exits(run: Run, tmp_path: Path) 
     assert not torch.equal(
         own["teacher.learner.model.stages.0.blocks.0.module.0.0.weight"], before["stages.0.blocks.0.module.0.0.weight"]
     )
-    # Its batch normalisation has seen the target: twice per batch, once for its own step.
+    # Its batch normalization has seen the target: twice per batch, once for its own step.
     assert own["teacher.learner.model.stages.0.blocks.0.module.0.1.num_batches_tracked"] == 2 * 2 * 16 + 2 * 16
     assert (read_tensors(run.model_path)["heads.2.classifier.weight"] == before["heads.2.classifier.weight"]).all()
     for column in ("loss/adversarial", "loss/teacher_target", "method/teacher_labels"):
@@ -68,7 +68,7 @@ def test_adapting_trains_the_teacher_beside_the_exits(run: Run, tmp_path: Path) 
 def test_an_adaptation_cut_off_ends_with_the_weights_of_a_whole_one(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = adapting(run, "data.unlabelled.corruptions=[gaussian_noise]", "data.unlabelled.per_batch=9")
+    recipe = adapting(run, "data.unlabeled.corruptions=[gaussian_noise]", "data.unlabeled.per_batch=9")
     whole = train(recipe, tmp_path / "whole", console=Console(file=io.StringIO()))
 
     class Killed(BaseException):
@@ -93,7 +93,7 @@ def test_an_adaptation_cut_off_ends_with_the_weights_of_a_whole_one(
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["data.unlabelled=null"], "uda_kd adapts to a second domain; name it under data.unlabelled"),
+        (["data.unlabeled=null"], "uda_kd adapts to a second domain; name it under data.unlabeled"),
         (["distillation.teacher=null"], "distillation.teacher: uda_kd needs a teacher and there is none"),
     ],
 )
@@ -106,7 +106,7 @@ def test_what_an_adaptation_lacks_is_said_before_any_work(run: Run, overrides: l
 @pytest.mark.slow
 def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
     shift = (
-        "data.unlabelled.corruptions=[{contrast: {factor: 0.5}}, {gaussian_noise: {sigma: 0.2}}]",
+        "data.unlabeled.corruptions=[{contrast: {factor: 0.5}}, {gaussian_noise: {sigma: 0.2}}]",
         "data.train_limit=null",
         "model.options.width=8",
         "optimization.schedule=one_cycle",
@@ -124,18 +124,18 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (
-            ["data.unlabelled.corruptions=[inverted]"],
-            "data.unlabelled.corruptions.0.name: unknown corruption 'inverted'",
+            ["data.unlabeled.corruptions=[inverted]"],
+            "data.unlabeled.corruptions.0.name: unknown corruption 'inverted'",
         ),
         (
-            ["data.unlabelled.corruptions=[{gaussian_blur: {sigma: 0}}]"],
-            "data.unlabelled.corruptions.0.options.sigma: should be greater than 0",
+            ["data.unlabeled.corruptions=[{gaussian_blur: {sigma: 0}}]"],
+            "data.unlabeled.corruptions.0.options.sigma: should be greater than 0",
         ),
-        (["data.unlabelled.name=digit"], "data.unlabelled.name: unknown data set 'digit'"),
-        (["data.unlabelled.name=arrays"], "data.unlabelled.options.path: missing"),
-        (["data.unlabelled.name=cifar10", "data.unlabelled.share=0.3"], "unlabelled.share parts one data set"),
-        (["data.unlabelled.options={path: x}"], "options are of the data set that name gives"),
-        (["data.unlabelled.sharre=0.3"], "data.unlabelled.sharre: unknown key; did you mean 'share'"),
+        (["data.unlabeled.name=digit"], "data.unlabeled.name: unknown dataset 'digit'"),
+        (["data.unlabeled.name=arrays"], "data.unlabeled.options.path: missing"),
+        (["data.unlabeled.name=cifar10", "data.unlabeled.share=0.3"], "unlabeled.share parts one dataset"),
+        (["data.unlabeled.options={path: x}"], "options are of the dataset that name gives"),
+        (["data.unlabeled.sharre=0.3"], "data.unlabeled.sharre: unknown key; did you mean 'share'"),
     ],
 )
 def test_mistakes_are_named_before_any_data_is_read(overrides: list[str], said: str) -> None:

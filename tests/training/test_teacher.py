@@ -15,7 +15,7 @@ from rich.console import Console
 from toy_data import archive
 
 from edgemate.config import Recipe
-from edgemate.data import InputFacts
+from edgemate.data import InputSpec
 from edgemate.distillation import Setting, build_method
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import RecipeError, RunError, UsageError
@@ -31,7 +31,7 @@ from recipes import small_recipe
 
 TEACHER = ("exits.at=[stage3]", "exits.head=linear", "exits.options={}", "distillation.method=joint_ce")
 FEW = "data.train_limit=192"
-RGB = InputFacts(3, 32, 32, None, None, (0.5,) * 3, (0.5,) * 3)
+RGB = InputSpec(3, 32, 32, None, None, (0.5,) * 3, (0.5,) * 3)
 TEN = tuple("0123456789")
 
 
@@ -83,8 +83,10 @@ def test_a_run_a_checkpoint_or_a_kept_epoch_may_teach(teacher: Run, monkeypatch:
     images = torch.from_numpy(golden)
     with torch.no_grad():
         expected = trained_model(teacher)(images)[:, -1]
-    facts = input_of(teacher)
-    recipe = small_recipe(*student("teacher", "kd"), f"data.mean={list(facts.mean)}", f"data.std={list(facts.std)}")
+    metadata = input_of(teacher)
+    recipe = small_recipe(
+        *student("teacher", "kd"), f"data.mean={list(metadata.mean)}", f"data.std={list(metadata.std)}"
+    )
     by_reference = {
         reference: loaded(recipe_with(recipe, reference))(images).logits
         for reference in ("teacher", "teacher/checkpoints/last.ckpt", "teacher/checkpoints/epoch_5.safetensors")
@@ -95,8 +97,8 @@ def test_a_run_a_checkpoint_or_a_kept_epoch_may_teach(teacher: Run, monkeypatch:
     assert not torch.allclose(other, expected)
 
 
-def input_of(run: Run) -> InputFacts:
-    return InputFacts.from_json(run.read_facts().input)
+def input_of(run: Run) -> InputSpec:
+    return InputSpec.from_json(run.read_metadata().input)
 
 
 def recipe_with(recipe: Recipe, reference: str) -> Recipe:
@@ -113,11 +115,11 @@ def test_an_unfinished_run_teaches_by_its_checkpoint(teacher: Run, tmp_path: Pat
     assert find_teacher(str(begun / "checkpoints" / "last.ckpt")).network(TEN).width == 32
 
 
-def test_a_teacher_sees_the_students_pictures_as_it_was_taught(teacher: Run) -> None:
-    facts = input_of(teacher)
+def test_a_teacher_sees_the_students_images_as_it_was_taught(teacher: Run) -> None:
+    metadata = input_of(teacher)
     recipe = small_recipe(*student(teacher, "kd"), "data.mean=[0.5]", "data.std=[0.125]")
     golden, _ = teacher.read_golden()
-    pixels = torch.from_numpy(golden) * facts.std[0] + facts.mean[0]
+    pixels = torch.from_numpy(golden) * metadata.std[0] + metadata.mean[0]
     with torch.no_grad():
         expected = trained_model(teacher)(torch.from_numpy(golden))[:, -1]
     torch.testing.assert_close(loaded(recipe)((pixels - 0.5) / 0.125).logits, expected, atol=1e-4, rtol=1e-4)
@@ -169,7 +171,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
         assert not torch.equal(taught["heads.0.classifier.weight"], before["heads.0.classifier.weight"])
 
 
-def test_a_frozen_teacher_is_in_no_file_and_no_optimiser(teacher: Run, tmp_path: Path) -> None:
+def test_a_frozen_teacher_is_in_no_file_and_no_optimizer(teacher: Run, tmp_path: Path) -> None:
     run = trained(tmp_path / "run", *student(teacher, "kd", "optimization.epochs=1"))
     assert not run.method_path.exists()
     state = torch.load(run.checkpoints_path / "last.ckpt", weights_only=True)
@@ -178,7 +180,7 @@ def test_a_frozen_teacher_is_in_no_file_and_no_optimiser(teacher: Run, tmp_path:
     assert len(state["optimizer_states"][0]["state"]) == weights
 
 
-def test_what_a_method_steps_itself_is_left_out_of_the_recipes_optimiser(teacher: Run) -> None:
+def test_what_a_method_steps_itself_is_left_out_of_the_recipes_optimizer(teacher: Run) -> None:
     recipe = small_recipe(*student(teacher, "prokt"))
     model = build_model(recipe.model, recipe.exits, 1, 10)
     method = build_method(recipe.distillation, Setting(3, 10, model.pooled_widths, teacher=loaded(recipe)))
@@ -222,19 +224,19 @@ def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(teacher: Run, tmp_path
         find_teacher(str(teacher.checkpoints_path / "epoch_3.safetensors"))
 
 
-def test_a_run_of_other_pictures_or_classes_is_refused(teacher: Run, tmp_path: Path) -> None:
+def test_a_run_of_other_images_or_classes_is_refused(teacher: Run, tmp_path: Path) -> None:
     found = RunTeacher(str(teacher.path))
-    facts = input_of(teacher)
-    found.check(facts.with_normalisation([0.1], [0.9]), TEN)
-    with pytest.raises(UsageError, match="pictures of 1 × 8 × 8, this recipe has 3 × 32 × 32"):
+    metadata = input_of(teacher)
+    found.check(metadata.with_normalization([0.1], [0.9]), TEN)
+    with pytest.raises(UsageError, match="images of 1 × 8 × 8, this recipe has 3 × 32 × 32"):
         found.check(RGB, TEN)
     with pytest.raises(UsageError, match="10 classes, the data has 10; the first that differ are '9' and 'nine'"):
-        found.check(facts, (*TEN[:-1], "nine"))
+        found.check(metadata, (*TEN[:-1], "nine"))
     with pytest.raises(UsageError, match="10 classes, the data has 9; they must be the same"):
-        found.check(facts, TEN[:-1])
+        found.check(metadata, TEN[:-1])
     data = archive(tmp_path / "a.npz")
     recipe = (f"data={{name: arrays, options: {{path: {data}}}}}", *student(teacher, "kd")[:2])
-    with pytest.raises(RecipeError, match=r"distillation\.teacher: .* was trained on pictures of 1 × 8 × 8"):
+    with pytest.raises(RecipeError, match=r"distillation\.teacher: .* was trained on images of 1 × 8 × 8"):
         trained(tmp_path / "run", *recipe)
     assert not (tmp_path / "run").exists()
 
@@ -264,11 +266,11 @@ def test_a_classifier_of_torchvision_may_teach_with_weights_of_a_file(tmp_path: 
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(found.network(TEN).eval()(images)[0], net(images))
-    assert found.normalisation[0] == (0.485, 0.456, 0.406)
+    assert found.normalization[0] == (0.485, 0.456, 0.406)
     with pytest.raises(UsageError, match="not weights of shufflenet_v2_x0_5 for 3 classes"):
         found.network(("a", "b", "c"))
     with pytest.raises(UsageError, match="sees 3 channels, the data has 1; name a run instead"):
-        found.check(InputFacts(1, 32, 32, None, None, (0.5,), (0.5,)), TEN)
+        found.check(InputSpec(1, 32, 32, None, None, (0.5,), (0.5,)), TEN)
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
@@ -280,10 +282,10 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
 
 def test_pretrained_weights_fit_their_own_classes_and_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
     found = find_teacher("torchvision:resnet50")
-    large = InputFacts(3, 224, 224, None, None, (0.5,) * 3, (0.5,) * 3)
+    large = InputSpec(3, 224, 224, None, None, (0.5,) * 3, (0.5,) * 3)
     with pytest.raises(UsageError, match=r"tells 1000 classes apart, the data has 10; train it on this data .*@FILE"):
         found.check(large, TEN)
-    with pytest.raises(UsageError, match=r"pictures of 224 × 224, this recipe has 3 × 32 × 32; set data.image_size"):
+    with pytest.raises(UsageError, match=r"images of 224 × 224, this recipe has 3 × 32 × 32; set data.image_size"):
         found.check(RGB, TEN)
     found.check(large, tuple(map(str, range(1000))))
 
@@ -291,7 +293,7 @@ def test_pretrained_weights_fit_their_own_classes_and_size_only(monkeypatch: pyt
         raise OSError("no network")
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
-    with pytest.raises(UsageError, match=r"cannot be had \(no network\); name a file, torchvision:resnet50@FILE"):
+    with pytest.raises(UsageError, match=r"is unavailable \(no network\); name a file, torchvision:resnet50@FILE"):
         found.network(tuple(map(str, np.arange(1000))))
 
 

@@ -53,11 +53,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_run_holds_everything_that_comes_after_needs(run: Run) -> None:
     assert run.finished
     assert run.read_recipe() == small_recipe()
-    facts = run.read_facts()
-    assert facts.cuts == ("stage1", "stage2", "stage3")
-    assert facts.classes == tuple("0123456789")
-    assert facts.input["channels"] == 1
-    assert facts.pictures["train"] == 512
+    metadata = run.read_metadata()
+    assert metadata.cuts == ("stage1", "stage2", "stage3")
+    assert metadata.classes == tuple("0123456789")
+    assert metadata.input["channels"] == 1
+    assert metadata.images["train"] == 512
     assert list((run.path / "tensorboard").glob("events*"))
     golden = run.read_golden()
     assert golden.images.shape == (32, 1, 8, 8)
@@ -191,7 +191,7 @@ def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(run: Run, tmp
     assert [row["epoch"] for row in history(cut_run)] == ["1", "2", "3"]
 
 
-def test_pictures_on_the_device_train_as_those_of_a_loader_do(run: Run, tmp_path: Path) -> None:
+def test_images_on_the_device_train_as_those_of_a_loader_do(run: Run, tmp_path: Path) -> None:
     there = train(small_recipe("training.data_on_device=true"), tmp_path / "run", console=quiet())
     assert_same_weights(there, run)
     assert there.read_metrics()["accuracy"] == run.read_metrics()["accuracy"]
@@ -272,7 +272,7 @@ def test_what_the_machine_lacks_is_told_in_a_line(
             r"data\.augmentation\.1: rand_augment is not drawn .* works with horizontal_flip and random_crop only",
         ),
         (
-            "training.data_on_device=true & data.unlabelled.limit=10",
+            "training.data_on_device=true & data.unlabeled.limit=10",
             "training.data_on_device: it knows one domain only",
         ),
     ],
@@ -329,7 +329,7 @@ def test_a_damaged_test_image_is_named_before_anything_is_trained(tmp_path: Path
     assert not (tmp_path / "run").exists()
     screen = io.StringIO()
     run = train(small_recipe(*images, "data.options.skip_damaged=true"), tmp_path / "run", console=Console(file=screen))
-    assert run.read_facts().pictures["test"] == 11
+    assert run.read_metadata().images["test"] == 11
     assert screen.getvalue().count("damaged image files left out: 1, the first one") == 1
 
 

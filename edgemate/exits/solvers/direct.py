@@ -1,7 +1,7 @@
 """Direct search for the thresholds of all exits together.
 
 For every price of a unit of cost, from nothing to more than any accuracy is worth, coordinate ascent on
-accuracy − price × mean cost: with all other thresholds fixed, sorting the pictures that reach an exit by their sureness
+accuracy − price × mean cost: with all other thresholds fixed, sorting the images that reach an exit by their sureness
 gives the accuracy and cost of every threshold that exit could have, and the best of them is exact. What was passed on
 the way, MSDNet's solution and thresholds common to all exits are the candidates; the best of them for the goal is
 improved by the same steps, now straight towards the goal. So it is never worse than any of them on the split. Ours.
@@ -24,7 +24,7 @@ from edgemate.exits.stored import StoredSplit
 
 PRICES = np.geomspace(1e-3, 10.0, 33)  # in accuracy, for all that lies between the first exit's cost and the last's
 COMMON = 65
-MOST_SWEEPS = 20
+MAX_SWEEPS = 20
 
 # Of the right answers (n,) and the mean costs (n,) of several candidates: the index of the best.
 Choice = Callable[[Array, Array], int]
@@ -74,7 +74,7 @@ def _common(problem: Problem) -> Iterator[Cuts]:
 def _ascend(problem: Problem, cuts: Cuts, choose: Choice) -> Cuts:
     """Best thresholds in turn, from the last exit to the first, until none changes."""
     current = list(cuts)
-    for _ in range(MOST_SWEEPS):
+    for _ in range(MAX_SWEEPS):
         before = tuple(current)
         for exit in reversed(range(problem.early)):
             current[exit] = _best_cut(problem, current, exit, choose)
@@ -85,7 +85,7 @@ def _ascend(problem: Problem, cuts: Cuts, choose: Choice) -> Cuts:
 
 def _best_cut(problem: Problem, cuts: list[float], exit: int, choose: Choice) -> float:
     """The best cut of one exit, the others as they are; the one it has where nothing is better."""
-    pictures = np.arange(len(problem.correct))
+    images = np.arange(len(problem.correct))
     without = problem.stops([*cuts[:exit], problem.never, *cuts[exit + 1 :]])
     reach = np.flatnonzero(without >= exit)
     reach = reach[np.argsort(-problem.sureness[reach, exit], kind="stable")]
@@ -96,8 +96,8 @@ def _best_cut(problem: Problem, cuts: list[float], exit: int, choose: Choice) ->
     # Candidate 0 stops nobody here; candidate i the surest ones down to the i-th distinct sureness.
     last = np.flatnonzero(np.append(sureness[1:] != sureness[:-1], True)) if len(reach) else np.empty(0, np.intp)
     last = last[sureness[last] > np.float32(problem.lowest)]
-    hits = problem.correct[pictures, without].sum() + np.append(0, np.cumsum(more_right)[last])
-    costs = problem.costs[without].mean() + np.append(0.0, np.cumsum(more_cost)[last]) / len(pictures)
+    hits = problem.correct[images, without].sum() + np.append(0, np.cumsum(more_right)[last])
+    costs = problem.costs[without].mean() + np.append(0.0, np.cumsum(more_cost)[last]) / len(images)
     kept = _kept_candidate(sureness, last, cuts[exit])
     chosen = choose(np.append(hits[kept], hits), np.append(costs[kept], costs)) - 1
     if chosen in (-1, kept):

@@ -2,9 +2,9 @@
 
 As there, the score of an exit is a sigmoid of a linear function of its class probabilities, the largest of them, their
 entropy and the earlier exits' scores, trained by Adam after the network, under a budget. Our reconstruction is the
-objective: a picture stops at exit k with probability π_k = s_k Π_{j<k} (1 − s_j); what is minimised is the expected
+objective: an image stops at exit k with probability π_k = s_k Π_{j<k} (1 − s_j); what is minimized is the expected
 error Σ π_k [exit k is wrong] with a price on the mean cost that rises while Σ π_k c_k is above the budget and falls
-while it is below. All pictures are in every step, and thresholds on the scores come from direct search afterwards.
+while it is below. All images are in every step, and thresholds on the scores come from direct search afterwards.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def train_scores(split: StoredSplit, budget: float) -> list[Array]:
 
 def scored(split: StoredSplit, weights: list[Array]) -> Problem:
     """The problem of choosing thresholds on the learned scores."""
-    sureness = np.empty((split.pictures, split.exits - 1), dtype=np.float32)
+    sureness = np.empty((split.images, split.exits - 1), dtype=np.float32)
     finite = np.empty_like(sureness, dtype=np.bool_)
     for k, row in enumerate(weights):
         logits = split.early(k + 1)
@@ -89,7 +89,7 @@ def _finite_features(split: StoredSplit, exit: int) -> Array:
 
 
 def _first_guess(plain: int, earlier: int) -> Array:
-    """Weights that rank pictures by their largest probability: `plain` features, `earlier` scores and the constant."""
+    """Weights that rank images by their largest probability: `plain` features, `earlier` scores and the constant."""
     weights = np.zeros(plain + earlier + 1)
     weights[plain - 2] = 6.0
     weights[-1] = -4.0
@@ -100,17 +100,17 @@ def _gradients(
     given: list[Array], weights: list[Array], wrong: Array, costs: Array, price: float
 ) -> tuple[list[Array], float]:
     """The slope of the objective in each exit's weights, and the expected mean cost."""
-    pictures, early = len(wrong), len(weights)
+    images, early = len(wrong), len(weights)
     inputs: list[Array] = []
-    score = np.empty((pictures, early))
+    score = np.empty((images, early))
     for k in range(early):
         inputs.append(np.column_stack((given[k][:, :-1], score[:, :k], given[k][:, -1])))
         score[:, k] = learned_score(inputs[k], weights[k])
-    reach = np.cumprod(np.column_stack((np.ones(pictures), 1 - score)), axis=1)
+    reach = np.cumprod(np.column_stack((np.ones(images), 1 - score)), axis=1)
     stops = np.column_stack((reach[:, :-1] * score, reach[:, -1]))
     loss = wrong + price * costs
-    # What is lost from exit k on by a picture that gets there.
-    onward = np.empty((pictures, early + 1))
+    # What is lost from exit k on by an image that gets there.
+    onward = np.empty((images, early + 1))
     onward[:, -1] = loss[:, -1]
     for k in reversed(range(early)):
         onward[:, k] = score[:, k] * loss[:, k] + (1 - score[:, k]) * onward[:, k + 1]
@@ -118,6 +118,6 @@ def _gradients(
     slopes: list[Array] = [np.empty(0)] * early
     for k in reversed(range(early)):
         by_sum = by_score[:, k] * score[:, k] * (1 - score[:, k])
-        slopes[k] = inputs[k].T @ by_sum / pictures
+        slopes[k] = inputs[k].T @ by_sum / images
         by_score[:, :k] += by_sum[:, None] * weights[k][-1 - k : -1]
     return slopes, float((stops @ costs).mean())

@@ -1,9 +1,9 @@
-"""MSDNet's budgeted solver (Huang et al. 2018, arXiv 1703.09844, section 4): geometric shares.
+"""MSDNet's budgeted solver (Huang et al. 2018, arXiv 1703.09844, section 4): geometric fractions.
 
-A fraction P_k ∝ q^k of the pictures is to stop at exit k. At each exit in turn, the surest of the pictures that are
-left make up that fraction, and its last one gives the threshold; pictures that are just as sure stop with it, as in
+A fraction P_k ∝ q^k of the images is to stop at exit k. At each exit in turn, the surest of the images that are
+left make up that fraction, and its last one gives the threshold; images that are just as sure stop with it, as in
 adaptive_inference.py of github.com/kalviny/MSDNet-PyTorch, which compares with ≥. q is found by bisection, on the mean
-cost that the thresholds really have and not on Σ P_k c_k, which rounding to whole pictures exceeds a little. For a goal
+cost that the thresholds really have and not on Σ P_k c_k, which rounding to whole images exceeds a little. For a goal
 in accuracy, which the paper has not, a range of q is tried.
 """
 
@@ -18,7 +18,7 @@ from edgemate.exits.score_policy import ScorePolicy
 from edgemate.exits.solvers.problem import Array, Cuts, Problem, thresholds
 from edgemate.exits.stored import StoredSplit
 
-_WIDEST = 12.0  # of log q: all pictures at one end, for up to a few dozen exits
+_WIDEST = 12.0  # of log q: all images at one end, for up to a few dozen exits
 _TRIED = 201
 
 
@@ -39,16 +39,16 @@ def geometric_cuts(problem: Problem, goal: Goal) -> Cuts:
     return min(tried, key=lambda cuts: problem.rank(cuts, goal))
 
 
-def cuts_for(problem: Problem, shares: Array) -> Cuts:
-    """Cuts with which the fraction `shares[k]` of all pictures stops at each exit k: `shares` `(K,)`.
+def cuts_for(problem: Problem, fractions: Array) -> Cuts:
+    """Cuts with which the fraction `fractions[k]` of all images stops at each exit k: `fractions` `(K,)`.
 
-    More where pictures tie with the last of them: no cut can part these.
+    More where images tie with the last of them: no cut can part these.
     """
     left = np.ones(len(problem.sureness), dtype=np.bool_)
     cuts = []
     for exit in range(problem.early):
         ranked = -np.sort(-problem.sureness[left, exit])
-        wanted = min(int(shares[exit] * len(left)), len(ranked))
+        wanted = min(int(fractions[exit] * len(left)), len(ranked))
         cut = problem.never
         if wanted:
             lowest = ranked[wanted - 1]
@@ -61,8 +61,8 @@ def cuts_for(problem: Problem, shares: Array) -> Cuts:
 
 def _shares(log_q: float, exits: int) -> Array:
     powers = np.arange(exits) * log_q
-    shares: Array = np.exp(powers - powers.max())
-    return np.asarray(shares / shares.sum())
+    fractions: Array = np.exp(powers - powers.max())
+    return np.asarray(fractions / fractions.sum())
 
 
 def _within(problem: Problem, budget: float) -> Cuts:

@@ -1,4 +1,4 @@
-"""What a solver of thresholds works on: how sure every exit is of every picture, if it is right, and what it costs."""
+"""What a solver of thresholds works on: how sure every exit is of every image, if it is right, and what it costs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Cuts = tuple[float, ...]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A picture stops at the first exit whose sureness is above the exit's cut.
+    """An image stops at the first exit whose sureness is above the exit's cut.
 
     Attributes:
         sureness: float32 `(N, K-1)`, higher is surer; -inf where a logit is no number, at which nothing stops.
@@ -40,7 +40,7 @@ class Problem:
     @classmethod
     def of(cls, split: StoredSplit, measure: type[ScorePolicy]) -> Problem:
         """With the score of a policy as sureness; that of entropy is its negative."""
-        sureness = np.empty((split.pictures, split.exits - 1), dtype=np.float32)
+        sureness = np.empty((split.images, split.exits - 1), dtype=np.float32)
         for exit in range(1, split.exits):
             logits = split.early(exit)
             finite = scores.finite(logits)
@@ -61,7 +61,7 @@ class Problem:
         return float(self.correct[:, -1].mean())
 
     def stops(self, cuts: Sequence[float]) -> npt.NDArray[np.intp]:
-        """The exit of each picture, counted from 0: `(N,)`."""
+        """The exit of each image, counted from 0: `(N,)`."""
         over = self.sureness > np.asarray(cuts, dtype=np.float32)
         return np.where(over.any(axis=1), over.argmax(axis=1), self.early) if self.early else np.zeros(len(over), int)
 
@@ -75,7 +75,7 @@ class Problem:
         return goal.rank(*self.outcome(cuts), self.full_accuracy)
 
     def between(self, upper: float, lower: float) -> float:
-        """A float32 cut below `upper` and at or above `lower`, halfway, so that rounding elsewhere moves no picture."""
+        """A float32 cut below `upper` and at or above `lower`, halfway, so that rounding elsewhere moves no image."""
         top, bottom = np.float32(min(upper, self.never)), np.float32(max(lower, self.lowest))
         halfway = bottom + (top - bottom) / np.float32(2)
         return float(halfway) if halfway < np.float32(upper) else float(bottom)

@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from edgemate import files
-from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionFacts
+from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionMetadata
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.evaluation import collect_logits, trained_model
@@ -21,11 +21,11 @@ from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.calibration import calibration_logits
 from edgemate.export.composing import prefix_of
 from edgemate.export.conditional import conditional_graph
-from edgemate.export.facts import bundle_facts
 from edgemate.export.golden import golden_samples
 from edgemate.export.graphs import ExportedGraph, export_graphs
+from edgemate.export.images import precision_images
+from edgemate.export.metadata import bundle_metadata
 from edgemate.export.package import Exported, ExportOptions
-from edgemate.export.pictures import precision_pictures
 from edgemate.export.precision import convert_layout
 from edgemate.export.verify import BATCH, check_graph, verify_layout
 from edgemate.models import MultiExitModel, count_costs
@@ -51,14 +51,14 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
         if "conditional" in options.layouts:
             work.assemble_conditional(golden.images, reference)
         logits, labels = work.calibration_logits(run)
-        work.drop_what_was_not_asked_for()
+        work.prune_unrequested()
 
         files.write_arrays(writer.path / "golden.npz", golden_samples(golden, reference, options.samples))
         files.write_arrays(writer.path / CALIBRATION_FILE, {"logits": logits, "labels": labels})
         points = _points(run, logits, labels, [cost.chained_macs for cost in costs.exits], options.precision)
         files.write_json(writer.path / POLICIES_FILE, points.model_dump(mode="json"))
-        facts = bundle_facts(run, costs, work.graphs, precision, options.engine_batch)
-        return Exported(writer.finish(facts), work.agreement)
+        metadata = bundle_metadata(run, costs, work.graphs, precision, options.engine_batch)
+        return Exported(writer.finish(metadata), work.agreement)
 
 
 class _Graphs:
@@ -82,30 +82,30 @@ class _Graphs:
             composed = layout == "prefixes" and "segments" in self.graphs
             made = self._prefixes() if composed else export_graphs(self._model, images.shape[1:], layout)
             for graph in made:
-                self._options.progress.step(f"{layout}: exit {graph.facts.exit} of {self._model.exits}")
+                self._options.progress.step(f"{layout}: exit {graph.metadata.exit} of {self._model.exits}")
                 self._write(layout, graph)
             self._verify(layout, images, reference, limits)
 
-    def convert(self, run: Run) -> PrecisionFacts:
-        """Every layout so far into the wanted precision, compared on pictures that its ranges were not found on."""
+    def convert(self, run: Run) -> PrecisionMetadata:
+        """Every layout so far into the wanted precision, compared on images that its ranges were not found on."""
         precision = self._options.precision
-        self._options.progress.step(f"{precision}: preparing calibration pictures")
-        pictures = precision_pictures(run)
-        reference = _reference_logits(self._model, pictures.images)
+        self._options.progress.step(f"{precision}: preparing calibration images")
+        images = precision_images(run)
+        reference = _reference_logits(self._model, images.images)
         limits = self._limits()
         kept: list[str] = []
         for layout, graphs in self.graphs.items():
             self._options.progress.step(
-                f"{layout}: converting to {precision} on {counted(len(pictures.ranges), 'picture')}"
+                f"{layout}: converting to {precision} on {counted(len(images.ranges), 'image')}"
             )
-            kept += convert_layout(self._folder, graphs, precision, pictures.ranges)
+            kept += convert_layout(self._folder, graphs, precision, images.ranges)
             for graph in graphs:
                 check_graph(self._folder / graph.file, graph)
-            self._verify(layout, pictures.images, reference, limits, pictures.labels)
-        return PrecisionFacts(
+            self._verify(layout, images.images, reference, limits, images.labels)
+        return PrecisionMetadata(
             name=precision,
             kept_fp32=tuple(kept),
-            calibration_samples=pictures.indices,
+            calibration_samples=images.indices,
             tolerance=limits.difference,
         )
 
@@ -124,7 +124,7 @@ class _Graphs:
         layout: Layout = "segments" if "segments" in self.graphs else "prefixes"
         return calibration_logits(run, self._folder, layout, self.graphs[layout], self._options.precision)
 
-    def drop_what_was_not_asked_for(self) -> None:
+    def prune_unrequested(self) -> None:
         """Segments that only the conditional graph was made of; what was found of them is true of both, and stays."""
         for layout in set(self.graphs) - set(self._options.layouts):
             for graph in self.graphs.pop(layout):
@@ -137,10 +137,10 @@ class _Graphs:
         return (prefix_of(protos[:exit], segments[:exit]) for exit in range(1, len(segments) + 1))
 
     def _write(self, layout: Layout, graph: ExportedGraph) -> None:
-        path = self._folder / graph.facts.file
+        path = self._folder / graph.metadata.file
         files.write_bytes(path, graph.proto.SerializeToString())
-        check_graph(path, graph.facts)
-        self.graphs[layout].append(graph.facts)
+        check_graph(path, graph.metadata)
+        self.graphs[layout].append(graph.metadata)
 
     def _verify(
         self,
@@ -150,7 +150,7 @@ class _Graphs:
         limits: Limits,
         labels: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self._options.progress.step(f"{layout}: comparing with the network on {counted(len(images), 'picture')}")
+        self._options.progress.step(f"{layout}: comparing with the network on {counted(len(images), 'image')}")
         self.agreement[layout] = verify_layout(
             self._folder, layout, self.graphs[layout], images, reference, limits, labels
         )
@@ -170,6 +170,6 @@ def _points(run: Run, logits: Float, labels: Labels, macs: list[int], precision:
 
 
 def _reference_logits(model: MultiExitModel, images: Float) -> Float:
-    pictures, unread = torch.from_numpy(images), torch.zeros(BATCH, dtype=torch.int64)
-    starts = range(0, len(pictures), BATCH)
-    return collect_logits(model, ((pictures[i : i + BATCH], unread) for i in starts))[0]
+    tensor, unread = torch.from_numpy(images), torch.zeros(BATCH, dtype=torch.int64)
+    starts = range(0, len(tensor), BATCH)
+    return collect_logits(model, ((tensor[i : i + BATCH], unread) for i in starts))[0]

@@ -27,7 +27,7 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
         trt = load_tensorrt("tensorrt")
         check_options(trt, build_options(options))
     except BackendError as error:
-        if trt is not None:  # an option that cannot be had is not the lack of a GPU
+        if trt is not None:  # an option that is unavailable is not the lack of a GPU
             raise
         if options.require_engines:
             raise BackendError(f"{output}: --require-engines: {error}") from error

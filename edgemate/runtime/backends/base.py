@@ -1,7 +1,7 @@
 """What the classifier asks of an inference library.
 
 Features between two segments stay inside a `ForwardPass`: a backend may keep them on its own device, and compaction
-happens there too. Only pictures go in and logits come out as numpy arrays.
+happens there too. Only images go in and logits come out as numpy arrays.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Backend(ABC):
 
     @property
     def largest_batch(self) -> int | None:
-        """The most pictures it takes at a time; None where there is no such limit."""
+        """The most images it takes at a time; None where there is no such limit."""
         return None
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Backend(ABC):
 
     @abstractmethod
     def run_conditional(self, image: Array, thresholds: Array) -> tuple[Array, int]:
-        """Run the conditional graph on one picture.
+        """Run the conditional graph on one image.
 
         Args:
             image: float32 `(1, channels, height, width)`.
@@ -61,7 +61,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """The library, its version and what bears on its speed, for reports."""
 
     @abstractmethod
@@ -74,8 +74,8 @@ class ForwardPass(ABC):
 
     @abstractmethod
     def advance(self) -> Array:
-        """Run the next segment on the pictures that remain: its exit's logits, float32 `(n, C)`."""
+        """Run the next segment on the images that remain: its exit's logits, float32 `(n, C)`."""
 
     @abstractmethod
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
-        """Drop every picture whose row is not among the indices `kept`, ascending, before the next segment."""
+        """Drop every image whose row is not among the indices `kept`, ascending, before the next segment."""

@@ -51,7 +51,7 @@ class ONNXRuntimeBackend(Backend):
         logits, exit = session.run(("logits", "exit"), {"image": image, "thresholds": thresholds})
         return logits, int(exit[0])
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Version and threads."""
         return {"onnxruntime": self._library.__version__, "threads": str(self._threads)}
 

@@ -106,7 +106,7 @@ def test_more_accuracy_given_up_and_less_money_never_cost_more() -> None:
     assert accuracies == sorted(accuracies)
 
 
-def test_no_picture_stands_on_a_threshold() -> None:
+def test_no_image_stands_on_a_threshold() -> None:
     split = StoredSplit(*make_stored(300, 3, 5))
     policy = direct(split, Goal(max_drop=0.02))
     assert isinstance(policy, Confidence)
@@ -121,16 +121,16 @@ def test_an_exit_whose_logits_are_no_numbers_is_never_counted_on() -> None:
     logits[:, 0, 0] = np.nan
     for solver in ("direct", "msdnet", "eenet", "patience"):
         policy = SOLVERS.get(solver)(StoredSplit(logits, labels, costs), Goal(max_drop=1.0))
-        assert simulate(logits, labels, costs, policy).shares[0] == 0
+        assert simulate(logits, labels, costs, policy).fractions[0] == 0
 
 
 @pytest.mark.parametrize("solver", ["direct", "msdnet", "eenet", "patience"])
-@pytest.mark.parametrize(("pictures", "exits", "classes"), [(1, 1, 1), (1, 3, 4), (7, 3, 1), (5, 1, 3), (5, 2, 2)])
-def test_every_solver_bears_little_to_choose_from(solver: str, pictures: int, exits: int, classes: int) -> None:
-    logits, labels, costs = make_stored(pictures, exits, classes)
+@pytest.mark.parametrize(("images", "exits", "classes"), [(1, 1, 1), (1, 3, 4), (7, 3, 1), (5, 1, 3), (5, 2, 2)])
+def test_every_solver_bears_little_to_choose_from(solver: str, images: int, exits: int, classes: int) -> None:
+    logits, labels, costs = make_stored(images, exits, classes)
     for goal in (Goal(max_drop=0.0), Goal(max_cost=costs[0])):
         found = simulate(logits, labels, costs, SOLVERS.get(solver)(StoredSplit(logits, labels, costs), goal))
-        assert sum(found.shares) == pytest.approx(1)
+        assert sum(found.fractions) == pytest.approx(1)
 
 
 def test_msdnet_spends_its_budget() -> None:
@@ -142,7 +142,7 @@ def test_msdnet_spends_its_budget() -> None:
 
 
 @pytest.mark.parametrize("measure", [Confidence, Entropy, Margin])
-def test_msdnet_stops_the_pictures_that_tie_with_the_last_it_wants(measure: type[ScorePolicy]) -> None:
+def test_msdnet_stops_the_images_that_tie_with_the_last_it_wants(measure: type[ScorePolicy]) -> None:
     logits, labels, costs = make_stored(100, 3, 5)
     logits[:, :2] *= 0.01
     logits[:40, :2, 0] = 500  # all as sure as can be: a probability of 1 in float32
@@ -157,14 +157,14 @@ def test_msdnet_stops_the_pictures_that_tie_with_the_last_it_wants(measure: type
 def test_msdnet_stops_as_its_pytorch_code_does(case: Stored, measure: type[ScorePolicy], data: st.DataObject) -> None:
     problem = Problem.of(StoredSplit(*case), measure)
     given_shares = data.draw(st.lists(st.integers(1, 9), min_size=problem.early + 1, max_size=problem.early + 1))
-    shares = np.array(given_shares) / sum(given_shares)
-    stops = problem.stops(cuts_for(problem, shares))
+    fractions = np.array(given_shares) / sum(given_shares)
+    stops = problem.stops(cuts_for(problem, fractions))
     left = np.ones(len(stops), bool)
     for exit in range(problem.early):
         sureness = problem.sureness[:, exit]
         ranked = np.sort(sureness[left])[::-1]
-        wanted = min(int(shares[exit] * len(stops)), len(ranked))
-        # No threshold lets a picture stop that an exit is not sure of at all, such as by a margin of 0.
+        wanted = min(int(fractions[exit] * len(stops)), len(ranked))
+        # No threshold lets an image stop that an exit is not sure of at all, such as by a margin of 0.
         taken = left & (sureness >= ranked[wanted - 1]) & (sureness > problem.lowest) if wanted else ~left & False
         assert (stops == exit).tolist() == taken.tolist()
         left &= ~taken

@@ -51,7 +51,7 @@ def test_the_runtime_policy_scores_as_the_solver_did() -> None:
     policy = Learned(cuts, weights=weights, temperature=split.temperatures)
     found = simulate(split.logits, split.labels, split.costs, policy)
     assert (problem.stops(cuts) + 1).tolist() == found.exits_taken.tolist()
-    assert 0 < found.shares[0] < 1
+    assert 0 < found.fractions[0] < 1
 
 
 def test_it_learns_which_classes_an_exit_can_be_trusted_with() -> None:

@@ -12,7 +12,7 @@ from edgemate.bundle import Bundle
 from edgemate.errors import BackendError, UsageError
 from edgemate.export import Exported, ExportOptions, export_run
 from edgemate.runs import Run
-from edgemate.runtime.backends.tensorrt.engine_facts import read_engine_facts
+from edgemate.runtime.backends.tensorrt.engine_metadata import read_engine_metadata
 
 
 def test_a_gpu_must_be_named_where_there_is_none(
@@ -39,9 +39,9 @@ def test_engines_are_built_for_gpus_that_are_not_here(
     names = [f"{kind}_{exit}.engine" for kind in ("segment", "prefix") for exit in (1, 2, 3)]
     assert [path.name for path in found.engines] == names
     assert all(path.stat().st_size > 1000 for path in found.engines)
-    facts = read_engine_facts(found.engines[0])
-    assert facts.compute_capabilities == ("8.6", "8.9")
-    assert facts.options["batch"] == "1:2:4"
+    metadata = read_engine_metadata(found.engines[0])
+    assert metadata.compute_capabilities == ("8.6", "8.9")
+    assert metadata.options["batch"] == "1:2:4"
     assert "onnx/segment_1.onnx: building" in told
     assert Bundle.open(tmp_path / "bundle").manifest == found.bundle.manifest
 

@@ -38,7 +38,7 @@ def test_any_batch_size_gives_the_same(segments: Backend, golden, rows: int) -> 
             np.testing.assert_allclose(flow.advance(), golden.logits[:rows, exit], **CLOSE)
 
 
-def test_pictures_that_are_not_kept_are_gone_from_every_tensor(segments: Backend, golden) -> None:
+def test_images_that_are_not_kept_are_gone_from_every_tensor(segments: Backend, golden) -> None:
     flow = segments.begin(golden.images)
     flow.advance()
     flow.keep(np.array([0, 5, 7]))
@@ -99,6 +99,6 @@ def test_images_of_another_shape_are_one_line(segments: Backend) -> None:
 
 
 def test_it_says_what_it_is(segments: Backend) -> None:
-    facts = segments.facts()
-    assert facts
-    assert all(isinstance(value, str) and value for value in facts.values())
+    metadata = segments.metadata()
+    assert metadata
+    assert all(isinstance(value, str) and value for value in metadata.values())

@@ -22,7 +22,7 @@ def segments(small_bundle: Bundle) -> ONNXRuntimeBackend:
 def test_it_says_what_it_is(segments: ONNXRuntimeBackend) -> None:
     import onnxruntime
 
-    assert segments.facts() == {"onnxruntime": onnxruntime.__version__, "threads": "1"}
+    assert segments.metadata() == {"onnxruntime": onnxruntime.__version__, "threads": "1"}
 
 
 @pytest.mark.parametrize(

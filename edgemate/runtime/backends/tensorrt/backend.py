@@ -1,4 +1,4 @@
-"""TensorRT on an NVIDIA GPU: pictures go up, logits come down, and the features between segments never leave it."""
+"""TensorRT on an NVIDIA GPU: images go up, logits come down, and the features between segments never leave it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class TensorRTBackend(Backend):
         bundle: as every backend's.
         layout: as every backend's.
         threads: as every backend's.
-        cuda_graphs: launch a segment with its copies as one CUDA graph: those for one picture and for the batch size
+        cuda_graphs: launch a segment with its copies as one CUDA graph: those for one image and for the batch size
             that the engines are tuned for are made now, others when they are first met.
-        speculate: enqueue the next segment while the host decides about the last. A picture that stops has then kept
+        speculate: enqueue the next segment while the host decides about the last. An image that stops has then kept
             the GPU busy for one segment more; what is gained is the host's time between two segments.
     """
 
@@ -45,7 +45,7 @@ class TensorRTBackend(Backend):
         self._trt = load_tensorrt(self.flavour)
         self._cuda = Cuda.load()
         self._files = find_engines(bundle, self._trt, layout)
-        self._largest_batch = min(BatchRange.parse(file.facts.options["batch"]).max for file in self._files)
+        self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
         self._shape = bundle.manifest.input.shape(1)[1:]
         self._cuda_graphs = cuda_graphs
         self._speculate = speculate
@@ -60,7 +60,7 @@ class TensorRTBackend(Backend):
 
     @property
     def largest_batch(self) -> int:
-        """The most pictures that the engines take at a time."""
+        """The most images that the engines take at a time."""
         return self._largest_batch
 
     def begin(self, images: Array) -> ForwardPass:
@@ -82,9 +82,9 @@ class TensorRTBackend(Backend):
         logits, exit = flow.fetch()
         return logits[0], int(exit[0, 0])
 
-    def facts(self) -> dict[str, str]:
+    def metadata(self) -> dict[str, str]:
         """Version, GPU, precision, batch sizes, and how segments are launched."""
-        engine = self._files[0].facts
+        engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
         return {
@@ -104,7 +104,7 @@ class TensorRTBackend(Backend):
     def _open(self, files: Sequence[EngineFile], steps: Sequence[Step], fetched: int = 1) -> None:
         engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
         # What decides on the device which branch to run cannot be captured.
-        graphs = self._cuda_graphs and files[0].facts.layout != "conditional"
+        graphs = self._cuda_graphs and files[0].metadata.layout != "conditional"
         chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs)
         chain.lane()  # the first now, so that what can fail does so when the bundle is loaded
         self._chains[engines[-1].exit] = chain
@@ -181,7 +181,7 @@ class _TensorRTPass(ForwardPass):
         self._speculate = speculate
         self._rows = rows
         self._live = {"image"}  # tensors on the device that a segment not yet enqueued takes
-        self._enqueued: list[int] = []  # pictures in each segment's batch when it was enqueued
+        self._enqueued: list[int] = []  # images in each segment's batch when it was enqueued
         self._answered = 0
         self._late: npt.NDArray[np.intp] | None = None  # rows kept since the segment to answer next was enqueued
 
@@ -201,14 +201,14 @@ class _TensorRTPass(ForwardPass):
         return arrays if late is None else [array[late] for array in arrays]
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
-        if self._answered < len(self._enqueued):  # its answer is on the way, with the rows of pictures that have left
+        if self._answered < len(self._enqueued):  # its answer is on the way, with the rows of images that have left
             self._late = kept if self._late is None else self._late[kept]
         self._lane.keep(sorted(self._live), kept)
         self._rows = len(kept)
 
     def _enqueue(self) -> None:
         step = self._steps[len(self._enqueued)]
-        # Below the least batch that the engines take, rows of earlier pictures are computed along and not looked at.
+        # Below the least batch that the engines take, rows of earlier images are computed along and not looked at.
         self._lane.enqueue(len(self._enqueued), max(self._rows, self._least))
         self._enqueued.append(self._rows)
         self._live = (self._live | set(step.gives)) - set(step.done)

@@ -13,16 +13,16 @@ from typing import Any
 
 from edgemate import __version__, files
 from edgemate.bundle import Bundle, Graph
-from edgemate.bundle.manifest import FileFacts, Layout
+from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.errors import BackendError, BundleError
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.device import sm, this_system
-from edgemate.runtime.backends.tensorrt.engine_facts import (
-    EngineFacts,
-    facts_path,
+from edgemate.runtime.backends.tensorrt.engine_metadata import (
+    EngineMetadata,
     layer_precisions,
     layers_off_dla,
+    metadata_path,
 )
 from edgemate.runtime.backends.tensorrt.loading import (
     ENGINES_FOLDER,
@@ -46,7 +46,7 @@ def build_bundle_engines(
     rebuild: bool = False,
     progress: Progress = SILENT,
 ) -> list[EngineFile]:
-    """Build the engines of a bundle into `engines/<tag>/`, with their facts beside them.
+    """Build the engines of a bundle into `engines/<tag>/`, with their metadata beside them.
 
     A layout's engines take their place when all of them are built. Until then they wait in a hidden folder beside it,
     so that a build that fails or is stopped leaves what was there before, and the next one goes on where it ended.
@@ -63,7 +63,7 @@ def build_bundle_engines(
         All engines of these layouts, in order.
 
     Raises:
-        BackendError: an option is not to be had here, or TensorRT cannot build a graph.
+        BackendError: an option is unavailable here, or TensorRT cannot build a graph.
         BundleError: the bundle has no graphs of a layout.
     """
     tag = _tag(trt, options)
@@ -88,9 +88,9 @@ def build_bundle_engines(
 
 
 def remove_engines(engines: Sequence[EngineFile]) -> None:
-    """Remove engines that turned out to be wrong, facts first, so that nothing ever loads them again."""
+    """Remove engines that turned out to be wrong, metadata first, so that nothing ever loads them again."""
     for engine in engines:
-        facts_path(engine.path).unlink(missing_ok=True)
+        metadata_path(engine.path).unlink(missing_ok=True)
         engine.path.unlink(missing_ok=True)
 
 
@@ -101,13 +101,13 @@ def build_engine(
 
     Args:
         trt: what builds it.
-        onnx: the graph; the first dimension of its pictures and features is the batch.
+        onnx: the graph; the first dimension of its images and features is the batch.
         options: how.
         precision: of the graph: `fp32`, `fp16`, `int8` or `int8+fp16`.
         progress: told how far it is, where the version tells that.
 
     Raises:
-        BackendError: an option is not to be had here, or TensorRT cannot parse or build the graph: the message has its
+        BackendError: an option is unavailable here, or TensorRT cannot parse or build the graph: the message has its
             own last errors and the layer.
     """
     builder = trt.create_builder(options)
@@ -155,7 +155,7 @@ def _built_before(
             engine = check_engine(folder / engine_name(graph), bundle, graph, trt, device)
         except (BackendError, BundleError):
             continue
-        if engine.facts.options == options.facts():
+        if engine.metadata.options == options.metadata():
             return engine
     return None
 
@@ -174,14 +174,14 @@ def _build(
     plan = build_engine(trt, bundle.file(graph.file), options, precision, progress)
     seconds = time.perf_counter() - started
     device = None if options.compute_capabilities else trt.require_device()
-    facts = EngineFacts(
+    metadata = EngineMetadata(
         edgemate=__version__,
         created=datetime.now(timezone.utc).replace(microsecond=0),
         layout=layout,
         exit=graph.exit,
         onnx=graph.file,
         onnx_sha256=bundle.manifest.files[graph.file].sha256,
-        engine=FileFacts(sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
+        engine=FileMetadata(sha256=hashlib.sha256(plan).hexdigest(), bytes=len(plan)),
         library=trt.flavour,
         version=trt.version_text,
         gpu=device and device.name,
@@ -190,11 +190,11 @@ def _build(
         system=this_system(),
         precision=precision,
         layer_precisions=None,
-        options=options.facts(),
+        options=options.metadata(),
         build_seconds=round(seconds, 3),
     )
-    engine = EngineFile(folder / engine_name(graph), facts, graph)
-    facts_path(engine.path).unlink(missing_ok=True)  # of an engine that waited here, built otherwise
+    engine = EngineFile(folder / engine_name(graph), metadata, graph)
+    metadata_path(engine.path).unlink(missing_ok=True)  # of an engine that waited here, built otherwise
     files.write_bytes(engine.path, plan)
     if device is not None:
         progress.step(f"{graph.file}: reading the engine back")
@@ -203,11 +203,11 @@ def _build(
         except BackendError:
             engine.path.unlink()
             raise
-    files.write_json(facts_path(engine.path), engine.facts.model_dump(mode="json"))
+    files.write_json(metadata_path(engine.path), engine.metadata.model_dump(mode="json"))
     return engine
 
 
-def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> EngineFacts:
+def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> EngineMetadata:
     opened = open_engine(trt, engine)
     wanted, level = options.hardware_compatibility_level, trt.hardware_compatibility_level(opened)
     if level != wanted:
@@ -216,7 +216,7 @@ def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> Engi
             f"the engine it built has {level}"
         )
     information = trt.engine_information(opened)
-    return engine.facts.model_copy(
+    return engine.metadata.model_copy(
         update={
             "layer_precisions": layer_precisions(information),
             "gpu_layers": () if options.dla_core is None else layers_off_dla(information),
@@ -229,8 +229,8 @@ def _move(engine: EngineFile, folder: Path) -> EngineFile:
     if path != engine.path:
         folder.mkdir(parents=True, exist_ok=True)
         engine.path.replace(path)
-        facts_path(engine.path).replace(facts_path(path))
-    return EngineFile(path, engine.facts, engine.graph)
+        metadata_path(engine.path).replace(metadata_path(path))
+    return EngineFile(path, engine.metadata, engine.graph)
 
 
 def _parse(trt: TensorRT, parser: Any, onnx: Path) -> None:
@@ -260,7 +260,7 @@ def _add_profile(builder: Any, network: Any, config: Any, batch: BatchRange, onn
             raise BackendError(f"{onnx}: input {tensor.name} has another dynamic dimension than the batch: {shape}")
         if shape[:1] == (-1,):
             shapes[tensor.name] = [(size, *shape[1:]) for size in (batch.min, batch.opt, batch.max)]
-    if not shapes:  # the conditional graph takes one picture
+    if not shapes:  # the conditional graph takes one image
         return
     profile = builder.create_optimization_profile()
     for name, sizes in shapes.items():

@@ -25,7 +25,7 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}
 class Slot:
     """An input or output of an engine.
 
-    `shape` is one row's: a picture's, or the whole tensor's where it has no batch (`batched` is false), as in the
+    `shape` is one row's: an image's, or the whole tensor's where it has no batch (`batched` is false), as in the
     conditional graph.
     """
 
@@ -41,7 +41,7 @@ class Slot:
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     def of(self, rows: int) -> tuple[int, ...]:
-        """The tensor's shape for `rows` pictures."""
+        """The tensor's shape for `rows` images."""
         return (rows, *self.shape) if self.batched else self.shape
 
 
@@ -51,7 +51,7 @@ class Engine:
     Args:
         trt: the library.
         path: the engine's file, for messages.
-        opened: the deserialised engine.
+        opened: the deserialized engine.
         graph: what the manifest says of its graph.
 
     Raises:
@@ -78,11 +78,11 @@ class Engine:
         return context
 
     def bind(self, context: Any, rows: int, addresses: Mapping[str, int]) -> None:
-        """Let `context` take `rows` pictures, every tensor at its address on the device."""
+        """Let `context` take `rows` images, every tensor at its address on the device."""
         for slot in self.slots.values():
             shaped = not slot.is_input or context.set_input_shape(slot.name, slot.of(rows))
             if not shaped or not context.set_tensor_address(slot.name, addresses[slot.name]):
-                raise self._failed(f"{slot.name} of {counted(rows, 'picture')} is refused")
+                raise self._failed(f"{slot.name} of {counted(rows, 'image')} is refused")
 
     def execute(self, context: Any, stream: Any) -> None:
         """Enqueue the engine's work on `stream`."""

@@ -13,17 +13,17 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, BundleError
 from edgemate.runtime.backends.tensorrt.compat import FLAVOURS, TensorRT
 from edgemate.runtime.backends.tensorrt.device import Device
-from edgemate.runtime.backends.tensorrt.engine_facts import EngineFacts, read_engine_facts
+from edgemate.runtime.backends.tensorrt.engine_metadata import EngineMetadata, read_engine_metadata
 
 ENGINES_FOLDER = "engines"
 
 
 @dataclass(frozen=True)
 class EngineFile:
-    """An engine on disk, its facts, and the graph it was built from."""
+    """An engine on disk, its metadata, and the graph it was built from."""
 
     path: Path
-    facts: EngineFacts
+    metadata: EngineMetadata
     graph: Graph
 
 
@@ -57,12 +57,12 @@ def find_engines(bundle: Bundle, trt: TensorRT, layout: Layout) -> list[EngineFi
 
 
 def open_engine(trt: TensorRT, engine: EngineFile) -> Any:
-    """The engine, deserialised and ready for execution contexts.
+    """The engine, deserialized and ready for execution contexts.
 
     Raises:
         BackendError: TensorRT refuses it; the message has its last errors.
     """
-    options = engine.facts.options
+    options = engine.metadata.options
     runtime = trt.create_runtime(
         version_compatible=bool(options.get("version_compatible")), dla_core=options.get("dla_core")
     )
@@ -89,22 +89,22 @@ def check_engine(path: Path, bundle: Bundle, graph: Graph, trt: TensorRT, device
 
     Raises:
         BackendError: it is not.
-        BundleError: its facts cannot be read.
+        BundleError: its metadata cannot be read.
     """
     if not path.is_file():
         raise BackendError(f"{path}: is missing")
-    facts = read_engine_facts(path)
-    problem = _misfit(facts, trt, device)
+    metadata = read_engine_metadata(path)
+    problem = _misfit(metadata, trt, device)
     if problem:
         raise BackendError(f"{path}: was built {problem}")
-    if facts.onnx_sha256 != bundle.manifest.files[graph.file].sha256:
+    if metadata.onnx_sha256 != bundle.manifest.files[graph.file].sha256:
         raise BackendError(f"{path}: was built from another {graph.file} than this bundle's")
     size = path.stat().st_size
-    if size != facts.engine.bytes:
-        raise BackendError(f"{path}: has {size} bytes where {facts.engine.bytes} were written")
-    if files.sha256(path) != facts.engine.sha256:
+    if size != metadata.engine.bytes:
+        raise BackendError(f"{path}: has {size} bytes where {metadata.engine.bytes} were written")
+    if files.sha256(path) != metadata.engine.sha256:
         raise BackendError(f"{path}: was changed after it was built (its SHA-256 differs)")
-    return EngineFile(path, facts, graph)
+    return EngineFile(path, metadata, graph)
 
 
 def graphs_of(bundle: Bundle, layout: Layout) -> tuple[Graph, ...]:
@@ -136,30 +136,30 @@ def _fitting(
 ) -> list[EngineFile]:
     found = [check_engine(path, bundle, graph, trt, device) for path, graph in zip(paths, graphs, strict=True)]
     for engine in found[1:]:
-        if engine.facts.options != found[0].facts.options:
+        if engine.metadata.options != found[0].metadata.options:
             raise BackendError(f"{engine.path}: was built with other options than {found[0].path.name}")
     return found
 
 
-def _misfit(facts: EngineFacts, trt: TensorRT, device: Device | None) -> str | None:
+def _misfit(metadata: EngineMetadata, trt: TensorRT, device: Device | None) -> str | None:
     """What keeps this TensorRT and device from running the engine, to stand after "was built"; None if nothing does."""
-    options = facts.options
-    built_with = f"{FLAVOURS[facts.library]} {facts.version}"
-    if facts.library != trt.flavour:
+    options = metadata.options
+    built_with = f"{FLAVOURS[metadata.library]} {metadata.version}"
+    if metadata.library != trt.flavour:
         return f"with {built_with}, and this is {trt.name}"
-    version = tuple(int(number) for number in facts.version.split("."))
+    version = tuple(int(number) for number in metadata.version.split("."))
     if version != trt.version and not (options.get("version_compatible") and version < trt.version):
         return f"with {built_with}, and this is {trt.name}"
     if device is None:
         return None
-    if facts.system != device.system:
-        return f"on {facts.system}, and this is {device.system}"
+    if metadata.system != device.system:
+        return f"on {metadata.system}, and this is {device.system}"
     level = options.get("hardware_compatibility_level")
     here = device.compute_capability
     if level == "ampere_plus":
         return None if float(here) >= 8 else f"for compute capability 8.0 and above, and {device.name} has {here}"
-    if here not in facts.compute_capabilities:
-        return f"for compute capability {', '.join(facts.compute_capabilities)}, and {device.name} has {here}"
-    if facts.gpu not in (None, device.name) and level != "same_compute_capability":
-        return f"on {facts.gpu}, and this is {device.name}"
+    if here not in metadata.compute_capabilities:
+        return f"for compute capability {', '.join(metadata.compute_capabilities)}, and {device.name} has {here}"
+    if metadata.gpu not in (None, device.name) and level != "same_compute_capability":
+        return f"on {metadata.gpu}, and this is {device.name}"
     return None

@@ -1,4 +1,4 @@
-"""Tensors in device memory and in pinned host memory, and how pictures that have stopped leave them."""
+"""Tensors in device memory and in pinned host memory, and how images that have stopped leave them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgemate.runtime.backends.tensorrt.cuda import Cuda
 
 @dataclass(frozen=True)
 class DeviceTensor:
-    """Rows of `row_bytes` each, one per picture, one after another from `address`."""
+    """Rows of `row_bytes` each, one per image, one after another from `address`."""
 
     address: int
     row_bytes: int

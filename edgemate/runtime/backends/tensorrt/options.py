@@ -15,7 +15,7 @@ HardwareCompatibilityLevel = Literal["none", "ampere_plus", "same_compute_capabi
 
 @dataclass(frozen=True)
 class BatchRange:
-    """Pictures at a time: the engine takes `min` to `max` and is tuned for `opt`."""
+    """Images at a time: the engine takes `min` to `max` and is tuned for `opt`."""
 
     min: int = 1
     opt: int = 1
@@ -47,7 +47,7 @@ class BuildOptions:
     """How an engine is built. What is None is left to TensorRT.
 
     Attributes:
-        batch: the optimisation profile.
+        batch: the optimization profile.
         workspace_mib: memory that a layer may use while it runs, at most, in MiB.
         builder_optimization_level: 0 builds fastest, 5 tries the most; TensorRT's own is 3.
         timing_cache: folder of the timing caches, one file per device and TensorRT version; the user's cache if None.
@@ -98,7 +98,7 @@ class BuildOptions:
             if not re.fullmatch(r"\d{1,2}\.\d", capability, flags=re.ASCII):
                 raise UsageError(f"--compute-capability {capability!r}: give major.minor, such as 8.6")
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What bears on the engine, ready for JSON: all but where the timing cache lies."""
         found = asdict(self) | {"batch": str(self.batch), "compute_capabilities": list(self.compute_capabilities)}
         del found["timing_cache"]

@@ -17,7 +17,7 @@ from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.memory import DeviceTensor, Memory, PinnedTensor, compact
 
 # Every graph needs a context of its own, see Runner; batch sizes met after that many run without a graph.
-MOST_GRAPHS = 8
+MAX_GRAPHS = 8
 
 
 class Lane:
@@ -30,7 +30,7 @@ class Lane:
         cuda: the CUDA runtime.
         engines: in the order in which they run. Inputs that no engine before gives come from the host.
         fetched: per engine, the outputs that go back to the host.
-        rows: the most pictures at a time.
+        rows: the most images at a time.
         cuda_graphs: whether batch sizes become CUDA graphs.
         warm: batch sizes to run once, and to make graphs of, now.
 
@@ -169,14 +169,14 @@ class Runner:
         self.capturable = cuda_graphs
 
     def enqueue(self, rows: int) -> None:
-        """Give the stream the work for `rows` pictures.
+        """Give the stream the work for `rows` images.
 
         Raises:
             BackendError: a call of CUDA or TensorRT failed.
         """
         if rows in self._graphs:
             self._cuda.launch(self._graphs[rows][0], self._stream)
-        elif self.capturable and len(self._graphs) < MOST_GRAPHS:
+        elif self.capturable and len(self._graphs) < MAX_GRAPHS:
             context = self._engine.create_context(self._scratch)
             self._engine.bind(context, rows, self._addresses)
             # A context's first run after a change of shape does things that cannot be captured; it is this pass's run.

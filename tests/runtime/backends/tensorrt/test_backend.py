@@ -24,7 +24,7 @@ from edgemate.exits import Confidence
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend, _Chain
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
-from edgemate.runtime.backends.tensorrt.runner import MOST_GRAPHS, Lane
+from edgemate.runtime.backends.tensorrt.runner import MAX_GRAPHS, Lane
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 SEGMENT = [["upload", "segments 1", "download"], ["segments 2", "download"], ["segments 3", "download"]]
@@ -81,7 +81,7 @@ def golden(written: Bundle):
     return written.golden()
 
 
-def test_loading_runs_and_captures_one_picture_and_the_tuned_batch(fake: Fake) -> None:
+def test_loading_runs_and_captures_one_image_and_the_tuned_batch(fake: Fake) -> None:
     fake.open()
     assert fake.ran == [(1, 1), (2, 1), (3, 1), (1, 4), (2, 4), (3, 4)]
     assert fake.cuda.calls.count("cudaGraphInstantiate") == 6
@@ -94,7 +94,7 @@ def test_a_captured_segment_is_one_launch_and_one_wait(fake: Fake, golden, rows:
         fake.forget()
         flow.advance()
         assert fake.cuda.calls == ["cudaGraphLaunch", "cudaEventRecord", "cudaEventSynchronize"]
-        assert fake.cuda.done == SEGMENT[exit]  # pictures go up once, and only logits come down
+        assert fake.cuda.done == SEGMENT[exit]  # images go up once, and only logits come down
         assert fake.ran == [(exit + 1, rows)]
 
 
@@ -116,7 +116,7 @@ def test_there_is_a_bound_on_graphs_and_beyond_it_answers_are_the_same(fake: Fak
         for exit in range(3):
             np.testing.assert_allclose(flow.advance(), golden.logits[:rows, exit], **CLOSE)
         del flow
-    assert fake.cuda.calls.count("cudaGraphInstantiate") == 3 * MOST_GRAPHS
+    assert fake.cuda.calls.count("cudaGraphInstantiate") == 3 * MAX_GRAPHS
 
 
 def test_without_graphs_nothing_is_captured(fake: Fake, golden) -> None:
@@ -124,7 +124,7 @@ def test_without_graphs_nothing_is_captured(fake: Fake, golden) -> None:
     flow = backend.begin(golden.images[:4])
     np.testing.assert_allclose(flow.advance(), golden.logits[:4, 0], **CLOSE)
     assert not any("Capture" in call or "Graph" in call for call in fake.cuda.calls)
-    assert backend.facts()["cuda graphs"] == "off"
+    assert backend.metadata()["cuda graphs"] == "off"
 
 
 def test_an_engine_that_cannot_be_captured_just_runs(fake: Fake, golden) -> None:
@@ -135,7 +135,7 @@ def test_an_engine_that_cannot_be_captured_just_runs(fake: Fake, golden) -> None
         for exit in range(3):
             np.testing.assert_allclose(flow.advance(), golden.logits[:4, exit], **CLOSE)
         del flow
-    assert backend.facts()["cuda graphs"] == "not for all engines"
+    assert backend.metadata()["cuda graphs"] == "not for all engines"
     backend.close()
     assert not fake.cuda.held()
 
@@ -179,13 +179,13 @@ def test_speculation_changes_no_answer(fake: Fake, golden, speculate: bool) -> N
     with AnytimeClassifier(fake.bundle, fake.open(speculate=speculate)) as classifier:
         for policy in (Confidence(0.9), Confidence(0.6), None):
             together = classifier.classify(golden.images, policy)
-            alone = [classifier.classify(picture, policy)[0] for picture in golden.images]
+            alone = [classifier.classify(image, policy)[0] for image in golden.images]
             assert [answer.exit for answer in together] == [answer.exit for answer in alone]
-            for answer, picture in zip(together, golden.logits, strict=True):
-                np.testing.assert_allclose(answer.logits, picture[answer.exit - 1], **CLOSE)
+            for answer, image in zip(together, golden.logits, strict=True):
+                np.testing.assert_allclose(answer.logits, image[answer.exit - 1], **CLOSE)
 
 
-def test_more_pictures_than_the_engines_take_go_through_in_turn(rebatched: Callable[[str], Fake], golden) -> None:
+def test_more_images_than_the_engines_take_go_through_in_turn(rebatched: Callable[[str], Fake], golden) -> None:
     fake = rebatched("1:2:5")
     with AnytimeClassifier(fake.bundle, fake.open()) as classifier:
         fake.forget()
@@ -195,18 +195,18 @@ def test_more_pictures_than_the_engines_take_go_through_in_turn(rebatched: Calla
 
 
 @pytest.mark.parametrize("layout", ["segments", "prefixes"])
-def test_fewer_pictures_than_the_engines_take_are_filled_up(
+def test_fewer_images_than_the_engines_take_are_filled_up(
     rebatched: Callable[[str], Fake], golden, layout: Layout
 ) -> None:
     fake = rebatched("4")
     with AnytimeClassifier(fake.bundle, fake.open(layout), layout=layout) as classifier:
-        for picture, logits in zip(golden.images, golden.logits, strict=True):
-            [answer] = classifier.classify(picture)
+        for image, logits in zip(golden.images, golden.logits, strict=True):
+            [answer] = classifier.classify(image)
             np.testing.assert_allclose(answer.logits, logits[2], **CLOSE)
     assert {rows for _, rows in fake.ran} == {4}
 
 
-def test_too_many_pictures_are_refused_with_what_would_help(fake: Fake) -> None:
+def test_too_many_images_are_refused_with_what_would_help(fake: Fake) -> None:
     with pytest.raises(BackendError, match=r"segment_1\.engine: takes .* N from 1 to 32, not .*edgemate build --batch"):
         fake.open().begin(np.zeros((33, 3, 8, 8), np.float32))
 
@@ -331,16 +331,16 @@ def test_an_engine_that_takes_something_else_is_refused(fake: Fake, monkeypatch:
 def test_the_conditional_engine_stops_where_the_policy_does(fake: Fake, golden, threshold: float) -> None:
     backend = fake.open("conditional")
     with AnytimeClassifier(fake.bundle, fake.open()) as classifier:
-        for picture in golden.images:
-            [expected] = classifier.classify(picture, Confidence(threshold))
-            logits, exit = backend.run_conditional(picture[None], np.full(2, threshold, np.float32))
+        for image in golden.images:
+            [expected] = classifier.classify(image, Confidence(threshold))
+            logits, exit = backend.run_conditional(image[None], np.full(2, threshold, np.float32))
             assert exit == expected.exit
             np.testing.assert_allclose(logits, expected.logits[None], **CLOSE)
-    assert backend.facts()["cuda graphs"] == "off"
+    assert backend.metadata()["cuda graphs"] == "off"
 
 
 def test_it_says_what_it_runs_on(fake: Fake) -> None:
-    assert fake.open(speculate=True).facts() == {
+    assert fake.open(speculate=True).metadata() == {
         "tensorrt": "10.3.0",
         "gpu": "Fake GPU",
         "precision": "fp32",

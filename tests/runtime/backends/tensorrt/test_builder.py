@@ -13,7 +13,7 @@ from edgemate.bundle import Bundle, Manifest
 from edgemate.errors import BackendError, BundleError
 from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines, build_engine, remove_engines
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
-from edgemate.runtime.backends.tensorrt.engine_facts import read_engine_facts
+from edgemate.runtime.backends.tensorrt.engine_metadata import read_engine_metadata
 from edgemate.runtime.backends.tensorrt.loading import find_engines
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
@@ -56,7 +56,7 @@ def test_every_version_builds(version: str, bundle: Bundle, monkeypatch: pytest.
     assert [path.stem for path in timings] == ([f"orin_sm87_{trt.tag}"] if trt.has_timing_cache else [])
 
 
-def test_engines_and_their_facts_lie_beside_one_another(bundle: Bundle, trt: TensorRT) -> None:
+def test_engines_and_their_metadata_lie_beside_one_another(bundle: Bundle, trt: TensorRT) -> None:
     trt.module.information = json.dumps(LAYERS)
     bundle = in_precision(bundle, "fp16")
     engines = build_bundle_engines(bundle, trt, BuildOptions(workspace_mib=64), layouts=("segments", "prefixes"))
@@ -64,19 +64,24 @@ def test_engines_and_their_facts_lie_beside_one_another(bundle: Bundle, trt: Ten
     assert listing(bundle.path / "engines") == [
         f"orin_sm87_trt10.3.0/{stem}.engine{suffix}" for stem in stems for suffix in ("", ".json")
     ]
-    facts = read_engine_facts(engines[1].path)
-    assert facts == engines[1].facts
-    assert (facts.library, facts.version) == ("tensorrt", "10.3.0")
-    assert (facts.gpu, facts.compute_capabilities, facts.driver) == ("Orin", ("8.7",), "CUDA 12.6")
-    assert (facts.layout, facts.exit, facts.onnx, facts.precision) == ("segments", 2, "onnx/segment_2.onnx", "fp16")
-    assert facts.onnx_sha256 == bundle.manifest.files["onnx/segment_2.onnx"].sha256
-    assert facts.layer_precisions == {"Conv": {"fp16": 1}}
-    assert facts.options["workspace_mib"] == 64
-    assert facts.build_seconds >= 0
+    metadata = read_engine_metadata(engines[1].path)
+    assert metadata == engines[1].metadata
+    assert (metadata.library, metadata.version) == ("tensorrt", "10.3.0")
+    assert (metadata.gpu, metadata.compute_capabilities, metadata.driver) == ("Orin", ("8.7",), "CUDA 12.6")
+    assert (metadata.layout, metadata.exit, metadata.onnx, metadata.precision) == (
+        "segments",
+        2,
+        "onnx/segment_2.onnx",
+        "fp16",
+    )
+    assert metadata.onnx_sha256 == bundle.manifest.files["onnx/segment_2.onnx"].sha256
+    assert metadata.layer_precisions == {"Conv": {"fp16": 1}}
+    assert metadata.options["workspace_mib"] == 64
+    assert metadata.build_seconds >= 0
     Bundle.open(bundle.path)  # which is as whole as before
 
 
-def test_batch_sizes_become_an_optimisation_profile(bundle: Bundle, trt: TensorRT) -> None:
+def test_batch_sizes_become_an_optimization_profile(bundle: Bundle, trt: TensorRT) -> None:
     trt.module.inputs = {"fine": (-1, 4, 8, 8), "coarse": (-1, 6, 4, 4)}
     build_engine(trt, onnx(bundle), BuildOptions(batch=BatchRange(1, 2, 16)))
     [profile] = trt.module.configs[0]._profiles
@@ -84,7 +89,7 @@ def test_batch_sizes_become_an_optimisation_profile(bundle: Bundle, trt: TensorR
     assert profile._shapes["coarse"] == [(size, 6, 4, 4) for size in (1, 2, 16)]
 
 
-def test_a_graph_for_one_picture_needs_no_profile(bundle: Bundle, trt: TensorRT) -> None:
+def test_a_graph_for_one_image_needs_no_profile(bundle: Bundle, trt: TensorRT) -> None:
     trt.module.inputs = {"image": (1, 3, 8, 8), "thresholds": (2,)}
     build_engine(trt, onnx(bundle), BuildOptions())
     assert trt.module.configs[0]._profiles == []
@@ -164,7 +169,7 @@ def test_a_failed_build_keeps_what_was_there_and_leaves_no_half_file(bundle: Bun
     trt.module.build_errors = []
     build_bundle_engines(bundle, trt, other, progress=told)
     assert [step for step in told if step.endswith(": building")] == ["onnx/segment_3.onnx: building"]
-    assert {engine.facts.options["batch"] for engine in find_engines(bundle, trt, "segments")} == {"1:1:64"}
+    assert {engine.metadata.options["batch"] for engine in find_engines(bundle, trt, "segments")} == {"1:1:64"}
     assert not waiting.exists()
 
 
@@ -192,7 +197,7 @@ def test_layers_that_left_the_dla_are_listed(bundle: Bundle, trt: TensorRT) -> N
     trt.module.information = json.dumps({"Layers": [{"Name": "softmax", "LayerType": "SoftMax"}]})
     options = BuildOptions(batch=BatchRange(1, 1, 1), dla_core=0, allow_gpu_fallback=True)
     engines = build_bundle_engines(in_precision(bundle, "fp16"), trt, options)
-    assert engines[0].facts.gpu_layers == ("softmax",)
+    assert engines[0].metadata.gpu_layers == ("softmax",)
 
 
 def test_ahead_of_time_engines_say_what_they_are_for(bundle: Bundle) -> None:
@@ -200,9 +205,9 @@ def test_ahead_of_time_engines_say_what_they_are_for(bundle: Bundle) -> None:
     options = BuildOptions(compute_capabilities=("8.6", "8.9"))
     engines = build_bundle_engines(bundle, trt, options)
     assert engines[0].path == bundle.path / "engines/sm86-sm89_rtx1.7.1/segment_1.engine"
-    facts = read_engine_facts(engines[0].path)
-    assert (facts.gpu, facts.driver, facts.layer_precisions) == (None, None, None)
-    assert facts.compute_capabilities == ("8.6", "8.9")
+    metadata = read_engine_metadata(engines[0].path)
+    assert (metadata.gpu, metadata.driver, metadata.layer_precisions) == (None, None, None)
+    assert metadata.compute_capabilities == ("8.6", "8.9")
     assert build_bundle_engines(bundle, trt, options) == engines  # and none is built twice
     assert len(trt.module.configs) == 3
 

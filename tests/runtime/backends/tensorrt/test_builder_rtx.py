@@ -40,8 +40,8 @@ def test_a_bundle_gets_its_engines(own_bundle: Path, rtx: TensorRT) -> None:
         *("prefix_1", "prefix_2", "prefix_3"),
     ]
     for engine in engines:
-        assert engine.path.stat().st_size == engine.facts.engine.bytes > 10_000
-        assert engine.facts.build_seconds > 0
+        assert engine.path.stat().st_size == engine.metadata.engine.bytes > 10_000
+        assert engine.metadata.build_seconds > 0
     assert any(": 1 of" in step for step in told)
 
 

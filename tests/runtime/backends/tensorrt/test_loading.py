@@ -44,7 +44,7 @@ def folder(bundle: Bundle) -> Path:
     return found
 
 
-def change_facts(bundle: Bundle, name: str = "segment_1", **changes: Any) -> None:
+def change_metadata(bundle: Bundle, name: str = "segment_1", **changes: Any) -> None:
     path = folder(bundle) / f"{name}.engine.json"
     files.write_json(path, json.loads(path.read_text()) | changes)
 
@@ -61,7 +61,7 @@ def refusal(bundle: Bundle, trt: TensorRT) -> str:
 def test_engines_are_found_in_order(built: Bundle, trt: TensorRT) -> None:
     found = find_engines(built, trt, "segments")
     assert [engine.graph for engine in found] == list(built.manifest.graphs["segments"])
-    assert [engine.facts.exit for engine in found] == [1, 2, 3]
+    assert [engine.metadata.exit for engine in found] == [1, 2, 3]
     assert open_engine(trt, found[0]) is not None
 
 
@@ -92,7 +92,7 @@ def test_an_engine_of_another_place_is_refused(built: Bundle, version: str, devi
 
 
 def test_an_engine_of_another_graph_is_refused(built: Bundle, trt: TensorRT) -> None:
-    change_facts(built, onnx_sha256="0" * 64)
+    change_metadata(built, onnx_sha256="0" * 64)
     assert "segment_1.engine: was built from another onnx/segment_1.onnx than this bundle's" in refusal(built, trt)
 
 
@@ -125,17 +125,17 @@ def test_missing_parts_are_named(built: Bundle, trt: TensorRT, damage: Callable[
 
 @pytest.mark.parametrize("version", ["", "10.x", "10.3.0-rc", "../10"])
 def test_a_version_that_is_none_is_refused(built: Bundle, trt: TensorRT, version: str) -> None:
-    change_facts(built, version=version)
+    change_metadata(built, version=version)
     assert "segment_1.engine.json: version: " in refusal(built, trt)
 
 
-def test_facts_of_a_newer_edgemate_say_so(built: Bundle, trt: TensorRT) -> None:
-    change_facts(built, format_version=2)
+def test_metadata_of_a_newer_edgemate_say_so(built: Bundle, trt: TensorRT) -> None:
+    change_metadata(built, format_version=2)
     assert "made by a newer edgemate (format 2)" in refusal(built, trt)
 
 
 def test_engines_of_different_options_are_not_mixed(built: Bundle, trt: TensorRT) -> None:
-    change_facts(built, "segment_2", options=BuildOptions(tf32=False).facts())
+    change_metadata(built, "segment_2", options=BuildOptions(tf32=False).metadata())
     assert "segment_2.engine: was built with other options than segment_1.engine" in refusal(built, trt)
 
 
@@ -166,9 +166,9 @@ def test_same_compute_capability_is_enough_where_it_was_asked_for(own_bundle: Pa
 
 def test_what_was_built_here_comes_before_what_fits_too(own_bundle: Path, trt: TensorRT) -> None:
     bundle = built_with(own_bundle, opened("10.3.0", H200), hardware_compatibility_level="ampere_plus")
-    assert find_engines(bundle, trt, "segments")[0].facts.gpu == "NVIDIA H200"
+    assert find_engines(bundle, trt, "segments")[0].metadata.gpu == "NVIDIA H200"
     build_bundle_engines(bundle, trt, BuildOptions())
-    assert find_engines(bundle, trt, "segments")[0].facts.gpu == "Orin"
+    assert find_engines(bundle, trt, "segments")[0].metadata.gpu == "Orin"
 
 
 def test_ahead_of_time_engines_run_on_what_they_were_built_for(own_bundle: Path) -> None:

@@ -42,7 +42,7 @@ def test_every_layout_is_proved_on_the_golden_samples(built: Bundle, flavour: st
     backend = BACKENDS.get(flavour)(built, layout=layout, threads=None, cuda_graphs=cuda_graphs)
     try:
         proofs = prove(built, backend, layout, tolerance=default_tolerance(built), warmup=2, repeats=5)
-        captured = backend.facts()["cuda graphs"]
+        captured = backend.metadata()["cuda graphs"]
     finally:
         backend.close()
     assert captured == ("on" if cuda_graphs and layout != "conditional" else "off")

@@ -49,8 +49,8 @@ def test_what_cannot_be_is_refused_at_once(given: dict[str, Any], said: str) -> 
     assert said in str(caught.value)
 
 
-def test_the_facts_survive_json_and_do_not_tell_where_the_cache_is() -> None:
+def test_the_metadata_survive_json_and_do_not_tell_where_the_cache_is() -> None:
     options = BuildOptions(timing_cache=Path("private"), compute_capabilities=("8.6", "8.9"))
-    assert json.loads(json.dumps(options.facts())) == options.facts()
-    assert options.facts() == BuildOptions(compute_capabilities=("8.6", "8.9")).facts()
-    assert options.facts()["batch"] == "1:1:8"
+    assert json.loads(json.dumps(options.metadata())) == options.metadata()
+    assert options.metadata() == BuildOptions(compute_capabilities=("8.6", "8.9")).metadata()
+    assert options.metadata()["batch"] == "1:1:8"

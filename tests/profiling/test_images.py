@@ -5,12 +5,12 @@ import pytest
 from runs import reference_logits
 
 from edgemate.evaluation import trained_model
-from edgemate.profiling.pictures import sample_test_split
+from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run
 
 
 @pytest.mark.parametrize("count", [40, 10_000])
-def test_pictures_are_those_of_the_stored_logits(finished_run: Run, count: int) -> None:
+def test_images_are_those_of_the_stored_logits(finished_run: Run, count: int) -> None:
     stored = finished_run.read_logits("test")
     images, labels = sample_test_split(finished_run, count)
     assert len(images) == len(labels) == min(count, len(stored.labels))

@@ -1,4 +1,4 @@
-"""Pictures with and without labels in one batch."""
+"""Images with and without labels in one batch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from edgemate.distillation.method import Batch
 from edgemate.models import ExitOutputs
 
 
-def labelled_part(outputs: ExitOutputs, batch: Batch) -> tuple[ExitOutputs, Batch]:
-    """What a method that knows no unlabelled pictures may see of a batch: those with a label."""
+def labeled_part(outputs: ExitOutputs, batch: Batch) -> tuple[ExitOutputs, Batch]:
+    """What a method that knows no unlabeled images may see of a batch: those with a label."""
     return _chosen(outputs, batch.labels >= 0), Batch(*(tensor[batch.labels >= 0] for tensor in batch))
 
 
 def by_domain(outputs: ExitOutputs, batch: Batch) -> tuple[ExitOutputs, ExitOutputs]:
-    """The outputs for the labelled pictures (source), and those for the unlabelled (target)."""
+    """The outputs for the labeled images (source), and those for the unlabeled (target)."""
     known = batch.labels >= 0
     return _chosen(outputs, known), _chosen(outputs, ~known)
 

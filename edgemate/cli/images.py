@@ -1,4 +1,4 @@
-"""`edgemate pictures`: real pictures of a recipe's data, as files."""
+"""`edgemate images`: real images of a recipe's data, as files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Split(str, Enum):
     TEST = "test"
 
 
-def pictures(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) whose data section names the pictures.")],
+def images(
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) whose data section names the images.")],
     split: Annotated[Split, typer.Option(help="Where to take them from.")] = Split.TEST,
     count: Annotated[int, typer.Option(min=1, help="How many, shared out over the classes.")] = 20,
-    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("pictures"),
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("images"),
     seed: Annotated[int, typer.Option(min=0, help="Draws them.")] = 0,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the recipe.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write real pictures of a recipe's data set as PNG files, <index>_<label>.png, before any resizing."""
+    """Write real images of a recipe's dataset as PNG files, <index>_<label>.png, before any resizing."""
     import io
     import re
 
@@ -58,7 +58,7 @@ def pictures(
         for done, index in enumerate(sample, start=1):
             label = re.sub(r"[^\w.-]+", "-", source.classes[chosen.labels[index]])
             buffer = io.BytesIO()
-            chosen.picture(int(index)).save(buffer, "PNG")
+            chosen.image(int(index)).save(buffer, "PNG")
             write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
             progress.advance(done, len(sample))
-    typer.echo(f"{counted(len(sample), f'{split.value} picture')} of {source.name} in {output}")
+    typer.echo(f"{counted(len(sample), f'{split.value} image')} of {source.name} in {output}")

@@ -1,10 +1,10 @@
 """Methods at their best: each is tried in four strengths, and the one that is best on the calibration split counts.
 
-In a table of defaults a method may lead because somebody chose its options on such pictures. Here every method has the
+In a table of defaults a method may lead because somebody chose its options on such images. Here every method has the
 same number of tries on the same recipe: the published strength (of `mate`, its default) and others around it, by the
 one option that says how much exits are taught beside the labels, or of `joint_ce`, how much each exit's labels weigh.
 
-    python benchmarks/equal_tries.py --jobs 2
+    python benchmarks/tuning_budget.py --jobs 2
 
 Ranked, as it was chosen, by the mean over exits on the calibration split; the test split is reported beside it. Through
 the engine of `edgemate compare`: stopped at any moment, the same command goes on where it was.
@@ -53,7 +53,7 @@ def main() -> None:
     files.write_json(
         options.output.with_suffix(".json"),
         {
-            "benchmark": "equal_tries",
+            "benchmark": "tuning_budget",
             "chosen_by": "top-1 accuracy on the calibration split, mean over exits and seeds",
             "tries": labels,
             "chosen": [
@@ -81,11 +81,11 @@ def _markdown(found: Comparison, labels: dict[str, list[str]], ranked: Sequence[
         [
             f"# Every method's best of {tries} strengths",
             "",
-            f"{found.recipe['data']['name']}, {found.pictures['train']:,} training pictures, "
+            f"{found.recipe['data']['name']}, {found.images['train']:,} training images, "
             f"{found.recipe['model']['backbone']}, {optimization['epochs']} epochs; mean ± sample standard deviation "
             f"over seeds {', '.join(map(str, found.seeds))}; {found.machine['processor']}. Strengths are chosen, and "
-            f"rows ranked, by the mean over exits on the {found.pictures['calibration']:,} pictures of the calibration "
-            f"split; the figures are of the test split's {found.pictures['test']:,}.",
+            f"rows ranked, by the mean over exits on the {found.images['calibration']:,} images of the calibration "
+            f"split; the figures are of the test split's {found.images['test']:,}.",
             "",
             *markdown_rows(found, ranked, "test"),
             "",
@@ -134,8 +134,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("comparisons") / "equal_tries")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "equal_tries")
+    parser.add_argument("--runs", type=Path, default=Path("comparisons") / "tuning_budget")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "tuning_budget")
     return parser.parse_args()
 
 

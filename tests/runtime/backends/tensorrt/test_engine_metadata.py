@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgemate.runtime.backends.tensorrt.engine_facts import layer_precisions, layers_off_dla
+from edgemate.runtime.backends.tensorrt.engine_metadata import layer_precisions, layers_off_dla
 
 
 def layer(kind: str, takes: str | None, gives: str, name: str = "layer") -> dict[str, Any]:

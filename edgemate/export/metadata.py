@@ -8,46 +8,46 @@ from datetime import datetime, timezone
 
 from pydantic import ValidationError
 
-from edgemate.bundle import BundleFacts, ExitFacts, Graph, InputContract, PrecisionFacts
+from edgemate.bundle import BundleMetadata, ExitMetadata, Graph, InputContract, PrecisionMetadata
 from edgemate.bundle.manifest import Layout
 from edgemate.data import portable_options
 from edgemate.errors import RunError
 from edgemate.evaluation import exit_accuracy
 from edgemate.machine import package_version
 from edgemate.models import Costs
-from edgemate.runs import Run, RunFacts
+from edgemate.runs import Run, RunMetadata
 
 _TOOLS = ("edgemate", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
-def bundle_facts(
+def bundle_metadata(
     run: Run,
     costs: Costs,
     graphs: Mapping[Layout, Sequence[Graph]],
-    precision: PrecisionFacts | None = None,
+    precision: PrecisionMetadata | None = None,
     engine_batch: tuple[int, int, int] | None = None,
-) -> BundleFacts:
-    """The facts of the bundle of `run`: input, classes, exits with costs and accuracy, graphs, tools and source."""
-    facts, recipe = run.read_facts(), run.read_recipe()
+) -> BundleMetadata:
+    """The metadata of the bundle of `run`: input, classes, exits with costs and accuracy, graphs, tools and source."""
+    metadata, recipe = run.read_metadata(), run.read_recipe()
     accuracy = {split: exit_accuracy(*run.read_logits(split)).tolist() for split in ("calibration", "test")}
-    return BundleFacts(
+    return BundleMetadata(
         name=run.name,
         created=datetime.now(timezone.utc).replace(microsecond=0),
         tools={"python": platform.python_version()}
         | {tool: version for tool in _TOOLS if (version := package_version(tool)) is not None},
         source={
             "run": run.name,
-            "data": facts.data_set,
+            "data": metadata.dataset,
             "backbone": recipe.model.backbone,
             "head": recipe.exits.head,
             "method": " + ".join(recipe.distillation.names),
         },
         data_options=portable_options(recipe.data.name, recipe.data.options),
         test_limit=recipe.data.test_limit,
-        input=_input_contract(run, facts),
-        classes=facts.classes,
+        input=_input_contract(run, metadata),
+        classes=metadata.classes,
         exits=tuple(
-            ExitFacts(
+            ExitMetadata(
                 exit=cost.exit,
                 name=cut,
                 macs=cost.macs,
@@ -55,7 +55,7 @@ def bundle_facts(
                 parameters=cost.parameters,
                 accuracy={split: values[cost.exit - 1] for split, values in accuracy.items()},
             )
-            for cost, cut in zip(costs.exits, facts.cuts, strict=True)
+            for cost, cut in zip(costs.exits, metadata.cuts, strict=True)
         ),
         graphs={layout: tuple(parts) for layout, parts in graphs.items()},
         precision=precision,
@@ -63,10 +63,10 @@ def bundle_facts(
     )
 
 
-def _input_contract(run: Run, facts: RunFacts) -> InputContract:
+def _input_contract(run: Run, metadata: RunMetadata) -> InputContract:
     try:
-        return InputContract.model_validate(facts.input)
+        return InputContract.model_validate(metadata.input)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{run.facts_path}: input.{key}: {first['msg']}; train the run again") from error
+        raise RunError(f"{run.metadata_path}: input.{key}: {first['msg']}; train the run again") from error

@@ -9,12 +9,12 @@ from toy_data import array_source
 
 from edgemate.data import build_data
 from edgemate.errors import RunError
-from edgemate.export.pictures import precision_pictures
+from edgemate.export.images import precision_images
 from edgemate.runs import Run
 
 
-def test_both_samples_are_calibration_pictures_and_share_none(finished_run: Run) -> None:
-    found = precision_pictures(finished_run)
+def test_both_samples_are_calibration_images_and_share_none(finished_run: Run) -> None:
+    found = precision_images(finished_run)
     data = build_data("digits", calibration_fraction=finished_run.read_recipe().data.calibration_fraction)
     calibration = data.splits.calibration
     assert set(found.indices) <= set(calibration.tolist())
@@ -31,24 +31,24 @@ def test_both_samples_are_calibration_pictures_and_share_none(finished_run: Run)
 
 
 def test_they_are_the_same_every_time(finished_run: Run) -> None:
-    first, again = precision_pictures(finished_run), precision_pictures(finished_run)
+    first, again = precision_images(finished_run), precision_images(finished_run)
     assert first.indices == again.indices
     np.testing.assert_array_equal(first.images, again.images)
 
 
 def test_a_large_split_is_not_used_up(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemate.export.pictures.RANGE_PICTURES", 30)
-    monkeypatch.setattr("edgemate.export.pictures.CHECK_PICTURES", 50)
-    found = precision_pictures(finished_run)
+    monkeypatch.setattr("edgemate.export.images.RANGE_IMAGES", 30)
+    monkeypatch.setattr("edgemate.export.images.CHECK_IMAGES", 50)
+    found = precision_images(finished_run)
     assert (len(found.ranges), len(found.images)) == (30, 50)
     assert np.bincount(found.labels, minlength=10).min() >= 4
 
 
 @pytest.mark.parametrize("changes", [{}, {"classes": ("one", "two", "three", "four")}])
-def test_other_pictures_than_the_runs_are_refused(
+def test_other_images_than_the_runs_are_refused(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     source = dataclasses.replace(array_source(size=(8, 8), channels=1), **changes)
-    monkeypatch.setattr("edgemate.export.pictures.load_source", lambda name, options: source)
-    with pytest.raises(RunError, match="was not trained on the pictures that data set digits now has"):
-        precision_pictures(finished_run)
+    monkeypatch.setattr("edgemate.export.images.load_source", lambda name, options: source)
+    with pytest.raises(RunError, match="was not trained on the images that dataset digits now has"):
+        precision_images(finished_run)

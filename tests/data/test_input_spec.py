@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_data import array_source
 
-from edgemate.data.input_facts import InputFacts, Resize, plan_input
+from edgemate.data.input_spec import InputSpec, Resize, plan_input
 from edgemate.errors import DataError
 
 SIZED = array_source(size=(28, 20), channels=1)
@@ -22,8 +22,8 @@ resizes = st.none() | st.builds(
     interpolation=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
 )
 numbers = st.floats(0.01, 1).map(lambda x: (x, x / 2, x / 3))
-facts_of_any_kind = st.builds(
-    InputFacts,
+spec_of_any_kind = st.builds(
+    InputSpec,
     channels=st.just(3),
     height=sides,
     width=sides,
@@ -34,14 +34,14 @@ facts_of_any_kind = st.builds(
 )
 
 
-@given(facts=facts_of_any_kind)
-def test_facts_survive_json(facts):
-    assert InputFacts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+@given(spec=spec_of_any_kind)
+def test_spec_survive_json(spec):
+    assert InputSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 def test_json_has_the_words_of_the_manifest():
-    facts = plan_input(UNSIZED, image_size=224, interpolation="bicubic").with_normalisation([0.1, 0.2, 0.3], [1, 1, 1])
-    assert facts.to_json() == {
+    spec = plan_input(UNSIZED, image_size=224, interpolation="bicubic").with_normalization([0.1, 0.2, 0.3], [1, 1, 1])
+    assert spec.to_json() == {
         "channels": 3,
         "height": 224,
         "width": 224,
@@ -62,30 +62,30 @@ def test_json_has_the_words_of_the_manifest():
     ],
 )
 def test_json_that_does_not_fit_is_one_line_that_names_the_key(change, key):
-    with pytest.raises(DataError, match=f"input facts: {key}") as caught:
-        InputFacts.from_json({**plan_input(SIZED).to_json(), **change})
+    with pytest.raises(DataError, match=f"input spec: {key}") as caught:
+        InputSpec.from_json({**plan_input(SIZED).to_json(), **change})
     assert "\n" not in str(caught.value)
 
 
-def test_pictures_of_one_size_keep_it_by_default_and_are_stretched_to_another():
-    facts = plan_input(SIZED)
-    assert (facts.height, facts.width, facts.resize, facts.center_crop) == (28, 20, None, None)
-    facts = plan_input(SIZED, image_size=32, interpolation="nearest")
-    assert (facts.height, facts.width) == (32, 32)
-    assert (facts.resize, facts.center_crop) == (Resize("stretch", (32, 32), "nearest"), None)
+def test_images_of_one_size_keep_it_by_default_and_are_stretched_to_another():
+    spec = plan_input(SIZED)
+    assert (spec.height, spec.width, spec.resize, spec.center_crop) == (28, 20, None, None)
+    spec = plan_input(SIZED, image_size=32, interpolation="nearest")
+    assert (spec.height, spec.width) == (32, 32)
+    assert (spec.resize, spec.center_crop) == (Resize("stretch", (32, 32), "nearest"), None)
 
 
 def test_no_step_is_planned_that_does_nothing():
     assert plan_input(array_source(size=(8, 8)), image_size=8).resize is None
 
 
-def test_pictures_of_many_sizes_are_resized_by_the_shorter_side_and_cropped():
-    facts = plan_input(UNSIZED, image_size=64)
-    assert (facts.resize, facts.center_crop) == (Resize("shorter_side", 73, "bilinear"), (64, 64))
-    facts = plan_input(UNSIZED, image_size=64, resize_to=64)
-    assert facts.resize == Resize("shorter_side", 64, "bilinear")
-    facts = plan_input(UNSIZED, image_size=64, resize="stretch")
-    assert (facts.resize, facts.center_crop) == (Resize("stretch", (64, 64), "bilinear"), None)
+def test_images_of_many_sizes_are_resized_by_the_shorter_side_and_cropped():
+    spec = plan_input(UNSIZED, image_size=64)
+    assert (spec.resize, spec.center_crop) == (Resize("shorter_side", 73, "bilinear"), (64, 64))
+    spec = plan_input(UNSIZED, image_size=64, resize_to=64)
+    assert spec.resize == Resize("shorter_side", 64, "bilinear")
+    spec = plan_input(UNSIZED, image_size=64, resize="stretch")
+    assert (spec.resize, spec.center_crop) == (Resize("stretch", (64, 64), "bilinear"), None)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_options_that_do_not_fit_are_refused(source, options, message):
         plan_input(source, **options)
 
 
-def test_normalisation_needs_one_number_per_channel():
-    facts = plan_input(UNSIZED, image_size=8)
-    with pytest.raises(DataError, match=r"data\.mean has 1 number; the pictures have 3 channels"):
-        facts.with_normalisation([0.5], [0.5] * 3)
+def test_normalization_needs_one_number_per_channel():
+    spec = plan_input(UNSIZED, image_size=8)
+    with pytest.raises(DataError, match=r"data\.mean has 1 number; the images have 3 channels"):
+        spec.with_normalization([0.5], [0.5] * 3)
     with pytest.raises(DataError, match=r"data\.std is .* must be positive"):
-        facts.with_normalisation([0.5] * 3, [0.5, 0.0, 0.5])
+        spec.with_normalization([0.5] * 3, [0.5, 0.0, 0.5])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from edgemate.bundle.manifest import FileFacts, Layout
+from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.bundle.versioned_json import read_versioned
 
 FORMAT_VERSION: Literal[1] = 1
@@ -33,7 +33,7 @@ _PRECISIONS = {
 LayerPrecisions = dict[str, dict[str, int]]
 
 
-class EngineFacts(BaseModel):
+class EngineMetadata(BaseModel):
     """One engine.
 
     Attributes:
@@ -67,7 +67,7 @@ class EngineFacts(BaseModel):
     exit: Annotated[int, Field(ge=1)]
     onnx: str
     onnx_sha256: str
-    engine: FileFacts
+    engine: FileMetadata
     library: Literal["tensorrt", "tensorrt_rtx"]
     version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
     gpu: str | None
@@ -81,14 +81,14 @@ class EngineFacts(BaseModel):
     build_seconds: float
 
 
-def facts_path(engine: Path) -> Path:
-    """Where the facts of the engine in file `engine` are."""
+def metadata_path(engine: Path) -> Path:
+    """Where the metadata of the engine in file `engine` are."""
     return engine.with_name(engine.name + ".json")
 
 
-def read_engine_facts(engine: Path) -> EngineFacts:
-    """The facts of the engine in file `engine`. BundleError where they cannot be read."""
-    return read_versioned(facts_path(engine), EngineFacts, FORMAT_VERSION)
+def read_engine_metadata(engine: Path) -> EngineMetadata:
+    """The metadata of the engine in file `engine`. BundleError where they cannot be read."""
+    return read_versioned(metadata_path(engine), EngineMetadata, FORMAT_VERSION)
 
 
 def layer_precisions(information: str) -> LayerPrecisions | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from real_data import require
-from toy_data import archive, pixels, write_folders, write_picture
+from toy_data import archive, pixels, write_folders, write_image
 
 from edgemate.data import TargetPlan, build_data
 from edgemate.errors import DataError
@@ -13,14 +13,14 @@ INVERTED = (("invert", {}),)
 
 
 def shifted(**options):
-    return build_data("digits", unlabelled=TargetPlan(corruptions=INVERTED, **options), batch_size=64)
+    return build_data("digits", unlabeled=TargetPlan(corruptions=INVERTED, **options), batch_size=64)
 
 
-def rows(pictures):
-    return [picture.tobytes() for picture in pictures]
+def rows(images):
+    return [image.tobytes() for image in images]
 
 
-def test_no_picture_is_in_both_domains_nor_in_the_calibration_split():
+def test_no_image_is_in_both_domains_nor_in_the_calibration_split():
     data = shifted()
     clean = data.source.train.array
     source = set(data.splits.train.tolist())
@@ -31,8 +31,8 @@ def test_no_picture_is_in_both_domains_nor_in_the_calibration_split():
     assert source | target | calibration == set(range(len(clean)))
     assert abs(len(source) - len(target)) <= 1
     np.testing.assert_array_equal(data.target.train.array, 255 - clean[data.target.train.indices])
-    shares = [np.bincount(data.source.train.labels[sorted(half)]) / len(half) for half in (source, target)]
-    np.testing.assert_allclose(*shares, atol=0.01)
+    fractions = [np.bincount(data.source.train.labels[sorted(half)]) / len(half) for half in (source, target)]
+    np.testing.assert_allclose(*fractions, atol=0.01)
 
 
 def test_the_second_domain_leaves_calibration_and_test_as_they_were():
@@ -43,7 +43,7 @@ def test_the_second_domain_leaves_calibration_and_test_as_they_were():
 
 
 def test_limits_are_each_domains_own():
-    data = build_data("digits", train_limit=100, unlabelled=TargetPlan(limit=150))
+    data = build_data("digits", train_limit=100, unlabeled=TargetPlan(limit=150))
     whole = shifted()
     assert (len(data.splits.train), len(data.target.train)) == (100, 150)
     assert set(data.splits.train) <= set(whole.splits.train)
@@ -61,11 +61,11 @@ def test_no_label_of_the_target_reaches_training():
         assert images[~known].mean() > images[known].mean() + 0.5
 
 
-def test_normalisation_is_learnt_from_the_sources_half_only():
+def test_normalization_is_learned_from_the_sources_half_only():
     data = shifted()
     seen = data.source.train.array[data.splits.train] / 255
-    np.testing.assert_allclose(data.facts.mean, [seen.mean()], atol=1e-6)
-    assert (data.target.facts.mean, data.target.facts.std) == (data.facts.mean, data.facts.std)
+    np.testing.assert_allclose(data.spec.mean, [seen.mean()], atol=1e-6)
+    assert (data.target.spec.mean, data.target.spec.std) == (data.spec.mean, data.spec.std)
 
 
 def test_the_targets_test_split_is_the_corrupted_one_with_its_labels():
@@ -73,30 +73,30 @@ def test_the_targets_test_split_is_the_corrupted_one_with_its_labels():
     images, labels = (torch.cat(part) for part in zip(*data.target_test_loader(), strict=True))
     np.testing.assert_array_equal(labels, data.source.test.labels)
     clean = torch.cat([images for images, _ in data.test_loader()])
-    mean, std = data.facts.mean[0], data.facts.std[0]
+    mean, std = data.spec.mean[0], data.spec.std[0]
     torch.testing.assert_close(images * std + mean, 1 - (clean * std + mean), atol=1e-5, rtol=0)
 
 
 def test_everything_follows_the_split_seed():
     noisy = TargetPlan(corruptions=[("gaussian_noise", {"sigma": 0.2})], limit=50)
-    one, again = (build_data("digits", unlabelled=noisy) for _ in range(2))
-    other = build_data("digits", unlabelled=noisy, split_seed=1)
+    one, again = (build_data("digits", unlabeled=noisy) for _ in range(2))
+    other = build_data("digits", unlabeled=noisy, split_seed=1)
     np.testing.assert_array_equal(one.target.train.array, again.target.train.array)
     np.testing.assert_array_equal(one.target.test.array, again.target.test.array)
     assert not np.array_equal(one.target.test.array, other.target.test.array)
 
 
-def test_two_data_sets_with_the_same_classes(tmp_path):
+def test_two_datasets_with_the_same_classes(tmp_path):
     photos = write_folders(tmp_path / "photos", per_class=6)
     sketches = tmp_path / "sketches"
     for k, name in enumerate(("cat", "dog")):
         for i in range(5):
-            write_picture(sketches / name / f"{i}.png", size=(40 - i, 25), seed=100 + 10 * k + i)
+            write_image(sketches / name / f"{i}.png", size=(40 - i, 25), seed=100 + 10 * k + i)
     data = build_data(
         "image_folder",
         options={"path": str(photos)},
         image_size=16,
-        unlabelled=TargetPlan("image_folder", {"path": str(sketches)}, INVERTED),
+        unlabeled=TargetPlan("image_folder", {"path": str(sketches)}, INVERTED),
         batch_size=4,
     )
     assert len(data.target.train) == 8
@@ -110,9 +110,9 @@ def test_two_data_sets_with_the_same_classes(tmp_path):
 def test_a_domain_of_another_size_needs_an_image_size(tmp_path):
     here = {"path": str(archive(tmp_path / "here.npz"))}
     wider = {"path": str(archive(tmp_path / "wider.npz", x_train=pixels(12, 10, 12, 3), x_test=pixels(6, 10, 12, 3)))}
-    with pytest.raises(DataError, match=r"its pictures are 10 × 12, those of data\.name 8 × 8; set data\.image_size"):
-        build_data("arrays", options=here, unlabelled=TargetPlan("arrays", wider))
-    data = build_data("arrays", options=here, unlabelled=TargetPlan("arrays", wider), image_size=8, batch_size=4)
+    with pytest.raises(DataError, match=r"its images are 10 × 12, those of data\.name 8 × 8; set data\.image_size"):
+        build_data("arrays", options=here, unlabeled=TargetPlan("arrays", wider))
+    data = build_data("arrays", options=here, unlabeled=TargetPlan("arrays", wider), image_size=8, batch_size=4)
     assert next(iter(data.mixed_loader()))[0].shape == (8, 3, 8, 8)
 
 
@@ -126,11 +126,11 @@ def test_a_domain_of_another_size_needs_an_image_size(tmp_path):
 def test_domains_that_do_not_fit_each_other_are_refused(tmp_path, changes, said):
     one, other = archive(tmp_path / "one.npz"), archive(tmp_path / "other.npz", **changes)
     with pytest.raises(DataError, match=said):
-        build_data("arrays", options={"path": str(one)}, unlabelled=TargetPlan("arrays", {"path": str(other)}))
+        build_data("arrays", options={"path": str(one)}, unlabeled=TargetPlan("arrays", {"path": str(other)}))
 
 
 def test_without_a_target_there_are_no_mixed_batches():
-    with pytest.raises(DataError, match=r"data\.unlabelled names one"):
+    with pytest.raises(DataError, match=r"data\.unlabeled names one"):
         build_data("digits").mixed_loader()
 
 
@@ -138,7 +138,7 @@ def test_real_fashion_mnist_corrupted():
     require("fashion_mnist")
     corruptions = [("invert", {}), ("gaussian_blur", {"sigma": 1.0}), ("gaussian_noise", {"sigma": 0.1})]
     plan = TargetPlan(corruptions=corruptions, limit=300)
-    data = build_data("fashion_mnist", train_limit=200, unlabelled=plan, batch_size=64)
+    data = build_data("fashion_mnist", train_limit=200, unlabeled=plan, batch_size=64)
     assert (len(data.splits.train), len(data.target.train), len(data.target.test)) == (200, 300, 10_000)
     images, labels = next(iter(data.mixed_loader()))
     assert images.shape == (128, 1, 28, 28)

@@ -7,7 +7,7 @@ from PIL import Image
 from toy_data import archive
 from typer.testing import CliRunner
 
-from edgemate.cli.pictures import pictures
+from edgemate.cli.images import images
 from edgemate.data.digits import digits
 from edgemate.errors import UsageError
 
@@ -27,14 +27,14 @@ def recipe(tmp_path):
 
 def run(*arguments):
     app = typer.Typer()
-    app.command()(pictures)
+    app.command()(images)
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_real_pictures_of_every_class_are_written_as_they_are(recipe, tmp_path):
+def test_real_images_of_every_class_are_written_as_they_are(recipe, tmp_path):
     result = run(recipe, "--count", 20, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "20 test pictures of digits" in result.output
+    assert "20 test images of digits" in result.output
     files = sorted((tmp_path / "out").iterdir())
     assert len(files) == 20
     source = digits()
@@ -42,8 +42,8 @@ def test_real_pictures_of_every_class_are_written_as_they_are(recipe, tmp_path):
     for file in files:
         index, label = file.stem.split("_")
         assert source.classes[source.test.labels[int(index)]] == label
-        with Image.open(file) as picture:
-            np.testing.assert_array_equal(np.asarray(picture), source.test.array[int(index), ..., 0])
+        with Image.open(file) as image:
+            np.testing.assert_array_equal(np.asarray(image), source.test.array[int(index), ..., 0])
         labels.append(label)
     assert all(labels.count(name) == 2 for name in source.classes)
 
@@ -52,7 +52,7 @@ def test_the_split_can_be_chosen_and_the_recipe_overridden(recipe, tmp_path):
     result = run(
         recipe, "--split", "train", "--count", 99, "--set", "data.train_limit=10", "--output", tmp_path / "out"
     )
-    assert "10 train pictures" in result.output
+    assert "10 train images" in result.output
     assert len(list((tmp_path / "out").iterdir())) == 10
 
 

@@ -1,0 +1,40 @@
+"""Test images of a run's dataset, ready for its network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.data import EvaluationTransform, InputSpec, load_source, stratified_sample, tested_indices
+from edgemate.data.source import Images
+from edgemate.errors import RunError
+from edgemate.runs import Run
+
+
+def sample_test_split(run: Run, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Up to `count` images of the test split, with the class fractions kept.
+
+    Returns:
+        Images float32 (n, C, H, W) and labels int64 (n,).
+
+    Raises:
+        DataError: the dataset is missing or damaged.
+        RunError: it is not the one that the run was tested on.
+    """
+    images, indices = sample_test_images(run, count)
+    transform = EvaluationTransform(InputSpec.from_json(run.read_metadata().input))
+    ready: npt.NDArray[Any] = transform(images, indices).numpy()
+    return ready, images.labels[indices]
+
+
+def sample_test_images(run: Run, count: int) -> tuple[Images, npt.NDArray[np.int64]]:
+    """The same as they are before they are made ready: all test images, and the indices (n,). Raises the same."""
+    section = run.read_recipe().data
+    images = load_source(section.name, section.options).test
+    tested = tested_indices(images.labels, section.test_limit)
+    labels = images.labels[tested]
+    if not np.array_equal(labels, run.read_logits("test").labels):
+        raise RunError(f"{run.path}: was not tested on the test images that dataset {section.name} now has")
+    return images, tested[stratified_sample(labels, count)]

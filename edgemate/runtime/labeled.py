@@ -1,0 +1,83 @@
+"""Images with or without labels, from a folder or an `.npz` file, without anything of what trained the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate import files
+from edgemate.errors import DataError
+from edgemate.images import IMAGE_SUFFIXES, find_images
+from edgemate.runtime.preprocessing import ImageInput
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImages:
+    """N images; `labels` are class indices `(N,)`, or None where nobody knows."""
+
+    images: Sequence[ImageInput]
+    labels: npt.NDArray[np.int64] | None
+
+
+def read_labeled(path: Path, classes: Sequence[str]) -> LabeledImages:
+    """The images at `path`.
+
+    A folder with one folder per class, named as `classes` are, gives labeled images; any other folder all images
+    in it, unlabeled. An `.npz` file has `x_test` (or `images`), uint8 `(N, H, W)` or `(N, H, W, C)`, and perhaps
+    `y_test` (or `labels`), integers `(N,)`.
+
+    Raises:
+        DataError: there are no images, or labels that are no classes.
+    """
+    if path.is_dir():
+        return _folder(path, list(classes))
+    if path.suffix == ".npz":
+        return _arrays(path, len(classes))
+    raise DataError(f"{path}: is no folder of images and no .npz file")
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every image file below a folder, sorted, without hidden ones. Raises DataError where there is none."""
+    found = find_images(folder)
+    if not found:
+        raise DataError(f"{folder}: no image in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def _folder(path: Path, classes: list[str]) -> LabeledImages:
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    known = [folder for folder in folders if folder.name in classes]
+    if not known:
+        return LabeledImages(list_images(path), None)
+    if len(known) < len(folders):
+        strange = next(folder.name for folder in folders if folder not in known)
+        raise DataError(f"{path}: {strange!r} is none of the bundle's classes: {', '.join(classes)}")
+    images: list[Path] = []
+    labels: list[int] = []
+    for folder in known:
+        inside = list_images(folder)
+        images += inside
+        labels += [classes.index(folder.name)] * len(inside)
+    return LabeledImages(images, np.array(labels, dtype=np.int64))
+
+
+def _arrays(path: Path, classes: int) -> LabeledImages:
+    try:
+        arrays = files.read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as .npz: {error}") from error
+    images = arrays.get("x_test", arrays.get("images"))
+    labels = arrays.get("y_test", arrays.get("labels"))
+    if images is None or images.dtype != np.uint8 or images.ndim not in (3, 4) or not len(images):
+        raise DataError(f"{path}: x_test must be uint8 images (N, H, W) or (N, H, W, C)")
+    if labels is None:
+        return LabeledImages(list(images), None)
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise DataError(f"{path}: y_test must be integers ({len(images)},), not {labels.dtype} {labels.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(f"{path}: y_test runs from {labels.min()} to {labels.max()}; the bundle has {classes} classes")
+    return LabeledImages(list(images), labels.astype(np.int64))
