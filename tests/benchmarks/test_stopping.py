@@ -17,12 +17,12 @@ pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch"
 
 
 def row(points: float, full_points: float, **changes: Any) -> dict[str, Any]:
-    held = load_script("early_exit_speedup.py").held(points)
+    held = load_script("benchmarks/early_exit_speedup.py").held(points)
     return {"run": "a", "batch": 1, "points": points, "accuracy_held": held, "full_points": full_points, **changes}
 
 
 def test_a_speed_up_that_costs_too_much_is_marked_and_so_is_a_network_that_cannot_help_it() -> None:
-    remarks = load_script("early_exit_speedup.py").remarks
+    remarks = load_script("benchmarks/early_exit_speedup.py").remarks
     assert remarks([row(-0.5, 0.1), row(0.2, -0.5, batch=16)]) == []
     [marked] = remarks([row(-0.51, 0.1), row(-0.5, 0.1, batch=16)])
     assert marked == "! a, batch 1: 0.51 points below the plain network, not 0.5 at most"
@@ -36,16 +36,16 @@ def test_every_deadline_is_judged_by_itself() -> None:
     which = np.repeat([0, 1, 2], [100, 100, 9800])
     late = np.zeros(10_000, bool)
     late[:2] = late[100:150] = True  # 2 of 100 are 0.02 % of all above the limit
-    found = load_script("deadline.py").judged(deadlines, which, late, np.ones(10_000, int), 2.0)
+    found = load_script("benchmarks/deadline.py").judged(deadlines, which, late, np.ones(10_000, int), 2.0)
     assert [(one["deadline_ms"], one["held"]) for one in found["results"]] == [(1.0, None), (3.0, False), (9.0, True)]
     assert found["late_above_p99"] < 0.001
     assert not found["held"]
     late[1] = False
-    assert load_script("deadline.py").judged(deadlines, which, late, np.ones(10_000, int), 2.0)["held"]
+    assert load_script("benchmarks/deadline.py").judged(deadlines, which, late, np.ones(10_000, int), 2.0)["held"]
 
 
 def test_a_gap_in_accuracy_stands_with_its_standard_error_and_the_drop_beside_it() -> None:
-    script = load_script("policy_prediction.py")
+    script = load_script("benchmarks/policy_prediction.py")
     rows = []
     for name, said, found in (("fast", 0.92, 0.914), ("full", 0.93, 0.925)):
         expected = {"accuracy": said, "mean_macs": 1.0, "mean_ms": 1.0, "p99_ms": 2.0, "fractions": [1.0]}

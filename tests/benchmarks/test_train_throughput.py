@@ -13,7 +13,7 @@ from scripts import load_script
 
 from edgemate.errors import UsageError
 
-script = load_script("train_throughput.py")
+script = load_script("benchmarks/train_throughput.py")
 
 
 def turn_of(skip: int, monkeypatch: pytest.MonkeyPatch) -> object:

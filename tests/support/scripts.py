@@ -1,4 +1,4 @@
-"""Scripts that are no part of the package, such as the benchmarks, as modules."""
+"""Import scripts that are not part of the package, such as the benchmarks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+GPU_KIT = ROOT / "deploy" / "gpu_kit"
 
 
 def load_script(path: str) -> ModuleType:
-    """The script at `path` in benchmarks/, imported."""
+    """Import the script at `path`, relative to the root of the repository."""
     name = "script_" + Path(path).stem
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / path)
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""benchmarks/gpu/cifar100.py, which must survive whatever ends it."""
+"""deploy/gpu_kit/cifar100.py, which can be killed at any moment."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts import BENCHMARKS, load_script
+from scripts import GPU_KIT, load_script
 from toy_data import archive, pixels
 
 from edgemate import files
 
-SCRIPT = BENCHMARKS / "gpu" / "cifar100.sh"
+SCRIPT = GPU_KIT / "cifar100.sh"
 SMALL = ["model.backbone=resnet8", "exits.at=[stage1,stage2,stage3]", "exits.head=linear", "training.precision=fp32"]
 SMALL += ["optimization.epochs=3", "optimization.schedule_options.milestones=[1,2]"]
 
@@ -46,7 +46,7 @@ def result(folder: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path, data: Path) -> None:
+def test_it_resumes_after_being_killed_at_any_moment(tmp_path: Path, data: Path) -> None:
     asked = command(data, "--methods", "mate,joint_ce", "--seeds", "0")
     run = tmp_path / "runs" / "resnet18_mate-seed0"
     for seen in (run, run / "history.csv", run / "logits"):  # before, between and after its epochs
@@ -63,7 +63,7 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path, data: Path
     for run in found["runs"]:
         assert len(run["test"]["exits"]) == 3
         assert run["images_per_second"] > 0
-        assert 0 < run["share_waiting_for_data"] < 1
+        assert 0 < run["data_wait_fraction"] < 1
     assert [exit["exit"] for exit in found["macs"]] == [1, 2, 3]
     assert str(tmp_path) not in json.dumps(found)
     subprocess.run([*asked, "--collect"], env=environment(tmp_path), check=True)
@@ -71,12 +71,12 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path: Path, data: Path
 
 
 @pytest.mark.slow
-def test_it_stops_when_its_time_is_over_and_leaves_no_training_behind(tmp_path: Path, data: Path) -> None:
+def test_it_stops_when_its_time_is_up_and_leaves_no_training_running(tmp_path: Path, data: Path) -> None:
     started = time.monotonic()
     asked = command(data, "5", "--methods", "mate", "--jobs", "2")
     done = subprocess.run(asked, env=environment(tmp_path), check=True, capture_output=True, text=True)
     assert time.monotonic() - started < 60
-    assert "the time is over" in done.stdout
+    assert "time is up" in done.stdout
     assert not [run for run in result(tmp_path)["runs"] if run["finished"]]
     assert not trainings_in(tmp_path)
 
@@ -88,7 +88,7 @@ def test_one_at_a_time_and_no_training_outlives_it(tmp_path: Path, data: Path) -
         wait_for(tmp_path / "runs" / "resnet18_mate-seed0")
         second = subprocess.run(asked, env=environment(tmp_path), capture_output=True, text=True)
         assert second.returncode == 1
-        assert "another cifar100.py is at work" in second.stderr
+        assert "another cifar100.py is running" in second.stderr
         first.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 20
     while trainings_in(tmp_path):
@@ -104,7 +104,7 @@ def wait_for(path: Path) -> None:
 
 
 def trainings_in(folder: Path) -> list[str]:
-    """Command lines of trainings into that folder that are alive."""
+    """Command lines of running trainings that write into the folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -116,11 +116,11 @@ def trainings_in(folder: Path) -> list[str]:
     return found
 
 
-def test_the_table_has_means_over_finished_seeds_and_names_what_is_not_finished() -> None:
-    script = load_script("gpu/cifar100.py")
+def test_the_table_has_means_over_finished_seeds_and_lists_unfinished_runs() -> None:
+    script = load_script("deploy/gpu_kit/cifar100.py")
 
     def run(method: str, seed: int, exits: list[float] | None) -> dict:
-        found = {"run": f"resnet18_{method}-seed{seed}", "method": method, "epochs": 7, "of_epochs": 200}
+        found = {"run": f"resnet18_{method}-seed{seed}", "method": method, "epochs": 7, "total_epochs": 200}
         found |= {"training_images": 45_000, "calibration_images": 5_000}
         return found | {"finished": exits is not None, "test": {"exits": exits, "ensemble": 0.9}}
 
@@ -133,19 +133,19 @@ def test_the_table_has_means_over_finished_seeds_and_names_what_is_not_finished(
         "| mate | 2 | 45,000 | 71.00 ± 1.41 | 80.00 ± 0.00 | 90.00 ± 0.00 |",
         "| eed | 1 | 45,000 | 50.00 | 60.00 | 90.00 |",
         "",
-        "held out of the training images, to choose thresholds on: 5,000",
+        "calibration images, held out of the training images: 5,000",
         "",
         "not finished: resnet18_eed-seed1 (7 of 200 epochs)",
     ]
     assert "no run has finished" in script._table({"runs": runs[3:], "macs": None})
 
 
-def test_a_run_that_ended_before_its_first_epoch_is_told_as_it_is(tmp_path: Path) -> None:
-    script = load_script("gpu/cifar100.py")
+def test_a_run_killed_before_its_first_epoch_is_reported(tmp_path: Path) -> None:
+    script = load_script("deploy/gpu_kit/cifar100.py")
     recipe = "optimization: {epochs: 200, batch_size: 128}\ntraining: {seed: 0}\n"
     files.write_text(tmp_path / "recipe.yaml", recipe)
     found = script._result(tmp_path, "mate", 0)
-    assert (found["epochs"], found["of_epochs"], found["finished"]) == (0, 200, False)
+    assert (found["epochs"], found["total_epochs"], found["finished"]) == (0, 200, False)
     assert found["training_images"] is None
     files.write_json(tmp_path / "metadata.json", {"images": {"train": 45_000, "calibration": 5_000}})
     found = script._result(tmp_path, "mate", 0)

@@ -1,4 +1,4 @@
-"""benchmarks/gpu/day.sh, as far as it goes without a GPU and without minutes of training."""
+"""deploy/gpu_kit/day.sh, without a GPU and without minutes of training."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from scripts import BENCHMARKS
+from scripts import GPU_KIT
 
-DAY = BENCHMARKS / "gpu" / "day.sh"
+DAY = GPU_KIT / "day.sh"
 
 
 def day(folder: Path, *words: str, check: bool = True, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -33,17 +33,17 @@ def part(folder: Path, name: str, mib: int = 0, sums: str = "") -> None:
     (group / "SHA256SUMS").write_text(sums)
 
 
-def plans_in(said: str) -> list[list[tuple[float, float, str]]]:
-    """Of every timetable its rows: when they begin, how long they take, and what they are."""
-    tables = said.split(" at  |")[1:]
+def plans_in(output: str) -> list[list[tuple[float, float, str]]]:
+    """The rows of every timetable: start, duration, step."""
+    tables = output.split(" at  |")[1:]
     rows = [re.findall(r"^ *([\d.]+) \| *([\d.]+)  \| (.*?) +\|", table, re.MULTILINE) for table in tables]
     return [[(float(at), float(takes), what) for at, takes, what in table] for table in rows]
 
 
-@pytest.mark.parametrize(("minutes", "days"), [("30", 1), ("15", 2)])
-def test_a_timetable_has_no_gaps_no_long_steps_and_ends_in_time(tmp_path: Path, minutes: str, days: int) -> None:
-    plans = plans_in(day(tmp_path, "--timetable", MINUTES=minutes).stdout)
-    assert len(plans) == days
+@pytest.mark.parametrize(("minutes", "sessions"), [("30", 1), ("15", 2)])
+def test_a_timetable_has_no_gaps_no_long_steps_and_ends_in_time(tmp_path: Path, minutes: str, sessions: int) -> None:
+    plans = plans_in(day(tmp_path, "--timetable", TOTAL_MINUTES=minutes).stdout)
+    assert len(plans) == sessions
     for rows in plans:
         assert sum(takes for _, takes, _ in rows) == pytest.approx(float(minutes))
         for (at, takes, _), (begins, _, _) in itertools.pairwise(rows):
@@ -51,19 +51,42 @@ def test_a_timetable_has_no_gaps_no_long_steps_and_ends_in_time(tmp_path: Path, 
             assert at + takes == pytest.approx(begins)
 
 
-def test_a_timetable_tells_the_size_of_the_parts(tmp_path: Path) -> None:
+def test_a_timetable_shows_the_size_of_the_parts(tmp_path: Path) -> None:
     part(tmp_path, "data.00", 2)
     part(tmp_path, "data.01", 1)
-    said = day(tmp_path, "--timetable").stdout
-    assert re.search(r"data: CIFAR-100 +\| +2 \| +3\.0$", said, re.MULTILINE)
-    assert "not prepared" in said
-    assert "upload altogether: 3.0 MiB in 2 parts" in said
+    output = day(tmp_path, "--timetable").stdout
+    assert re.search(r"data: CIFAR-100 +\| +2 \| +3\.0$", output, re.MULTILINE)
+    assert "not prepared" in output
+    assert "total upload: 3.0 MiB in 2 parts" in output
 
 
-def test_there_is_no_plan_for_other_minutes(tmp_path: Path) -> None:
-    done = day(tmp_path, "--timetable", MINUTES="20", check=False)
+@pytest.mark.parametrize(("minutes", "sessions"), [("45", 1), ("20", 2)])
+def test_the_longest_plan_that_fits_is_shown(tmp_path: Path, minutes: str, sessions: int) -> None:
+    plans = plans_in(day(tmp_path, "--timetable", TOTAL_MINUTES=minutes).stdout)
+    assert len(plans) == sessions
+    assert all(rows[-1][0] + rows[-1][1] <= float(minutes) for rows in plans)
+
+
+def test_there_is_no_plan_for_fewer_minutes(tmp_path: Path) -> None:
+    done = day(tmp_path, "--timetable", TOTAL_MINUTES="10", check=False)
     assert done.returncode == 2
-    assert "there is a plan for 30, and one for 15" in done.stderr
+    assert "TOTAL_MINUTES=10: too short; there are plans for one session of 30 and two of 15" in done.stderr
+
+
+def test_steps_longer_than_one_command_are_listed(tmp_path: Path) -> None:
+    assert "longer than" not in day(tmp_path, "--timetable").stdout
+    output = day(tmp_path, "--timetable", COMMAND_SECONDS="280").stdout
+    assert re.search(r"^longer than COMMAND_SECONDS=280, so repeat the command: take +tensorrt$", output, re.MULTILINE)
+
+
+def test_archives_are_split_at_the_upload_limit(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(random.Random(0).randbytes(5 << 19))
+    pack = '. deploy/gpu_kit/limits.sh; . deploy/gpu_kit/remote.sh; pack_parts data cat -C "$0" file'
+    environment = os.environ | {"KIT": str(tmp_path / "kit"), "UPLOAD_MIB": "1"}
+    subprocess.run(["bash", "-euc", pack, str(tmp_path)], env=environment, cwd=GPU_KIT.parents[1], check=True)
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "kit" / "parts" / "data").glob("data.*"))]
+    assert sizes[:2] == [1 << 20, 1 << 20]
+    assert len(sizes) == 3
 
 
 def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
@@ -73,16 +96,16 @@ def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
     assert "data.00: FAILED" in done.stdout
 
 
-def test_parts_are_taken_to_where_they_last_as_they_come(tmp_path: Path) -> None:
+def test_parts_are_kept_as_they_are_uploaded(tmp_path: Path) -> None:
     part(tmp_path, "data.00", 1)
     day(tmp_path, "take")
-    (tmp_path / "kit" / "parts" / "data" / "data.00").unlink()  # the next command brings another
+    (tmp_path / "kit" / "parts" / "data" / "data.00").unlink()  # the next upload has another
     part(tmp_path, "data.01", 1)
-    said = day(tmp_path, "take").stdout
-    assert {"data.00", "data.01"} <= set(said.split())
+    output = day(tmp_path, "take").stdout
+    assert {"data.00", "data.01"} <= set(output.split())
 
 
-def test_a_failed_step_brings_home_what_is_finished(tmp_path: Path) -> None:
+def test_a_failed_step_copies_finished_results(tmp_path: Path) -> None:
     results, run, out = tmp_path / "keep" / "results", tmp_path / "keep" / "runs" / "a_run", tmp_path / "out"
     for folder in (results, run / "checkpoints"):
         folder.mkdir(parents=True)
@@ -98,24 +121,24 @@ def test_a_failed_step_brings_home_what_is_finished(tmp_path: Path) -> None:
     assert not any("last.ckpt" in name for name in names)
 
 
-def test_a_run_comes_home_in_several_commands_within_what_one_may_bring(tmp_path: Path) -> None:
+def test_a_run_is_downloaded_in_several_commands_within_the_limits_of_each(tmp_path: Path) -> None:
     run = tmp_path / "keep" / "runs" / "resnet18_mate-seed0"
     (run / "checkpoints").mkdir(parents=True)
     (tmp_path / "keep" / "runs" / "settings").write_text("training.compile=true\n")
     weights = random.Random(0).randbytes(5 << 20)
-    (run / "checkpoints" / "last.ckpt").write_bytes(weights)  # not finished, so it comes along
-    (tmp_path / "keep" / "data").mkdir()  # for the results, which are written again
+    (run / "checkpoints" / "last.ckpt").write_bytes(weights)  # unfinished, so it is included
+    (tmp_path / "keep" / "data").mkdir()  # needed to write the results again
     parts: dict[str, bytes] = {}
     following: list[str] = []
     for trip in range(4):
         out = tmp_path / f"out{trip}"
         limits = {"OUT": str(out), "OUT_FILE_MIB": "1", "OUT_MIB": "3", "OUT_FILES": "5"}
-        said = day(tmp_path, "home", "resnet18_mate-seed0", *following, **limits).stdout
+        output = day(tmp_path, "home", "resnet18_mate-seed0", *following, **limits).stdout
         sent = list(out.iterdir())
         assert len(sent) <= 5
         assert sum(path.stat().st_size for path in sent) <= 3 << 20
         parts |= {path.name: path.read_bytes() for path in sent if ".tar." in path.name and "results" not in path.name}
-        again = re.search(r"go on: day\.sh home resnet18_mate-seed0 (\d+)", said)
+        again = re.search(r"next: day\.sh home resnet18_mate-seed0 (\d+)", output)
         if not again:
             break
         following = [again[1]]
@@ -128,30 +151,30 @@ def test_a_run_comes_home_in_several_commands_within_what_one_may_bring(tmp_path
         assert "settings" in archive.getnames()
 
 
-def test_a_run_that_is_not_there_cannot_come_home(tmp_path: Path) -> None:
+def test_an_unknown_run_cannot_be_downloaded(tmp_path: Path) -> None:
     done = day(tmp_path, "home", "nothing", check=False)
     assert done.returncode == 2
-    assert "there is no run" in done.stderr
+    assert "nothing: run not found" in done.stderr
 
 
-def test_runs_go_on_with_the_settings_that_the_probe_found_for_them(tmp_path: Path) -> None:
+def test_runs_resume_with_the_settings_of_their_probe(tmp_path: Path) -> None:
     (tmp_path / "keep" / "runs" / "resnet18_mate-seed0").mkdir(parents=True)
     (tmp_path / "keep" / "runs" / "settings").write_text("training.compile=true\n")
-    assert "go on with that" in day(tmp_path, "probe").stdout
+    assert "and resume with it" in day(tmp_path, "probe").stdout
 
 
-def test_an_unknown_step_shows_how_it_is_used(tmp_path: Path) -> None:
+def test_an_unknown_step_shows_the_usage(tmp_path: Path) -> None:
     done = day(tmp_path, "dance", check=False)
     assert done.returncode == 2
     assert "--timetable" in done.stdout
 
 
 @pytest.mark.parametrize("folder", ["k", "k" * 100])
-def test_temporary_files_lie_where_all_lasts_if_sockets_can_lie_there(folder: str) -> None:
+def test_temporary_files_are_in_keep_unless_its_path_is_too_long_for_sockets(folder: str) -> None:
     with tempfile.TemporaryDirectory() as short:
         keep = Path(short).resolve() / folder
         shown = subprocess.run(
-            ["bash", "-euc", '. "$0"; places; settle; echo "$TMPDIR"', str(DAY.parent / "there.sh")],
+            ["bash", "-euc", '. "$0"; set_folders; prepare_folders; echo "$TMPDIR"', str(DAY.parent / "remote.sh")],
             env=os.environ | {"KEEP": str(keep), "KIT": f"{short}/kit", "TMPDIR": "/tmp"},
             capture_output=True,
             text=True,
@@ -162,7 +185,7 @@ def test_temporary_files_lie_where_all_lasts_if_sockets_can_lie_there(folder: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_whole_day_on_little_data(tmp_path: Path) -> None:
+def test_the_whole_session_on_little_data(tmp_path: Path) -> None:
     environment = os.environ | {"KIT": str(tmp_path), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [str(DAY), "--rehearse"],
@@ -173,13 +196,13 @@ def test_the_whole_day_on_little_data(tmp_path: Path) -> None:
         start_new_session=True,
     ) as rehearsal:
         try:
-            _, told = rehearsal.communicate()
+            _, errors = rehearsal.communicate()
         except BaseException:
-            os.killpg(rehearsal.pid, signal.SIGTERM)  # on which it ends its trainings, which killing it would leave
+            os.killpg(rehearsal.pid, signal.SIGTERM)  # on SIGTERM it ends its trainings; SIGKILL would leave them
             raise
-    if "Could not find a version" in told or "No matching distribution" in told:
+    if "Could not find a version" in errors or "No matching distribution" in errors:
         pytest.skip("the package index cannot be reached, so no wheels can be collected")
-    assert rehearsal.returncode == 0, told[-2000:]
+    assert rehearsal.returncode == 0, errors[-2000:]
     results = {path.name for path in (tmp_path / "rehearsed" / "keep" / "results").iterdir()}
     assert {
         "probe.json",

@@ -1,30 +1,31 @@
 #!/usr/bin/env bash
-# TensorRT on a GPU machine that has no network: everything it needs, brought in parts of at most 60 MiB.
+# TensorRT on a GPU machine that has no network: everything it needs, uploaded in parts.
 #
-#   benchmarks/gpu/tensorrt.sh prepare RUN     here, with network and the full environment: build/gpu-kit/parts/
-#   benchmarks/gpu/tensorrt.sh work RUN        here: of these only the run's bundles, images and reference logits
-#   benchmarks/gpu/tensorrt.sh unpack          there, with the parts in the same place (in any number of trips)
-#   benchmarks/gpu/tensorrt.sh run [STEP...]   there: doctor fp16 test fp32 int8, or those named; each can be run again
-#   benchmarks/gpu/tensorrt.sh rehearse RUN    here, without a GPU: all of it, with ONNX Runtime in TensorRT's place
+#   deploy/gpu_kit/tensorrt.sh prepare RUN     locally, with network and all extras: build/gpu-kit/parts/
+#   deploy/gpu_kit/tensorrt.sh work RUN        locally: of these only the run's bundles, images and reference logits
+#   deploy/gpu_kit/tensorrt.sh unpack          on the GPU machine, with the parts in the same folder
+#   deploy/gpu_kit/tensorrt.sh run [STEP...]   on the GPU machine: doctor fp16 test fp32 int8, or those named
+#   deploy/gpu_kit/tensorrt.sh rehearse RUN    locally, without a GPU: all of it, with ONNX Runtime instead of TensorRT
 #
 # RUN is a finished run, such as runs/cifar100-resnet18_mate. A precision is built, measured and written before the next
-# is begun. What comes of it: $RESULTS/tensorrt_<gpu>.json.
+# one starts; each can be repeated. Results: $RESULTS/tensorrt_<gpu>.json.
 #
-# Settings: KIT folder of the kit; KEEP, RESULTS and OUT as in there.sh; PYTHON310; TENSORRT version of the wheel, or the
-# path of one that is here already; CUDA_BINDINGS requirement (its major version must not be above the driver's CUDA);
-# STEP_SECONDS for all that one command does; PART largest part.
+# Environment variables: the limits of the machine, in limits.sh (COMMAND_SECONDS limits all steps of one command together);
+# KIT, folder of the kit; KEEP, RESULTS and OUT, see remote.sh; PYTHON310; TENSORRT, version of the wheel or path of a
+# downloaded one; CUDA_BINDINGS, requirement (its major version must not be above the driver's CUDA).
 #
-# Not run on a GPU yet. `rehearse` shows what works without one; what a GPU alone can show is unproved until it ran.
+# Not run on a GPU yet. `rehearse` shows what works without one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 KIT=${KIT:-$PWD/build/gpu-kit}
-. benchmarks/gpu/there.sh
+. deploy/gpu_kit/limits.sh
+. deploy/gpu_kit/remote.sh
 BIN=${BIN:-$PWD/.venv/bin}
 PYTHON310=${PYTHON310:-}
 TENSORRT=${TENSORRT:-8.5.3.1}
 CUDA_BINDINGS=${CUDA_BINDINGS:-cuda-bindings>=12,<13}
-DEADLINE=$((SECONDS + ${STEP_SECONDS:-570}))
+DEADLINE=$((SECONDS + COMMAND_SECONDS))
 STARTED=$SECONDS
 STEP=
 TIMETABLE=()
@@ -36,25 +37,25 @@ main() {
     case $command in
         prepare) prepare "${1:?a run folder}" ;;
         work) prepare_work "${1:?a run folder}" ;;
-        unpack) places; settle; unpack ;;
-        run) places; settle; run_steps "${@:-doctor fp16 test fp32 int8}" ;;
+        unpack) set_folders; prepare_folders; unpack ;;
+        run) set_folders; prepare_folders; run_steps "${@:-doctor fp16 test fp32 int8}" ;;
         rehearse) rehearse "${1:?a run folder}" ;;
         *)
             trap - EXIT
-            sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' benchmarks/gpu/tensorrt.sh
+            sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' deploy/gpu_kit/tensorrt.sh
             exit 2
             ;;
     esac
 }
 
-# step NAME COMMAND...: run it, and remember how long it took.
+# step NAME COMMAND...: run it and record how long it took.
 step() {
     local before=$SECONDS
     STEP=$1
     shift
     echo "== $STEP"
     local status
-    "$@"  # ends the program where it fails, unless the caller looks at the status
+    "$@"  # ends the script if it fails, unless the caller handles the status
     status=$?
     TIMETABLE+=("$(printf '%6d s  %s' $((SECONDS - before)) "$STEP")")
     [ $status -eq 0 ] || TIMETABLE+=("          failed: $STEP (exit status $status)")
@@ -65,11 +66,11 @@ step() {
 timetable() {
     local status=$?
     printf '%s\n' "== timetable" "${TIMETABLE[@]}"
-    printf '%6d s  altogether\n' $((SECONDS - STARTED))
+    printf '%6d s  total\n' $((SECONDS - STARTED))
     [ -z "$STEP" ] || echo "failed: $STEP (exit status $status)" >&2
 }
 
-# --- here ---
+# --- locally ---
 
 prepare() {
     rm -rf "$KIT/tree"
@@ -78,7 +79,7 @@ prepare() {
     step "edgemate and its tests" pack_sources
     step "Python 3.10" pack_python
     step "packages" pack_packages
-    # A rehearsal takes it along only where its wheel is here already: it is large, and without a GPU it is never called.
+    # A rehearsal packs it only if its wheel is downloaded already: it is large, and never called without a GPU.
     if [ -z "${REHEARSING:-}" ] || [ -f "$TENSORRT" ]; then step "TensorRT $TENSORRT" pack_tensorrt; fi
     step "parts of TensorRT" pack_parts kit "xz -T0 -1" -C "$KIT/tree" .
     du -sh "$KIT"/tree/* | sed 's/^/   /'
@@ -89,27 +90,27 @@ prepare() {
 }
 
 # Segments, prefixes and the conditional graph hold the same weights: a dictionary that spans them packs these once.
-# Where a precision is unavailable, the others travel all the same, and the exit status says so at the end.
+# Where a precision fails, the others are packed all the same, and the exit status is 1.
 prepare_work() {
     local failed=0
-    step "bundles, images, ONNX Runtime's answers" \
-        "$BIN/python" benchmarks/gpu/prepare.py "$1" "$KIT/work" || failed=$?
+    step "bundles, images, reference logits" \
+        "$BIN/python" deploy/gpu_kit/prepare.py "$1" "$KIT/work" || failed=$?
     if compgen -G "$KIT/work/reference_*.npz" >/dev/null; then
-        step "parts of these" pack_parts work "xz --lzma2=preset=1,dict=256MiB" -C "$KIT/work" . || failed=$?
+        step "parts of the bundles" pack_parts work "xz --lzma2=preset=1,dict=256MiB" -C "$KIT/work" . || failed=$?
     fi
     return $failed
 }
 
 pack_sources() {
     mkdir -p "$KIT/tree/source"
-    tar -c --exclude=__pycache__ --exclude='*.pyc' edgemate tests benchmarks/gpu pyproject.toml recipes |
+    tar -c --exclude=__pycache__ --exclude='*.pyc' edgemate tests deploy/gpu_kit pyproject.toml recipes |
         tar -x -C "$KIT/tree/source"
 }
 
-# An interpreter that runs from wherever it lies, with the libraries that its modules need except the C library's own.
+# A relocatable interpreter, with the libraries that its modules need except the C library's own.
 pack_python() {
     local python to=$KIT/tree/python
-    python=$(find_python310) || { echo "no Python 3.10 here; set PYTHON310" >&2; exit 2; }
+    python=$(find_python310) || { echo "Python 3.10 not found; set PYTHON310" >&2; exit 2; }
     local prefix
     prefix=$("$python" -c 'import sys; print(sys.base_prefix)')
     mkdir -p "$to/bin" "$to/lib"
@@ -123,7 +124,7 @@ pack_python() {
     strip "$to/bin/python3.10" "$to"/lib/python3.10/lib-dynload/*.so "$to"/lib/*.so* 2>/dev/null || true
 }
 
-# By Python 3.10's own pip, so that it is 3.10 whose requirements are looked up.
+# With Python 3.10's own pip, so that requirements are resolved for 3.10.
 pack_packages() {
     local wanted=(numpy pillow pydantic pyyaml typer rich "$CUDA_BINDINGS" pytest pytest-timeout hypothesis)
     [ -z "${REHEARSING:-}" ] || wanted+=(onnxruntime)
@@ -132,9 +133,8 @@ pack_packages() {
     find "$KIT/tree/site" -name __pycache__ -prune -exec rm -rf {} +
 }
 
-# Of TensorRT only what builds and runs ONNX: nvinfer, its builder, the parser, the Python extension. The libraries of
-# plugins and of the legacy parsers, which would bring cuBLAS and cuDNN with them, are stubs that have no more than the
-# symbols the others look for.
+# Only the parts of TensorRT that build and run ONNX: nvinfer, its builder, the parser, the Python extension. The plugin
+# and legacy parser libraries, which would need cuBLAS and cuDNN, are replaced by stubs with the symbols that are linked.
 pack_tensorrt() {
     local wheel to=$KIT/tree/site/tensorrt all=$KIT/tensorrt
     if [ -f "$TENSORRT" ]; then
@@ -145,7 +145,7 @@ pack_tensorrt() {
             --dest "$KIT/wheels" "tensorrt==$TENSORRT"
         wheel=$(ls "$KIT"/wheels/tensorrt-"$TENSORRT"-*.whl)
     fi
-    rm -rf "$all" "$to"  # another version's
+    rm -rf "$all" "$to"  # of another version
     mkdir -p "$all" "$to"
     "$BIN/python" -m zipfile -e "$wheel" "$all"
     cp "$all"/tensorrt/*.py "$all"/tensorrt/tensorrt.so "$to/"
@@ -161,16 +161,16 @@ pack_tensorrt() {
     done
 }
 
-# --- there ---
+# --- on the GPU machine ---
 
-# Either part of the kit, or both, as they have come.
+# TensorRT, the bundles, or both: whatever has been uploaded.
 unpack() {
-    local there=$KEEP/tensorrt
-    if come kit; then
-        rm -rf "$there"
-        step "unpack TensorRT" unpack_parts kit "$there" -J
+    local root=$KEEP/tensorrt
+    if uploaded kit; then
+        rm -rf "$root"
+        step "unpack TensorRT" unpack_parts kit "$root" -J
     fi
-    if come work; then step "unpack bundles" unpack_parts work "$KEEP/work" -J; fi
+    if uploaded work; then step "unpack bundles" unpack_parts work "$KEEP/work" -J; fi
 }
 
 run_steps() {
@@ -178,60 +178,60 @@ run_steps() {
     for name in $*; do
         case $name in
             doctor | test | fp16 | fp32 | int8) ;;
-            *) echo "no step $name: doctor fp16 test fp32 int8" >&2; exit 2 ;;
+            *) echo "$name: unknown step; choose from doctor fp16 test fp32 int8" >&2; exit 2 ;;
         esac
     done
     for name in $*; do
         if [ $SECONDS -ge $DEADLINE ]; then
-            echo "the time is over before $name; the same command goes on from there: run $name ..."
+            echo "time is up before $name; continue with: run $name ..."
             return 124
         fi
         case $name in
-            doctor | test) step "$name" "there_$name" || failed=$? ;;
-            *) step "$name" there_precision "$name" || failed=$? ;;
+            doctor | test) step "$name" "remote_$name" || failed=$? ;;
+            *) step "$name" remote_precision "$name" || failed=$? ;;
         esac
-        bring_out
+        copy_results
     done
     return "$failed"
 }
 
-# The kit's interpreter, unless the machine has a 3.10 of its own; nothing of the machine's packages.
-there_python() (
-    there=$KEEP/tensorrt
-    libraries=$there/site/tensorrt
+# The kit's interpreter, unless the machine has Python 3.10; none of the machine's packages.
+remote_python() (
+    root=$KEEP/tensorrt
+    libraries=$root/site/tensorrt
     if ! python=$(find_python310); then
-        python=$there/python/bin/python3.10
-        export PYTHONHOME=$there/python
-        libraries=$libraries:$there/python/lib
+        python=$root/python/bin/python3.10
+        export PYTHONHOME=$root/python
+        libraries=$libraries:$root/python/lib
     fi
     export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    export PYTHONPATH=$there/source:$there/site PYTHONNOUSERSITE=1
-    cd "$there/source"
+    export PYTHONPATH=$root/source:$root/site PYTHONNOUSERSITE=1
+    cd "$root/source"
     until_deadline "$python" "$@"
 )
 
-there_doctor() { there_python -m edgemate doctor; }
+remote_doctor() { remote_python -m edgemate doctor; }
 
-# The conditional engine by itself: where a version cannot build it, the others are there.
-there_build() {
+# The conditional engine separately: some versions cannot build it, and the others are then still built.
+remote_build() {
     local layouts failed=0
     for layouts in segments,prefixes conditional; do
-        there_python -m edgemate build "$KEEP/work/bundles/$1" --layouts "$layouts" --batch 1:1:8 \
+        remote_python -m edgemate build "$KEEP/work/bundles/$1" --layouts "$layouts" --batch 1:1:8 \
             --timing-cache "$KEEP/timing" || failed=$?
     done
     return "$failed"
 }
 
-there_precision() {
+remote_precision() {
     local failed=0
-    if [ "${BACKEND:-tensorrt}" = tensorrt ]; then there_build "$1" || failed=$?; fi
-    there_python benchmarks/gpu/measure.py "$KEEP/work" --precisions "$1" --output "$RESULTS" \
+    if [ "${BACKEND:-tensorrt}" = tensorrt ]; then remote_build "$1" || failed=$?; fi
+    remote_python deploy/gpu_kit/measure.py "$KEEP/work" --precisions "$1" --output "$RESULTS" \
         --backend "${BACKEND:-tensorrt}" ${MEASURE:-} || failed=$?
     return "$failed"
 }
 
-there_test() {
-    EDGEMATE_TEST_BUNDLES=$KEEP/tensorrt/test-bundles there_python -m pytest -q -p no:cacheprovider \
+remote_test() {
+    EDGEMATE_TEST_BUNDLES=$KEEP/tensorrt/test-bundles remote_python -m pytest -q -p no:cacheprovider \
         -m "${MARKED:-gpu}" tests/runtime --ignore tests/runtime/test_bare_environment.py
 }
 
@@ -252,30 +252,30 @@ rehearse() {
     export REHEARSING=1 BACKEND=onnxruntime MARKED="not slow" MEASURE="--repeats 20 --timed 100"
     KEEP=$KIT/rehearsed/tensorrt RUNS= RESULTS= SITE= OUT=$KIT/rehearsed/out
     prepare "$1"
-    places
-    settle
+    set_folders
+    prepare_folders
     unpack
     DEADLINE=$((SECONDS + 1800))
-    find_python310() { return 1; }  # so that the interpreter in the kit is tried, not this machine's
+    find_python310() { return 1; }  # so that the kit's interpreter is used, not this machine's
     step "doctor" doctor_without_gpu
     step "build is refused without a GPU" refused_build
     run_steps fp16 test fp32 int8
     ls -l "$OUT"
 }
 
-# With TensorRT in the kit it ends with 2, because nothing here can run that.
+# With TensorRT in the kit its exit status is 2, since this machine cannot run TensorRT.
 doctor_without_gpu() {
     local status=0 expected=0
     [ ! -d "$KEEP/tensorrt/site/tensorrt" ] || expected=2
-    there_doctor || status=$?
+    remote_doctor || status=$?
     [ "$status" -eq "$expected" ]
 }
 
 refused_build() {
-    local said status=0
-    said=$(there_build fp32 2>&1) || status=$?
-    echo "$said" | sort | uniq -c
-    [ "$status" -eq 2 ] && ! grep -qv '^error: TensorRT' <<<"$said"
+    local output status=0
+    output=$(remote_build fp32 2>&1) || status=$?
+    echo "$output" | sort | uniq -c
+    [ "$status" -eq 2 ] && ! grep -qv '^error: TensorRT' <<<"$output"
 }
 
 main "$@"; exit

@@ -1,4 +1,4 @@
-"""benchmarks/gpu/prepare.py and measure.py, with ONNX Runtime in TensorRT's place."""
+"""deploy/gpu_kit/prepare.py and measure.py, with ONNX Runtime instead of TensorRT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgemate.errors import ExportError
 from edgemate.export import ExportOptions
 from edgemate.runs import Run
 
-prepare, measure = load_script("gpu/prepare.py"), load_script("gpu/measure.py")
+prepare, measure = load_script("deploy/gpu_kit/prepare.py"), load_script("deploy/gpu_kit/measure.py")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def run(monkeypatch: pytest.MonkeyPatch, work: Path, output: Path, precisions: s
     return json.loads((output / "tensorrt_rehearsal.json").read_text())
 
 
-def test_images_travel_as_bytes_and_the_first_are_those_that_are_compared(work: Path) -> None:
+def test_images_are_stored_as_uint8_and_the_first_are_those_compared(work: Path) -> None:
     images = files.read_arrays(work / "images.npz")
     reference = files.read_arrays(work / "reference_fp32.npz")["logits"]
     assert images["images"].dtype == np.uint8
@@ -43,10 +43,10 @@ def test_images_travel_as_bytes_and_the_first_are_those_that_are_compared(work: 
     assert len(reference) == 50
     assert len(set(images["labels"][:50].tolist())) == 10
     right = (reference[:, -1].argmax(1) == images["labels"][:50]).mean()
-    assert right > 0.8  # so they belong together
+    assert right > 0.8  # so images and labels match
 
 
-def test_a_precision_that_cannot_be_had_is_named_and_the_others_are_made(
+def test_a_failed_precision_is_listed_and_the_others_are_made(
     finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export_run = prepare.export_run
@@ -59,7 +59,7 @@ def test_a_precision_that_cannot_be_had_is_named_and_the_others_are_made(
     monkeypatch.setattr(prepare, "PRECISIONS", ("fp16", "fp32"))
     monkeypatch.setattr(prepare, "export_run", refused)
     monkeypatch.setattr(sys, "argv", ["prepare.py", str(finished_run.path), str(tmp_path), "--compared", "50"])
-    (tmp_path / "reference_fp16.npz").touch()  # of an earlier run, which must not pass for this one's
+    (tmp_path / "reference_fp16.npz").touch()  # of an earlier run, and must not be kept
     with pytest.raises(SystemExit, match="failed: fp16"):
         prepare.main()
     assert "fp16: failed: exit 1: agrees too seldom" in capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_a_precision_that_cannot_be_had_is_named_and_the_others_are_made(
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["fp32"]
 
 
-def test_early_exit_uses_times_measured_here_and_is_held_to_what_it_may_lose(
+def test_early_exit_uses_measured_times_and_is_judged_by_its_loss(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = run(monkeypatch, work, tmp_path, "fp32")
@@ -82,15 +82,15 @@ def test_early_exit_uses_times_measured_here_and_is_held_to_what_it_may_lose(
     assert result["operating_point"]["points_lost"] == pytest.approx(lost)
     assert accuracy["conditional"] == accuracy["segments"]
     [line] = [line for line in found["targets"] if "points lost" in line["what"]]
-    assert line["held"] is (lost <= 0.5)
+    assert line["met"] is (lost <= 0.5)
     assert all(row["top1_agreement"] == 1 for row in result["agreement"]["segments"])
 
 
-def test_what_fails_is_named_and_what_was_measured_before_is_kept(
+def test_a_failure_is_listed_and_earlier_results_are_kept(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(monkeypatch, work, tmp_path, "fp32")
-    with pytest.raises(SystemExit, match=r"failed: int8; .*tensorrt_rehearsal\.json says why"):
+    with pytest.raises(SystemExit, match=r"failed: int8; the reasons are in .*tensorrt_rehearsal\.json"):
         run(monkeypatch, work, tmp_path, "int8")
     results = json.loads((tmp_path / "tensorrt_rehearsal.json").read_text())["results"]
     assert "operating_point" in results["fp32"]

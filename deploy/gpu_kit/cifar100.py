@@ -1,11 +1,11 @@
-"""ResNet-18 on CIFAR-100 by several methods and seeds, in pieces as long as the machine is at hand.
+"""Train ResNet-18 on CIFAR-100 by several methods and seeds, over any number of sessions.
 
-    python benchmarks/gpu/cifar100.py DATA [--seconds 570]
+    python deploy/gpu_kit/cifar100.py DATA [--seconds 570]
 
-DATA is a folder with cifar100.npz or cifar-100-python. Every run is `edgemate train RECIPE --resume` into a folder of
-its own, with a checkpoint after every fifth epoch: whatever ends this program, however abruptly, the next start goes on
-from there. Runs come in the order of the seeds and, for each, of the methods. Written every few seconds,
-whole or not at all: `cifar100_resnet18.json`, and a table of the finished runs beside it; `--collect` only does that.
+DATA is a folder with cifar100.npz or cifar-100-python. Every run is `edgemate train RECIPE --resume` into its own
+folder, with a checkpoint after every fifth epoch: however this program ends, the next start resumes from there. Runs
+are ordered by seed, then by method. `cifar100_resnet18.json` and a table of the finished runs are written atomically
+every few seconds; `--collect` only writes these.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from edgemate import files
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "cifar100"
 METHODS = ("mate", "joint_ce", "eed", "byot", "dks", "beed")
-# No network there; the images fit on any GPU; and to write a checkpoint takes a good part of an epoch's seconds.
+# The machine has no network, the images fit on any GPU, and writing a checkpoint takes a large part of an epoch's time.
 SETTINGS = ("data.options.download=false", "training.data_on_device=true", "training.checkpoint_every=5")
 LIBC = ctypes.CDLL(None)
 POLL = 1.0
 REFRESH = 20.0
-"""Seconds between two looks at the trainings, and between two results on disk."""
+"""POLL and REFRESH: seconds between two checks of the trainings, and between two writes of the results."""
 
 
 def main() -> None:
@@ -54,12 +54,12 @@ def main() -> None:
         failed = _train(options)
         _write_results(options)
     if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}; what they said is in {options.runs}/*.log")
+        raise SystemExit(f"failed: {', '.join(failed)}; their output is in {options.runs}/*.log")
 
 
 @dataclass
-class Piece:
-    """A run that is being trained."""
+class Training:
+    """A run in training: its name, process and log."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -67,7 +67,7 @@ class Piece:
 
 
 def _train(options: argparse.Namespace) -> list[str]:
-    """Train what is not finished until the time is over. Returns the runs that failed."""
+    """Train the unfinished runs until the time is up. Returns the names of the runs that failed."""
     ends = time.monotonic() + options.seconds if options.seconds else float("inf")
     waiting = [
         (method, seed)
@@ -75,13 +75,13 @@ def _train(options: argparse.Namespace) -> list[str]:
         for method in options.methods
         if not _finished(_folder(options, method, seed))
     ]
-    busy: list[Piece] = []
+    busy: list[Training] = []
     failed: list[str] = []
     counted = False
     written = time.monotonic()
     while waiting or busy:
         if time.monotonic() >= ends:
-            print("the time is over; the same command goes on from the last checkpoints")
+            print("time is up; the same command resumes from the last checkpoints")
             break
         while waiting and len(busy) < options.jobs:
             busy.append(_start(options, *waiting.pop(0)))
@@ -89,29 +89,29 @@ def _train(options: argparse.Namespace) -> list[str]:
             _count_macs(options)  # while the first run trains
             counted = True
         time.sleep(min(POLL, max(0.0, ends - time.monotonic())))
-        for piece in [piece for piece in busy if piece.process.poll() is not None]:
-            busy.remove(piece)
-            piece.log.close()
-            status = piece.process.returncode
-            print(f"{piece.name}: {'finished' if status == 0 else f'failed with exit status {status}'}", flush=True)
+        for training in [training for training in busy if training.process.poll() is not None]:
+            busy.remove(training)
+            training.log.close()
+            status = training.process.returncode
+            print(f"{training.name}: {'finished' if status == 0 else f'failed with exit status {status}'}", flush=True)
             if status:
-                failed.append(piece.name)
+                failed.append(training.name)
             written = 0.0
         if time.monotonic() - written > REFRESH:
             _write_results(options, quiet=True)
             written = time.monotonic()
-    for piece in busy:
-        # Nothing to tidy up: a run is whole at any moment, up to its last checkpoint.
-        os.killpg(piece.process.pid, signal.SIGKILL)
-        piece.process.wait()
-        piece.log.close()
+    for training in busy:
+        # Nothing to clean up: a run is consistent at any moment, up to its last checkpoint.
+        os.killpg(training.process.pid, signal.SIGKILL)
+        training.process.wait()
+        training.log.close()
     return failed
 
 
-def _start(options: argparse.Namespace, method: str, seed: int) -> Piece:
+def _start(options: argparse.Namespace, method: str, seed: int) -> Training:
     folder = _folder(options, method, seed)
     if folder.exists() and not (folder / "recipe.yaml").is_file():
-        shutil.rmtree(folder)  # it ended before it had begun
+        shutil.rmtree(folder)  # killed before its recipe was written
     settings = [*SETTINGS, f"training.seed={seed}", *options.set]
     command = [sys.executable, "-m", "edgemate", "train", f"recipes/cifar100/resnet18_{method}.yaml"]
     command += ["--output", os.path.relpath(folder, ROOT), "--resume"]
@@ -120,30 +120,29 @@ def _start(options: argparse.Namespace, method: str, seed: int) -> Piece:
     environment = os.environ | {"EDGEMATE_DATA": str(options.data.resolve()), "PYTHONUNBUFFERED": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     log = folder.with_suffix(".log").open("a", encoding="utf-8")
-    print(f"{folder.name}: {'goes on' if folder.exists() else 'begins'}", flush=True)
+    print(f"{folder.name}: {'resumed' if folder.exists() else 'started'}", flush=True)
     process = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT, preexec_fn=_die_with_parent
     )
-    return Piece(folder.name, process, log)
+    return Training(folder.name, process, log)
 
 
 def _die_with_parent() -> None:
-    """In the child: a group of its own, so that its workers end with it, and death when this program dies."""
+    """In the child: start a process group, so that its workers end with it, and die when this program is killed."""
     os.setpgid(0, 0)
-    # PR_SET_PDEATHSIG of linux/prctl.h: a training that outlived a killed parent would meet the next one in its folder.
+    # PR_SET_PDEATHSIG of linux/prctl.h. A training that outlived its parent would write into the folder of the next
+    # one.
     LIBC.prctl(1, signal.SIGKILL)
 
 
 @contextmanager
 def _alone(runs: Path) -> Iterator[None]:
-    """Only one of these programs at a time. The lock ends with the process, however that ends."""
+    """Lock the folder of runs. The lock is released when the process ends, however it ends."""
     with (runs / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SystemExit(
-                f"another cifar100.py is at work in {runs}; wait for it, or choose another --runs"
-            ) from None
+            raise SystemExit(f"{runs}: another cifar100.py is running; wait for it, or choose another --runs") from None
         yield
 
 
@@ -160,13 +159,13 @@ def _write_results(options: argparse.Namespace, quiet: bool = False) -> None:
     machine = next((_read(options.runs / run["run"] / "environment.json") for run in reversed(runs)), {})
     machine.pop("command", None)
     found = {
-        "benchmark": "gpu/cifar100",
-        "command": ["benchmarks/gpu/cifar100.sh", *sys.argv[2:]],
+        "benchmark": "gpu_kit/cifar100",
+        "command": ["deploy/gpu_kit/cifar100.sh", *sys.argv[2:]],
         "settings": [*SETTINGS, *options.set],
         "jobs": options.jobs,
         "machine": machine,
         "macs": json.loads(path.read_text(encoding="utf-8")) if (path := _macs_path(options)).is_file() else None,
-        "unit": "accuracies are fractions of 1, of the last epoch's weights; images per second without calibration",
+        "unit": "accuracies are fractions, with the weights of the last epoch; images per second without calibration",
         "runs": runs,
     }
     written = options.results / "cifar100_resnet18.json"
@@ -188,7 +187,7 @@ def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
         "method": method,
         "seed": seed,
         "epochs": len(history),
-        "of_epochs": recipe["optimization"]["epochs"],
+        "total_epochs": recipe["optimization"]["epochs"],
         "finished": _finished(folder),
         "training_images": images.get("train"),
         "calibration_images": images.get("calibration"),
@@ -199,7 +198,7 @@ def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
     if speed:
         found |= {
             "images_per_second": float(np.median([row["images"] / row["seconds"] for row in speed])),
-            "share_waiting_for_data": sum(row["data_seconds"] for row in speed) / sum(row["seconds"] for row in speed),
+            "data_wait_fraction": sum(row["data_seconds"] for row in speed) / sum(row["seconds"] for row in speed),
             "peak_memory_bytes": int(max(row["memory_bytes"] for row in speed)),
         }
     if history:
@@ -213,7 +212,7 @@ def _result(folder: Path, method: str, seed: int) -> dict[str, Any]:
 
 
 def _count_macs(options: argparse.Namespace) -> None:
-    """Per exit, into a file: all methods have the same network. Counted once."""
+    """Write the MACs per exit to a file, once: all methods have the same network."""
     path = _macs_path(options)
     if path.is_file():
         return
@@ -224,7 +223,7 @@ def _count_macs(options: argparse.Namespace) -> None:
     try:
         costs = count_costs(build_model(recipe.model, recipe.exits, 3, 100), (3, 32, 32)).exits
     except ImportError as error:
-        print(f"MACs are not counted here ({error}); --collect counts them where fvcore is")
+        print(f"MACs not counted ({error}); run --collect where fvcore is installed")
         return
     files.write_json(
         path, [{"exit": cost.exit, "macs": cost.macs, "chained_macs": cost.chained_macs} for cost in costs]
@@ -232,7 +231,7 @@ def _count_macs(options: argparse.Namespace) -> None:
 
 
 def _table(found: dict[str, Any]) -> str:
-    """Mean ± standard deviation over the finished seeds, in percent, with MACs beside the exits."""
+    """Markdown table: mean ± sample standard deviation over the finished seeds, in percent, with MACs of the exits."""
     macs = found["macs"] or []
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in found["runs"]:
@@ -251,20 +250,22 @@ def _table(found: dict[str, Any]) -> str:
             cells = [f"{cell} ± {spread:.2f}" for cell, spread in zip(cells, columns.std(0, ddof=1), strict=True)]
         trained_on = " or ".join(sorted({_count(run["training_images"]) for run in runs}))
         lines.append(f"| {method} | {len(runs)} | {trained_on} | {' | '.join(cells)} |")
-    begun = [
-        f"{run['run']} ({run['epochs']} of {run['of_epochs']} epochs)" for run in found["runs"] if not run["finished"]
+    unfinished = [
+        f"{run['run']} ({run['epochs']} of {run['total_epochs']} epochs)"
+        for run in found["runs"]
+        if not run["finished"]
     ]
     if not groups:
         lines = ["no run has finished"]
     elif held_out := sorted({run["calibration_images"] or 0 for run in found["runs"]} - {0}):
-        lines += ["", f"held out of the training images, to choose thresholds on: {', '.join(map(_count, held_out))}"]
-    if begun:
-        lines += ["", f"not finished: {', '.join(begun)}"]
+        lines += ["", f"calibration images, held out of the training images: {', '.join(map(_count, held_out))}"]
+    if unfinished:
+        lines += ["", f"not finished: {', '.join(unfinished)}"]
     return "\n".join(lines) + "\n"
 
 
 def _count(images: int | None) -> str:
-    return "not known" if images is None else f"{images:,}"
+    return "unknown" if images is None else f"{images:,}"
 
 
 def _finished(folder: Path) -> bool:
@@ -300,11 +301,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the data")
-    parser.add_argument("--seconds", type=float, help="stop cleanly after so long; when all is trained if absent")
+    parser.add_argument("--seconds", type=float, help="stop after this time; default: when all runs are trained")
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
     parser.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, on the one GPU")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over every recipe")
+    parser.add_argument("--jobs", type=int, default=1, help="runs trained at the same time, on one GPU")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override recipe settings")
     parser.add_argument("--runs", type=Path, default=Path(os.environ.get("RUNS", ROOT / "runs" / "cifar100")))
     parser.add_argument(
         "--results", type=Path, default=Path(os.environ.get("RESULTS", ROOT / "benchmarks" / "results"))
@@ -313,10 +314,10 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.runs, options.results = options.runs.resolve(), options.results.resolve()
     if not options.data.is_dir():
-        parser.error(f"{options.data}: there is no such folder; it must hold cifar100.npz or cifar-100-python")
+        parser.error(f"{options.data}: folder not found; it must contain cifar100.npz or cifar-100-python")
     for method in options.methods:
         if not (RECIPES / f"resnet18_{method}.yaml").is_file():
-            parser.error(f"--methods: there is no recipes/cifar100/resnet18_{method}.yaml")
+            parser.error(f"--methods: recipes/cifar100/resnet18_{method}.yaml not found")
     return options
 
 

@@ -1,13 +1,12 @@
-"""Early exit on the clock in PyTorch: a run's test images with segments really skipped, against the whole network.
+"""Measure early exit in PyTorch: test images of a run with segments really skipped, against the whole network.
 
-    python benchmarks/gpu/early_exit.py runs/cifar100/resnet18_mate-seed0 --device cuda
+    python deploy/gpu_kit/early_exit.py runs/cifar100/resnet18_mate-seed0 --device cuda
 
-Thresholds are chosen on the calibration split's stored logits, by the times measured here for stopping at each exit,
-for at most half a point less accuracy. Then every block of test images goes through the segments, stopping early, and
+Thresholds are calibrated on the stored logits of the calibration split with the measured time to stop at each exit,
+for at most half a point less accuracy. Then every batch of test images runs through the segments with early exit, and
 through the prefix of the last exit, which has no earlier heads, in turn.
 
-The results are written after every precision and batch size, one image at a time first; what fails is named there
-with its reason.
+The results are written after every precision and batch size, batch size 1 first. A failure is listed with its reason.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from edgemate.runs import Run, environment_metadata
 from edgemate.runtime import Latency
 
 MAX_DROP = 0.005
-AIM = 1.5
+TARGET_SPEED_UP = 1.5
 WARMUP = 50
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -48,14 +47,14 @@ def main() -> None:
     machine.pop("command")
     name = re.sub(r"[^a-z0-9]+", "-", machine["gpus"][0].lower()).strip("-") if options.device == "cuda" else "cpu"
     metadata = {
-        "benchmark": "gpu/early_exit",
+        "benchmark": "gpu_kit/early_exit",
         "run": run.name,
         "machine": machine,
         "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32},
         "images": len(images),
         "unit": "ms per batch, from a tensor on the device to classes on the host",
-        "most_points_lost": 100 * MAX_DROP,
-        "aim": AIM,
+        "max_points_lost": 100 * MAX_DROP,
+        "target_speed_up": TARGET_SPEED_UP,
     }
     rows: list[dict[str, Any]] = []
     for size in options.batch:
@@ -63,22 +62,22 @@ def main() -> None:
             row: dict[str, Any] = {"precision": precision, "batch": size}
             try:
                 row |= _measure(run, torch.from_numpy(images), labels, precision, size, options.device)
-            except Exception as error:  # whatever it is, the other rows are worth having
+            except Exception as error:  # continue with the other rows
                 row["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             rows.append(row)
             print(_line(row), flush=True)
             files.write_json(options.output / f"early_exit_torch_{name}.json", {**metadata, "results": rows})
-    print(f"aim: {AIM:g} times at batch 1, at most {100 * MAX_DROP:g} points less")
+    print(f"target: {TARGET_SPEED_UP:g} × at batch 1, at most {100 * MAX_DROP:g} points lost")
 
 
 def _line(row: dict[str, Any]) -> str:
-    told = f"{row['precision']}, batch {row['batch']:>3}: "
+    line = f"{row['precision']}, batch {row['batch']:>3}: "
     if "failed" in row:
-        return told + f"failed: {row['failed']}"
-    return told + (
+        return line + f"failed: {row['failed']}"
+    return line + (
         f"top-1 {row['whole']['accuracy']:.4f} in {row['whole']['mean']:.3f} ms, {row['early']['accuracy']:.4f} in "
-        f"{row['early']['mean']:.3f} ms: {row['speed_up']:.2f} times as fast; "
-        f"fractions {' '.join(f'{share:.3f}' for share in row['fractions'])}"
+        f"{row['early']['mean']:.3f} ms: {row['speed_up']:.2f} × as fast; "
+        f"fractions {' '.join(f'{fraction:.3f}' for fraction in row['fractions'])}"
     )
 
 
@@ -88,7 +87,7 @@ def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size:
     blocks = [network.place(images[start : start + size]) for start in range(0, len(images) - size + 1, size)]
     exits = range(1, network.exits + 1)
     costs = [_typical(partial(network.early, blocks[0], FixedExit(exit)), device) for exit in exits]
-    # A clock's noise must not make a later exit cheaper.
+    # Timing noise must not make a later exit cheaper.
     costs = np.maximum.accumulate(np.array(costs) + np.arange(network.exits) * 1e-6).tolist()
     request = Request("early", max_drop=MAX_DROP)
     stored = run.read_logits("calibration")
@@ -96,20 +95,20 @@ def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size:
     found = _in_turn(network, blocks, point.as_policy(), device)
     known = labels[: len(blocks) * size]
     timed = {name: found[name]["times"] for name in ("whole", "early")}
-    right = {name: float(np.mean(np.array(found[name]["classes"]) == known)) for name in timed}
+    correct = {name: float(np.mean(np.array(found[name]["classes"]) == known)) for name in timed}
     stops = np.bincount(found["early"]["exits"], minlength=network.exits + 1)[1:]
     return {
         "ms_to_stop_at_exit": costs,
         "thresholds": list(point.thresholds),
-        **{name: {**asdict(Latency.of(times)), "accuracy": right[name]} for name, times in timed.items()},
+        **{name: {**asdict(Latency.of(times)), "accuracy": correct[name]} for name, times in timed.items()},
         "fractions": (stops / len(known)).tolist(),
         "speed_up": float(np.mean(timed["whole"]) / np.mean(timed["early"])),
-        "points_lost": 100 * (right["whole"] - right["early"]),
+        "points_lost": 100 * (correct["whole"] - correct["early"]),
     }
 
 
 class _Network:
-    """The segments, and the whole as one."""
+    """The segments, and the whole network as one prefix, on a device."""
 
     def __init__(self, model: MultiExitModel, device: str, dtype: torch.dtype) -> None:
         model = model.to(device, dtype).to(memory_format=torch.channels_last).eval()
@@ -122,12 +121,12 @@ class _Network:
         return images.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
 
     def whole(self, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of all images, and the last exit's number for each."""
+        """Classes int64 (N,) by the last exit, and the exits int64 (N,), all of them the last."""
         classes = self._whole(images).argmax(1).cpu().numpy()
         return classes, np.full(len(classes), self.exits)
 
     def early(self, images: Tensor, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of all images, and the exit at which each stopped; those that have stopped go no further."""
+        """Classes int64 (N,) and the exit int64 (N,) at which each image stopped; a stopped image leaves the batch."""
         decider = policy.begin(len(images), self.exits)
         features = {"image": images}
         left = np.arange(len(images))
@@ -135,12 +134,12 @@ class _Network:
         started = time.perf_counter()
         for exit, segment in enumerate(self._segments, 1):
             features, logits = segment(features)
-            said = logits.float().cpu().numpy()
+            host = logits.float().cpu().numpy()
             if exit == self.exits:
                 stop = np.ones(len(left), bool)
             else:
-                stop = decider.stop(exit, said, 1e3 * (time.perf_counter() - started))
-            classes[left[stop]], exits[left[stop]] = said[stop].argmax(1), exit
+                stop = decider.stop(exit, host, 1e3 * (time.perf_counter() - started))
+            classes[left[stop]], exits[left[stop]] = host[stop].argmax(1), exit
             if stop.all():
                 break
             if stop.any():
@@ -197,7 +196,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp16", "bf16", "fp32"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--images", type=int, default=10_000, help="of the test split")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "benchmarks" / "results")
     return parser.parse_args()
 
 

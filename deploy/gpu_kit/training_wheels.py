@@ -1,14 +1,16 @@
-"""What training needs beside torch, as wheels for a machine that has torch, but no network.
+"""Collect and install the packages that training needs besides torch, for a machine with torch but no network.
 
-    python benchmarks/gpu/training_wheels.py collect WHEELS --python 3.12     here
-    python3 benchmarks/gpu/training_wheels.py install WHEELS SITE             there
+    python deploy/gpu_kit/training_wheels.py collect WHEELS --python 3.12     locally
+    python3 deploy/gpu_kit/training_wheels.py install WHEELS SITE             on that machine
 
-`collect` takes the versions that are installed here, so that what runs there is what was tested here. torch is never
-brought. torchvision must be the one made for that machine's torch, so it is expected there too; `--torchvision 0.26.0`
-brings that version. `--there FILE`, the other machine's `pip list --format=freeze`, leaves out what it has already.
+`collect` downloads the locally installed versions, so that the versions that run are those that were tested. torch is
+never included. torchvision must match that machine's torch, so it is expected to be installed there; `--torchvision
+0.26.0` includes that version. `--installed FILE`, the machine's `pip list --format=freeze`, leaves out packages that
+satisfy the requirements already.
 
-`install` leaves alone what is there in a version that will do, and puts the rest into a folder for PYTHONPATH. (A
-virtual environment with --system-site-packages would not see a torch that lies in a virtual environment itself.)
+`install` keeps installed packages whose versions satisfy the requirements, and puts the others into a folder for
+PYTHONPATH. (A virtual environment with --system-site-packages would not see a torch that is itself installed in a
+virtual environment.)
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# What `edgemate train` and `profile` import; not scikit-learn, which is for the digits, nor matplotlib, for plots.
+# Imported by `edgemate train` and `profile`. Not scikit-learn, used for the digits only, nor matplotlib, for plots.
 NEEDED = (
     "fvcore",
     "lightning",
@@ -45,9 +47,9 @@ class Package:
     """A package of the kit.
 
     Attributes:
-        specifiers: what versions will do, as those that require it say.
-        pinned: packages that want exactly this version, or that it wants exactly; they come together or not at all.
-        wheel: its file.
+        specifiers: version specifiers, one per package that requires it, such as `>=2.6`.
+        pinned: packages tied to it by an exact version, in either direction; all of them are included, or none.
+        wheel: file name of its wheel.
     """
 
     specifiers: list[str] = field(default_factory=list)
@@ -58,16 +60,16 @@ class Package:
 def main() -> None:
     options = _options()
     if options.command == "collect":
-        collect(options.wheels, options.python, options.torchvision, options.there)
+        collect(options.wheels, options.python, options.torchvision, options.installed)
     else:
         install(options.wheels, options.site)
 
 
-def collect(folder: Path, python: str, torchvision: str | None, there: Path | None) -> None:
-    """Download the wheels into `folder`, with a manifest of what each must satisfy."""
+def collect(folder: Path, python: str, torchvision: str | None, installed: Path | None) -> None:
+    """Download the wheels into `folder`, and write a manifest with the version specifiers of each."""
     packages = requirements(NEEDED, python)
-    if there:
-        present = _freeze(there)
+    if installed:
+        present = _freeze(installed)
         wanted = missing(packages, {name: present.get(name) for name in packages})
         packages = {name: packages[name] for name in wanted}
     versions = {name: metadata.version(name) for name in packages}
@@ -86,12 +88,12 @@ def collect(folder: Path, python: str, torchvision: str | None, there: Path | No
 
 
 def install(wheels: Path, site: Path) -> None:
-    """Put into `site` what this machine has not, or not new enough, and see that torch and torchvision fit."""
+    """Install missing or too old packages into `site`, and check that torch and torchvision can be imported."""
     manifest = json.loads((wheels / MANIFEST).read_text(encoding="utf-8"))
     packages = {name: Package(**entry) for name, entry in manifest.items()}
     wanted = missing(packages, {name: _installed(name) for name in packages})
-    print(f"there already: {', '.join(name for name in packages if name not in wanted) or 'nothing'}")
-    print(f"brought: {', '.join(wanted) or 'nothing'}")
+    print(f"installed already: {', '.join(name for name in packages if name not in wanted) or 'nothing'}")
+    print(f"installed from wheels: {', '.join(wanted) or 'nothing'}")
     if wanted:
         files = [str(wheels / packages[name].wheel) for name in wanted]
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
@@ -103,14 +105,14 @@ def install(wheels: Path, site: Path) -> None:
     )
     if subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=False).returncode:
         raise SystemExit(
-            f"not everything can be imported (see above); if it is torchvision: {_installed('torchvision')} is here, "
-            f"with torch {_installed('torch')}; collect with --torchvision and the version made for that torch"
+            f"an import failed (see above); if it is torchvision {_installed('torchvision')} with torch "
+            f"{_installed('torch')}, collect again with --torchvision and the version that matches that torch"
         )
 
 
 def missing(packages: dict[str, Package], present: dict[str, str | None]) -> list[str]:
-    """Those of the packages that are not present in a version that will do, and what is pinned to them."""
-    wanted = {name for name, package in packages.items() if not _will_do(present[name], package.specifiers)}
+    """Names of packages that are absent or of an unsuitable version, and of those pinned to them, sorted."""
+    wanted = {name for name, package in packages.items() if not _satisfies(present[name], package.specifiers)}
     waiting = list(wanted)
     while waiting:
         for partner in packages[waiting.pop()].pinned:
@@ -121,7 +123,11 @@ def missing(packages: dict[str, Package], present: dict[str, str | None]) -> lis
 
 
 def requirements(names: tuple[str, ...], python: str) -> dict[str, Package]:
-    """`names` and all that they require on x86-64 Linux, as the packages installed here and edgemate itself say."""
+    """`names` and their dependencies on x86-64 Linux, from the metadata of edgemate and of the local packages.
+
+    Raises:
+        SystemExit: edgemate does not require one of the names.
+    """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -155,7 +161,7 @@ def requirements(names: tuple[str, ...], python: str) -> dict[str, Package]:
                 waiting.append((needed, name))
     absent = sorted(set(names) - set(found))
     if absent:
-        raise SystemExit(f"edgemate does not ask for {', '.join(absent)} any more; drop it from NEEDED")
+        raise SystemExit(f"{', '.join(absent)}: edgemate does not require it; remove it from NEEDED")
     return found
 
 
@@ -165,13 +171,11 @@ def _download(requirement: str, folder: Path, python: str) -> str:
     fetch = [*pip, "download", "--no-deps", "--only-binary=:all:", "--python-version", python, "--implementation", "cp"]
     fetch += [word for platform in PLATFORMS for word in ("--platform", platform)]
     if subprocess.run([*fetch, "--dest", str(folder), requirement], capture_output=True, check=False).returncode:
-        # Published as sources only. If they are pure Python, the wheel made of them here fits the other machine.
+        # Published as source only. If it is pure Python, a wheel built locally works on the other machine.
         subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), requirement], check=True)
         [made] = set(folder.glob("*.whl")) - before
         if not made.name.endswith("-none-any.whl"):
-            raise SystemExit(
-                f"{requirement} has no wheel for Python {python}, and {made.name} is for this machine only"
-            )
+            raise SystemExit(f"{requirement}: no wheel for Python {python}, and {made.name} works on this machine only")
     [wheel] = set(folder.glob("*.whl")) - before
     return wheel.name
 
@@ -188,7 +192,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _will_do(version: str | None, specifiers: list[str]) -> bool:
+def _satisfies(version: str | None, specifiers: list[str]) -> bool:
     if version is None:
         return False
     specifier_set = _specifier_set()
@@ -198,7 +202,7 @@ def _will_do(version: str | None, specifiers: list[str]) -> bool:
 def _specifier_set() -> Any:
     try:
         from packaging.specifiers import SpecifierSet
-    except ImportError:  # where only pip is, it has one of its own
+    except ImportError:  # pip vendors a copy
         from pip._vendor.packaging.specifiers import SpecifierSet
     return SpecifierSet
 
@@ -208,9 +212,9 @@ def _options() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     collecting = commands.add_parser("collect")
     collecting.add_argument("wheels", type=Path)
-    collecting.add_argument("--python", default="3.12", help="the other machine's, as 3.12")
-    collecting.add_argument("--torchvision", help="bring this version")
-    collecting.add_argument("--there", type=Path, help="the other machine's `pip list --format=freeze`")
+    collecting.add_argument("--python", default="3.12", help="Python version of the other machine")
+    collecting.add_argument("--torchvision", help="include this version")
+    collecting.add_argument("--installed", type=Path, help="the other machine's `pip list --format=freeze`")
     installing = commands.add_parser("install")
     installing.add_argument("wheels", type=Path)
     installing.add_argument("site", type=Path)

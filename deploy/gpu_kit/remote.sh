@@ -1,44 +1,40 @@
-# Where things lie on the machine with the GPU, and how results come home. day.sh and tensorrt.sh read this file.
+# Folders on the GPU machine, and how results get back. day.sh and tensorrt.sh read this file, after limits.sh.
 #
-# KEEP  what must last from one command to the next: runs, results, data, packages, engines, compiled networks. In memory
-#       (/dev/shm) where KEEP_GIB (12) are free there, else under TMPDIR or /tmp.
-# OUT   a folder whose files come home after a command, if there is such a thing: at most OUT_FILES (8) of them, each of
-#       OUT_FILE_MIB (16), together OUT_MIB (64).
-
-OUT_FILES=${OUT_FILES:-8}
-OUT_FILE_MIB=${OUT_FILE_MIB:-16}
-OUT_MIB=${OUT_MIB:-64}
+# KEEP  files that must last from one command to the next: runs, results, data, packages, engines, compiled networks. In
+#       memory (/dev/shm) where KEEP_GIB are free there, else under TMPDIR or /tmp.
+# OUT   a folder whose files are downloaded after a command, if the machine has one: at most OUT_FILES of OUT_FILE_MIB each,
+#       OUT_MIB together.
 
 keep_folder() {
     local folder memory=/dev/shm/edgemate-day disk=${TMPDIR:-/tmp}/edgemate-day
-    for folder in "$memory" "$disk"; do  # where it was before, whatever is free now
+    for folder in "$memory" "$disk"; do  # an existing folder first, whatever is free now
         if [ -d "$folder" ]; then echo "$folder"; return; fi
     done
-    if [ -w /dev/shm ] && [ "$(df --output=avail -k /dev/shm | tail -n 1)" -ge $((${KEEP_GIB:-12} << 20)) ]; then
+    if [ -w /dev/shm ] && [ "$(df --output=avail -k /dev/shm | tail -n 1)" -ge $((KEEP_GIB << 20)) ]; then
         echo "$memory"
     else
         echo "$disk"
     fi
 }
 
-places() {
+set_folders() {
     export KEEP=${KEEP:-$(keep_folder)}
     export RUNS=${RUNS:-$KEEP/runs} RESULTS=${RESULTS:-$KEEP/results} SITE=${SITE:-$KEEP/site}
     KEEP=$(realpath -m "$KEEP") RUNS=$(realpath -m "$RUNS") RESULTS=$(realpath -m "$RESULTS") SITE=$(realpath -m "$SITE")
 }
 
-# Before a step there: what is needed to write, and the parts that have come, in however many commands.
-settle() {
+# Before a step: make the folders and copy the uploaded parts, in however many commands they were uploaded.
+prepare_folders() {
     mkdir -p "$KEEP/tmp" "$KEEP/parts" "$RUNS" "$RESULTS"
-    # Sockets are made there, whose path has 107 bytes at most; Python's name for one has 32.
+    # Worker processes make sockets in TMPDIR. A socket's path has at most 107 bytes, of which Python's name takes 32.
     [ ${#KEEP} -gt 71 ] || export TMPDIR=$KEEP/tmp
-    # Compiled once, a network is not compiled again by the next program.
+    # Shared, so that the next process does not compile the same network again.
     export TORCHINDUCTOR_CACHE_DIR=$KEEP/compiled TRITON_CACHE_DIR=$KEEP/compiled/triton
     if [ -d "$KIT/parts" ]; then cp -ru "$KIT/parts/." "$KEEP/parts/"; fi
 }
 
-# come GROUP: are its parts here?
-come() { [ -f "$KEEP/parts/$1/SHA256SUMS" ]; }
+# uploaded GROUP: are its parts in KEEP?
+uploaded() { [ -f "$KEEP/parts/$1/SHA256SUMS" ]; }
 
 # unpack_parts GROUP FOLDER [TAR_OPTION]
 unpack_parts() {
@@ -54,12 +50,12 @@ pack_parts() {
     shift 2
     rm -rf "$to"
     mkdir -p "$to"
-    tar -c "$@" | $compressor | split -b "${PART:-60m}" -d - "$to/$group."
+    tar -c "$@" | $compressor | split -b "${UPLOAD_MIB}m" -d - "$to/$group."
     (cd "$to" && sha256sum "$group".* >SHA256SUMS)
 }
 
-# What is finished, as one archive in $OUT: results, and of every run its record and log.
-bring_out() {
+# Results, and the record and log of every run, as one archive in $OUT.
+copy_results() {
     [ -n "${OUT:-}" ] || return 0
     mkdir -p "$OUT"
     (
@@ -73,13 +69,13 @@ bring_out() {
         mv "$OUT/results.tar.gz.part" "$OUT/results.tar.gz"
     )
     if [ "$(stat -c %s "$OUT/results.tar.gz")" -gt $((OUT_FILE_MIB << 20)) ]; then
-        echo "results.tar.gz is larger than the $OUT_FILE_MIB MiB that come home" >&2
+        echo "results.tar.gz is larger than OUT_FILE_MIB=$OUT_FILE_MIB" >&2
     fi
 }
 
-# send_home FIRST FILE...: into $OUT as many of the files as fit beside what is there, from number FIRST on. Sets NEXT to
-# the number of the first that did not fit.
-send_home() {
+# copy_parts FIRST FILE...: copy to $OUT as many of the files as still fit, from number FIRST on. Sets NEXT to the number of
+# the first that did not fit.
+copy_parts() {
     local first=$1 used count size file
     shift
     NEXT=$first
@@ -93,9 +89,9 @@ send_home() {
     done
 }
 
-# until_deadline COMMAND...: ended when the step's time is over.
+# until_deadline COMMAND...: run it, and end it when the step's time is up.
 until_deadline() {
     local left=$((DEADLINE - SECONDS))
-    if [ $left -lt 1 ]; then echo "the time of this step is over"; return 124; fi
+    if [ $left -lt 1 ]; then echo "this step's time is up"; return 124; fi
     timeout --foreground "$left" "$@"
 }

@@ -1,16 +1,16 @@
-"""Engines against ONNX Runtime's answers and against each other, on the machine that has the GPU.
+"""Compare TensorRT engines with ONNX Runtime's logits and time them against each other, on the GPU machine.
 
-    python benchmarks/gpu/measure.py build/gpu-kit/work --output benchmarks/results
+    python deploy/gpu_kit/measure.py build/gpu-kit/work --output benchmarks/results
 
-Reads what prepare.py wrote, with engines built into its bundles. Every exit of every layout is compared with ONNX
-Runtime's logits of the same graphs; then, one image at a time and in turn: segments one after another, the one engine
-of the whole network, and the conditional engine, with and without speculation, and with CUDA graphs and without, except
-for the conditional engine, whose branch a graph would freeze. Then early exit on all test images, with thresholds
-chosen by the times measured here for at most half a point less accuracy.
+Reads the output of prepare.py, with engines built into its bundles. First it compares every exit of every layout with
+ONNX Runtime's logits of the same graphs. Then it times, one image at a time and in turn: chained segments, the single
+engine of the whole network, and the conditional engine, with and without speculation and CUDA graphs. The conditional
+engine runs without CUDA graphs only, since a graph would freeze its branch. Last it runs early exit on all test
+images, with thresholds calibrated with the measured times for at most half a point less accuracy.
 
-Writes `tensorrt_<gpu>.json` after each of these, keeps in it what an earlier call measured of other precisions on the
-same machine, and names there what failed. Needs no torch, no onnx and no onnxruntime. `--backend onnxruntime` rehearses
-all of it on a CPU.
+Writes `tensorrt_<gpu>.json` after each of these, keeps results of other precisions from earlier calls on the same
+machine, and lists failures with their reason. Needs neither torch, onnx nor onnxruntime. `--backend onnxruntime`
+rehearses all of it on a CPU.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from edgemate.runtime import AnytimeClassifier, Latency, Preprocessor, measure_a
 from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
 from edgemate.runtime.stop_times import measure_stops
 
-# Of exits' top-1 answers, how many must be ONNX Runtime's. INT8 rounds differently in every library: shown, not judged.
+# Minimum top-1 agreement with ONNX Runtime. INT8 rounds differently in every library: reported, not judged.
 AGREEMENT = {"fp32": 0.999, "fp16": 0.99}
 CHAINED_OVER_ENGINE = 1.05  # at fp16, batch 1, with CUDA graphs
-SPEED_UP = 1.5  # of early exit over the whole network's engine
-MAX_DROP = 0.005  # of accuracy, as a share
+SPEED_UP = 1.5  # of early exit over the engine of the whole network
+MAX_DROP = 0.005  # of accuracy, as a fraction
 
 Variants = dict[str, tuple[Layout, dict[str, bool]]]
 VARIANTS: dict[bool, Variants] = {
@@ -65,12 +65,12 @@ def main() -> None:
     name = re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
     path = options.output / f"tensorrt_{name}.json"
     metadata = {
-        "benchmark": "gpu/tensorrt",
+        "benchmark": "gpu_kit/tensorrt",
         "machine": machine_metadata(),
         "gpu": gpu,
         "library": options.backend,
         "images": min(len(images["labels"]), options.timed),
-        "unit": "ms, one image, from ready numpy array to prediction",
+        "unit": "ms, one image, from preprocessed numpy array to prediction",
     }
     results = _earlier(path, metadata)
     for precision in options.precisions:
@@ -79,41 +79,41 @@ def main() -> None:
         try:
             for _ in _measure(found, options, precision, images):
                 _write(path, metadata, results, rehearsal)
-        except Exception as error:  # whatever it is, the other precisions are worth having
+        except Exception as error:  # continue with the other precisions
             found["failed"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         judged = _write(path, metadata, results, rehearsal)
         _print(precision, found)
         for line in judged:
             if line["what"].startswith(precision):
-                told = "held" if line["held"] else "NOT HELD"
-                print(f"{line['what']}: {line['value']:.4f}, {line['limit']}: {told}", flush=True)
+                verdict = "met" if line["met"] else "NOT MET"
+                print(f"{line['what']}: {line['value']:.4f}, {line['limit']}: {verdict}", flush=True)
     if rehearsal:
-        print("a rehearsal on ONNX Runtime: the times above say nothing about TensorRT")
+        print("rehearsal on ONNX Runtime: these are not times of TensorRT")
     print(f"written: {path}")
     if failed := [precision for precision in options.precisions if "failed" in results[precision]]:
-        raise SystemExit(f"failed: {', '.join(failed)}; {path} says why")
+        raise SystemExit(f"failed: {', '.join(failed)}; the reasons are in {path}")
 
 
 def _measure(
     found: dict[str, Any], options: argparse.Namespace, precision: str, images: Mapping[str, np.ndarray]
 ) -> Iterator[None]:
-    """Fills `found`, and gives way whenever something more of it is complete."""
+    """Fill `found`, yielding after each completed part."""
     reference = files.read_arrays(options.work / f"reference_{precision}.npz")["logits"]
-    opened, left_out = _open(options.work / "bundles" / precision, options.backend)
+    opened, unavailable = _open(options.work / "bundles" / precision, options.backend)
     try:
         segments = opened["segments"]
         labels = images["labels"][: options.timed]
         [images] = Preprocessor(segments.input).batches(list(images["images"][: options.timed]), len(labels))
         reference = reference[: len(images)]
         found["backend"] = segments.backend.metadata()
-        if left_out:
-            found["left_out"] = left_out
+        if unavailable:
+            found["unavailable"] = unavailable
         found["agreement"] = _agreement(opened, images[: len(reference)], reference)
         yield
         found["latency_ms"] = _latency(opened, images[:1], options.repeats)
-        # Told only now: a prefix is opened when it is first run.
-        told = {variant: classifier.backend.metadata().get("cuda graphs") for variant, classifier in opened.items()}
-        found["cuda_graphs"] = {variant: graphs for variant, graphs in told.items() if graphs}
+        # Only now: a prefix is opened when it is first run.
+        graphs = {variant: classifier.backend.metadata().get("cuda graphs") for variant, classifier in opened.items()}
+        found["cuda_graphs"] = {variant: state for variant, state in graphs.items() if state}
         yield
         found["operating_point"] = _operating_point(opened, images, labels, options.repeats)
         yield
@@ -123,7 +123,7 @@ def _measure(
 
 
 def _earlier(path: Path, metadata: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the file has of the same machine and images."""
+    """Results in the file, if they are of the same machine and images."""
     if not path.is_file():
         return {}
     earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -140,9 +140,9 @@ def _write(
 
 
 def _open(bundle: Path, backend: str) -> tuple[dict[str, AnytimeClassifier], dict[str, str]]:
-    """The variants that can be had, and why one cannot; not every TensorRT builds a conditional engine."""
+    """Classifiers by variant, and why a variant is unavailable: not every TensorRT builds a conditional engine."""
     opened: dict[str, AnytimeClassifier] = {}
-    left_out = {}
+    unavailable = {}
     for variant, (layout, switches) in VARIANTS[backend != "onnxruntime"].items():
         try:
             opened[variant] = AnytimeClassifier.load(bundle, backend, layout=layout, verify=False, **switches)
@@ -151,20 +151,20 @@ def _open(bundle: Path, backend: str) -> tuple[dict[str, AnytimeClassifier], dic
                 for classifier in opened.values():
                     classifier.close()
                 raise
-            left_out[variant] = " ".join(str(error).split())
-    return opened, left_out
+            unavailable[variant] = " ".join(str(error).split())
+    return opened, unavailable
 
 
 def _agreement(
     opened: Mapping[str, AnytimeClassifier], images: np.ndarray, reference: np.ndarray
 ) -> dict[str, list[dict[str, float]]]:
-    """Per variant and exit: the largest difference of a logit, and the share of images given the same class."""
+    """Per variant and exit: the largest difference of a logit, and the fraction of images with the same top-1 class."""
     rows: dict[str, list[dict[str, float]]] = {}
     for variant, classifier in opened.items():
         rows[variant] = []
         for exit in range(1, reference.shape[1] + 1):
-            answers = classifier.classify(images, FixedExit(exit), batch_size=8)
-            logits, expected = np.stack([answer.logits for answer in answers]), reference[:, exit - 1]
+            predictions = classifier.classify(images, FixedExit(exit), batch_size=8)
+            logits, expected = np.stack([prediction.logits for prediction in predictions]), reference[:, exit - 1]
             same = logits.argmax(axis=1) == expected.argmax(axis=1)
             difference = float(np.abs(logits - expected).max())
             rows[variant].append({"exit": exit, "difference": difference, "top1_agreement": float(same.mean())})
@@ -174,7 +174,7 @@ def _agreement(
 def _latency(
     opened: Mapping[str, AnytimeClassifier], image: np.ndarray, repeats: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Per variant: the time to the answer at each exit, all of them in turn."""
+    """Per variant: milliseconds to the prediction at each exit, all of them measured in turn."""
     exits = range(1, len(opened["segments"].exits) + 1)
     calls: dict[tuple[str, int], Callable[[], object]] = {
         (variant, exit): partial(classifier.classify, image, FixedExit(exit))
@@ -188,11 +188,11 @@ def _latency(
 def _operating_point(
     opened: Mapping[str, AnytimeClassifier], images: np.ndarray, labels: np.ndarray, repeats: int
 ) -> dict[str, Any]:
-    """Early exit on real images, one at a time, each image by every variant in turn."""
+    """Early exit on real images, one at a time: every variant in turn on each image."""
     segments = opened["segments"]
     table = measure_stops(segments, images, device="here", repeats=repeats)
     stored = segments.bundle.calibration()
-    # Without temperatures, which the conditional graph does not have.
+    # Without temperatures, which the conditional graph does not support.
     point = calibrate(
         stored.logits,
         stored.labels,
@@ -207,14 +207,14 @@ def _operating_point(
     }
     times: dict[str, list[float]] = {variant: [] for variant in policies}
     exits: dict[str, list[int]] = {variant: [] for variant in policies}
-    right: dict[str, list[bool]] = {variant: [] for variant in policies}
+    correct: dict[str, list[bool]] = {variant: [] for variant in policies}
     for row, label in enumerate(labels[: len(images)].tolist()):
         for variant, chosen in policies.items():
             started = time.perf_counter_ns()
-            [answer] = opened[variant].classify(images[row : row + 1], chosen)
+            [prediction] = opened[variant].classify(images[row : row + 1], chosen)
             times[variant].append((time.perf_counter_ns() - started) * 1e-6)
-            exits[variant].append(answer.exit)
-            right[variant].append(answer.index == label)
+            exits[variant].append(prediction.exit)
+            correct[variant].append(prediction.index == label)
     mean = {variant: float(np.mean(found)) for variant, found in times.items()}
     return {
         "goal": point.goal,
@@ -222,11 +222,11 @@ def _operating_point(
         "thresholds": list(point.thresholds),
         "images": len(images),
         "speed_up": mean["prefix"] / mean["segments"],
-        "points_lost": 100 * float(np.mean(right["prefix"]) - np.mean(right["segments"])),
+        "points_lost": 100 * float(np.mean(correct["prefix"]) - np.mean(correct["segments"])),
         "variants": {
             variant: {
                 **asdict(Latency.of(times[variant])),
-                "accuracy": float(np.mean(right[variant])),
+                "accuracy": float(np.mean(correct[variant])),
                 "fractions": (
                     np.bincount(exits[variant], minlength=len(point.thresholds) + 2)[1:] / len(images)
                 ).tolist(),
@@ -247,7 +247,7 @@ def _judge(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     if latency := found.get("fp16", {}).get("latency_ms"):
         ratio = latency["segments"][-1]["p50"] / latency["prefix"][-1]["p50"]
         judged.append(
-            _line("fp16: all segments over the one engine", ratio, CHAINED_OVER_ENGINE, at_least=False, timed=True)
+            _line("fp16: segments over the single engine", ratio, CHAINED_OVER_ENGINE, at_least=False, timed=True)
         )
     for precision, result in found.items():
         if point := result.get("operating_point"):
@@ -255,15 +255,15 @@ def _judge(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
             judged.append(
                 _line(what + "points lost", point["points_lost"], 100 * MAX_DROP, at_least=False, timed=False)
             )
-            faster = what + "times faster than the one engine"
+            faster = what + "speed-up over the single engine"
             judged.append(_line(faster, point["speed_up"], SPEED_UP, at_least=True, timed=True))
     return judged
 
 
 def _line(what: str, value: float, limit: float, *, at_least: bool, timed: bool) -> dict[str, Any]:
-    held = value >= limit if at_least else value <= limit
+    met = value >= limit if at_least else value <= limit
     bound = f"at {'least' if at_least else 'most'} {limit}"
-    return {"what": what, "value": value, "limit": bound, "held": held, "timed": timed}
+    return {"what": what, "value": value, "limit": bound, "met": met, "timed": timed}
 
 
 def _print(precision: str, found: dict[str, Any]) -> None:
@@ -271,7 +271,7 @@ def _print(precision: str, found: dict[str, Any]) -> None:
         print(f"{precision}: failed: {found['failed']}")
     if "operating_point" not in found:
         return
-    print(f"{precision}: p50 ms to the answer at each exit | worst top-1 agreement, largest difference | at the point")
+    print(f"{precision}: p50 ms at each exit | worst top-1 agreement, largest difference | at the operating point")
     timed = found["operating_point"]["variants"]
     for variant, rows in found["latency_ms"].items():
         agreement = found["agreement"][variant]
@@ -286,12 +286,12 @@ def _print(precision: str, found: dict[str, Any]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, help="what prepare.py wrote")
+    parser.add_argument("work", type=Path, help="output folder of prepare.py")
     parser.add_argument("--backend", default="tensorrt")
     parser.add_argument("--precisions", type=lambda text: text.split(","), default=["fp16", "fp32", "int8"])
     parser.add_argument("--repeats", type=int, default=500)
     parser.add_argument("--timed", type=int, default=10_000, help="images that early exit runs on")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[2] / "benchmarks" / "results")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
-"""What the GPU machine is to run, made where torch and onnx are: a run's bundles, images, and what ONNX Runtime says.
+"""Make what the GPU machine needs, where torch and onnx are installed: bundles, images and reference logits of a run.
 
-    python benchmarks/gpu/prepare.py runs/cifar100-resnet18_mate build/gpu-kit/work
+    python deploy/gpu_kit/prepare.py runs/cifar100-resnet18_mate build/gpu-kit/work
 
-Writes `bundles/<precision>/` with all layouts; `images.npz`, test images as uint8 (N, H, W, C), or ready float32
-(N, C, H, W) where the network sees them at another size, and labels int64 (N,); and `reference_<precision>.npz`, the
-logits float32 (n, K, C) of every prefix for the first n of them. A precision that is unavailable is named, the others
-are made all the same, and the exit code is 1.
+Writes `bundles/<precision>/` with all layouts; `images.npz`, test images as uint8 (N, H, W, C), or preprocessed
+float32 (N, C, H, W) where they are resized, and labels int64 (N,); and `reference_<precision>.npz`, ONNX Runtime's
+logits float32 (n, K, C) of every prefix for the first n images. A precision that fails is listed with the reason, the
+others are made, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgemate.runtime import Preprocessor
 from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
-# All 10,000 of CIFAR's 32x32x3 are 31 MB; ready images of 3x224x224 are cut off at this.
+# All 10,000 CIFAR images of 32x32x3 are 31 MB; preprocessed images of 3x224x224 are limited to this size.
 MAX_BYTES = 100 << 20
 
 
@@ -42,41 +42,41 @@ def main() -> None:
     for precision in PRECISIONS:
         try:
             print(f"{precision}: {_prepare(run, precision, images, labels, options)}", flush=True)
-        except EdgemateError as error:  # the other precisions are worth having
+        except EdgemateError as error:  # continue with the other precisions
             shutil.rmtree(options.output / "bundles" / precision, ignore_errors=True)  # an earlier run's
             (options.output / f"reference_{precision}.npz").unlink(missing_ok=True)
             print(f"{precision}: failed: {error}", flush=True)
             failed.append(precision)
     if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}; what was made of the others is in {options.output}")
+        raise SystemExit(f"failed: {', '.join(failed)}; the other precisions are in {options.output}")
 
 
 def _prepare(
     run: Run, precision: Precision, images: np.ndarray, labels: np.ndarray, options: argparse.Namespace
 ) -> str:
-    """Make one precision's bundle and reference; what to say of it."""
+    """Make the bundle and reference logits of one precision. Returns a one-line summary."""
     bundle = export_run(
         run,
         options.output / "bundles" / precision,
         options=ExportOptions(layouts=("segments", "prefixes", "conditional"), precision=precision, overwrite=True),
     ).bundle
-    # Made ready as the device does it, so that both see the same pixels.
+    # Preprocessed as on the device, so that both see the same pixels.
     [images] = Preprocessor(bundle.manifest.input).batches(list(images[: options.compared]), options.compared)
     logits = _prefix_logits(bundle, images)
     files.write_arrays(options.output / f"reference_{precision}.npz", {"logits": logits})
     accuracy = (logits.argmax(axis=2) == labels[: len(logits), None]).mean(axis=0)
-    return f"top-1 per exit on {len(logits)} images: {', '.join(f'{share:.4f}' for share in accuracy)}"
+    return f"top-1 per exit on {len(logits)} images: {', '.join(f'{fraction:.4f}' for fraction in accuracy)}"
 
 
 def _images(run: Run, count: int, compared: int) -> tuple[np.ndarray, np.ndarray]:
-    """Up to `count` test images and their labels; the first `compared` are spread over the classes like all."""
+    """Up to `count` test images and their labels; the first `compared` are spread evenly over them."""
     source, indices = sample_test_images(run, count)
     if source.array is not None and InputSpec.from_json(run.read_metadata().input).resize is None:
         images, labels = source.array[indices], source.labels[indices]
     else:
         images, labels = sample_test_split(run, count)
     most = min(len(images), MAX_BYTES // images[0].nbytes)
-    chosen = np.linspace(0, len(images) - 1, most).astype(int)  # spread, since a folder's images are sorted by class
+    chosen = np.linspace(0, len(images) - 1, most).astype(int)  # spread: folders are sorted by class
     first = np.zeros(most, bool)
     first[np.linspace(0, most - 1, min(compared, most)).astype(int)] = True
     chosen = np.concatenate([chosen[first], chosen[~first]])
@@ -95,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--images", type=int, default=10_000, help="of the test split")
-    parser.add_argument("--compared", type=int, default=2000, help="of those, how many ONNX Runtime answers")
+    parser.add_argument("--compared", type=int, default=2000, help="how many of them get reference logits")
     return parser.parse_args()
 
 
