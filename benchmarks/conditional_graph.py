@@ -1,9 +1,9 @@
-"""The conditional graph against segments and host-side policy, in ONNX Runtime: the same exits, and at what time.
+"""Compare the conditional graph with segments and a host-side policy in ONNX Runtime: exits taken, and latency.
 
     python benchmarks/conditional_graph.py runs/fashion_mnist-resnet8_mate
 
-First every test image goes through both at each of the bundle's operating points, one image at a time. Then both
-are made to stop at every exit in turn, on one image, in turn in one process and on the same number of threads.
+First both classify every test image at each operating point of the bundle, one image at a time. Then both stop at
+each exit on one image, measured in turn in one process with the same number of threads.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 class _Conditional:
-    """The conditional graph in one session."""
+    """The conditional graph in one ONNX Runtime session."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -80,7 +80,7 @@ class _Conditional:
         )
 
     def run(self, image: np.ndarray, thresholds: np.ndarray) -> int:
-        """The exit taken for an image (1, C, H, W)."""
+        """Classify an image float32 (1, C, H, W) with thresholds float32 (K-1,). Returns the exit taken."""
         _, exit = self._session.run(["logits", "exit"], {"image": image, "thresholds": thresholds})
         return int(exit[0])
 

@@ -1,13 +1,13 @@
-"""Deadlines beside a busy neighbor: is an answer ever lost, and how often does one come late?
+"""Measure deadlines beside a busy process: predictions lost, and the fraction of late ones.
 
     python benchmarks/deadline.py runs/fashion_mnist-resnet8_mate
 
-Requests of one image each, with deadlines from half of what exit 1 takes to twice the whole network's time, in random
-order, while another process multiplies matrices. The segments are timed beforehand beside the same neighbor, since
-the 99th percentile that deadlines are kept by is that of the device as it is used.
+Requests have one image each, with deadlines from half the latency of exit 1 to twice that of the whole network, in
+random order, while another process multiplies matrices. The segments are timed beforehand beside the same process,
+since the 99th percentiles that a deadline uses must be those of the device under its usual load.
 
-At most 1 % may be late of every deadline above exit 1's 99th percentile, each by itself: pooled, the long ones, which
-are easy to keep, would hide a short one that is not.
+For each deadline above the 99th percentile of exit 1, at most 1 % of the requests may be late. Deadlines are judged
+separately: pooled, the long ones, which are easy to meet, would hide a short one that is missed.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main() -> None:
             f"{row['deadline_ms']:>12.3f} {row['requests']:>9} {row['late']:>7.2%} {row['mean_exit']:>10.2f}  {verdict}"
         )
     print(
-        f"answers lost: {found['lost']}; each deadline above exit 1's p99: {'held' if found['held'] else 'NOT HELD'}; "
-        f"late of all of these together: {found['late_above_p99']:.2%} of {found['requests_above_p99']:,}"
+        f"predictions lost: {found['lost']}; deadlines above exit 1's p99: {'held' if found['held'] else 'NOT HELD'}; "
+        f"late, over all of these: {found['late_above_p99']:.2%} of {found['requests_above_p99']:,}"
     )
     files.write_json(
         options.output,
@@ -76,7 +76,7 @@ def _measure(
     swept = np.geomspace(first[50] / 2, 2 * full[50], deadlines)
     # Above the p99 of a deadline's own clock: the segment and its decision, without the call around it.
     limit = segment_ms[0]
-    # Past twice the network's median, so that deadlines that a busy machine can keep are among them.
+    # Beyond twice the network's median, to include deadlines that a busy machine can meet.
     swept = np.append(swept, limit * np.array([1.05, 1.5, 2.5]))
     random = np.random.default_rng(0)
     which = random.permutation(np.resize(np.arange(len(swept)), requests))
@@ -84,9 +84,9 @@ def _measure(
     for request, index in enumerate(which.tolist()):
         row = request % len(images)
         deadline = Deadline(float(swept[index]), segment_ms=segment_ms)
-        answers = classifier.classify(images[row : row + 1], deadline)
-        lost += len(answers) != 1
-        late[request], exits[request] = answers[0].milliseconds > swept[index], answers[0].exit
+        predictions = classifier.classify(images[row : row + 1], deadline)
+        lost += len(predictions) != 1
+        late[request], exits[request] = predictions[0].milliseconds > swept[index], predictions[0].exit
     return {
         "requests": requests,
         "segment_p99_ms": list(segment_ms),
@@ -101,14 +101,14 @@ def _measure(
 def judged(
     deadlines: np.ndarray, which: np.ndarray, late: np.ndarray, exits: np.ndarray, limit: float
 ) -> dict[str, Any]:
-    """How often each deadline was missed; those above `limit` are held where at most 1 % of their requests were late.
+    """Fraction of late requests per deadline. One above `limit` is held if at most 1 % of its requests were late.
 
     Args:
         deadlines: milliseconds `(D,)`.
-        which: the deadline of each request, an index `(N,)`.
-        late: whether its answer came after it, bool `(N,)`.
-        exits: the exit that answered `(N,)`.
-        limit: exit 1's 99th percentile, in milliseconds.
+        which: index of each request's deadline, int `(N,)`.
+        late: whether its prediction came after the deadline, bool `(N,)`.
+        exits: the exit of its prediction, int `(N,)`.
+        limit: 99th percentile of exit 1, in milliseconds.
     """
     results = []
     for index in np.argsort(deadlines).tolist():

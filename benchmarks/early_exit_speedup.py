@@ -1,14 +1,14 @@
-"""What stopping early is worth against the same backbone trained plainly: one exit, one graph, no distillation.
+"""Measure the speed-up of early exit over the same backbone trained plainly: one exit, one graph, no distillation.
 
     python benchmarks/early_exit_speedup.py runs/fashion_mnist-resnet8_mate runs/fashion_mnist-resnet8_plain
 
-Give pairs of runs: with exits, and plain. Thresholds are chosen on the calibration split, by measured times, for at
-most half a point less accuracy than the plain network has there. Then both classify the test split in ONNX Runtime, in
-turn over blocks of images, one at a time and in batches of 16; every figure is of work really done or skipped.
+Give pairs of runs: with exits, and plain. Thresholds are calibrated on the calibration split with measured times, for
+at most half a point less accuracy than the plain network there. Then both classify the test split in ONNX Runtime, in
+turn over blocks of images, one at a time and in batches of 16. Every figure is measured, with the work really
+skipped.
 
-A row whose accuracy on the test split is more than half a point below the plain network's is marked: its speed-up was
-bought with more than was meant. Where the whole network with exits is already below that, it is said that stopping
-early is not what costs the accuracy.
+A row whose accuracy on the test split is more than half a point below the plain network's is marked. If the whole
+network with exits is already below that, a remark says that early exit is not the cause.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops
 
 MAX_DROP = 0.005
-AIM = 2.0
+TARGET = 2.0
 BATCHES = (1, 16)
 BLOCK = 64
 WARMUP = 3
@@ -41,7 +41,7 @@ WARMUP = 3
 def main() -> None:
     options = _options()
     if len(options.runs) % 2:
-        raise SystemExit("give pairs of runs: one with exits, and the same backbone trained plainly")
+        raise SystemExit("RUN: give pairs of runs, one with exits and one of the same backbone trained plainly")
     pairs = zip(options.runs[::2], options.runs[1::2], strict=True)
     rows = [row for early, plain in pairs for row in _compare(Run.open(early), Run.open(plain), options)]
     print(
@@ -53,7 +53,7 @@ def main() -> None:
             f"{row['points']:>+7.2f} {row['plain_ms']:>9.3f} {row['ms']:>9.3f} {row['speed_up']:>8.2f} ×"
             f"{'' if row['accuracy_held'] else ' !'}"
         )
-    print(f"ms: of all images, per image; aim: {AIM:g} × at batch 1, at most {100 * MAX_DROP:g} points less")
+    print(f"ms: mean per image; target: {TARGET:g} × at batch 1, at most {100 * MAX_DROP:g} points less")
     for remark in remarks(rows):
         print(remark)
     files.write_json(
@@ -61,8 +61,8 @@ def main() -> None:
         {
             "benchmark": "early_exit_speedup",
             "threads": options.threads,
-            "most_points_lost": 100 * MAX_DROP,
-            "aim": AIM,
+            "max_points_lost": 100 * MAX_DROP,
+            "target_speed_up": TARGET,
             "machine": machine_metadata(),
             "results": rows,
         },
@@ -70,10 +70,10 @@ def main() -> None:
 
 
 def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What must be said beside the speed-ups: which were bought with too much accuracy, and where none could help."""
+    """Remarks on rows that lose too much accuracy, and on networks that lose it without early exit."""
     found = [
         f"! {row['run']}, batch {row['batch']}: {-row['points']:.2f} points below the plain network, "
-        f"not {100 * MAX_DROP:g} at most"
+        f"more than {100 * MAX_DROP:g}"
         for row in rows
         if not row["accuracy_held"]
     ]
@@ -81,13 +81,13 @@ def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if not held(points):
             found.append(
                 f"{name}: the whole network with exits is already {-points:.2f} points below the plain one, so "
-                "stopping early is not what costs them"
+                "early exit is not the cause"
             )
     return found
 
 
 def held(points: float) -> bool:
-    """Whether an accuracy so many points over the plain network's is as high as was meant."""
+    """Whether an accuracy `points` above the plain network's (negative: below) is within the limit."""
     return points >= -100 * MAX_DROP - 1e-9
 
 
@@ -95,23 +95,23 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
     images, labels = sample_test_split(run, options.images)
     plain_images, plain_labels = sample_test_split(plain, options.images)
     if not np.array_equal(labels, plain_labels):
-        raise SystemExit(f"{run.name} and {plain.name} were not tested on the same images")
+        raise SystemExit(f"{run.name} and {plain.name} were tested on different images")
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_run(run, Path(folder) / "early").bundle
         reference = export_run(plain, Path(folder) / "plain", options=ExportOptions(layouts=("prefixes",))).bundle
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             table = measure_stops(classifier, images[:200], device="here", repeats=options.repeats)
         write_latency_table(bundle, table)
-        full, aimed_at = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
-        drop = max(full - (aimed_at - MAX_DROP), 0.0)
+        full, target = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
+        drop = max(full - (target - MAX_DROP), 0.0)
         calibrate_bundle(bundle.path, device="here", requests=(Request("chosen", max_drop=drop),))
         with (
             AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
             AnytimeClassifier.load(reference.path, threads=options.threads, layout="prefixes") as whole,
         ):
             rows = [_alternate(early, whole, images, plain_images, labels, batch) for batch in BATCHES]
-            answers = early.classify(images, None, batch_size=BLOCK)
-            full_accuracy = float(np.mean([answer.index for answer in answers] == labels))
+            predictions = early.classify(images, None, batch_size=BLOCK)
+            full_accuracy = float(np.mean([prediction.index for prediction in predictions] == labels))
     metadata = {"run": run.name, "plain_run": plain.name, "max_drop": drop, "images": len(labels)}
     return [
         {
@@ -133,21 +133,21 @@ def _alternate(
     labels: np.ndarray,
     batch: int,
 ) -> dict[str, Any]:
-    ways = {"early": (early, "chosen", images), "plain": (whole, None, plain_images)}
-    seconds = dict.fromkeys(ways, 0.0)
-    named: dict[str, list[int]] = {way: [] for way in ways}
+    variants = {"early": (early, "chosen", images), "plain": (whole, None, plain_images)}
+    seconds = dict.fromkeys(variants, 0.0)
+    indices: dict[str, list[int]] = {variant: [] for variant in variants}
     early.reset_statistics()
     for start in range(0, len(labels), BLOCK):
-        for way, (classifier, policy, images) in ways.items():
+        for variant, (classifier, policy, images) in variants.items():
             block = images[start : start + BLOCK]
-            for _ in range(WARMUP):  # waking its threads and filling the caches is not what is compared
+            for _ in range(WARMUP):  # wake its threads and fill the caches
                 classifier.classify(block[:batch], policy, batch_size=batch)
             for row in range(0, len(block), batch):
                 started = time.perf_counter()
-                answers = classifier.classify(block[row : row + batch], policy, batch_size=batch)
-                seconds[way] += time.perf_counter() - started
-                named[way] += [answer.index for answer in answers]
-    accuracy = {way: float(np.mean(np.array(found) == labels)) for way, found in named.items()}
+                predictions = classifier.classify(block[row : row + batch], policy, batch_size=batch)
+                seconds[variant] += time.perf_counter() - started
+                indices[variant] += [prediction.index for prediction in predictions]
+    accuracy = {variant: float(np.mean(np.array(found) == labels)) for variant, found in indices.items()}
     return {
         "batch": batch,
         "accuracy": accuracy["early"],

@@ -1,10 +1,10 @@
-"""What `exits.ensemble` gains: exit k answering with MATE's teacher k, limited to exits 1 … k, or with their mean.
+"""Compare the values of `exits.ensemble`: none, the mean of exits 1 … k, or MATE's teacher k limited to exits 1 … k.
 
     python benchmarks/learned_ensemble.py RUN [RUN ...]
 
-Give finished `mate` runs whose exits answer for themselves, one per seed. Training looks at what exits say and never at
-what they answer, so a run trained with `exits.ensemble: learned` or `mean` has these same weights; its answers follow
-from the stored test logits. Sums are the only cost: k · C MACs at exit k.
+Give finished `mate` runs with `exits.ensemble: none`, one per seed. Training uses the raw logits of the exits and
+never the ensembled ones, so a run trained with `learned` or `mean` has the same weights, and its ensembled logits
+follow from the stored test logits. The only cost is the weighted sum: k · C MACs at exit k.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
     for run in runs:
         logits, labels = run.read_logits("test")
         for name, mixing in _mixings(run, logits.shape[1]).items():
-            answers = logits if mixing is None else np.einsum("kj,njc->nkc", mixing, logits)
-            found[name].append(exit_accuracy(answers, labels).tolist())
+            ensembled = logits if mixing is None else np.einsum("kj,njc->nkc", mixing, logits)
+            found[name].append(exit_accuracy(ensembled, labels).tolist())
     recipe = runs[0].read_recipe()
     classes, exits = len(runs[0].read_metadata().classes), len(found["none"][0])
     text = _markdown(found, recipe.data.name, recipe.model.backbone, len(runs), classes)
@@ -58,10 +58,10 @@ def main() -> None:
 def _mixings(run: Run, exits: int) -> dict[str, np.ndarray[Any, Any] | None]:
     recipe = run.read_recipe()
     if recipe.exits.ensemble != "none":
-        raise SystemExit(f"{run.path}: its exits answer with `{recipe.exits.ensemble}` already; give one with `none`")
+        raise SystemExit(f"{run.path}: has exits.ensemble `{recipe.exits.ensemble}`; give a run with `none`")
     scores = read_tensors(run.method_path).get("scores")
     if scores is None or tuple(scores.shape) != (exits, exits):
-        raise SystemExit(f"{run.path}: has no learned teacher per exit; give a run of `mate`")
+        raise SystemExit(f"{run.path}: has no learned teacher for each exit; give a run of `mate`")
     return {
         "none": None,
         "mean": mean_mixing(exits).numpy(),

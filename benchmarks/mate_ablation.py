@@ -1,12 +1,13 @@
-"""What each part of MATE is worth: its options one at a time, ranked by the mean over exits on the calibration split.
+"""Ablate MATE: change its options one at a time, ranked by the mean over exits on the calibration split.
 
-Two rows of joint cross-entropy are controls. The teachers' cross-entropy makes the labels weigh more, at the last exit
-above all; so there is joint CE with all its weights doubled, and with K times the weight at the last exit.
+Two rows of joint cross-entropy are controls. The teachers' cross-entropy increases the weight of the labels, most of
+all at the last exit; so the controls are joint CE with all weights doubled, and with K times the weight at the last
+exit.
 
     python benchmarks/mate_ablation.py --jobs 2
 
-Every variant with every seed on the small CIFAR-100 recipe, through the engine of `edgemate compare`: stopped at any
-moment, the same command goes on where it was. The test split is reported and never ranked by.
+Trains every variant with every seed on the small CIFAR-100 recipe, like `edgemate compare`: after an interruption,
+the same command resumes. The test split is reported, but not used for ranking.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgemate.config.loading import load_recipe, read_tree
 from edgemate.models import build_model
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "small" / "cifar100_resnet8_joint_ce.yaml"
-# What is the default anyway drops out by itself. K stands for the network's own.
+# Values equal to the default are removed later. K is the number of exits.
 OPTIONS = {
     "moves_exits": ["false"],
     "alpha": ["1", "2", "8"],
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def _variants(recipe: Path, also: str) -> list[Variant]:
-    """`joint_ce` and its controls, `mate` as it is, and with one option changed; one row where several say the same."""
+    """`joint_ce` and its controls, `mate`, and `mate` with one option changed; without duplicates."""
     exits = _exits(recipe)
     doubled, last = [2] * exits, [1] * (exits - 1) + [exits]
     labels = ["joint_ce", *(f"joint_ce:weights={weights}".replace(" ", "") for weights in (doubled, last)), "mate"]
@@ -103,8 +104,8 @@ def _markdown(found: Comparison, ranked: Sequence[MethodFigures]) -> str:
             "",
             "## Against `mate`, seed by seed",
             "",
-            "Mean over exits on the calibration split, in points; ± standard error over seeds. What is within two of "
-            "these cannot be told from `mate` here.",
+            "Mean over exits on the calibration split, in points; ± standard error over seeds. A difference within "
+            "two standard errors is not significant.",
             "",
             *_against_mate(ranked),
             "",
@@ -133,9 +134,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", default="", help="these and no others, as for `edgemate compare --methods`")
-    parser.add_argument("--also", default="", help="further variants, as for `edgemate compare --methods`")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
+    parser.add_argument("--variants", default="", help="only these variants, as for `edgemate compare --methods`")
+    parser.add_argument("--also", default="", help="additional variants, as for `edgemate compare --methods`")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override recipe settings")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("comparisons") / "mate_ablation")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "mate_ablation")

@@ -1,12 +1,12 @@
-"""What `training.precision: auto` and `channels_last: auto` choose here, and what every explicit choice would give.
+"""Compare the choice of `training.precision: auto` and `channels_last: auto` with every explicit choice.
 
     python benchmarks/numerics.py --threads 2              this machine
-    python benchmarks/numerics.py --threads 2 --as-avx2    the same machine, as if it had no more than AVX2
+    python benchmarks/numerics.py --threads 2 --as-avx2    the same machine, limited to AVX2
 
-A step is forward, the method's loss, backward and the optimizer's step on one batch of noise; there is no loader. All
-settings of a network take their steps in turn in one process, so that whatever else the machine does falls on all of
-them alike. `auto` is one of the settings; its figure is that of the same choice made explicitly, and the last column is
-how much slower that is than the best. Results are written after every network.
+A step is forward, the method's loss, backward and the optimizer's step on one batch of noise, without a loader. All
+settings of a network take their steps in turn in one process, so that other load on the machine affects all of them
+alike. `auto` is one of the settings; its figure is that of the same explicit choice, and the last column is how much
+slower it is than the best. Results are written after every network.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NETWORKS: dict[str, tuple[str, tuple[str, ...], int, int]] = {
     ),
 }
 AS_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-# A setting so many times slower than the best is timed twice and no more.
+# A setting this many times slower than the best is timed only twice.
 _HOPELESS = 3.0
 SETTINGS = {
     f"{precision}{', channels_last' if channels_last else ''}": (precision, channels_last)
@@ -102,7 +102,7 @@ def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _chosen(recipe: Recipe, side: int, classes: int) -> tuple[Numerics, bool]:
-    """What auto takes, and whether channels_last is safe for this network here."""
+    """The choice of `auto`, and whether channels_last is safe for this network on this machine."""
     model = build_model(recipe.model, recipe.exits, 3, classes)
     method = build_method(recipe.distillation, setting_of(recipe, model, classes))
     auto = recipe.training.model_copy(update={"precision": "auto", "channels_last": "auto", "accelerator": "cpu"})
@@ -112,7 +112,7 @@ def _chosen(recipe: Recipe, side: int, classes: int) -> tuple[Numerics, bool]:
 
 
 class _Step:
-    """One step after another on one batch, as a run of the recipe takes them."""
+    """A training step of the recipe on one fixed batch, per call."""
 
     def __init__(self, recipe: Recipe, side: int, classes: int, precision: str, channels_last: bool) -> None:
         torch.manual_seed(0)
@@ -137,7 +137,7 @@ def _in_turn(steps: dict[str, Callable[[], None]], warmup: int, rounds: int) -> 
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for count in range(warmup + rounds):
         best = min(map(min, filter(None, seconds.values())), default=0.0)
-        # Every other round backwards, so that no step always comes after the same one.
+        # Reverse every other round, so that no step always follows the same one.
         for name in list(steps) if count % 2 == 0 else reversed(list(steps)):
             if len(seconds[name]) >= 2 and min(seconds[name]) > _HOPELESS * best:
                 continue
@@ -151,11 +151,11 @@ def _in_turn(steps: dict[str, Callable[[], None]], warmup: int, rounds: int) -> 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
-    parser.add_argument("--as-avx2", action="store_true", help="let the libraries use AVX2 at most")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's")
+    parser.add_argument("--as-avx2", action="store_true", help="limit the libraries to AVX2")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="benchmarks/results/numerics[_as_avx2].json if absent")
+    parser.add_argument("--output", type=Path, help="default: benchmarks/results/numerics[_as_avx2].json")
     options = parser.parse_args()
     name = "numerics_as_avx2.json" if options.as_avx2 else "numerics.json"
     options.output = options.output or Path(__file__).parent / "results" / name

@@ -1,13 +1,13 @@
-"""What calibration predicts of every operating point, and what is measured on the test split in ONNX Runtime.
+"""Compare the accuracy and time predicted by calibration with those measured on the test split in ONNX Runtime.
 
     python benchmarks/policy_prediction.py runs/fashion_mnist-resnet8_mate
 
-The run is exported, its exits are timed as `edgemate bench --device` does, thresholds are chosen by those times, and
-every test image is classified, one at a time. Times of a machine that is busy with something else predict nothing.
+The run is exported, its exits are timed as by `edgemate bench --device`, thresholds are calibrated with these times,
+and every test image is classified, one at a time. Use an idle machine: times under other load predict nothing.
 
-An accuracy that was found on the calibration split and one that is found on the test split differ by chance; the
-standard error of their gap stands beside it. What is lost against the whole network is lost on the same images, so
-that what was said of it and what is found can be much closer.
+Accuracy on the calibration split and on the test split differ by chance; the standard error of their gap is shown
+beside it. The drop below the whole network is measured on the same images in each case, so prediction and measurement
+of the drop can be much closer.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def main() -> None:
     add_drops(rows)
     print(f"{run.name}: {count:,} test images, batch 1, ONNX Runtime, {options.threads} thread")
     print(
-        f"{'':<11} {'accuracy said':>13} {'found':>8} {'points':>15} {'drop said':>10} {'found':>6} "
-        f"{'mean ms said':>13} {'found':>7} {'gap':>7}"
+        f"{'':<11} {'predicted':>13} {'measured':>8} {'points':>15} {'drop pred.':>10} {'meas.':>6} "
+        f"{'mean ms pred.':>13} {'meas.':>7} {'gap':>7}"
     )
     for row in rows:
         points = f"{row['points']:+.2f} ± {row['standard_error']:.2f}"
@@ -70,7 +70,7 @@ def main() -> None:
             f"{row['drop_predicted']:>10.2f} {row['drop']:>6.2f} "
             f"{row['mean_ms_predicted']:>13.3f} {row['mean_ms']:>7.3f} {row['time_gap']:>+7.1%}"
         )
-    print("points: found less said, ± one standard error; drop: points below the whole network, on the same images")
+    print("points: measured minus predicted accuracy, ± standard error; drop: points below the whole network")
     accuracy_held = all(abs(row["points"]) <= MAX_POINTS for row in rows)
     time_held = all(abs(row["time_gap"]) <= MAX_TIME for row in rows)
     print(f"accuracy within {MAX_POINTS} points: {'held' if accuracy_held else 'NOT HELD'}")
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def add_drops(rows: list[dict[str, Any]]) -> None:
-    """Add to every row how many points it loses against the row `full`, as predicted and as found."""
+    """Add `drop_predicted` and `drop` to every row: points below the row `full`."""
     [full] = [row for row in rows if row["name"] == "full"]
     for row in rows:
         row["drop_predicted"] = 100 * (full["accuracy_predicted"] - row["accuracy_predicted"])
@@ -100,21 +100,21 @@ def add_drops(rows: list[dict[str, Any]]) -> None:
 
 
 def _row(point: OperatingPoint, found: Measured) -> dict[str, Any]:
-    said = point.expected
-    gap = accuracy_gap(said.accuracy, point.images, found.accuracy, found.statistics.images)
+    expected = point.expected
+    gap = accuracy_gap(expected.accuracy, point.images, found.accuracy, found.statistics.images)
     return {
         "name": point.name,
-        "accuracy_predicted": said.accuracy,
+        "accuracy_predicted": expected.accuracy,
         "accuracy": found.accuracy,
         "points": 100 * gap.gap,
         "standard_error": 100 * gap.standard_error,
         "beyond_two_standard_errors": gap.beyond_chance,
-        "mean_ms_predicted": said.mean_ms,
+        "mean_ms_predicted": expected.mean_ms,
         "mean_ms": found.latency.mean,
-        "time_gap": found.latency.mean / said.mean_ms - 1,
-        "p99_ms_predicted": said.p99_ms,
+        "time_gap": found.latency.mean / expected.mean_ms - 1,
+        "p99_ms_predicted": expected.p99_ms,
         "p99_ms": found.latency.p99,
-        "shares_predicted": list(said.fractions),
+        "fractions_predicted": list(expected.fractions),
         "fractions": list(found.statistics.fractions),
     }
 

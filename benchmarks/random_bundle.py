@@ -1,4 +1,4 @@
-"""A bundle of an untrained network: how long graphs take does not depend on what their weights say."""
+"""Write a bundle of an untrained network, for timing: latency does not depend on the weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def write_random_bundle(target: Path, backbone: str, image_shape: tuple[int, int
     """Write the bundle of `backbone` with `options` and linear heads on 100 classes.
 
     Args:
-        target: its folder.
-        backbone: a registered name.
+        target: folder of the bundle.
+        backbone: registered name of the backbone.
         image_shape: `(channels, height, width)`.
-        options: the backbone's.
+        options: keyword arguments of the backbone.
     """
-    # In a process of its own: the one that measures is to be as a device's is, without torch, its threads and memory.
+    # In a separate process, so that the process that measures has no torch, with its threads and memory, as on a
+    # device.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         pool.submit(_write, target, backbone, image_shape, options).result()
     return Bundle.open(target)

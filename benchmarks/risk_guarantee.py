@@ -1,16 +1,17 @@
-"""How often the guarantee of `edgemate calibrate --risk` is broken on real logits, and what it costs in speed.
+"""Measure how often the guarantee of `edgemate calibrate --risk` is violated on real logits, and its cost in MACs.
 
     python benchmarks/risk_guarantee.py runs/fashion_mnist-resnet8_mate
 
-A run's calibration and test logits are pooled and split at random again and again: one part chooses the threshold, as
-large as the calibration split was, and the accuracy lost is that of the other. A promise made with δ may be broken in
-that share of the partings; three standard errors of 200 of them are allowed on top. Mean MACs stand beside those of
-the search that promises nothing and just loses at most as much on the images it chose on.
+A run's calibration and test logits are pooled and split at random many times. One part, of the size of the
+calibration split, chooses the threshold, and the loss of accuracy is measured on the other. A guarantee with δ may be
+violated in a fraction δ of the random splits; three standard errors of 200 splits are allowed on top. Mean MACs are
+shown beside those of the search without a guarantee, which limits the loss only on the images it chose the thresholds
+on.
 
-What is proved is about independent draws, and about the loss on all images that could be drawn. Here the images are
-drawn without replacement from a finite pool, and the loss is judged on those that are left. That is the stricter test:
-with n images to choose from and m to judge by, their losses differ by chance with a variance of σ²(1/n + 1/m) and not
-of σ²/n, so that a promise which holds for all images is seen broken somewhat more often than it is.
+The proof is about independent draws, and about the mean loss over the distribution. Here the images are drawn without
+replacement from a finite pool, and the loss is measured on the rest. That is the stricter test: with n images to
+choose on and m to test on, their losses differ by chance with a variance of σ²(1/n + 1/m) instead of σ²/n, so a valid
+guarantee appears violated somewhat more often than it is.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def main() -> None:
     rows = [_measure(pool, len(calibration.labels), risk, options.delta, options.splits) for risk in RISKS]
     allowed = options.delta + 3 * math.sqrt(options.delta * (1 - options.delta) / options.splits)
     print(
-        f"{run.name}: {options.splits} partings into {len(calibration.labels):,} and {len(test.labels):,} images, "
-        f"δ = {options.delta:g}; broken at most {allowed:.1%}"
+        f"{run.name}: {options.splits} random splits into {len(calibration.labels):,} and {len(test.labels):,} images, "
+        f"δ = {options.delta:g}; violated at most {allowed:.1%}"
     )
     print(
-        f"{'points':>7} {'broken':>8} {'mean loss':>10} {'MACs':>8} | "
-        f"{'unguarded: broken':>18} {'mean loss':>10} {'MACs':>8}"
+        f"{'points':>7} {'violated':>8} {'mean loss':>10} {'MACs':>8} | "
+        f"{'unguarded: violated':>18} {'mean loss':>10} {'MACs':>8}"
     )
     for row in rows:
         g, u = row["guaranteed"], row["unguarded"]
@@ -59,9 +60,9 @@ def main() -> None:
             f"{100 * row['risk']:>7g} {g['broken']:>8.1%} {100 * g['mean_loss']:>10.2f} {g['macs_of_full']:>8.1%} | "
             f"{u['broken']:>18.1%} {100 * u['mean_loss']:>10.2f} {u['macs_of_full']:>8.1%}"
         )
-    held = all(row["guaranteed"]["broken"] <= allowed for row in rows)
-    print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: of the whole network's, on average")
-    print("promised for independent draws and their mean loss; judged, more strictly, by the finite part that is left")
+    held = all(row["guaranteed"]["violated"] <= allowed for row in rows)
+    print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: mean fraction of the whole network's")
+    print("certified for the mean loss over independent draws; tested, more strictly, on the finite rest")
     files.write_json(
         options.output,
         {
@@ -99,7 +100,7 @@ def _measure(pool: StoredSplit, images: int, risk: float, delta: float, splits: 
         "risk": risk,
         **{
             name: {
-                "broken": float(np.mean(np.array(losses[name]) > risk + 1e-12)),
+                "violated": float(np.mean(np.array(losses[name]) > risk + 1e-12)),
                 "mean_loss": float(np.mean(losses[name])),
                 "largest_loss": float(np.max(losses[name])),
                 "macs_of_full": float(np.mean(costs[name])),

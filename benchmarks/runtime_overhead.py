@@ -1,9 +1,9 @@
-"""What the classifier adds to the graphs: exit policy and bookkeeping, per segment.
+"""Measure the overhead of the classifier over the graphs alone: exit policy and bookkeeping, per segment.
 
     python benchmarks/runtime_overhead.py
 
-One image at a time through resnet8 at 8×8 with all exits run, against the same sessions called bare; both in turn in
-one process, on 1 thread. The network is small on purpose: beside a large one the difference drowns in its noise.
+One image at a time runs through all exits of resnet8 at 8×8, and through the same sessions called directly, in turn
+in one process on 1 thread. The network is small on purpose: the noise of a large one would hide the difference.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
             "network": f"resnet8, 1x8x8, {exits} exits, linear heads, batch 1",
             "machine": machine_metadata(),
             "threads": 1,
-            "unit": "microseconds per segment; all rows but the first are above it",
+            "unit": "microseconds per segment; all rows except the first are differences to it",
             "target": TARGET_US,
             "results": found,
         },
@@ -80,7 +80,7 @@ def _measure(bundle: Bundle, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def _bare(bundle: Bundle, image: np.ndarray) -> Callable[[], Any]:
-    """The segments' sessions called one after another by hand, with the options the backend gives them."""
+    """A call of the segments' sessions one after another, with the backend's session options."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     sessions = []
@@ -91,8 +91,8 @@ def _bare(bundle: Bundle, image: np.ndarray) -> Callable[[], Any]:
 
     def run() -> Any:
         tensors = {"image": image}
-        for session, gives in sessions:
-            outputs = dict(zip(gives, session.run(gives, tensors), strict=True))
+        for session, names in sessions:
+            outputs = dict(zip(names, session.run(names, tensors), strict=True))
             tensors = {name: tensor for name, tensor in outputs.items() if not name.startswith("logits")}
         return outputs
 

@@ -1,9 +1,10 @@
-"""What it costs that a network can stop: all segments one after another against the single full graph.
+"""Measure the cost of being able to stop: all segments chained against the single full graph.
 
     python benchmarks/segment_overhead.py
 
-ResNet-18 at 32×32 cut in four, ONNX Runtime on 2 threads, batch 1 and 16, both in turn in one process. The full graph
-is the prefix of the last exit: the plain backbone and its head. So the earlier heads are part of the overhead.
+ResNet-18 at 32×32 with four exits, ONNX Runtime on 2 threads, batch 1 and 16, measured in turn in one process. The
+full graph is the prefix of the last exit: the plain backbone and its head. So the earlier heads are part of the
+overhead.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""What a step of training costs with a method, against joint cross-entropy on the same network and images.
+"""Measure the time of a training step with a method against joint cross-entropy, on the same network and images.
 
     python benchmarks/step_cost.py
     python benchmarks/step_cost.py --methods mate eed dks --networks resnet18 --device cuda
 
-A step is forward, the method's loss, backward and the optimizer; no loader. Networks of equal weights take their steps
-in turn in one process, each on the same batch. The ratio is the median of the rounds' ratios: two steps that follow one
-another see the same machine. The results are written after every network; one that fails is named there with its
-reason.
+A step is forward, the method's loss, backward and the optimizer, without a loader. Networks with equal weights take
+their steps in turn in one process, each on the same batch. The ratio is the median of the ratios per round, since
+consecutive steps see the same load. The results are written after every network; a failure is listed with its reason.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.numerics import AUTOCAST, choose_numerics
 from edgemate.training.task import MultiExitTask
 
-TARGET = 1.05  # MATE's
+TARGET = 1.05  # for MATE
 RECIPES = Path(__file__).parents[1] / "recipes"
 NETWORKS = {
     "resnet8": RECIPES / "small" / "cifar100_resnet8_joint_ce.yaml",
@@ -55,10 +54,10 @@ def main() -> None:
     for network in options.networks:
         try:
             found[network] = _measure(network, options)
-        except Exception as error:  # whatever it is, the other networks are worth having
+        except Exception as error:  # continue with the other networks
             found[network] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         files.write_json(options.output, {**metadata, "results": found})
-    print(f"{'':<14} {'':<22} {'p50, ms':>9} {'over joint_ce':>13}  quarter to three quarters of rounds")
+    print(f"{'':<14} {'':<22} {'p50, ms':>9} {'over joint_ce':>13}  p25 to p75 over rounds")
     for network, rows in found.items():
         if "failed" in rows:
             print(f"{network:<14} failed: {rows['failed']}")
@@ -66,7 +65,7 @@ def main() -> None:
         for method, row in rows["steps"].items():
             spread = "" if method == "joint_ce" else f"{row['ratio_p25']:.3f} to {row['ratio_p75']:.3f}"
             print(f"{network:<14} {method:<22} {row['p50_ms']:>9.2f} {row['ratio']:>13.3f}  {spread}")
-    print(f"aim: mate at most {TARGET:.2f}")
+    print(f"target: mate at most {TARGET:.2f}")
 
 
 def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _in_turn(steps: Mapping[str, Callable[[], None]], warmup: int, rounds: int) 
     times: dict[str, list[float]] = {method: [] for method in steps}
     methods = list(steps)
     for count in range(warmup + rounds):
-        # Every other round backwards, so that no step always comes after the same one.
+        # Reverse every other round, so that no step always follows the same one.
         for method in methods if count % 2 == 0 else reversed(methods):
             started = time.perf_counter_ns()
             steps[method]()
@@ -104,7 +103,7 @@ def _in_turn(steps: Mapping[str, Callable[[], None]], warmup: int, rounds: int) 
 
 
 class _Step:
-    """One step after another on one batch, as a run of the recipe takes them."""
+    """A training step of the recipe on one fixed batch, per call."""
 
     def __init__(self, recipe: Recipe, batch: int, device: str) -> None:
         torch.manual_seed(0)
@@ -134,15 +133,15 @@ class _Step:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=["mate"], help="beside joint_ce")
+    parser.add_argument("--methods", nargs="+", default=["mate"], help="methods to compare with joint_ce")
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=["resnet8", "resnet18"])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override recipe settings")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, help="images; the recipe's if absent")
+    parser.add_argument("--batch", type=int, help="images per batch; default: the recipe's")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--warmup", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="torch's, on a CPU")
-    parser.add_argument("--output", type=Path, help="benchmarks/results/step_cost_<device>.json if absent")
+    parser.add_argument("--threads", type=int, help="threads of torch, on a CPU")
+    parser.add_argument("--output", type=Path, help="default: benchmarks/results/step_cost_<device>.json")
     options = parser.parse_args()
     options.output = options.output or Path(__file__).parent / "results" / f"step_cost_{options.device}.json"
     if options.threads:

@@ -1,10 +1,10 @@
-"""A ResNet-20 teaches the exits of a ResNet-8: every way of teaching against joint cross-entropy without a teacher.
+"""Distill a ResNet-20 into the exits of a ResNet-8: each method against joint cross-entropy without a teacher.
 
     python benchmarks/teacher_student.py --jobs 2
 
-CIFAR-100, the small recipe and its 10,000 training images for both. The teacher is trained once, its route kept, and
-shared by all students; the students run through the engine of `edgemate compare`. Stopped at any moment, the same
-command goes on where it was.
+Teacher and students use the small CIFAR-100 recipe with its 10,000 training images. The teacher is trained once, with
+checkpoints along the way (its route), and shared by all students, which are trained like `edgemate compare`. After an
+interruption, the same command resumes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _teacher(options: argparse.Namespace, limit: list[str]) -> Run:
-    """The finished teacher; its training is begun, or gone on with, where it has to be."""
+    """The finished teacher, trained or resumed if necessary."""
     overrides = [*limit]
     if options.teacher_epochs is not None:
         keep = max(1, options.teacher_epochs // 4)
@@ -59,7 +59,7 @@ def _teacher(options: argparse.Namespace, limit: list[str]) -> Run:
     recipe = load_recipe(RECIPES / "cifar100_resnet20_teacher.yaml", overrides)
     run = Run(options.runs / "teacher")
     if not (run.finished and run.read_recipe() == recipe):
-        run_all([_training(run, recipe, options.runs)], jobs=1, threads=threads_each(1), finished=_tell)
+        run_all([_training(run, recipe, options.runs)], jobs=1, threads=threads_each(1), finished=_report)
     return run
 
 
@@ -90,7 +90,7 @@ def _markdown(table: str, teacher: dict[str, Any]) -> str:
     )
 
 
-def _tell(training: Training, seconds: float) -> None:
+def _report(training: Training, seconds: float) -> None:
     accuracy = Run(training.folder).read_metrics()["accuracy"]["test"]["exits"][-1]
     print(f"{training.name}: {100 * accuracy:.2f} %  {seconds:.0f} s", flush=True)
 
@@ -100,7 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", default=METHODS, help="as for `edgemate compare`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the students")
     parser.add_argument("--epochs", type=int, default=6, help="of the students")
-    parser.add_argument("--teacher-epochs", type=int, help="as the recipe has it if absent; a quarter of them is kept")
+    parser.add_argument("--teacher-epochs", type=int, help="default: the recipe's; a checkpoint is kept every quarter")
     parser.add_argument("--images", type=int, help="training images, as data.train_limit")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time")
     parser.add_argument("--runs", type=Path, default=Path("comparisons") / "teacher_student")

@@ -1,18 +1,19 @@
-"""Images per second of training, loader included: a recipe as edgemate trains it, against a plain loop.
+"""Measure images per second of training, loader included: a recipe in edgemate against a plain PyTorch loop.
 
     python benchmarks/train_throughput.py                       on a CPU: fp32 and bf16
-    python benchmarks/train_throughput.py --device cuda --grid  on a GPU: what helps by how much
+    python benchmarks/train_throughput.py --device cuda --grid  on a GPU: all settings
 
-The plain loop is what one would write by hand: torchvision's transforms image by image in a DataLoader with as many
-workers as the recipe has, float32, the default memory layout, the sum of the exits' cross-entropies, the recipe's
-optimizer. Every other row is the recipe through edgemate, Lightning included, with some of its `training` settings
-changed. All take turns in one process, so that whatever else the machine does falls on all of them alike. On a CPU the
-first turn warms up, compiles, and is not counted; on a GPU it is the first batches of every turn (`--skip`), in which
-networks come back to the device, workers start, and CUDA graphs are made anew; there the clock starts and stops when
-the device has nothing left to do. On a CPU images are prepared in line, so that no worker goes on preparing in
-another's turn. The data is the recipe's own, or with `--random` noise of the same shape.
+The plain loop is a typical handwritten one: torchvision's transforms image by image in a DataLoader with the recipe's
+number of workers, float32, the default memory layout, the sum of the exits' cross-entropies, the recipe's optimizer.
+Every other row is the recipe in edgemate, Lightning included, with some of its `training` settings changed. All take
+turns in one process, so that other load on the machine affects all of them alike.
 
-The results are written after every turn. A row that fails is named there with its reason, and the others go on.
+On a CPU the first turn warms up, compiles, and is not counted. On a GPU the first batches of every turn (`--skip`)
+are not counted: in them networks move back to the device, workers start, and CUDA graphs are captured again. The
+clock starts and stops after a synchronization. On a CPU images are loaded in the main process, so that no worker runs
+during another row's turn. The data is the recipe's, or with `--random` noise of the same shape.
+
+The results are written after every turn. A failed row is listed with its reason, and the others continue.
 """
 
 from __future__ import annotations
@@ -54,30 +55,30 @@ from edgemate.training.task import MultiExitTask
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"
-TARGET = 2.0  # of bf16 over the plain loop, on a CPU whose processor has bf16
+TARGET = 2.0  # of bf16 over the plain loop, on a CPU with native bf16
 
 BF16 = ("training.precision=bf16",)
-THERE = (*BF16, "training.data_on_device=true")
-COMPILED = (*THERE, "training.compile=true")
+ON_DEVICE = (*BF16, "training.data_on_device=true")
+COMPILED = (*ON_DEVICE, "training.compile=true")
 GRAPHS = (*COMPILED, "training.cuda_graphs=true")
 LARGE = "optimization.batch_size=512"
 ON_CPU = {
     "fp32": ("training.precision=fp32",),
     "bf16": BF16,
-    "bf16, data on device": THERE,
+    "bf16, data on device": ON_DEVICE,
 }
 GRID = {
     "fp32, loader": ("training.precision=fp32",),
     "bf16, loader": BF16,
     "bf16, loader, compiled": (*BF16, "training.compile=true"),
     "fp32, data on device": ("training.precision=fp32", "training.data_on_device=true"),
-    "bf16, data on device": THERE,
-    "bf16, data on device, not channels_last": (*THERE, "training.channels_last=false"),
+    "bf16, data on device": ON_DEVICE,
+    "bf16, data on device, not channels_last": (*ON_DEVICE, "training.channels_last=false"),
     "bf16, data on device, compiled": COMPILED,
     "bf16, data on device, compiled, CUDA graphs": GRAPHS,
     "batch 512, fp32, data on device": ("training.precision=fp32", "training.data_on_device=true", LARGE),
     "batch 512, bf16, loader": (*BF16, LARGE),
-    "batch 512, bf16, data on device": (*THERE, LARGE),
+    "batch 512, bf16, data on device": (*ON_DEVICE, LARGE),
     "batch 512, bf16, data on device, compiled": (*COMPILED, LARGE),
     "batch 512, bf16, data on device, compiled, CUDA graphs": (*GRAPHS, LARGE),
 }
@@ -85,7 +86,7 @@ GRID = {
 
 @dataclass(frozen=True)
 class Turn:
-    """What one turn took: images, seconds, and those of them in which the loop waited for a batch."""
+    """One turn: images, seconds, and how many of the seconds the loop waited for a batch."""
 
     images: int
     seconds: float
@@ -133,7 +134,7 @@ def _measure(
     def attempt(name: str, act: Callable[[], Turn | None]) -> Turn | None:
         try:
             return act()
-        except Exception as error:  # whatever it is, the other rows are worth having
+        except Exception as error:  # continue with the other rows
             reason = " ".join(str(error).split())[:300]
             failed[name] = {"failed": f"{type(error).__name__}: {reason}"}
             turns.pop(name, None)
@@ -155,7 +156,7 @@ def _measure(
     turns[PLAIN] = _PlainLoop(base, data_of(base), options.device, options.batches, options.skip)
     for name, changed in settings.items():
         if "training.cuda_graphs=true" in changed and options.device == "cpu":
-            failed[name] = {"left_out": "CUDA graphs need a GPU"}
+            failed[name] = {"skipped": "CUDA graphs need a GPU"}
             continue
         attempt(name, partial(begin, name, changed))
     warm_up = 0 if options.skip else 1
@@ -180,18 +181,18 @@ def _summary(turns: list[Turn], plain: list[Turn]) -> dict[str, Any]:
     waits = [turn.waited / turn.seconds for turn in turns if turn.waited is not None]
     return {
         "median": float(np.median(speeds)),
-        "least": min(speeds),
-        "most": max(speeds),
-        # Turn by turn, since the machine may change its mind between them.
+        "min": min(speeds),
+        "max": max(speeds),
+        # Turn by turn, since the machine's speed may change between them.
         "over_plain": float(np.median([ours / theirs for ours, theirs in zip(speeds, against, strict=False)]))
         if against
         else None,
-        "share_waiting_for_data": float(np.median(waits)) if waits else None,
+        "data_wait_fraction": float(np.median(waits)) if waits else None,
     }
 
 
 class _Trained:
-    """Some batches of an epoch by edgemate's own training, the first `skip` of them before the clock starts."""
+    """A turn of edgemate's training: some batches of an epoch, the first `skip` of them untimed."""
 
     def __init__(self, recipe: Recipe, batches: int, skip: int) -> None:
         data = data_of(recipe)
@@ -235,7 +236,7 @@ class _Trained:
 
 
 class _Clock(Callback):
-    """Times an epoch's batches from number `skip` on, with the wait for each."""
+    """Time the batches of an epoch from number `skip` on, and the wait for each."""
 
     def __init__(self, skip: int) -> None:
         self._skip = skip
@@ -264,11 +265,11 @@ class _Clock(Callback):
         return Turn(self._images, self._ended - self._started, self._waited)
 
 
-def _batches(timed: int, skip: int, there: int) -> int:
-    """How many batches a turn has, of those that are there."""
-    if there <= skip:
-        raise UsageError(f"--skip {skip}: an epoch has {there} batches; skip fewer, or take more images")
-    return min(skip + timed, there)
+def _batches(timed: int, skip: int, available: int) -> int:
+    """Number of batches of a turn: `skip` + `timed`, at most `available`."""
+    if available <= skip:
+        raise UsageError(f"--skip {skip}: an epoch has {available} batches; skip fewer, or take more images")
+    return min(skip + timed, available)
 
 
 def _wait(device: str) -> None:
@@ -277,12 +278,12 @@ def _wait(device: str) -> None:
 
 
 def _workers(device: str) -> int:
-    """Processes that prepare images: none on a CPU, where they would work in another row's turn."""
+    """Number of loader workers: 0 on a CPU, where they would run during another row's turn."""
     return min(8, usable_cores() // 2) if device == "cuda" else 0
 
 
 class _PlainLoop:
-    """The loop one would write by hand."""
+    """A turn of the plain loop."""
 
     def __init__(self, recipe: Recipe, data: Data, device: str, batches: int, skip: int) -> None:
         self._model = _model(recipe, data).to(device)
@@ -312,7 +313,7 @@ class _PlainLoop:
 
     def __call__(self) -> Turn:
         model, optimizer = self._model.train(), self._optimizer
-        images = 0
+        seen = 0
         started = time.perf_counter()
         for count, (images, labels) in enumerate(itertools.islice(self._loader, self._batches)):
             images = images.to(self._device, non_blocking=True)
@@ -322,12 +323,12 @@ class _PlainLoop:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            images += len(labels)
+            seen += len(labels)
             if count + 1 == self._skip:
                 _wait(self._device)
-                images, started = 0, time.perf_counter()
+                seen, started = 0, time.perf_counter()
         _wait(self._device)
-        return Turn(images, time.perf_counter() - started)
+        return Turn(seen, time.perf_counter() - started)
 
 
 class _PilImages(Dataset[Any]):
@@ -348,7 +349,7 @@ def _model(recipe: Recipe, data: Data) -> MultiExitModel:
 
 
 def _random(folder: Path, device: str) -> list[str]:
-    """Overrides for noise of CIFAR's shape, as many images as an epoch of it on a GPU."""
+    """Overrides for noise of CIFAR's shape, written to `folder`; on a GPU as many images as CIFAR's epoch."""
     chosen = np.random.default_rng(0)
     train, classes = 50_000 if device == "cuda" else 5_000, 100
     path = folder / "noise.npz"
@@ -368,7 +369,7 @@ def _chosen(names: list[str]) -> dict[str, tuple[str, ...]]:
     known = ON_CPU | GRID
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise SystemExit(f"no variant {unknown[0]!r}; known: {'; '.join(known)}")
+        raise SystemExit(f"--variants: unknown variant {unknown[0]!r}; known: {'; '.join(known)}")
     return {name: known[name] for name in names}
 
 
@@ -379,29 +380,29 @@ def _output(options: argparse.Namespace) -> Path:
 def _print(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
     print(f"{'':<56} {'images/s':>10} {'over plain':>10} {'waiting':>8}")
     for name, row in found.items():
-        if reason := row.get("left_out") or row.get("failed"):
-            print(f"{name:<56} {'left out' if 'left_out' in row else 'failed'}: {reason}")
+        if reason := row.get("skipped") or row.get("failed"):
+            print(f"{name:<56} {'skipped' if 'skipped' in row else 'failed'}: {reason}")
             continue
         over = "" if row["over_plain"] is None else f"{row['over_plain']:.2f}"
-        waiting = "" if row["share_waiting_for_data"] is None else f"{100 * row['share_waiting_for_data']:.1f} %"
+        waiting = "" if row["data_wait_fraction"] is None else f"{100 * row['data_wait_fraction']:.1f} %"
         print(f"{name:<56} {row['median']:>10.1f} {over:>10} {waiting:>8}")
     if not options.grid:
-        print(f"aim, where the processor has bf16: bf16 at least {TARGET:.1f} times the plain loop")
+        print(f"target, on a processor with bf16: bf16 at least {TARGET:.1f} times the plain loop")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override recipe settings")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--grid", action="store_true", help="all settings that may help on a GPU")
-    parser.add_argument("--variants", action="append", metavar="NAME", help="only this row beside the plain loop")
+    parser.add_argument("--grid", action="store_true", help="all settings for a GPU")
+    parser.add_argument("--variants", action="append", metavar="NAME", help="only this row; repeatable")
     parser.add_argument("--random", action="store_true", help="noise instead of the recipe's data")
-    parser.add_argument("--batches", type=int, help="per turn; 4 on a CPU, 100 on a GPU if absent")
-    parser.add_argument("--skip", type=int, help="batches of a turn before its clock starts; 0 on a CPU, 20 on a GPU")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each that count")
-    parser.add_argument("--threads", type=int, help="torch's, on a CPU")
-    parser.add_argument("--output", type=Path, help="benchmarks/results/train_throughput_<device>.json if absent")
+    parser.add_argument("--batches", type=int, help="per turn; default: 4 on a CPU, 100 on a GPU")
+    parser.add_argument("--skip", type=int, help="untimed first batches of a turn; default: 0 on a CPU, 20 on a GPU")
+    parser.add_argument("--rounds", type=int, default=5, help="counted turns of each row")
+    parser.add_argument("--threads", type=int, help="threads of torch, on a CPU")
+    parser.add_argument("--output", type=Path, help="default: benchmarks/results/train_throughput_<device>.json")
     options = parser.parse_args()
     options.batches = options.batches or (100 if options.device == "cuda" else 4)
     if options.skip is None:

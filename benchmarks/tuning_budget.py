@@ -1,13 +1,14 @@
-"""Methods at their best: each is tried in four strengths, and the one that is best on the calibration split counts.
+"""Compare methods at an equal tuning budget: each has four trials, and its best on the calibration split counts.
 
-In a table of defaults a method may lead because somebody chose its options on such images. Here every method has the
-same number of tries on the same recipe: the published strength (of `mate`, its default) and others around it, by the
-one option that says how much exits are taught beside the labels, or of `joint_ce`, how much each exit's labels weigh.
+In a table of defaults, a method may lead because its options were chosen on similar images. Here every method has the
+same number of trials on the same recipe: the published strength (for `mate`, its default) and others around it.
+Strength is the one option that weighs distillation against the labels, or for `joint_ce` the label weights of the
+exits.
 
     python benchmarks/tuning_budget.py --jobs 2
 
-Ranked, as it was chosen, by the mean over exits on the calibration split; the test split is reported beside it. Through
-the engine of `edgemate compare`: stopped at any moment, the same command goes on where it was.
+Trials are selected and methods ranked by the mean over exits on the calibration split; the test split is reported
+beside it. Trained like `edgemate compare`: after an interruption, the same command resumes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from edgemate.comparison.table import markdown_rows
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "small" / "cifar100_resnet8_joint_ce.yaml"
 # From weak to strong; the label without options is the method's default.
-TRIES = {
+TRIALS = {
     "mate": ["mate:alpha=1", "mate:alpha=2", "mate", "mate:alpha=8"],
     "last_exit": ["last_exit:scale=1.667", "last_exit", "last_exit:scale=6.667", "last_exit:scale=13.33"],
     "one": ["one:alpha=0.5", "one", "one:alpha=2", "one:alpha=4"],
@@ -42,9 +43,9 @@ TRIES = {
 
 def main() -> None:
     options = _options()
-    labels = {method: TRIES[method] for method in options.methods}
-    tried = parse_variants(",".join(label for tries in labels.values() for label in tries))
-    found = compare(options.recipe, tried, options.seeds, options.runs, overrides=options.set, jobs=options.jobs)
+    labels = {method: TRIALS[method] for method in options.methods}
+    variants = parse_variants(",".join(label for trials in labels.values() for label in trials))
+    found = compare(options.recipe, variants, options.seeds, options.runs, overrides=options.set, jobs=options.jobs)
     chosen = {method: _best([row for row in found.methods if row.label in labels[method]]) for method in labels}
     ranked = sorted(chosen.values(), key=lambda row: -row.mean("calibration").mean)
     text = _markdown(found, labels, ranked)
@@ -55,7 +56,7 @@ def main() -> None:
         {
             "benchmark": "tuning_budget",
             "chosen_by": "top-1 accuracy on the calibration split, mean over exits and seeds",
-            "tries": labels,
+            "trials": labels,
             "chosen": [
                 {
                     "method": next(method for method, row in chosen.items() if row is best),
@@ -76,10 +77,10 @@ def _best(rows: Sequence[MethodFigures]) -> MethodFigures:
 
 def _markdown(found: Comparison, labels: dict[str, list[str]], ranked: Sequence[MethodFigures]) -> str:
     optimization = found.recipe["optimization"]
-    tries = max(len(each) for each in labels.values())
+    trials = max(len(each) for each in labels.values())
     return "\n".join(
         [
-            f"# Every method's best of {tries} strengths",
+            f"# Every method's best of {trials} strengths",
             "",
             f"{found.recipe['data']['name']}, {found.images['train']:,} training images, "
             f"{found.recipe['model']['backbone']}, {optimization['epochs']} epochs; mean ± sample standard deviation "
@@ -97,13 +98,13 @@ def _markdown(found: Comparison, labels: dict[str, list[str]], ranked: Sequence[
             "|---|---|",
             *(f"| `{row.label}` | {_difference(row, ranked[0])} |" for row in ranked[1:]),
             "",
-            "## All tries",
+            "## All trials",
             "",
             "Mean over exits in %, from weak to strong: on the calibration split / on the test split.",
             "",
-            f"| method | {' | '.join(f'try {number}' for number in range(1, tries + 1))} |",
-            "|---" * (tries + 1) + "|",
-            *(f"| `{method}` | {' | '.join(_tries(found, each))} |" for method, each in labels.items()),
+            f"| method | {' | '.join(f'trial {number}' for number in range(1, trials + 1))} |",
+            "|---" * (trials + 1) + "|",
+            *(f"| `{method}` | {' | '.join(_trials(found, each))} |" for method, each in labels.items()),
             "",
         ]
     )
@@ -115,7 +116,7 @@ def _difference(row: MethodFigures, first: MethodFigures) -> str:
     return f"{statistics.fmean(points):+.2f}{error}"
 
 
-def _tries(found: Comparison, labels: Sequence[str]) -> list[str]:
+def _trials(found: Comparison, labels: Sequence[str]) -> list[str]:
     rows = {row.label: row for row in found.methods}
     best = _best([rows[label] for label in labels])
     cells = []
@@ -130,9 +131,9 @@ def _tries(found: Comparison, labels: Sequence[str]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--methods", nargs="+", choices=list(TRIES), default=list(TRIES))
+    parser.add_argument("--methods", nargs="+", choices=list(TRIALS), default=list(TRIALS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override recipe settings")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("comparisons") / "tuning_budget")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "tuning_budget")

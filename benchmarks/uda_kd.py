@@ -1,11 +1,11 @@
-"""Adaptation to a shifted domain: `uda_kd` against the source alone (`joint_ce`) and distillation on the source (`kd`).
+"""Compare `uda_kd` on a shifted domain with training (`joint_ce`) and distillation (`kd`) on the source alone.
 
     python benchmarks/uda_kd.py --jobs 2
 
-Clean Fashion-MNIST has labels, other images of it, corrupted, have none; judged on the corrupted test split. Two
-shifts: `hazy` (less contrast, blurred, noisy) and `negative` (inverted, blurred, noisy). A teacher per seed, trained on
-the source, is shared by all. Finished runs are kept and one that was begun is gone on with, so the same command
-finishes what was stopped at any moment.
+The source is clean Fashion-MNIST with labels; the target is other images of it, corrupted, without labels. Accuracy
+is measured on the corrupted test split. There are two shifts: `hazy` (less contrast, blurred, noisy) and `negative`
+(inverted, blurred, noisy). One teacher per seed, trained on the source, is shared by all. After an interruption, the
+same command resumes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ METHODS = {"joint_ce": "source only", "kd": "KD on the source", "uda_kd": "UDA +
 
 @dataclass(frozen=True)
 class Case:
-    """One run: a method on a shift, or with neither the teacher."""
+    """One run: a method on a shift, or the teacher of a seed."""
 
     seed: int
     method: str = "teacher"
@@ -47,7 +47,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of the run's folder."""
         return f"teacher-seed{self.seed}" if self.method == "teacher" else f"{self.shift}-{self.method}-seed{self.seed}"
 
 
@@ -64,7 +64,7 @@ def main() -> None:
     for wave in (teachers, students):
         trainings = [_training(case, options) for case in wave]
         missing = [training for training in trainings if not Run(training.folder).finished]
-        run_all(missing, jobs=options.jobs, threads=threads, finished=_tell)
+        run_all(missing, jobs=options.jobs, threads=threads, finished=_report)
 
     rows = [_row(case, options.runs) for case in [*teachers, *students]]
     metadata = Run(options.runs / students[0].name).read_metadata()
@@ -86,13 +86,13 @@ def main() -> None:
 
 def _training(case: Case, options: argparse.Namespace) -> Training:
     tree = merge(read_tree(RECIPES / f"resnet8_shift_{case.method}.yaml"), parse_overrides(options.set))
-    ours: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "training": {"seed": case.seed},
         "data": {"unlabeled": {"corruptions": SHIFTS[case.shift]}},
     }
     if case.method in ("kd", "uda_kd"):
-        ours["distillation"] = {"teacher": str((options.runs / Case(case.seed).name).resolve())}
-    recipe = parse_recipe(merge(tree, ours), case.name).model_dump(mode="json")
+        settings["distillation"] = {"teacher": str((options.runs / Case(case.seed).name).resolve())}
+    recipe = parse_recipe(merge(tree, settings), case.name).model_dump(mode="json")
     resolved = options.runs / "recipes" / f"{case.name}.yaml"
     files.write_text(resolved, yaml.safe_dump(recipe, sort_keys=False))
     return Training(case.name, resolved, options.runs / case.name, options.runs / "logs" / f"{case.name}.log")
@@ -113,10 +113,11 @@ def _row(case: Case, runs: Path) -> dict[str, Any]:
     }
 
 
-def _tell(training: Training, seconds: float) -> None:
+def _report(training: Training, seconds: float) -> None:
     accuracy = Run(training.folder).read_metrics()["accuracy"]
     shown = {
-        split: " ".join(f"{100 * share:.2f}" for share in accuracy[split]["exits"]) for split in ("target_test", "test")
+        split: " ".join(f"{100 * fraction:.2f}" for fraction in accuracy[split]["exits"])
+        for split in ("target_test", "test")
     }
     print(f"{training.name}: target {shown['target_test']} %, source {shown['test']} %, {seconds:.0f} s", flush=True)
 
@@ -132,7 +133,7 @@ def _markdown(found: dict[str, Any]) -> str:
         f"Trained on {machine['processor']}, {found['jobs']} at a time with {found['threads']} threads each.",
     ]
     if found["overrides"]:
-        lines.append(f"Not the recipes as shipped: {', '.join(found['overrides'])}.")
+        lines.append(f"Recipe settings overridden: {', '.join(found['overrides'])}.")
     for shift, corruptions in found["shifts"].items():
         here = [row for row in found["results"] if row["shift"] == shift]
         exits = range(len(here[0]["target"]))
@@ -173,12 +174,12 @@ def _mean_and_spread(fractions: Sequence[float]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="of the first shift, such as 0,1,2")
+    parser.add_argument("--seeds", type=_numbers, default=[0, 1, 2], help="seeds of the first shift, such as 0,1,2")
     parser.add_argument("--shifts", type=lambda text: text.split(","), default=list(SHIFTS), help=", ".join(SHIFTS))
-    parser.add_argument("--further-seeds", type=int, default=1, help="how many of the seeds the other shifts have")
+    parser.add_argument("--further-seeds", type=int, default=1, help="number of seeds of the other shifts")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time")
-    parser.add_argument("--runs", type=Path, default=Path("runs/uda_kd"), help="where the runs are kept")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="laid over every recipe")
+    parser.add_argument("--runs", type=Path, default=Path("runs/uda_kd"), help="folder of the runs")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override recipe settings")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "uda_kd.json")
     return parser.parse_args()
 

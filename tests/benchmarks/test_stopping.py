@@ -1,4 +1,4 @@
-"""What the benchmarks of stopping early conclude from what they measured."""
+"""Conclusions of the benchmarks of early exit."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def row(points: float, full_points: float, **changes: Any) -> dict[str, Any]:
     return {"run": "a", "batch": 1, "points": points, "accuracy_held": held, "full_points": full_points, **changes}
 
 
-def test_a_speed_up_that_costs_too_much_is_marked_and_so_is_a_network_that_cannot_help_it() -> None:
+def test_too_large_a_loss_is_marked_and_attributed_to_the_network_where_it_is_the_cause() -> None:
     remarks = load_script("benchmarks/early_exit_speedup.py").remarks
     assert remarks([row(-0.5, 0.1), row(0.2, -0.5, batch=16)]) == []
     [marked] = remarks([row(-0.51, 0.1), row(-0.5, 0.1, batch=16)])
-    assert marked == "! a, batch 1: 0.51 points below the plain network, not 0.5 at most"
+    assert marked == "! a, batch 1: 0.51 points below the plain network, more than 0.5"
     found = remarks([row(-1.2, -0.8), row(-1.2, -0.8, batch=16)])
     assert [line[:1] for line in found] == ["!", "!", "a"]
     assert "already 0.80 points below the plain one" in found[2]
 
 
-def test_every_deadline_is_judged_by_itself() -> None:
+def test_every_deadline_is_judged_separately() -> None:
     deadlines = np.array([3.0, 1.0, 9.0])
     which = np.repeat([0, 1, 2], [100, 100, 9800])
     late = np.zeros(10_000, bool)
@@ -44,11 +44,11 @@ def test_every_deadline_is_judged_by_itself() -> None:
     assert load_script("benchmarks/deadline.py").judged(deadlines, which, late, np.ones(10_000, int), 2.0)["held"]
 
 
-def test_a_gap_in_accuracy_stands_with_its_standard_error_and_the_drop_beside_it() -> None:
+def test_rows_have_the_accuracy_gap_with_its_standard_error_and_the_drop() -> None:
     script = load_script("benchmarks/policy_prediction.py")
     rows = []
-    for name, said, found in (("fast", 0.92, 0.914), ("full", 0.93, 0.925)):
-        expected = {"accuracy": said, "mean_macs": 1.0, "mean_ms": 1.0, "p99_ms": 2.0, "fractions": [1.0]}
+    for name, predicted, found in (("fast", 0.92, 0.914), ("full", 0.93, 0.925)):
+        expected = {"accuracy": predicted, "mean_macs": 1.0, "mean_ms": 1.0, "p99_ms": 2.0, "fractions": [1.0]}
         point = OperatingPoint.model_validate({"name": name, "thresholds": [], "images": 6000, "expected": expected})
         statistics = Statistics(answers=(10_000,), probability_sum=1.0)
         rows.append(script._row(point, Measured(1, found, Latency.of([1.0, 1.1]), 1.0, statistics)))

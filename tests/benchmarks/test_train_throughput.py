@@ -1,4 +1,4 @@
-"""benchmarks/train_throughput.py: what is timed of a turn, and what is on disk when one fails."""
+"""benchmarks/train_throughput.py: the timed part of a turn, and the results on disk after a failure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ script = load_script("benchmarks/train_throughput.py")
 
 
 def turn_of(skip: int, monkeypatch: pytest.MonkeyPatch) -> object:
-    """Four batches of eight images; a second passes before, in and after each."""
+    """A turn of four batches of eight images; each call of the clock is one second later than the last."""
     seconds = iter(range(100))
     monkeypatch.setattr(script.time, "perf_counter", lambda: float(next(seconds)))
     clock = script._Clock(skip)
@@ -34,7 +34,7 @@ def test_the_first_batches_of_a_turn_are_not_timed(monkeypatch: pytest.MonkeyPat
     assert turn_of(3, monkeypatch) == script.Turn(8, 2.0, 1.0)
 
 
-def test_the_clock_starts_and_stops_when_a_gpu_has_nothing_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_starts_and_stops_after_a_synchronization(monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
     monkeypatch.setattr(script, "_wait", waited.append)
     turn_of(2, monkeypatch)
@@ -48,14 +48,14 @@ def test_a_turn_has_no_more_batches_than_an_epoch() -> None:
         script._batches(100, 20, 20)
 
 
-def test_images_are_prepared_by_as_many_processes_as_the_machine_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_workers_follows_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, workers in ((16, 8), (4, 2), (64, 8)):
         monkeypatch.setattr(script, "usable_cores", lambda cores=cores: cores)
         assert script._workers("cuda") == workers
         assert script._workers("cpu") == 0
 
 
-def test_a_row_that_fails_is_named_and_the_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_row_is_listed_and_the_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "found.json"
     monkeypatch.setattr(
         sys, "argv", ["train_throughput.py", "--random", "--rounds", "2", "--output", str(path), "--skip", "1"]
@@ -79,9 +79,18 @@ def test_a_row_that_fails_is_named_and_the_others_are_kept(tmp_path: Path, monke
     monkeypatch.setattr(script, "data_of", lambda recipe: None)
     monkeypatch.setattr(script, "ON_CPU", {"fp32": (), "bf16": ()})
     script.main()
-    assert set(written[0]) == {script.PLAIN, "fp32", "bf16"}  # what there was before it
+    assert set(written[0]) == {script.PLAIN, "fp32", "bf16"}  # results before the failure
     found = json.loads(path.read_text())
     assert found["turns_done"] == 2
     assert found["results"]["fp32"]["failed"] == "RuntimeError: out of memory"
     assert found["results"]["fp32"]["median"] == 10  # of its first turn
     assert found["results"]["bf16"]["median"] == 10
+
+
+def test_the_plain_loop_counts_the_images_it_trained_on(tmp_path: Path) -> None:
+    settings = [*script._random(tmp_path, "cpu"), "training.accelerator=cpu", "training.workers=0"]
+    settings += ["model.backbone=resnet8", "exits.at=[stage1,stage2,stage3]", "optimization.batch_size=8"]
+    recipe = script.load_recipe(script.RECIPE, settings)
+    turn = script._PlainLoop(recipe, script.data_of(recipe), "cpu", 2, 1)()
+    assert turn.images == 16
+    assert turn.seconds > 0
