@@ -1,4 +1,4 @@
-# `make install` makes .venv; `make test` and `make demo` use it. PYTHON chooses the interpreter, 3.10 to 3.13.
+# `make install` creates .venv, which `make test` and `make demo` use. PYTHON selects the interpreter, 3.10 to 3.13.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,8 +12,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[all]"
 	touch $@
 
-# A test process that dies is a failure and ends the run, which MINUTES limits in any case. A replacement for the process
-# is not started: pytest-xdist 3.8 loses count of its workers then.
+# A test process that dies is a failure and ends the run. MINUTES limits the run in any case. The process is not replaced,
+# since pytest-xdist 3.8 then loses count of its workers.
 MINUTES ?= 60
 BOUNDED := python tests/support/bounded.py $(MINUTES)
 IN_PARALLEL := -n 2 --dist loadfile --max-worker-restart 0
@@ -26,12 +26,13 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 test-slow: install
 	$(BIN)/$(BOUNDED) $(BIN)/python -m pytest -m slow
 
-# The device's rooms in what a device has: Python 3.10 and the base dependencies, once without and once with ONNX Runtime.
-# The ONNX files that tests need are written beforehand, where onnx is.
+# The device side in a device's environment: Python 3.10 and the base dependencies, once without and once with ONNX Runtime.
+# The ONNX files of the tests are written beforehand, in .venv, which has onnx.
 PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
 	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
 EXTRAS_ort := [ort]
@@ -60,7 +61,7 @@ test-lowest: .venv-lowest/.installed
 		hypothesis pytest pytest-timeout pytest-xdist
 	touch $@
 
-# From a recipe to answers on real images, with nothing to download.
+# From a recipe to predictions on real images, without a download.
 demo: install
 	$(BIN)/edgemate train recipes/digits/resnet8_mate.yaml --force
 	$(BIN)/edgemate profile runs/digits-resnet8_mate --threads 1
