@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MANIFEST_FILE = "bundle.json"
 
 Layout = Literal["segments", "prefixes", "conditional"]
@@ -167,7 +167,7 @@ class BundleMetadata(_Metadata):
     `test_limit` is given the test split is only so many of the set's test images.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: Name
     created: AwareDatetime
     tools: dict[str, str]

@@ -63,7 +63,8 @@ class Bundle:
             raise BundleError(f"{path}: no such bundle folder")
         if not (path / MANIFEST_FILE).is_file():
             raise BundleError(f"{path}: is no bundle: it has no {MANIFEST_FILE}")
-        bundle = cls(path, read_versioned(path / MANIFEST_FILE, Manifest, FORMAT_VERSION))
+        manifest = read_versioned(path / MANIFEST_FILE, Manifest, FORMAT_VERSION, remedy="export the run again")
+        bundle = cls(path, manifest)
         for relative, metadata in bundle.manifest.files.items():
             listed = bundle.file(relative)
             if verify:

@@ -51,7 +51,7 @@ def plan_comparison(
     Raises:
         RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
         DataError: the dataset's files are not there.
-        RunError: a run is there already, of another recipe.
+        RunError: a run is there already, of another recipe or in another format.
         UsageError: no seeds, one twice, or no jobs.
         OSError: the output folder cannot be written to.
     """
@@ -62,17 +62,17 @@ def plan_comparison(
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
     for variant in variants:
         check_early(recipes[variant, seeds[0]], f"--methods {variant.label}")
-    _refuse_best_weights(path, recipes.values())
+    _check_last_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
     for key, recipe in recipes.items():
-        _refuse_other_recipe(runs[key], recipe)
+        _check_same_recipe(runs[key], recipe)
     files.check_folder(output)
     if not all(run.finished for run in runs.values()):
         check_data(recipes[variants[0], seeds[0]].data)
     return Plan(recipes, runs, tuple(notes))
 
 
-def _refuse_best_weights(path: Path, recipes: Iterable[Recipe]) -> None:
+def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:
     if any(recipe.training.weights == "best" for recipe in recipes):
         raise RecipeError(
             str(path),
@@ -80,9 +80,10 @@ def _refuse_best_weights(path: Path, recipes: Iterable[Recipe]) -> None:
         )
 
 
-def _refuse_other_recipe(run: Run, recipe: Recipe) -> None:
+def _check_same_recipe(run: Run, recipe: Recipe) -> None:
     if not run.recipe_path.is_file():
         return
+    run.check_format()
     there, here = run.read_recipe().model_dump(mode="json"), recipe.model_dump(mode="json")
     if there == here:
         return

@@ -17,9 +17,15 @@ import yaml
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.errors import RunError
+from edgemate.wording import other_format
 
 Split = Literal["calibration", "test", "target_test"]
 """`target_test` is there in runs with a second domain only: that domain's test split."""
+
+FORMAT_VERSION = 2
+"""Of the run folder: its file names and their keys. Format 1 had `facts.json` in place of `metadata.json`."""
+
+_OLD_METADATA_FILE = "facts.json"
 
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -97,21 +103,25 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, finished: bool = True) -> Run:
+    def open(cls, path: str | Path, *, finished: bool = True, any_format: bool = False) -> Run:
         """The run in a folder.
 
         Args:
             path: the folder.
-            finished: training must have ended; `--resume` opens runs that have not.
+            finished: training must have ended; resuming opens runs that have not.
+            any_format: accept a run of another format too, as for deleting it.
 
         Raises:
-            RunError: there is no such folder, it is no run, or training has not finished.
+            RunError: the folder does not exist, is not a run, was written in another format, or training has not
+                finished.
         """
         run = cls(Path(path))
         if not run.path.is_dir():
             raise RunError(f"{path}: there is no such run folder; `edgemate train RECIPE` makes one")
         if not run.recipe_path.is_file():
-            raise RunError(f"{path}: is no run, for it has no {run.recipe_path.name}")
+            raise RunError(f"{path}: not a run: it has no {run.recipe_path.name}")
+        if not any_format:
+            run.check_format()
         if finished and not run.finished:
             raise RunError(
                 f"{path}: training has not finished ({run._missing()[0]} is missing); "
@@ -226,6 +236,18 @@ class Run:
         """Training has ended: everything that profiling and export read is there."""
         return not self._missing()
 
+    def check_format(self) -> None:
+        """RunError where another version of edgemate wrote the folder in a format that this one does not read."""
+        if self.metadata_path.is_file():
+            given = _read_json(self.metadata_path).get("format_version", 1)
+        elif (self.path / _OLD_METADATA_FILE).is_file():
+            given = 1
+        else:
+            return  # a run that was cut off before its metadata were written has nothing to misread
+        problem = other_format(given, FORMAT_VERSION, "train the run again") if isinstance(given, int) else None
+        if problem:
+            raise RunError(f"{self.path}: {problem}")
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the recipe with every default filled in."""
         files.write_text(self.recipe_path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
@@ -236,10 +258,11 @@ class Run:
 
     def write_metadata(self, metadata: RunMetadata) -> None:
         """Store the metadata."""
-        files.write_json(self.metadata_path, asdict(metadata))
+        files.write_json(self.metadata_path, {"format_version": FORMAT_VERSION, **asdict(metadata)})
 
     def read_metadata(self) -> RunMetadata:
-        """The metadata. Raises RunError where they cannot be read."""
+        """The metadata. Raises RunError where it cannot be read or is of another format."""
+        self.check_format()
         stored = _read_json(self.metadata_path)
         try:
             return RunMetadata(
@@ -255,10 +278,6 @@ class Run:
     def write_environment(self, metadata: Mapping[str, Any]) -> None:
         """Store `environment_metadata()`."""
         files.write_json(self.environment_path, dict(metadata))
-
-    def read_environment(self) -> dict[str, Any]:
-        """What the run was trained with. Raises RunError where it cannot be read."""
-        return _read_json(self.environment_path)
 
     def write_numerics(self, numerics: Mapping[str, Any]) -> None:
         """Store the precision and memory format of the training, as `edgemate.training.Numerics` writes itself."""

@@ -51,10 +51,10 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b"[" * 100_000])
 def test_a_manifest_that_is_no_json(own_bundle: Path, content: bytes) -> None:
     (own_bundle / "bundle.json").write_bytes(content)
-    assert "bundle.json: is no JSON" in refusal(own_bundle)
+    assert "bundle.json: not valid JSON" in refusal(own_bundle)
 
 
-@pytest.mark.parametrize("content", ["3", "[]", "null", '{"format_version": 1}', '{"format_version": "x"}'])
+@pytest.mark.parametrize("content", ["3", "[]", "null", '{"format_version": 2}', '{"format_version": "x"}'])
 def test_a_manifest_that_is_something_else(own_bundle: Path, content: str) -> None:
     (own_bundle / "bundle.json").write_text(content)
     assert "bundle.json: " in refusal(own_bundle)
@@ -66,8 +66,17 @@ def test_the_first_offending_key_is_named(own_bundle: Path) -> None:
 
 
 def test_a_newer_format_is_named_before_anything_else_is_looked_at(own_bundle: Path) -> None:
-    edit_manifest(own_bundle, format_version=2, classes=3)
-    assert "made by a newer edgemate (format 2); this one reads format 1: upgrade edgemate" in refusal(own_bundle)
+    edit_manifest(own_bundle, format_version=3, classes=3)
+    assert refusal(own_bundle).endswith(
+        "bundle.json: was written by a newer edgemate (format 3); this one reads format 2: upgrade edgemate"
+    )
+
+
+def test_an_older_format_is_named_with_what_to_do(own_bundle: Path) -> None:
+    edit_manifest(own_bundle, format_version=1, classes=3)
+    assert refusal(own_bundle).endswith(
+        "bundle.json: was written by an older edgemate (format 1); this one reads format 2: export the run again"
+    )
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "onnx/../../secret", "..\\secret", "C:/secret"])

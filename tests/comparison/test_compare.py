@@ -47,7 +47,7 @@ def compared(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_run_is_an_ordinary_run_that_differs_in_the_objective_alone(compared: Path) -> None:
     one, other = Run.open(compared / "joint_ce-seed3"), Run.open(compared / "mate_proximity=0-seed3")
-    assert one.read_environment()["command"][:2] == ["edgemate", "train"]
+    assert json.loads(one.environment_path.read_text())["command"][:2] == ["edgemate", "train"]
     ours, theirs = one.read_recipe(), other.read_recipe()
     assert ours.training == theirs.training
     assert ours.training.seed == 3
@@ -91,6 +91,14 @@ def test_a_changed_recipe_is_refused_with_what_changed(compared: Path, recipe: P
         compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=[*FAST, "optimization.lr=0.2"])
     assert "joint_ce-seed3: is a run of another recipe (optimization.lr is 0.1 there, 0.2 here)" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_older_format_is_refused(compared: Path, recipe: Path, tmp_path: Path) -> None:
+    older = Path(shutil.copytree(compared, tmp_path / "older"))
+    run = Run(older / "joint_ce-seed3")
+    run.metadata_path.rename(run.path / "facts.json")
+    with pytest.raises(RunError, match=r"joint_ce-seed3: was written by an older edgemate \(format 1\)"):
+        compare(recipe, parse_variants(VARIANTS), [3], older, overrides=FAST)
 
 
 def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_path: Path) -> None:
