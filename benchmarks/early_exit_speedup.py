@@ -27,7 +27,7 @@ from edgemate.evaluation import exit_accuracy
 from edgemate.exits import Request, calibrate_bundle, write_latency_table
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata
-from edgemate.profiling.images import sample_test_split
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from edgemate import files
+from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.plan import Key, plan_comparison
-from edgemate.comparison.plot import comparison_png
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
 from edgemate.comparison.running import Training, how_far, run_all, threads_each
 from edgemate.comparison.table import comparison_markdown
