@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from edgemate.machine import machine_metadata
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops
+from edgemate.timing import time_in_turns
 
 MAX_DROP = 0.005
 AIM = 2.0
@@ -138,15 +139,18 @@ def _alternate(
     named: dict[str, list[int]] = {way: [] for way in ways}
     early.reset_statistics()
     for start in range(0, len(labels), BLOCK):
-        for way, (classifier, policy, images) in ways.items():
-            block = images[start : start + BLOCK]
-            for _ in range(WARMUP):  # waking its threads and filling the caches is not what is compared
-                classifier.classify(block[:batch], policy, batch_size=batch)
-            for row in range(0, len(block), batch):
-                started = time.perf_counter()
-                answers = classifier.classify(block[row : row + batch], policy, batch_size=batch)
-                seconds[way] += time.perf_counter() - started
-                named[way] += [answer.index for answer in answers]
+        rows = range(start, min(start + BLOCK, len(labels)), batch)
+        end = start + BLOCK
+        calls = {
+            way: [
+                partial(classifier.classify, images[row : min(row + batch, end)], policy, batch_size=batch)
+                for row in rows
+            ]
+            for way, (classifier, policy, images) in ways.items()
+        }
+        for timed in time_in_turns(calls, warmup=WARMUP):  # wake its threads and fill the caches
+            seconds[timed.key] += 1e-3 * timed.milliseconds
+            named[timed.key] += [answer.index for answer in timed.result]
     accuracy = {way: float(np.mean(np.array(found) == labels)) for way, found in named.items()}
     return {
         "batch": batch,
