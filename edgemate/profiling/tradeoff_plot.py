@@ -1,4 +1,4 @@
-"""The trade-off curves as an image."""
+"""The plot of the trade-off curves."""
 
 from __future__ import annotations
 

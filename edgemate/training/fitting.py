@@ -121,7 +121,7 @@ def train(
     method.bind(model)
     if extension is not None:
         console.out(f"{run.path}: {extension.describe(len(loader))}")
-        run.forget_results()
+        run.delete_results()
         run.write_recipe(recipe)
 
     record = Record(run.history_path, console)

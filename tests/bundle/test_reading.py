@@ -44,12 +44,12 @@ def test_no_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none").endswith("none: no such bundle folder")
 
 
-def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
-    assert "is no bundle: it has no bundle.json" in refusal(tmp_path)
+def test_a_folder_that_is_not_a_bundle(tmp_path: Path) -> None:
+    assert "not a bundle: it has no bundle.json" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b"[" * 100_000])
-def test_a_manifest_that_is_no_json(own_bundle: Path, content: bytes) -> None:
+def test_a_manifest_that_is_not_json(own_bundle: Path, content: bytes) -> None:
     (own_bundle / "bundle.json").write_bytes(content)
     assert "bundle.json: not valid JSON" in refusal(own_bundle)
 
@@ -129,7 +129,7 @@ def test_contents_are_not_read_when_that_is_not_wanted(own_bundle: Path) -> None
 
 
 def test_only_listed_files_are_given(small_bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"'bundle\.json' is not among the bundle's files"):
+    with pytest.raises(BundleError, match=r"'bundle\.json' is not in the bundle's list of files"):
         small_bundle.file("bundle.json")
 
 

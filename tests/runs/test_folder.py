@@ -61,7 +61,7 @@ def test_a_run_is_finished_when_everything_is_there(tmp_path: Path, missing: str
     (run.path / missing).unlink()
     assert not run.finished
     assert Run.open(run.path, finished=False) == run
-    with pytest.raises(RunError, match=f"training has not finished .{missing} is missing.; continue .*--resume"):
+    with pytest.raises(RunError, match=f"training has not finished .{missing} is missing.; resume it"):
         Run.open(run.path)
 
 
@@ -94,7 +94,7 @@ def test_a_run_of_another_format_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_run_is_not_made_over_another(tmp_path: Path) -> None:
     finished_run(tmp_path / "run")
-    with pytest.raises(RunError, match="is not empty; continue the run there with --resume"):
+    with pytest.raises(RunError, match="is not empty; resume the run in it"):
         Run.create(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     assert Run.create(tmp_path / "empty").path.is_dir()
