@@ -24,7 +24,7 @@ from edgemate.bundle import Bundle
 from edgemate.exits import Confidence, read_operating_points
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata
-from edgemate.profiling.images import sample_test_split
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_alternately
 

@@ -24,7 +24,7 @@ from edgemate import files
 from edgemate.exits import Deadline
 from edgemate.export import export_run
 from edgemate.machine import machine_metadata, usable_cores
-from edgemate.profiling.images import sample_test_split
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops
 

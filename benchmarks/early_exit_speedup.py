@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from edgemate.evaluation import exit_accuracy
 from edgemate.exits import Request, calibrate_bundle, write_latency_table
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata
-from edgemate.profiling.images import sample_test_split
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops
+from edgemate.timing import time_in_turns
 
 MAX_DROP = 0.005
 TARGET = 2.0
@@ -138,15 +139,18 @@ def _alternate(
     indices: dict[str, list[int]] = {variant: [] for variant in variants}
     early.reset_statistics()
     for start in range(0, len(labels), BLOCK):
-        for variant, (classifier, policy, images) in variants.items():
-            block = images[start : start + BLOCK]
-            for _ in range(WARMUP):  # wake its threads and fill the caches
-                classifier.classify(block[:batch], policy, batch_size=batch)
-            for row in range(0, len(block), batch):
-                started = time.perf_counter()
-                predictions = classifier.classify(block[row : row + batch], policy, batch_size=batch)
-                seconds[variant] += time.perf_counter() - started
-                indices[variant] += [prediction.index for prediction in predictions]
+        rows = range(start, min(start + BLOCK, len(labels)), batch)
+        end = start + BLOCK
+        calls = {
+            variant: [
+                partial(classifier.classify, images[row : min(row + batch, end)], policy, batch_size=batch)
+                for row in rows
+            ]
+            for variant, (classifier, policy, images) in variants.items()
+        }
+        for timed in time_in_turns(calls, warmup=WARMUP):  # wake its threads and fill the caches
+            seconds[timed.key] += 1e-3 * timed.milliseconds
+            indices[timed.key] += [prediction.index for prediction in timed.result]
     accuracy = {variant: float(np.mean(np.array(found) == labels)) for variant, found in indices.items()}
     return {
         "batch": batch,

@@ -15,7 +15,6 @@ import argparse
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from edgemate.config import Recipe, load_recipe
 from edgemate.distillation import build_method
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
+from edgemate.timing import time_in_turns
 from edgemate.training.checking import setting_of
 from edgemate.training.numerics import Numerics, choose_numerics, cpu_features
 from edgemate.training.task import MultiExitTask
@@ -138,13 +138,13 @@ def _in_turn(steps: dict[str, Callable[[], None]], warmup: int, rounds: int) -> 
     for count in range(warmup + rounds):
         best = min(map(min, filter(None, seconds.values())), default=0.0)
         # Reverse every other round, so that no step always follows the same one.
-        for name in list(steps) if count % 2 == 0 else reversed(list(steps)):
-            if len(seconds[name]) >= 2 and min(seconds[name]) > _HOPELESS * best:
-                continue
-            started = time.perf_counter()
-            steps[name]()
+        names = list(steps) if count % 2 == 0 else reversed(list(steps))
+        calls = {
+            name: (steps[name],) for name in names if len(seconds[name]) < 2 or min(seconds[name]) <= _HOPELESS * best
+        }
+        for timed in time_in_turns(calls):
             if count >= warmup:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[timed.key].append(1e-3 * timed.milliseconds)
     return seconds
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from edgemate.config import Recipe, load_recipe
 from edgemate.distillation import build_method
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
+from edgemate.timing import time_rounds
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.numerics import AUTOCAST, choose_numerics
 from edgemate.training.task import MultiExitTask
@@ -90,16 +90,14 @@ def _measure(network: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _in_turn(steps: Mapping[str, Callable[[], None]], warmup: int, rounds: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {method: [] for method in steps}
-    methods = list(steps)
-    for count in range(warmup + rounds):
+    """Milliseconds of every step in every round."""
+
+    def calls(number: int) -> dict[str, Callable[[], None]]:
         # Reverse every other round, so that no step always follows the same one.
-        for method in methods if count % 2 == 0 else reversed(methods):
-            started = time.perf_counter_ns()
-            steps[method]()
-            if count >= warmup:
-                times[method].append((time.perf_counter_ns() - started) * 1e-6)
-    return times
+        return {method: steps[method] for method in (steps if number % 2 == 0 else reversed(list(steps)))}
+
+    times = time_rounds(calls, warmup=warmup, repeats=rounds)
+    return {method: times[method] for method in steps}
 
 
 class _Step:

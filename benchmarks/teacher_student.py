@@ -37,7 +37,7 @@ def main() -> None:
         options.runs,
         overrides=[*limit, f"optimization.epochs={options.epochs}", f"distillation.teacher={teacher.path}"],
         jobs=options.jobs,
-        tell=lambda line: print(line, flush=True),
+        report=lambda line: print(line, flush=True),
     )
     metadata = _metadata(teacher)
     text = _markdown(comparison_markdown(found), metadata)
@@ -59,7 +59,7 @@ def _teacher(options: argparse.Namespace, limit: list[str]) -> Run:
     recipe = load_recipe(RECIPES / "cifar100_resnet20_teacher.yaml", overrides)
     run = Run(options.runs / "teacher")
     if not (run.finished and run.read_recipe() == recipe):
-        run_all([_training(run, recipe, options.runs)], jobs=1, threads=threads_each(1), finished=_report)
+        run_all([_training(run, recipe, options.runs)], jobs=1, threads=threads_each(1), on_finished=_report)
     return run
 
 

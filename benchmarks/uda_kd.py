@@ -64,7 +64,7 @@ def main() -> None:
     for wave in (teachers, students):
         trainings = [_training(case, options) for case in wave]
         missing = [training for training in trainings if not Run(training.folder).finished]
-        run_all(missing, jobs=options.jobs, threads=threads, finished=_report)
+        run_all(missing, jobs=options.jobs, threads=threads, on_finished=_report)
 
     rows = [_row(case, options.runs) for case in [*teachers, *students]]
     metadata = Run(options.runs / students[0].name).read_metadata()

@@ -2,12 +2,12 @@
 
     EdgemateError            anything a user can cause; the command line prints it as one line and exits with 2
     ├── UsageError           an option or argument that cannot be used as given
-    ├── RecipeError          a recipe that cannot be read or does not hold together; may list several problems
+    ├── RecipeError          a recipe that cannot be read or is not valid; may list several problems
     ├── DataError            a data root, dataset or image that is missing or unreadable
-    │   └── ImageError     one image among others; the rest can still be answered
-    ├── TrainingError        training that cannot go on (a loss that is no number, a checkpoint of another recipe)
-    ├── RunError             a run folder that is missing, incomplete or not a run
-    ├── BundleError          a bundle that is missing, damaged, unsafe or of a newer format
+    │   └── ImageError       one image that cannot be read or prepared; the others can still be classified
+    ├── TrainingError        training that cannot continue (a loss that is not finite, a checkpoint of another recipe)
+    ├── RunError             a run folder that is missing, incomplete, not a run or of another format
+    ├── BundleError          a bundle that is missing, damaged, unsafe or of another format
     ├── ExportError          a graph that cannot be made or does not agree with the network
     └── BackendError         an inference backend that is not installed or cannot run this bundle
 
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 
 class EdgemateError(Exception):
-    """Base of every error that a user can cause. `str(error)` is meant to be read by a person."""
+    """Base of every error that a user can cause. `str(error)` is one message for a person."""
 
 
 class UsageError(EdgemateError):
@@ -54,15 +54,15 @@ class ImageError(DataError):
 
 
 class TrainingError(EdgemateError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
 
 class RunError(EdgemateError):
-    """A run folder that is missing, incomplete or not a run."""
+    """A run folder that is missing, incomplete, not a run or of another format."""
 
 
 class BundleError(EdgemateError):
-    """A bundle that is missing, damaged, unsafe or of a newer format."""
+    """A bundle that is missing, damaged, unsafe or of another format."""
 
 
 class ExportError(EdgemateError):

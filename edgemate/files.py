@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and read without pickle."""
+"""Files that are written atomically, and read without pickle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically: a reader sees the old file or the new one, never a part.
 
     Raises:
-        OSError: it cannot be written; `filename` is `path`, whichever step failed.
+        OSError: it cannot be written; its `filename` is `path`, whichever step failed.
     """
     try:
         _write_whole(path, content)
@@ -37,7 +37,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` as indented JSON, atomically. NaN and infinity are refused (`ValueError`)."""
+    """Write `value` to `path` as indented JSON, atomically. Raises ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -49,20 +49,20 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every array of an `.npz`, without pickle. Raises OSError or ValueError where it is none."""
+    """All arrays of an `.npz`, read without pickle. Raises OSError or ValueError if it cannot be read."""
     with path.open("rb") as source:  # numpy would leave it open when the archive is damaged
         try:
             archive = np.load(source, allow_pickle=False)
             return {name: archive[name] for name in archive.files}
         except (AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"no .npz archive: {error}") from error
+            raise ValueError(f"not an .npz archive: {error}") from error
 
 
 def check_folder(path: Path) -> None:
-    """Look whether a folder can be made or written to, and leave nothing behind.
+    """Check that a folder can be made or written to, without leaving anything behind.
 
     Raises:
-        OSError: it cannot; `filename` is `path`.
+        OSError: it cannot; its `filename` is `path`.
     """
     above = path
     while not above.exists():
@@ -76,7 +76,7 @@ def check_folder(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Look whether a file can be written, and leave nothing behind. Raises OSError; `filename` is `path`."""
+    """Check that a file can be written, without leaving anything behind. Raises OSError; its `filename` is `path`."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:

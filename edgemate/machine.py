@@ -1,4 +1,4 @@
-"""What a figure was measured on: the metadata that belongs beside every time in milliseconds."""
+"""Metadata of the machine, which is stored with every measured time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "torch", "torchvision", "l
 
 
 def machine_metadata(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]:
-    """Versions of edgemate, Python and those of `packages` that are here; processor, usable cores, operating system.
+    """Versions of edgemate, Python and the installed ones of `packages`; processor, usable cores, operating system.
 
     The packages' versions are read from their metadata: nothing is imported.
     """
@@ -33,7 +33,7 @@ def machine_metadata(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]
 
 
 def processor() -> str:
-    """The processor as its maker calls it, or its architecture where the system does not say."""
+    """The processor's model name, or its architecture if the system does not report one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -42,7 +42,7 @@ def processor() -> str:
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model") and value.strip():
             return value.strip()
-    try:  # boards such as the Jetson name themselves here
+    try:  # boards such as the Jetson report their name here
         return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0 \n")
     except OSError:
         return platform.processor() or platform.machine()
@@ -56,7 +56,7 @@ def usable_cores() -> int:
 
 
 def package_version(package: str) -> str | None:
-    """Version of an installed distribution, or None."""
+    """Version of an installed distribution; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Signs of life of long work: what it is at, how far, and for how much longer. The caller chooses who shows them."""
+"""Progress of long work: the current step, how far it is, and the time left. The caller chooses how to show it."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ Clock = Callable[[], float]
 """Seconds from any fixed moment, such as `time.monotonic`."""
 
 EVERY = 30.0
-"""Seconds that may pass in silence."""
+"""Seconds between two lines of progress, at most."""
 
 
 class Progress(Protocol):
-    """What long work tells of itself.
+    """Receives the progress of long work.
 
-    None of these calls starts a thread or draws later by itself, so nothing happens while code between them is timed.
-    The one exception is `unattended`, which is for code that is not.
+    No call starts a thread or draws later, so nothing happens while code between two calls is timed. The exception is
+    `unattended`, which is for code that is not timed.
     """
 
     def step(self, text: str) -> None:
-        """A new step begins, such as `segments: exit 2 of 4`."""
+        """Begin a step, such as `segments: exit 2 of 4`."""
 
     def advance(self, done: int, total: int, detail: str | Callable[[], str] = "") -> None:
-        """How far the present step is.
+        """Report how far the current step is.
 
         Args:
-            done: of `total`.
-            total: of whatever the step's text names.
-            detail: what else there is to say; a function is called only when it is shown.
+            done: units done, of `total`.
+            total: number of units, which the step's text names.
+            detail: further text; a function is called only when its text is shown.
         """
 
     def unattended(self) -> contextlib.AbstractContextManager[None]:
-        """Show that time goes by while a block runs that cannot tell how far it is. Not for code that is timed."""
+        """Show elapsed time while a block runs that cannot report progress. Not for code that is timed."""
 
 
 class Silent:
-    """Tells nobody."""
+    """Ignores all progress."""
 
     def step(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, done: int, total: int, detail: str | Callable[[], str] = "") -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def unattended(self) -> contextlib.AbstractContextManager[None]:
-        """Nothing."""
+        """Do nothing."""
         return contextlib.nullcontext()
 
 
@@ -56,11 +56,11 @@ SILENT: Progress = Silent()
 
 
 class Heartbeat:
-    """When the next sign of life is due: `every` seconds after the last one, or after the start.
+    """Says when the next report is due: `every` seconds after the last one, or after the start.
 
     Args:
-        every: seconds.
-        clock: tells the time.
+        every: seconds between two reports.
+        clock: returns the time, s.
     """
 
     def __init__(self, every: float = EVERY, clock: Clock = time.monotonic) -> None:
@@ -69,7 +69,7 @@ class Heartbeat:
         self._last = clock()
 
     def due(self) -> bool:
-        """Whether it is time. A yes counts as the sign itself: the next is due `every` seconds later."""
+        """Whether a report is due. True counts as the report: the next one is due `every` seconds later."""
         now = self._clock()
         if now - self._last < self.every:
             return False
@@ -77,16 +77,16 @@ class Heartbeat:
         return True
 
     def beat(self) -> None:
-        """There was a sign just now."""
+        """Count a report that was made now."""
         self._last = self._clock()
 
 
 class Pace:
-    """How fast work goes, over the last `window` seconds.
+    """The rate of work over the last `window` seconds.
 
     Args:
-        window: seconds; a slow start is forgotten after them.
-        clock: tells the time.
+        window: seconds; what was before them does not count, such as a slow start.
+        clock: returns the time, s.
     """
 
     def __init__(self, window: float = EVERY, clock: Clock = time.monotonic) -> None:
@@ -95,30 +95,30 @@ class Pace:
         self._points: deque[tuple[float, float]] = deque([(clock(), 0.0)])
 
     def add(self, amount: float) -> None:
-        """So much more is done, in any unit."""
+        """Add an amount of finished work, in any unit."""
         now = self._clock()
         self._points.append((now, self._points[-1][1] + amount))
         while len(self._points) > 2 and now - self._points[1][0] >= self._window:
             self._points.popleft()
 
     def restart(self) -> None:
-        """Leave what went by since the last `add` out of account."""
+        """Ignore the time since the last `add`."""
         self._points = deque([(self._clock(), 0.0)])
 
     @property
     def rate(self) -> float | None:
-        """Units per second; None before there is anything to go by."""
+        """Units per second; None before two amounts are known."""
         (first, before), (last, after) = self._points[0], self._points[-1]
         return (after - before) / (last - first) if last > first and after > before else None
 
     def left(self, amount: float) -> float | None:
-        """Seconds that so much more takes at this pace; None where that cannot be said yet."""
+        """Seconds that an amount of work takes at this rate; None if the rate is not known yet."""
         rate = self.rate
         return None if rate is None else amount / rate
 
 
 def duration(seconds: float) -> str:
-    """`0:07`, `12:34`, `1:02:03`."""
+    """Seconds as `m:ss` or `h:mm:ss`, such as `0:07` and `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

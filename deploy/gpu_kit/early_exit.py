@@ -29,7 +29,7 @@ from edgemate.evaluation import trained_model
 from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.models import MultiExitModel
 from edgemate.models.multi_exit import Prefix, Segment
-from edgemate.profiling.images import sample_test_split
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run, environment_metadata
 from edgemate.runtime import Latency
 

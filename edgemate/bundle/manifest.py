@@ -1,4 +1,4 @@
-"""What `bundle.json` says, and what must hold for it to make sense."""
+"""The schema of `bundle.json`, and the checks that its parts fit together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 MANIFEST_FILE = "bundle.json"
 
 Layout = Literal["segments", "prefixes", "conditional"]
@@ -24,7 +24,7 @@ def _inside(path: str) -> str:
     """`path` if it stays inside a folder whatever the machine; a bundle is made on one and read on another."""
     windows = PureWindowsPath(path)
     if not path or "\\" in path or "\0" in path or windows.drive or windows.root or PurePosixPath(path).is_absolute():
-        raise ValueError(f"{path!r} is no relative path with forward slashes")
+        raise ValueError(f"{path!r} is not a relative path with forward slashes")
     if ".." in path.split("/"):
         raise ValueError(f"{path!r} leaves the bundle")
     if str(PurePosixPath(path)) != path or path == ".":
@@ -155,19 +155,18 @@ class PrecisionMetadata(_Metadata):
 
 
 class BundleMetadata(_Metadata):
-    """Everything the manifest says but the files' hashes, which `BundleWriter` adds.
+    """The manifest without the files' hashes, which `BundleWriter` adds.
 
     Segment 1 takes `image`. A later segment takes exactly the tensors it names, each an output of an earlier segment
     (or `image`), and every segment gives `logits_<exit>`. A prefix takes `image` and gives `logits_<exit>`. Layout
     `conditional` is one graph for one image, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
     `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
-    `engine_batch` is the smallest, usual and largest batch that engines are to be built for, where that was said.
-    `data_options` are those of the dataset that `source` names, which decide what its test split is; None where they
-    are not known, as in bundles made before they were kept, or where the dataset is a user's own part. Where
-    `test_limit` is given the test split is only so many of the set's test images.
+    `engine_batch` is the smallest, usual and largest batch to build engines for; None leaves it to the builder.
+    `data_options` are those of the dataset that `source` names, which decide what its test split is; None where the
+    dataset is a user's own part. With `test_limit`, the test split is that many of the dataset's test images.
     """
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: Name
     created: AwareDatetime
     tools: dict[str, str]
@@ -200,7 +199,7 @@ class BundleMetadata(_Metadata):
     def _check_conditional(self, graphs: tuple[Graph, ...]) -> None:
         exits = len(self.exits)
         if exits < 2:
-            raise ValueError("graphs.conditional: there is nothing to choose from with one exit")
+            raise ValueError("graphs.conditional: a network with one exit has no decision to make")
         takes = {Tensor(name=self.input.name, shape=self.input.shape(1)), Tensor(name="thresholds", shape=(exits - 1,))}
         gives = {Tensor(name="logits", shape=(1, len(self.classes))), Tensor(name="exit", dtype="int32", shape=(1,))}
         found = [(graph.exit, set(graph.inputs), set(graph.outputs)) for graph in graphs]
@@ -217,7 +216,7 @@ class BundleMetadata(_Metadata):
             where = f"graphs.{layout}, exit {graph.exit}"
             for tensor in graph.inputs:
                 if known.get(tensor.name) != tensor:
-                    raise ValueError(f"{where}: takes {tensor.name!r}, which nothing before it gives in that shape")
+                    raise ValueError(f"{where}: takes {tensor.name!r}, which no earlier graph gives in that shape")
             for tensor in graph.outputs:
                 if tensor.shape[0] != "batch":
                     raise ValueError(f"{where}: the first dimension of {tensor.name!r} is not 'batch'")
@@ -241,7 +240,7 @@ class Manifest(BundleMetadata):
         for layout, graphs in self.graphs.items():
             for graph in graphs:
                 if graph.file not in self.files:
-                    raise ValueError(f"graphs.{layout}, exit {graph.exit}: {graph.file!r} is not among the files")
+                    raise ValueError(f"graphs.{layout}, exit {graph.exit}: {graph.file!r} is not in the list of files")
         if MANIFEST_FILE in self.files:
             raise ValueError(f"{MANIFEST_FILE} cannot list itself")
         return self

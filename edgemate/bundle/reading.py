@@ -1,4 +1,4 @@
-"""Opening a bundle: nothing of it is used before it is known to be whole, untouched and inside its folder."""
+"""Opening a bundle. Before any file is used, it is checked to be complete, unchanged and inside the folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALIBRATION_FILE = "calibration.npz"
 
 @dataclass(frozen=True)
 class Golden:
-    """Real inputs and what the reference network said to them.
+    """Golden samples: real inputs with the reference network's logits.
 
     `images` float32 `(N, channels, height, width)`, ready for the network; `labels` int64 `(N,)`; `logits` float32
     `(N, K, C)`, one row per exit.
@@ -32,7 +32,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class CalibrationLogits:
-    """What every exit said of images of the calibration split.
+    """Logits of every exit on images of the calibration split.
 
     `logits` float32 `(N, K, C)`; `labels` int64 `(N,)`.
     """
@@ -52,18 +52,19 @@ class Bundle:
     def open(cls, path: str | Path, *, verify: bool = True) -> Bundle:
         """Open the bundle in folder `path`.
 
-        Every listed file must be there and inside the folder, symbolic links followed. With `verify` (the default) its
-        size and SHA-256 must be the manifest's too, which reads every file once.
+        Every listed file must exist inside the folder, after following symbolic links. With `verify` (the default) its
+        size and SHA-256 must match the manifest's, which reads every file once.
 
         Raises:
-            BundleError: anything of that does not hold; the message names the file or the key.
+            BundleError: a check fails, or the manifest is of another format; the message names the file or the key.
         """
         path = Path(path)
         if not path.is_dir():
             raise BundleError(f"{path}: no such bundle folder")
         if not (path / MANIFEST_FILE).is_file():
-            raise BundleError(f"{path}: is no bundle: it has no {MANIFEST_FILE}")
-        bundle = cls(path, read_versioned(path / MANIFEST_FILE, Manifest, FORMAT_VERSION))
+            raise BundleError(f"{path}: not a bundle: it has no {MANIFEST_FILE}")
+        manifest = read_versioned(path / MANIFEST_FILE, Manifest, FORMAT_VERSION, remedy="export the run again")
+        bundle = cls(path, manifest)
         for relative, metadata in bundle.manifest.files.items():
             listed = bundle.file(relative)
             if verify:
@@ -75,13 +76,13 @@ class Bundle:
         return relative in self.manifest.files
 
     def file(self, relative: str) -> Path:
-        """Where the listed file `relative` is.
+        """The path of the listed file `relative`.
 
         Raises:
             BundleError: it is not listed, is missing, or a symbolic link leads out of the bundle.
         """
         if relative not in self.manifest.files:
-            raise BundleError(f"{self.path}: {relative!r} is not among the bundle's files")
+            raise BundleError(f"{self.path}: {relative!r} is not in the bundle's list of files")
         path = self.path / relative
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise BundleError(f"{path}: a symbolic link leads out of the bundle")
@@ -93,15 +94,15 @@ class Bundle:
         """The golden samples, from `golden.npz`.
 
         Raises:
-            BundleError: there are none, they cannot be read, or their shapes are not the manifest's.
+            BundleError: they are missing, cannot be read, or have other shapes than the manifest's.
         """
         return Golden(**self._arrays("golden.npz", ("images", "labels", "logits")))
 
     def calibration(self) -> CalibrationLogits:
-        """What every exit said of the calibration split, from `calibration.npz`.
+        """The logits of every exit on the calibration split, from `calibration.npz`.
 
         Raises:
-            BundleError: it has none, as those of earlier versions; or it cannot be read, or is of other shapes.
+            BundleError: the file is missing, cannot be read, or has other shapes than the manifest's.
         """
         if not self.has(CALIBRATION_FILE):
             raise BundleError(
@@ -110,7 +111,7 @@ class Bundle:
         return CalibrationLogits(**self._arrays(CALIBRATION_FILE, ("labels", "logits")))
 
     def check(self, relative: str) -> None:
-        """BundleError when the listed file `relative` is not as it was written."""
+        """Raise BundleError if the listed file `relative` was changed after it was written."""
         _check_content(self.file(relative), self.manifest.files[relative])
 
     def _arrays(self, relative: str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:

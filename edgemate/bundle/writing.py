@@ -1,4 +1,4 @@
-"""Writing a bundle: in a folder beside the target, which takes its name only when it is whole."""
+"""Writing a bundle in a temporary folder beside the target, which is renamed when the bundle is complete."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edgemate.errors import BundleError
 
 
 class BundleWriter:
-    """A context manager: put files below `.path`, then `.finish(metadata)`. Without it nothing is left behind.
+    """A context manager: put files below `.path`, then `.finish(metadata)`. Without `finish` nothing is left.
 
     Args:
         target: the bundle's folder.
-        overwrite: replace a bundle that is already there. A folder that is no bundle is never replaced.
+        overwrite: replace a bundle that is already there. A folder that is not a bundle is never replaced.
 
     Raises:
         BundleError: on entering, when `target` exists and may not be replaced.
@@ -37,7 +37,7 @@ class BundleWriter:
         return self
 
     def check(self) -> None:
-        """Look whether the bundle can be written, before anything is made for it.
+        """Check that the bundle can be written, before any work is done for it.
 
         Raises:
             BundleError: `target` exists and may not be replaced.
@@ -72,9 +72,9 @@ class BundleWriter:
         if not self.target.exists():
             return
         if not (self.target / MANIFEST_FILE).is_file():
-            raise BundleError(f"{self.target}: exists and is no bundle; choose another folder")
+            raise BundleError(f"{self.target}: exists and is not a bundle; choose another folder")
         if not self._overwrite:
-            raise BundleError(f"{self.target}: a bundle is already there; --force replaces it")
+            raise BundleError(f"{self.target}: already holds a bundle; set overwrite to replace it")
 
     def _move_into_place(self) -> None:
         self._check_target()
@@ -92,13 +92,13 @@ class BundleWriter:
 
 
 def replace_file(bundle: Bundle, relative: str, content: bytes) -> Bundle:
-    """Put a new version of one listed file, or a further one, into a bundle, and its hash into the manifest.
+    """Replace or add one file of a bundle, and update its hash in the manifest.
 
-    Both files are replaced whole, one after the other; when power fails between the two, opening the bundle says that
-    `relative` was changed, and doing this again puts it right.
+    Both files are replaced atomically, one after the other. If power fails between the two, opening the bundle reports
+    that `relative` was changed, and a second call repairs it.
 
     Raises:
-        BundleError: the manifest does not hold together with it.
+        BundleError: the manifest is not valid with the new file.
     """
     path = bundle.path / relative
     metadata = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -61,7 +61,7 @@ def compare(
             folder,
             overrides=overrides or [],
             jobs=jobs,
-            tell=(lambda line: None) if quiet else tell,
+            report=(lambda line: None) if quiet else tell,
             progress=progress,
         )
     found = (folder / "comparison.md").read_text(encoding="utf-8")

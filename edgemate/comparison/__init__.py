@@ -1,7 +1,7 @@
-"""Methods against each other: the same network, data, schedule and order of images; only the objective differs.
+"""Compares methods on the same network, data, schedule and order of images; only the objective differs.
 
-The names below are found on first use, so that methods can be read and recipes checked without loading torch. No module
-may have the name of one of them, since importing it would put the module in that name's place.
+The names below are imported on first use, so that methods are parsed and recipes checked without importing torch. No
+module may have the name of one of them, since importing the module would replace the name.
 """
 
 from __future__ import annotations

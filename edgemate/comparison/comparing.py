@@ -1,4 +1,4 @@
-"""`compare`: every method with every seed, each an ordinary run folder, and the table of all."""
+"""`compare`: a run for every method and seed, and a table of all runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 
 from edgemate import files
+from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.plan import Key, plan_comparison
-from edgemate.comparison.plot import comparison_png
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
-from edgemate.comparison.running import Training, how_far, run_all, threads_each
+from edgemate.comparison.running import Training, progress_line, run_all, threads_each
 from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
@@ -33,41 +33,41 @@ def compare(
     *,
     overrides: Sequence[str] = (),
     jobs: int = 1,
-    tell: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Train every variant with every seed and write `comparison.json`, `comparison.md` and `comparison.png`.
 
     All runs share network, heads, augmentation, schedule, splits and, per seed, the order of the images and the first
-    weights; only the `distillation` section differs. Runs that are finished are left as they are, one that was begun is
-    gone on with, so the same command finishes a comparison that was stopped at any moment. A seed is gone through with
-    all variants before the next one begins.
+    weights; only the `distillation` section differs. Finished runs are kept, and unfinished ones are
+    resumed, so the same call completes a comparison that was interrupted at any moment. All variants are trained with
+    one seed before the next seed begins.
 
     Args:
-        path: the recipe that all share; its method stays out unless it is among the variants.
-        variants: one per row.
-        seeds: for `training.seed`.
-        output: folder of the runs, `LABEL-seedS` each, and of what is written.
-        overrides: `section.key=value` strings laid over the recipe.
+        path: the shared recipe; its own method is not trained unless it is one of the variants.
+        variants: one per row of the table.
+        seeds: values of `training.seed`.
+        output: folder of the runs, each `LABEL-seedS`, and of the results.
+        overrides: `section.key=value` strings that override the recipe.
         jobs: trainings at the same time.
-        tell: called with a line after each training.
-        progress: told how far those are that go on, a few times a second.
+        report: called with a line of text for each change to the recipe and after each training.
+        progress: advanced a few times a second, with the state of the running trainings.
 
     Raises:
-        RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
-        RunError: a run is there already, of another recipe.
-        TrainingError: some trainings failed; the others are done.
-        UsageError: no seeds, one twice, or no jobs.
+        RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
+        RunError: a run exists already, of another recipe or in another format.
+        TrainingError: some trainings failed; the others are finished.
+        UsageError: there are no seeds, one is given twice, or jobs is less than 1.
     """
     plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs)
     recipes, runs = plan.recipes, plan.runs
     for note in plan.notes:
-        tell(note)
+        report(note)
     for variant in variants:
-        check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")
+        check_recipe(recipes[variant, seeds[0]], f"methods {variant.label}")
 
     threads = threads_each(jobs)
-    _train_missing(recipes, runs, output, jobs, threads, tell, progress)
+    _train_missing(recipes, runs, output, jobs, threads, report, progress)
     found = _gather(variants, seeds, recipes, runs, output.resolve().name, jobs, threads)
     files.write_json(output / "comparison.json", found.to_json())
     files.write_text(output / "comparison.md", comparison_markdown(found))
@@ -81,7 +81,7 @@ def _train_missing(
     output: Path,
     jobs: int,
     threads: int,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     progress: Progress,
 ) -> None:
     trainings = []
@@ -90,27 +90,27 @@ def _train_missing(
         if run.finished:
             continue
         if run.path.is_dir() and not any(run.path.iterdir()):
-            run.path.rmdir()  # a kill between making the folder and its first file
+            run.path.rmdir()  # the process was killed between making the folder and writing its first file
         resolved = output / "recipes" / f"{run.name}.yaml"
         files.write_text(resolved, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
         trainings.append(Training(run.name, resolved, run.path, output / "logs" / f"{run.name}.log"))
     done = len(runs) - len(trainings)
     if done:
-        tell(f"{done} of {counted(len(runs), 'run')} {'is' if done == 1 else 'are'} finished already")
+        report(f"{done} of {counted(len(runs), 'run')} {'is' if done == 1 else 'are'} finished already")
     counter = itertools.count(done + 1)
 
     def finished(training: Training, seconds: float) -> None:
         figures = Run(training.folder).read_metrics()["accuracy"]["test"]
-        shown = " ".join(f"{100 * share:5.2f}" for share in [*figures["exits"], figures["ensemble"]])
-        tell(f"{next(counter):>3}/{len(runs)}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s")
+        shown = " ".join(f"{100 * accuracy:5.2f}" for accuracy in [*figures["exits"], figures["ensemble"]])
+        report(f"{next(counter):>3}/{len(runs)}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s")
 
-    def going_on(running: Sequence[Training], waiting: int) -> None:
+    def on_poll(running: Sequence[Training], waiting: int) -> None:
         here = len(runs) - len(running) - waiting
-        progress.advance(here, len(runs), lambda: "\n".join(how_far(training) for training in running))
+        progress.advance(here, len(runs), lambda: "\n".join(progress_line(training) for training in running))
 
     if trainings:
         progress.step("trainings")
-    run_all(trainings, jobs=jobs, threads=threads, finished=finished, going_on=going_on)
+    run_all(trainings, jobs=jobs, threads=threads, on_finished=finished, on_poll=on_poll)
 
 
 def _gather(
@@ -151,6 +151,6 @@ def _gather(
 
 
 def _costs(run: Run) -> Costs:
-    """Counted on each method's own network: what is deployed may differ where exits answer together."""
+    """Costs of the method's own network, which differ between methods that ensemble exits and others that do not."""
     metadata = run.read_metadata().input
     return count_costs(trained_model(run), (metadata["channels"], metadata["height"], metadata["width"]))

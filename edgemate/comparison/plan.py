@@ -1,4 +1,4 @@
-"""Which runs a comparison has, and what is wrong with them as far as that can be told without importing torch."""
+"""The runs of a comparison, and all checks of them that do not need torch."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Key = tuple[Variant, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a comparison, by variant and seed, a seed with all variants before the next one.
+    """The runs of a comparison by variant and seed, in the order of training.
 
     Attributes:
-        recipes: what each is trained by.
-        runs: where each lies.
-        notes: a sentence for each value that was changed so that the recipe fits itself.
+        recipes: the recipe of each run.
+        runs: the folder of each run.
+        notes: a sentence for each value that was changed to fit the others.
     """
 
     recipes: dict[Key, Recipe]
@@ -49,10 +49,10 @@ def plan_comparison(
     """Read and check all recipes. Arguments are those of `compare`.
 
     Raises:
-        RecipeError: the recipe, with one of the variants, does not hold together, or keeps the best epoch's weights.
-        DataError: the dataset's files are not there.
-        RunError: a run is there already, of another recipe.
-        UsageError: no seeds, one twice, or no jobs.
+        RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
+        DataError: the dataset's files are missing.
+        RunError: a run exists already, of another recipe or in another format.
+        UsageError: there are no seeds, one is given twice, or jobs is less than 1.
         OSError: the output folder cannot be written to.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
@@ -61,35 +61,36 @@ def plan_comparison(
     tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
     for variant in variants:
-        check_early(recipes[variant, seeds[0]], f"--methods {variant.label}")
-    _refuse_best_weights(path, recipes.values())
+        check_early(recipes[variant, seeds[0]], f"methods {variant.label}")
+    _check_last_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
     for key, recipe in recipes.items():
-        _refuse_other_recipe(runs[key], recipe)
+        _check_same_recipe(runs[key], recipe)
     files.check_folder(output)
     if not all(run.finished for run in runs.values()):
         check_data(recipes[variants[0], seeds[0]].data)
     return Plan(recipes, runs, tuple(notes))
 
 
-def _refuse_best_weights(path: Path, recipes: Iterable[Recipe]) -> None:
+def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:
     if any(recipe.training.weights == "best" for recipe in recipes):
         raise RecipeError(
             str(path),
-            ["training.weights: must be last here: choosing an epoch per run favors some methods"],
+            ["training.weights: must be last in a comparison: choosing an epoch per run favors some methods"],
         )
 
 
-def _refuse_other_recipe(run: Run, recipe: Recipe) -> None:
+def _check_same_recipe(run: Run, recipe: Recipe) -> None:
     if not run.recipe_path.is_file():
         return
+    run.check_format()
     there, here = run.read_recipe().model_dump(mode="json"), recipe.model_dump(mode="json")
     if there == here:
         return
     key, old, new = next(_differences(there, here))
     raise RunError(
         f"{run.path}: is a run of another recipe ({key} is {old!r} there, {new!r} here); "
-        "choose another --output, or delete that folder"
+        "choose another output folder, or delete that one"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a comparison finds, as data: `comparison.json`."""
+"""The result of a comparison, as stored in `comparison.json`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edgemate.runs import Run, Split
 
 @dataclass(frozen=True)
 class SplitFigures:
-    """How right one run is on one split; all are fractions of 1.
+    """Accuracy and calibration error of one run on one split; all are fractions in [0, 1].
 
     Attributes:
         exits: top-1 accuracy per exit.
-        mean: over exits.
+        mean: mean accuracy over exits.
         ensemble: top-1 accuracy of the mean of all exits' probabilities.
         ece: expected calibration error per exit, 15 bins.
-        mean_ece: over exits.
+        mean_ece: mean of `ece` over exits.
     """
 
     exits: tuple[float, ...]
@@ -32,14 +32,14 @@ class SplitFigures:
 
 @dataclass(frozen=True)
 class RunFigures:
-    """One run.
+    """The figures of one run.
 
     Attributes:
-        seed: of weights, order and augmentation.
-        run: name of its folder.
-        test: on the test split.
-        calibration: on the calibration split, which was held out of the training images.
-        train_seconds: of all epochs, the accuracy on the calibration split after each included.
+        seed: seeds the first weights, the order of images and the augmentation.
+        run: name of the run's folder.
+        test: figures on the test split.
+        calibration: figures on the calibration split, which is held out of the training images.
+        train_seconds: time of all epochs, including the evaluation on the calibration split after each, s.
         numerics: precision and memory format that it trained in, such as "bf16, channels_last".
     """
 
@@ -53,7 +53,7 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class MeanAndSpread:
-    """Mean and sample standard deviation over seeds; of one seed there is no deviation."""
+    """Mean and sample standard deviation over seeds; the deviation of one seed is None."""
 
     mean: float
     deviation: float | None
@@ -65,7 +65,7 @@ class MethodFigures:
 
     Attributes:
         label: the method as the user wrote it.
-        distillation: that section of the recipe, with every default.
+        distillation: the recipe's `distillation` section with all defaults.
         macs: MACs of the prefix per exit.
         chained_macs: MACs of segments 1 … k per exit.
         runs: one per seed.
@@ -103,15 +103,15 @@ class MethodFigures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything found.
+    """All results of a comparison.
 
     Attributes:
-        name: of its folder.
-        recipe: what all runs share, with every default.
-        machine: metadata of the machine that wrote this; where runs were made elsewhere, they say so themselves.
-        jobs: trainings at the same time, on which their seconds depend.
-        threads: CPU threads of each.
-        seeds: of the runs of every method.
+        name: name of the comparison's folder.
+        recipe: the sections that all runs share, with all defaults.
+        machine: metadata of the machine that wrote this; a run's own is in its `environment.json`.
+        jobs: number of trainings at the same time, which their seconds depend on.
+        threads: CPU threads of each training.
+        seeds: the seeds that every method was trained with.
         cuts: names of the cut points, one per exit.
         images: split → number of images.
         methods: one per row, in the order given.
@@ -128,7 +128,7 @@ class Comparison:
     methods: tuple[MethodFigures, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values, with means and deviations on the test split beside the runs they are of."""
+        """As JSON values, with the means and deviations on the test split added to each method."""
         tree = asdict(self)
         for row, method in zip(tree["methods"], self.methods, strict=True):
             row["over_seeds"] = {
@@ -142,7 +142,7 @@ class Comparison:
 
 
 def figures_of(run: Run, seed: int) -> RunFigures:
-    """The figures of a finished run, from its stored logits. Raises RunError where they cannot be read."""
+    """The figures of a finished run, from its stored logits. Raises RunError if they cannot be read."""
     seconds = float(run.read_metrics()["train_seconds"])
     test, calibration = _split_figures(run, "test"), _split_figures(run, "calibration")
     return RunFigures(seed, run.name, test, calibration, seconds, _numerics(run))

@@ -1,4 +1,4 @@
-"""Trainings side by side, each a process of its own with its share of the cores."""
+"""Runs trainings in parallel, each in a process of its own with a fraction of the cores."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 @dataclass(frozen=True)
 class Training:
-    """One run to make.
+    """One run to train.
 
     Attributes:
-        name: of the run.
-        recipe: resolved, as a file.
-        folder: of the run; one that was begun is gone on with.
-        log: what the command prints goes to its end.
+        name: name of the run.
+        recipe: file of the resolved recipe.
+        folder: folder of the run; an unfinished run in it is resumed.
+        log: file to which the command's output is appended.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Training:
     log: Path
 
     def start(self, threads: int) -> subprocess.Popen[bytes]:
-        """Start the process; it ends when this one does."""
+        """Start the process, which ends when this one does."""
         command = [sys.executable, "-m", "edgemate.comparison.worker", "train", str(self.recipe)]
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"COLUMNS": "160"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,28 +51,28 @@ class Training:
                 env=environment,
             )
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """The last line of the log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
 def threads_each(jobs: int) -> int:
-    """CPU threads per training: $OMP_NUM_THREADS where it is set, else the usable cores shared by `jobs`.
+    """CPU threads per training: $OMP_NUM_THREADS if it is set, else the usable cores divided by `jobs`.
 
     Raises:
-        UsageError: that variable holds no number of threads.
+        UsageError: the variable is not a positive integer.
     """
     given = os.environ.get("OMP_NUM_THREADS")
     if not given:
         return max(1, usable_cores() // jobs)
     if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"OMP_NUM_THREADS is {given!r}; it should be a number of threads, such as 1, or not set")
+        raise UsageError(f"OMP_NUM_THREADS is {given!r}; set it to a number of threads, such as 1, or unset it")
     return int(given)
 
 
-def how_far(training: Training) -> str:
-    """Its name, epoch and time left, as far as it has told them."""
+def progress_line(training: Training) -> str:
+    """Name, epoch, step and time left of a running training, as far as they are known."""
     found = Run(training.folder).read_progress()
     if found is None:
         return f"{training.name}: starting"
@@ -85,24 +85,24 @@ def run_all(
     *,
     jobs: int,
     threads: int,
-    finished: Callable[[Training, float], None],
-    going_on: Callable[[Sequence[Training], int], None] = lambda running, waiting: None,
+    on_finished: Callable[[Training, float], None],
+    on_poll: Callable[[Sequence[Training], int], None] = lambda running, waiting: None,
 ) -> None:
-    """Run all trainings, `jobs` at a time, in that order. One that fails does not keep the others from running.
+    """Run all trainings, `jobs` at a time. A failed training does not stop the others.
 
     Args:
-        trainings: to run.
-        jobs: how many at the same time.
-        threads: CPU threads of each.
-        finished: called after each that went well, with the seconds since its process started.
-        going_on: called again and again with those that run and how many are still to come.
+        trainings: the trainings, in the order of their start.
+        jobs: number of trainings at the same time.
+        threads: CPU threads of each training.
+        on_finished: called after each successful training, with the seconds since its process started.
+        on_poll: called a few times a second with the running trainings and the number of waiting ones.
 
     Raises:
-        TrainingError: some failed; all others are done.
+        TrainingError: some failed; all others are finished.
     """
     waiting = list(trainings)
     failed: list[Training] = []
-    with _ended_on_exit() as running:
+    with _terminated_on_exit() as running:
         while waiting or running:
             while waiting and len(running) < jobs:
                 training = waiting.pop(0)
@@ -114,23 +114,23 @@ def run_all(
                 running.remove(entry)
                 _close(process)
                 if process.returncode == 0:
-                    finished(training, time.monotonic() - started)
+                    on_finished(training, time.monotonic() - started)
                 else:
                     failed.append(training)
-            going_on([training for training, *_ in running], len(waiting))
+            on_poll([training for training, *_ in running], len(waiting))
             time.sleep(_POLL_SECONDS)
     if failed:
         first, others = failed[0], [training.name for training in failed[1:]]
         also = f"; failed as well: {', '.join(others)}" if others else ""
         raise TrainingError(
-            f"{first.name}: its training failed: {first.last_words()} (log: {first.log}){also}; "
-            "what is finished is kept, and the same command goes on from there"
+            f"{first.name}: its training failed: {first.last_log_line()} (log: {first.log}){also}; "
+            "finished runs are kept, and the same command resumes the rest"
         )
 
 
 @contextmanager
-def _ended_on_exit() -> Iterator[list[tuple[Training, subprocess.Popen[Any], float]]]:
-    """A list of running processes; whatever is still in it on the way out is ended."""
+def _terminated_on_exit() -> Iterator[list[tuple[Training, subprocess.Popen[Any], float]]]:
+    """A list of running processes; those that are still in it on exit are terminated."""
     running: list[tuple[Training, subprocess.Popen[Any], float]] = []
     try:
         yield running

@@ -10,7 +10,7 @@ from edgemate.wording import counted
 
 
 def comparison_markdown(found: Comparison) -> str:
-    """What was compared, and a row per method in the order given; the best mean of each column is bold."""
+    """A description and a row per method, in the order given; the best mean of each column is bold."""
     data, optimization = found.recipe["data"], found.recipe["optimization"]
     seeds = ", ".join(map(str, found.seeds))
     spread = "mean ± sample standard deviation over seeds" if len(found.seeds) > 1 else "seed"
@@ -58,7 +58,7 @@ def markdown_rows(found: Comparison, methods: Sequence[MethodFigures], split: Sp
 
 
 def _runs_by_numerics(found: Comparison) -> dict[str, list[str]]:
-    """Precision and memory format → the runs that trained so, by name."""
+    """Precision and memory format → names of the runs that trained in them."""
     runs: dict[str, list[str]] = {}
     for method in found.methods:
         for run in method.runs:
@@ -67,7 +67,7 @@ def _runs_by_numerics(found: Comparison) -> dict[str, list[str]]:
 
 
 def _differences(in_each: dict[str, list[str]]) -> list[str]:
-    """What a reader must know of runs made on different machines: their rows are not all else being equal."""
+    """A warning for runs from different machines, whose rows differ in more than the method."""
     listed = "; ".join(f"{numerics}: {', '.join(runs)}" for numerics, runs in in_each.items())
     return [f"**The runs differ in precision or memory format**, which moves accuracies and times. {listed}.", ""]
 
@@ -82,7 +82,7 @@ def _text(figure: MeanAndSpread) -> str:
 
 
 def _macs(found: Comparison) -> list[str]:
-    """Per exit in millions; a range where the methods' networks differ."""
+    """MACs per exit in millions; a range if the methods' networks differ."""
     shown = []
     for k in range(len(found.cuts)):
         counts = sorted(method.macs[k] for method in found.methods)

@@ -1,4 +1,4 @@
-"""What a comparison calls a method: `mate`, `mate:proximity=0;alpha=2`, `mate+gradient_equilibrium`, `mate+0.5*kd`."""
+"""Methods of a comparison as text: `mate`, `mate:proximity=0;alpha=2`, `mate+gradient_equilibrium`, `mate+0.5*kd`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgemate.config.merging import merge
 from edgemate.distillation.teacher_need import learns_from_teacher
 from edgemate.errors import UsageError
 
-_FORM = "write NAME, NAME:OPTION=VALUE;OPTION=VALUE, or several joined by +, each perhaps with WEIGHT* before it"
-# A comma or plus inside of a value, [1,2] or 1e+3, parts nothing.
+_FORM = "write NAME, NAME:OPTION=VALUE;OPTION=VALUE, or several joined by +, each with an optional WEIGHT* before it"
+# A comma or plus inside a value, such as [1,2] or 1e+3, does not split.
 _COMMA = re.compile(r",(?![^\[{]*[\]}])")
 _PLUS = re.compile(r"\+(?=(?:[\d.]+\*)?[A-Za-z_])")
 _WEIGHT = re.compile(r"([\d.]+)\*(.*)", re.DOTALL)
@@ -35,7 +35,7 @@ class Variant:
     """One row of a comparison.
 
     Attributes:
-        label: as the user wrote it.
+        label: the text that the user wrote.
         parts: one method, or several whose losses are summed.
     """
 
@@ -50,23 +50,23 @@ class Variant:
     def recipe(self, tree: Mapping[str, Any], seed: int) -> Recipe:
         """The recipe of one run.
 
-        Options are the method's defaults with the label's own laid over them; a recipe that already names this method
-        alone lends its options too. Its teacher stays for the methods that learn from one.
+        The label's options override the method's defaults. If the recipe has this method alone, the recipe's options apply
+        too. The recipe's teacher is kept for methods that learn from one.
 
         Args:
             tree: the recipe that all variants share, as nested mappings, not yet checked.
-            seed: of the run, for weights, order and augmentation; the splits keep `data.split_seed`.
+            seed: seeds weights, order and augmentation; the splits keep `data.split_seed`.
 
         Raises:
-            RecipeError: the method, or an option, is none of ours.
+            RecipeError: the method or an option is unknown, or the recipe is not valid with it.
         """
         shared = dict(tree.get("distillation") or {})
         named, options = shared.pop("method", None), shared.pop("options", None)
         shared.pop("methods", None)
         if len(self.parts) == 1:
             (part,) = self.parts
-            lent = options if part.name == named else None
-            shared |= {"method": part.name, "options": {**(lent or {}), **part.options}}
+            inherited = options if part.name == named else None
+            shared |= {"method": part.name, "options": {**(inherited or {}), **part.options}}
         else:
             shared["methods"] = [
                 {"name": part.name, "weight": part.weight, "options": part.options} for part in self.parts
@@ -74,36 +74,36 @@ class Variant:
         if not any(_needs_teacher(part.name) for part in self.parts):
             shared.pop("teacher", None)
         whole = merge({**tree, "distillation": shared}, {"training": {"seed": seed}})
-        return parse_recipe(whole, f"--methods {self.label}")
+        return parse_recipe(whole, f"methods {self.label}")
 
 
 def parse_variants(text: str) -> list[Variant]:
     """Read a list of variants, comma-separated.
 
     Raises:
-        UsageError: it is empty, an entry is not of that form, or two are the same.
+        UsageError: the text is empty, an entry is not of that form, or two are the same.
     """
     variants = [parse_variant(entry.strip()) for entry in _COMMA.split(text)]
     known: dict[str, str] = {}
     for variant in variants:
         if variant.folder in known:
-            raise UsageError(f"--methods {variant.label}: is given twice (also as {known[variant.folder]})")
+            raise UsageError(f"methods {variant.label}: is given twice (also as {known[variant.folder]})")
         known[variant.folder] = variant.label
     return variants
 
 
 def parse_variant(label: str) -> Variant:
-    """Read one variant. Raises UsageError where it is not of that form."""
+    """Read one variant. Raises UsageError if it is not of that form."""
     parts = tuple(_part(text.strip(), label) for text in _PLUS.split(label))
     if len(parts) == 1 and parts[0].weight != 1:
-        raise UsageError(f"--methods {label}: a weight needs a second method to stand beside")
+        raise UsageError(f"methods {label}: a weight needs a second method")
     return Variant(label, parts)
 
 
 def _needs_teacher(name: str) -> bool:
     try:
         return learns_from_teacher(name)
-    except UsageError:  # the recipe's own check says it with its path
+    except UsageError:  # an unknown method, which the check of the recipe reports
         return False
 
 
@@ -117,7 +117,7 @@ def _part(text: str, label: str) -> Part:
     name, colon, _ = before.rpartition(":") if equals else (text, "", "")
     given = text[len(name) + 1 :] if colon else ""
     if not name or "=" in name or any(character.isspace() for character in name) or name.endswith(":"):
-        raise UsageError(f"--methods {label!r}: {_FORM}")
+        raise UsageError(f"methods {label!r}: {_FORM}")
     return Part(name, _options(given, label), weight)
 
 
@@ -127,13 +127,13 @@ def _options(text: str, label: str) -> dict[str, Any]:
         option, equals, value = entry.partition("=")
         option = option.strip()
         if not equals or not option:
-            raise UsageError(f"--methods {label!r}: {entry!r} is no OPTION=VALUE; {_FORM}")
+            raise UsageError(f"methods {label!r}: {entry!r} is not OPTION=VALUE; {_FORM}")
         if option in options:
-            raise UsageError(f"--methods {label!r}: {option} is given twice")
+            raise UsageError(f"methods {label!r}: {option} is given twice")
         try:
             options[option] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"--methods {label!r}: the value of {option} is not valid YAML: {value!r}") from error
+            raise UsageError(f"methods {label!r}: the value of {option} is not valid YAML: {value!r}") from error
     return options
 
 
@@ -141,4 +141,4 @@ def _number(text: str, label: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise UsageError(f"--methods {label!r}: {text!r} is no weight; {_FORM}") from error
+        raise UsageError(f"methods {label!r}: {text!r} is not a weight; {_FORM}") from error

@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.profiling.profile import ExitProfile, Point, Profile
+    from edgemate.profiling.profile_result import ExitProfile, Point, Profile
     from edgemate.profiling.profiler import profile_run
     from edgemate.profiling.run_calibration import calibrate_run
 
 __all__ = ["ExitProfile", "Point", "Profile", "calibrate_run", "profile_run"]
 
 _HOMES = {
-    "profile": ("ExitProfile", "Point", "Profile"),
+    "profile_result": ("ExitProfile", "Point", "Profile"),
     "profiler": ("profile_run",),
     "run_calibration": ("calibrate_run",),
 }

@@ -15,16 +15,16 @@ from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.models import Prefix, count_costs
 from edgemate.models.activations import peak_activation_bytes
-from edgemate.profiling.images import sample_test_split
-from edgemate.profiling.latency import WARMUP, pytorch_latency
-from edgemate.profiling.plot import tradeoff_png
-from edgemate.profiling.profile import ExitProfile, Point, Profile, points_csv
+from edgemate.profiling.profile_result import ExitProfile, Point, Profile, points_csv
+from edgemate.profiling.pytorch_latency import WARMUP, pytorch_latency
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.profiling.tradeoff import (
     MEASURED_THRESHOLDS,
     measured_points,
     simulated_points,
     spread_thresholds,
 )
+from edgemate.profiling.tradeoff_plot import tradeoff_png
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_exits

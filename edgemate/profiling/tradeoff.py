@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +14,11 @@ import numpy.typing as npt
 from edgemate.evaluation import exit_accuracy
 from edgemate.exits import Confidence, FixedExit, OperatingPoint, Policy, scores, simulate
 from edgemate.models import ExitCost
-from edgemate.profiling.profile import Kind, Point
+from edgemate.profiling.profile_result import Kind, Point
 from edgemate.progress import Progress
 from edgemate.runs import SplitLogits
-from edgemate.runtime import AnytimeClassifier, Latency, Prediction
+from edgemate.runtime import AnytimeClassifier, Prediction
+from edgemate.timing import Latency, report_between_calls, time_in_turns
 
 SIMULATED_THRESHOLDS = 41
 MEASURED_THRESHOLDS = 11
@@ -113,7 +113,7 @@ def measured_points(
         labels: int64 (N,).
         thresholds: confidence thresholds to run.
         operating_points: to run as well.
-        progress: told how far it is, outside of what is timed.
+        progress: advanced at each block and once a second, outside of what is timed.
     """
     ways = _ways(segments, prefixes, thresholds, operating_points)
     milliseconds = np.empty((len(ways), len(images), PASSES))
@@ -122,22 +122,24 @@ def measured_points(
     exits = np.empty((len(ways), len(images)), dtype=np.int64)
     random = np.random.default_rng(0)
     progress.step(f"measuring {len(ways)} ways to answer, image")
+    turn = start = 0
+
+    def report() -> None:
+        progress.advance(turn * len(images) + start, passes * len(images))
+
+    between_calls = report_between_calls(report)
     for turn, start in product(range(PASSES), range(0, len(images), BLOCK)):
         if (turn, start) == (1, 0) and np.median(milliseconds[:, :, 0]) > SLOW_MS:
             passes = PASSES_IF_SLOW
         if turn == passes:
             break
         block = range(start, min(start + BLOCK, len(images)))
-        for w in random.permutation(len(ways)):
-            progress.advance(turn * len(images) + start, passes * len(images))
-            for i in block[:WARMUP]:
-                ways[w].classify(images[i : i + 1])
-            for i in block:
-                image = images[i : i + 1]
-                started = time.perf_counter_ns()
-                (prediction,) = ways[w].classify(image)
-                milliseconds[w, i, turn] = (time.perf_counter_ns() - started) * 1e-6
-                answers[w, i], exits[w, i] = prediction.index, prediction.exit
+        report()
+        calls = {w: [partial(way.classify, images[i : i + 1]) for i in block] for w, way in enumerate(ways)}
+        for timed in time_in_turns(calls, warmup=WARMUP, random=random, before=between_calls):
+            w, i, (prediction,) = timed.key, block[timed.index], timed.result
+            milliseconds[w, i, turn] = timed.milliseconds
+            answers[w, i], exits[w, i] = prediction.index, prediction.exit
     of_images = np.median(milliseconds[:, :, :passes], axis=2)
     return [way.point(answers[w] == labels, exits[w], Latency.of(of_images[w].tolist())) for w, way in enumerate(ways)]
 

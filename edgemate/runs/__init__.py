@@ -1,4 +1,4 @@
-"""The run folder: what `train` writes and everything after it reads."""
+"""The run folder, which `train` writes and every later command reads."""
 
 from edgemate.runs.environment import environment_metadata
 from edgemate.runs.folder import Golden, Run, RunMetadata, Split, SplitLogits, TrainingProgress

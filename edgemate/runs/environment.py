@@ -1,4 +1,4 @@
-"""What a run was made with: machine, versions, and the command."""
+"""The environment of a training: machine, package versions and the command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = (*PACKAGES, "onnxscript", "safetensors", "scikit-learn", "pydantic",
 def environment_metadata() -> dict[str, Any]:
     """Machine, package versions and the command line; torch's threads and GPUs where torch is already imported.
 
-    The command is written without the directories of its program and of the home folder: a run may be shown around.
+    The command is stored without the paths of its program and of the home folder, since runs are shared.
     """
     metadata: dict[str, Any] = dict(machine_metadata(_PACKAGES))
     torch = sys.modules.get("torch")
@@ -31,13 +31,13 @@ def environment_metadata() -> dict[str, Any]:
 
 
 def _driver() -> str | None:
-    """The NVIDIA driver's version as its own tool tells it; None where the tool is not at hand."""
-    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    """The NVIDIA driver's version from nvidia-smi; None if that is not installed or fails."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.split("\n")[0].strip()
+    return output.split("\n")[0].strip()
 
 
 def _without_home(argument: str) -> str:

@@ -17,9 +17,15 @@ import yaml
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.errors import RunError
+from edgemate.wording import other_format
 
 Split = Literal["calibration", "test", "target_test"]
-"""`target_test` is there in runs with a second domain only: that domain's test split."""
+"""`target_test` is the test split of the second domain, in runs that have one."""
+
+FORMAT_VERSION = 2
+"""Of the run folder: its file names and their keys. Format 1 had `facts.json` in place of `metadata.json`."""
+
+_OLD_METADATA_FILE = "facts.json"
 
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -27,7 +33,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RunMetadata:
-    """What must be known of a run's data to use its network.
+    """What using a run's network requires to know of its data.
 
     Attributes:
         dataset: name of the dataset.
@@ -45,14 +51,14 @@ class RunMetadata:
 
 
 class SplitLogits(NamedTuple):
-    """What every exit said of a split, in the order of its loader: logits (N, K, C) and labels (N,)."""
+    """Logits of every exit on a split, float32 (N, K, C), and labels, int64 (N,), in the order of its loader."""
 
     logits: Float
     labels: Labels
 
 
 class Golden(NamedTuple):
-    """Some real test images, ready for the network: images (n, C, H, W) and labels (n,)."""
+    """Some test images after preprocessing, float32 (n, C, H, W), and their labels, int64 (n,)."""
 
     images: Float
     labels: Labels
@@ -60,14 +66,14 @@ class Golden(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is that goes on at this moment.
+    """Progress of a training that is running.
 
     Attributes:
-        epoch: counted from 1.
-        epochs: in all.
-        step: of this epoch, steps done.
-        steps: of an epoch.
-        seconds_left: in the whole training; None before that can be said.
+        epoch: the current one, counted from 1.
+        epochs: number of epochs of the training.
+        step: steps done in this epoch.
+        steps: steps per epoch.
+        seconds_left: estimate for the rest of the training, s; None before there is one.
     """
 
     epoch: int
@@ -89,34 +95,35 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path) -> Run:
-        """An empty run folder. Raises RunError where something is there already."""
+        """Make an empty run folder. Raises RunError if the folder exists and is not empty."""
         run = cls(Path(path))
         if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            raise RunError(f"{path}: is not empty; continue the run there with --resume, or choose another folder")
+            raise RunError(f"{path}: is not empty; resume the run in it, or choose another folder")
         run.path.mkdir(parents=True, exist_ok=True)
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, finished: bool = True) -> Run:
+    def open(cls, path: str | Path, *, finished: bool = True, any_format: bool = False) -> Run:
         """The run in a folder.
 
         Args:
             path: the folder.
-            finished: training must have ended; `--resume` opens runs that have not.
+            finished: require that training has ended; resuming opens runs that have not.
+            any_format: accept a run of another format too, as for deleting it.
 
         Raises:
-            RunError: there is no such folder, it is no run, or training has not finished.
+            RunError: the folder does not exist, is not a run, was written in another format, or training has not
+                finished.
         """
         run = cls(Path(path))
         if not run.path.is_dir():
             raise RunError(f"{path}: there is no such run folder; `edgemate train RECIPE` makes one")
         if not run.recipe_path.is_file():
-            raise RunError(f"{path}: is no run, for it has no {run.recipe_path.name}")
+            raise RunError(f"{path}: not a run: it has no {run.recipe_path.name}")
+        if not any_format:
+            run.check_format()
         if finished and not run.finished:
-            raise RunError(
-                f"{path}: training has not finished ({run._missing()[0]} is missing); "
-                f"continue with `edgemate train RECIPE --resume`"
-            )
+            raise RunError(f"{path}: training has not finished ({run._missing()[0]} is missing); resume it")
         return run
 
     @property
@@ -131,7 +138,7 @@ class Run:
 
     @property
     def metadata_path(self) -> Path:
-        """`RunMetadata`."""
+        """`RunMetadata`, with the format version of the run."""
         return self.path / "metadata.json"
 
     @property
@@ -141,7 +148,7 @@ class Run:
 
     @property
     def numerics_path(self) -> Path:
-        """Precision and memory format that the training chose, and why."""
+        """Precision and memory format of the training, with the reasons for the choice."""
         return self.path / "numerics.json"
 
     @property
@@ -156,12 +163,12 @@ class Run:
 
     @property
     def progress_path(self) -> Path:
-        """`TrainingProgress`; there only while the training goes on, or after it was cut off."""
+        """`TrainingProgress`; exists only while the training runs, or after it was interrupted."""
         return self.path / "progress.json"
 
     @property
     def metrics_path(self) -> Path:
-        """Final figures."""
+        """Final figures: accuracy per split and exit, training time."""
         return self.path / "metrics.json"
 
     @property
@@ -170,11 +177,11 @@ class Run:
         return self.path / "checkpoints"
 
     def epoch_path(self, epoch: int) -> Path:
-        """The model's weights after an epoch, counted from 1, if `training.keep_every` keeps that one."""
+        """The model's weights after an epoch, counted from 1; exists if `training.keep_every` keeps that epoch."""
         return self.checkpoints_path / f"epoch_{epoch}.safetensors"
 
     def kept_epochs(self) -> dict[int, Path]:
-        """Epoch → the model's weights after it, of all that were kept, in order."""
+        """Epoch → path of the model's weights after it, for all kept epochs, in order."""
         found = {}
         for path in self.checkpoints_path.glob("epoch_*.safetensors"):
             number = path.stem.removeprefix("epoch_")
@@ -189,22 +196,22 @@ class Run:
 
     @property
     def method_path(self) -> Path:
-        """The distillation method's own parameters; absent where it has none."""
+        """The distillation method's own parameters; absent if it has none."""
         return self.path / "method.safetensors"
 
     @property
     def golden_path(self) -> Path:
-        """`Golden`."""
+        """`Golden`: test images after preprocessing, and their labels."""
         return self.path / "golden.npz"
 
     @property
     def policies_path(self) -> Path:
-        """Operating points that `edgemate calibrate` chose; absent where it has not."""
+        """Operating points from `edgemate calibrate`; absent before its first call."""
         return self.path / "policies.json"
 
     @property
     def profile_path(self) -> Path:
-        """What `edgemate profile` found."""
+        """The result of `edgemate profile`."""
         return self.path / "profile.json"
 
     @property
@@ -214,32 +221,45 @@ class Run:
 
     @property
     def tradeoff_png_path(self) -> Path:
-        """The trade-off curves, drawn."""
+        """The plot of the trade-off curves."""
         return self.path / "tradeoff.png"
 
     def logits_path(self, split: Split) -> Path:
-        """`SplitLogits` of one split."""
+        """`SplitLogits` of one split: logits and labels."""
         return self.path / "logits" / f"{split}.npz"
 
     @property
     def finished(self) -> bool:
-        """Training has ended: everything that profiling and export read is there."""
+        """Whether training has ended: every file that profiling and export read exists."""
         return not self._missing()
+
+    def check_format(self) -> None:
+        """RunError where another version of edgemate wrote the folder in a format that this one does not read."""
+        if self.metadata_path.is_file():
+            given = _read_json(self.metadata_path).get("format_version", 1)
+        elif (self.path / _OLD_METADATA_FILE).is_file():
+            given = 1
+        else:
+            return  # a training that was interrupted before it wrote its metadata
+        problem = other_format(given, FORMAT_VERSION, "train the run again") if isinstance(given, int) else None
+        if problem:
+            raise RunError(f"{self.path}: {problem}")
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the recipe with every default filled in."""
         files.write_text(self.recipe_path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
     def read_recipe(self) -> Recipe:
-        """The resolved recipe. Raises RecipeError where it does not hold together any more."""
+        """The resolved recipe. Raises RecipeError if it is not valid for this version any more."""
         return load_recipe(self.recipe_path)
 
     def write_metadata(self, metadata: RunMetadata) -> None:
         """Store the metadata."""
-        files.write_json(self.metadata_path, asdict(metadata))
+        files.write_json(self.metadata_path, {"format_version": FORMAT_VERSION, **asdict(metadata)})
 
     def read_metadata(self) -> RunMetadata:
-        """The metadata. Raises RunError where they cannot be read."""
+        """The metadata. Raises RunError if it cannot be read or is of another format."""
+        self.check_format()
         stored = _read_json(self.metadata_path)
         try:
             return RunMetadata(
@@ -253,19 +273,15 @@ class Run:
             raise RunError(f"{self.metadata_path}: the key {error} is missing; train the run again") from error
 
     def write_environment(self, metadata: Mapping[str, Any]) -> None:
-        """Store `environment_metadata()`."""
+        """Store the result of `environment_metadata()`."""
         files.write_json(self.environment_path, dict(metadata))
-
-    def read_environment(self) -> dict[str, Any]:
-        """What the run was trained with. Raises RunError where it cannot be read."""
-        return _read_json(self.environment_path)
 
     def write_numerics(self, numerics: Mapping[str, Any]) -> None:
         """Store the precision and memory format of the training, as `edgemate.training.Numerics` writes itself."""
         files.write_json(self.numerics_path, dict(numerics))
 
     def read_numerics(self) -> dict[str, Any]:
-        """The precision and memory format of the training. Raises RunError where they cannot be read."""
+        """The precision and memory format of the training. Raises RunError if the file cannot be read."""
         return _read_json(self.numerics_path)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
@@ -273,42 +289,42 @@ class Run:
         files.write_json(self.metrics_path, dict(metrics))
 
     def read_metrics(self) -> dict[str, Any]:
-        """The final figures. Raises RunError where they cannot be read."""
+        """The final figures. Raises RunError if the file cannot be read."""
         return _read_json(self.metrics_path)
 
     def write_progress(self, progress: TrainingProgress) -> None:
-        """Store how far the training is."""
+        """Store the progress of the training."""
         files.write_json(self.progress_path, asdict(progress))
 
     def read_progress(self) -> TrainingProgress | None:
-        """How far the training is; None where that is not known."""
+        """The progress of the training; None if it is not known."""
         try:
             return TrainingProgress(**json.loads(self.progress_path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def write_logits(self, split: Split, logits: Float, labels: Labels) -> None:
-        """Store what every exit said of a split: logits (N, K, C), labels (N,)."""
+        """Store the logits of every exit on a split, float32 (N, K, C), and the labels, int64 (N,)."""
         files.write_arrays(self.logits_path(split), {"logits": logits, "labels": labels})
 
     def read_logits(self, split: Split) -> SplitLogits:
-        """What every exit said of a split. Raises RunError where it cannot be read."""
+        """The logits of every exit on a split. Raises RunError if the file cannot be read."""
         arrays = _read_arrays(self.logits_path(split), ("logits", "labels"))
         return SplitLogits(arrays["logits"], arrays["labels"])
 
     def write_golden(self, images: Float, labels: Labels) -> None:
-        """Store some real test images, ready for the network: images (n, C, H, W), labels (n,)."""
+        """Store some test images after preprocessing, float32 (n, C, H, W), and their labels, int64 (n,)."""
         files.write_arrays(self.golden_path, {"images": images, "labels": labels})
 
     def read_golden(self) -> Golden:
-        """Some real test images. Raises RunError where they cannot be read."""
+        """The stored test images and labels. Raises RunError if the file cannot be read."""
         arrays = _read_arrays(self.golden_path, ("images", "labels"))
         return Golden(arrays["images"], arrays["labels"])
 
-    def forget_results(self) -> None:
-        """Delete what says how training ended and all that was made of it: it goes on, and these would be of the past.
+    def delete_results(self) -> None:
+        """Delete the final figures and everything derived from the trained weights, before training continues.
 
-        The final figures go first, so that the run counts as unfinished whenever this is stopped.
+        The final figures are deleted first, so that an interrupted call leaves a run that counts as unfinished.
         """
         for path in (
             self.metrics_path,
@@ -324,7 +340,7 @@ class Run:
             path.unlink(missing_ok=True)
 
     def _missing(self) -> list[str]:
-        needed = (
+        required = (
             self.model_path,
             self.metadata_path,
             self.golden_path,
@@ -332,7 +348,7 @@ class Run:
             self.logits_path("test"),
             self.metrics_path,
         )
-        return [path.relative_to(self.path).as_posix() for path in needed if not path.is_file()]
+        return [path.relative_to(self.path).as_posix() for path in required if not path.is_file()]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

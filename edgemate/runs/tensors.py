@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named tensors of any device and memory format; they come back contiguous, on the CPU."""
+    """Write named tensors from any device, in any memory format; reading gives contiguous tensors on the CPU."""
     from safetensors.torch import save
 
     files.write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read named tensors. Raises RunError, naming the file, where there are none."""
+    """Read named tensors. Raises RunError, with the file's path, if it is not a safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

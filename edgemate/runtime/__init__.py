@@ -3,10 +3,10 @@
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.evaluate import Measured, evaluate_policy
 from edgemate.runtime.exit_latency import ExitLatency, measure_exits, slower_than_later
-from edgemate.runtime.latency import Latency, measure, measure_alternately
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import Preprocessor
 from edgemate.runtime.stop_times import measure_stops
+from edgemate.timing import Latency, measure, measure_alternately
 
 __all__ = [
     "AnytimeClassifier",

@@ -33,9 +33,9 @@ from edgemate.exits.operating_points import POLICIES_FILE
 from edgemate.registry import BACKENDS
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.counting import Counts
-from edgemate.runtime.latency import Latency
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import ImageInput, Preprocessor
+from edgemate.timing import Latency
 
 Array = npt.NDArray[Any]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,12 @@ import numpy.typing as npt
 
 from edgemate.errors import DataError
 from edgemate.exits import Deadline, Policy, Statistics
-from edgemate.progress import SILENT, Heartbeat, Progress
+from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts
-from edgemate.runtime.latency import TELL_SECONDS, Latency
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import ImageInput, Preprocessor
+from edgemate.timing import Latency, report_between_calls, time_in_turns
 
 BLOCK = 256
 WARMUP = 20
@@ -61,7 +60,7 @@ def evaluate_policy(
         labels: their classes `(N,)`, or None.
         policy: as `classify` takes it.
         batches: images at a time, 1 or more.
-        progress: told how far it is. A call that is not counted follows, as the telling disturbs.
+        progress: advanced at most once a second. A call that is not timed follows, as reporting disturbs the caches.
 
     Raises:
         DataError: no images, or one cannot be read.
@@ -70,26 +69,39 @@ def evaluate_policy(
         raise DataError("there are no images to evaluate on")
     tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
     deadline = policy.ms if isinstance(policy, Deadline) else None
-    heartbeat = Heartbeat(TELL_SECONDS)
+    start, done, batch = 0, 0, next(iter(batches), 1)
+    report = report_between_calls(lambda: progress.advance(start, len(images), f"{done} in batches of {batch}"))
     preprocessor = Preprocessor(classifier.input)
     for start in range(0, len(images), BLOCK):
         progress.advance(start, len(images))
         block = [images[i] for i in range(start, min(start + BLOCK, len(images)))]
         [ready] = preprocessor.batches(block, len(block))
-        for tally in tallies:
-            for _ in range(WARMUP if start == 0 else 1):  # the other size has just had the caches
-                classifier.classify(ready[: tally.batch], policy, batch_size=tally.batch)
-            for row in range(0, len(ready), tally.batch):
-                rows = ready[row : row + tally.batch]
-                if heartbeat.due():
-                    progress.advance(start, len(images), f"{row} in batches of {tally.batch}")
-                    classifier.classify(rows, policy, batch_size=tally.batch)
-                broken = classifier.non_finite
-                started = time.perf_counter_ns()
-                answers = classifier.classify(rows, policy, batch_size=tally.batch)
-                milliseconds = (time.perf_counter_ns() - started) * 1e-6
-                tally.add(answers, milliseconds, deadline, classifier.non_finite - broken)
+        calls = {
+            i: [
+                _call(classifier, ready[row : row + tally.batch], policy, tally.batch)
+                for row in range(0, len(ready), tally.batch)
+            ]
+            for i, tally in enumerate(tallies)
+        }
+        warmup = WARMUP if start == 0 else 1  # the other size has just had the caches
+        for timed in time_in_turns(calls, warmup=warmup, before=report):
+            tally, (answers, non_finite) = tallies[timed.key], timed.result
+            tally.add(answers, timed.milliseconds, deadline, non_finite)
+            done, batch = (timed.index + 1) * tally.batch, tally.batch
     return [tally.measured(labels) for tally in tallies]
+
+
+def _call(
+    classifier: AnytimeClassifier, images: npt.NDArray[Any], policy: Policy | str | None, batch: int
+) -> Callable[[], tuple[list[Prediction], int]]:
+    """A call that classifies these images as one batch: its answers, and how many logits were not finite."""
+
+    def call() -> tuple[list[Prediction], int]:
+        before = classifier.non_finite
+        answers = classifier.classify(images, policy, batch_size=batch)
+        return answers, classifier.non_finite - before
+
+    return call
 
 
 class _Tally:

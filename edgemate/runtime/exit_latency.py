@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgemate.exits import FixedExit
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
-from edgemate.runtime.latency import Latency, measure_alternately
+from edgemate.timing import Latency, measure_alternately
 
 
 @dataclass(frozen=True)

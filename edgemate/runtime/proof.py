@@ -15,7 +15,7 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.backends.base import Backend
-from edgemate.runtime.latency import Latency, measure_alternately
+from edgemate.timing import Latency, measure_alternately
 from edgemate.wording import counted
 
 Array = npt.NDArray[Any]

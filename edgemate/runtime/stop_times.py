@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy.typing as npt
 from edgemate.exits import Confidence, LatencyTable, StopTimes
 from edgemate.exits.latency_table import QUANTILES
 from edgemate.machine import machine_metadata
-from edgemate.progress import SILENT, Heartbeat, Progress
+from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
-from edgemate.runtime.latency import TELL_SECONDS
+from edgemate.timing import time_rounds
 
 
 def measure_stops(
@@ -36,25 +37,20 @@ def measure_stops(
         device: the table's tag.
         warmup: rounds that are not counted.
         repeats: rounds that are.
-        progress: told once a second how many are done. An uncounted round follows, as the telling disturbs.
+        progress: see `edgemate.timing.time_rounds`.
     """
     exits = len(classifier.exits)
     # At 0 every probability stops, at 1 none does.
     policies = [Confidence([1.0] * exit + [0.0] * (exits - 1 - exit)) for exit in range(exits)]
-    samples = np.empty((repeats, exits))
+
+    def calls(number: int) -> dict[int, Callable[[], object]]:
+        row = number % len(images)
+        image = images[row : row + 1]
+        return {exit: partial(classifier.classify, image, policy) for exit, policy in enumerate(policies)}
+
     random = np.random.default_rng(0)
-    heartbeat = Heartbeat(TELL_SECONDS)
-    for repeat in range(-warmup, repeats):
-        row = repeat % len(images)
-        if heartbeat.due():
-            progress.advance(max(repeat, 0), repeats)
-            for policy in policies:
-                classifier.classify(images[row : row + 1], policy)
-        for exit in random.permutation(exits).tolist():
-            started = time.perf_counter_ns()
-            classifier.classify(images[row : row + 1], policies[exit])
-            if repeat >= 0:
-                samples[repeat, exit] = (time.perf_counter_ns() - started) * 1e-6
+    found = time_rounds(calls, warmup=warmup, repeats=repeats, random=random, progress=progress)
+    samples = np.stack([found[exit] for exit in range(exits)], axis=1)
     segment_ms = classifier.measure_segments(repeats=repeats)
     return LatencyTable(
         device=device,

@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from edgemate import files
 from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import ImageLoader
@@ -93,11 +92,11 @@ def train(
         teacher = load_teacher(recipe, data, str(path))
     if run is None:
         if replace and path.exists():
-            Run.open(path, finished=False)  # never delete a folder that is no run
+            Run.open(path, finished=False, any_format=True)  # never delete a folder that is no run
             shutil.rmtree(path)
         run = Run.create(path)
         run.write_recipe(recipe)
-        files.write_json(run.environment_path, environment_metadata())
+        run.write_environment(environment_metadata())
 
     torch.manual_seed(recipe.training.seed)
     model = build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
@@ -122,7 +121,7 @@ def train(
     method.bind(model)
     if extension is not None:
         console.out(f"{run.path}: {extension.describe(len(loader))}")
-        run.forget_results()
+        run.delete_results()
         run.write_recipe(recipe)
 
     record = Record(run.history_path, console)

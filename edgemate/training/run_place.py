@@ -31,7 +31,7 @@ def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace
         run, begun = begun_run(recipe, path)
         return not run.finished or begun != recipe
     if replace and path.exists():
-        Run.open(path, finished=False)  # a folder that is no run is never deleted
+        Run.open(path, finished=False, any_format=True)  # a folder that is no run is never deleted
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path}: is there already; --resume goes on with it, --force starts it anew")
     return True

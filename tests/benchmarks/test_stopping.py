@@ -11,7 +11,7 @@ from scripts import load_script
 
 from edgemate.exits import OperatingPoint, Statistics
 from edgemate.runtime import Measured
-from edgemate.runtime.latency import Latency
+from edgemate.timing import Latency
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 

@@ -44,17 +44,17 @@ def test_no_folder(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none").endswith("none: no such bundle folder")
 
 
-def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
-    assert "is no bundle: it has no bundle.json" in refusal(tmp_path)
+def test_a_folder_that_is_not_a_bundle(tmp_path: Path) -> None:
+    assert "not a bundle: it has no bundle.json" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b"[" * 100_000])
-def test_a_manifest_that_is_no_json(own_bundle: Path, content: bytes) -> None:
+def test_a_manifest_that_is_not_json(own_bundle: Path, content: bytes) -> None:
     (own_bundle / "bundle.json").write_bytes(content)
-    assert "bundle.json: is no JSON" in refusal(own_bundle)
+    assert "bundle.json: not valid JSON" in refusal(own_bundle)
 
 
-@pytest.mark.parametrize("content", ["3", "[]", "null", '{"format_version": 1}', '{"format_version": "x"}'])
+@pytest.mark.parametrize("content", ["3", "[]", "null", '{"format_version": 2}', '{"format_version": "x"}'])
 def test_a_manifest_that_is_something_else(own_bundle: Path, content: str) -> None:
     (own_bundle / "bundle.json").write_text(content)
     assert "bundle.json: " in refusal(own_bundle)
@@ -66,8 +66,17 @@ def test_the_first_offending_key_is_named(own_bundle: Path) -> None:
 
 
 def test_a_newer_format_is_named_before_anything_else_is_looked_at(own_bundle: Path) -> None:
-    edit_manifest(own_bundle, format_version=2, classes=3)
-    assert "made by a newer edgemate (format 2); this one reads format 1: upgrade edgemate" in refusal(own_bundle)
+    edit_manifest(own_bundle, format_version=3, classes=3)
+    assert refusal(own_bundle).endswith(
+        "bundle.json: was written by a newer edgemate (format 3); this one reads format 2: upgrade edgemate"
+    )
+
+
+def test_an_older_format_is_named_with_what_to_do(own_bundle: Path) -> None:
+    edit_manifest(own_bundle, format_version=1, classes=3)
+    assert refusal(own_bundle).endswith(
+        "bundle.json: was written by an older edgemate (format 1); this one reads format 2: export the run again"
+    )
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "onnx/../../secret", "..\\secret", "C:/secret"])
@@ -120,7 +129,7 @@ def test_contents_are_not_read_when_that_is_not_wanted(own_bundle: Path) -> None
 
 
 def test_only_listed_files_are_given(small_bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match=r"'bundle\.json' is not among the bundle's files"):
+    with pytest.raises(BundleError, match=r"'bundle\.json' is not in the bundle's list of files"):
         small_bundle.file("bundle.json")
 
 

@@ -43,13 +43,13 @@ def test_a_graph_that_was_not_written_is_named(tmp_path: Path) -> None:
     with BundleWriter(tmp_path / "b") as writer:
         metadata = write_graphs(writer.path)
         (writer.path / "onnx/prefix_3.onnx").unlink()
-        with pytest.raises(BundleError, match=r"'onnx/prefix_3\.onnx' is not among the files"):
+        with pytest.raises(BundleError, match=r"'onnx/prefix_3\.onnx' is not in the list of files"):
             writer.finish(metadata)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_bundle_is_kept_unless_told(own_bundle: Path) -> None:
-    with pytest.raises(BundleError, match="a bundle is already there"):
+    with pytest.raises(BundleError, match="already holds a bundle; set overwrite"):
         BundleWriter(own_bundle).__enter__()
     Bundle.open(own_bundle)
 
@@ -69,8 +69,8 @@ def test_the_old_bundle_stays_when_the_new_one_fails(own_bundle: Path) -> None:
     assert Bundle.open(own_bundle).manifest.name == "small"
 
 
-def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
-    with pytest.raises(BundleError, match="exists and is no bundle"):
+    with pytest.raises(BundleError, match="exists and is not a bundle"):
         BundleWriter(tmp_path, overwrite=True).__enter__()
     assert (tmp_path / "precious").read_text() == "x"

@@ -157,4 +157,4 @@ def test_a_folder_without_images_is_named(small_bundle: Bundle, tmp_path: Path) 
 def test_a_bundle_that_is_none_is_named(images: Path) -> None:
     result = run(images, images)
     assert isinstance(result.exception, BundleError)
-    assert "is no bundle" in str(result.exception)
+    assert "not a bundle" in str(result.exception)

@@ -114,7 +114,7 @@ def test_force_deletes_runs_and_nothing_else(workshop: Path, tmp_path: Path) -> 
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
     error = one_line_error(edgemate_train("small.yaml", "--output", tmp_path / "photos", "--force", cwd=workshop))
-    assert "is no run" in error
+    assert "not a run" in error
     assert (tmp_path / "photos" / "cat.png").exists()
 
 

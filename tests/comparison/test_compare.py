@@ -40,14 +40,14 @@ def compared(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished comparison of two methods with one seed; tests must not change it."""
     folder = tmp_path_factory.mktemp("comparisons") / "small"
     said: list[str] = []
-    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, tell=said.append)
+    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, report=said.append)
     assert [line.split()[0] for line in said] == ["1/2", "2/2"]
     return folder
 
 
 def test_every_run_is_an_ordinary_run_that_differs_in_the_objective_alone(compared: Path) -> None:
     one, other = Run.open(compared / "joint_ce-seed3"), Run.open(compared / "mate_proximity=0-seed3")
-    assert one.read_environment()["command"][:2] == ["edgemate", "train"]
+    assert json.loads(one.environment_path.read_text())["command"][:2] == ["edgemate", "train"]
     ours, theirs = one.read_recipe(), other.read_recipe()
     assert ours.training == theirs.training
     assert ours.training.seed == 3
@@ -80,10 +80,10 @@ def test_what_is_finished_is_not_trained_again(compared: Path, recipe: Path, mon
 
     monkeypatch.setattr("edgemate.comparison.running.Training.start", refuse)
     said: list[str] = []
-    found = compare(recipe, parse_variants("joint_ce"), [3], compared, overrides=FAST, tell=said.append)
+    found = compare(recipe, parse_variants("joint_ce"), [3], compared, overrides=FAST, report=said.append)
     assert said == ["1 of 1 run is finished already"]
     assert len(found.methods) == 1
-    compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=FAST, tell=said.append)
+    compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=FAST, report=said.append)
 
 
 def test_a_changed_recipe_is_refused_with_what_changed(compared: Path, recipe: Path) -> None:
@@ -91,6 +91,14 @@ def test_a_changed_recipe_is_refused_with_what_changed(compared: Path, recipe: P
         compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=[*FAST, "optimization.lr=0.2"])
     assert "joint_ce-seed3: is a run of another recipe (optimization.lr is 0.1 there, 0.2 here)" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_older_format_is_refused(compared: Path, recipe: Path, tmp_path: Path) -> None:
+    older = Path(shutil.copytree(compared, tmp_path / "older"))
+    run = Run(older / "joint_ce-seed3")
+    run.metadata_path.rename(run.path / "facts.json")
+    with pytest.raises(RunError, match=r"joint_ce-seed3: was written by an older edgemate \(format 1\)"):
+        compare(recipe, parse_variants(VARIANTS), [3], older, overrides=FAST)
 
 
 def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_path: Path) -> None:
@@ -101,7 +109,7 @@ def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_
     (begun / "metrics.json").unlink()
     shutil.rmtree(never)
     never.mkdir()  # as a kill may leave it
-    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, tell=lambda line: None)
+    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, report=lambda line: None)
     assert (begun / "history.csv").read_text() == history  # its one epoch was not trained again
     before, after = (json.loads((place / "comparison.json").read_text()) for place in (compared, folder))
     for one, other in zip(before["methods"], after["methods"], strict=True):
@@ -110,8 +118,8 @@ def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_
 
 def test_the_problems_of_any_method_come_before_any_training(recipe: Path, tmp_path: Path) -> None:
     for overrides, said in (
-        (["training.weights=best"], "training.weights: must be last here"),
-        (["exits.head=linear"], "--methods byot: distillation: byot compares"),
+        (["training.weights=best"], "training.weights: must be last in a comparison"),
+        (["exits.head=linear"], "methods byot: distillation: byot compares"),
     ):
         with pytest.raises(RecipeError, match=said):
             compare(recipe, parse_variants("joint_ce,byot"), [0], tmp_path / "none", overrides=overrides)

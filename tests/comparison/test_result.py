@@ -4,8 +4,8 @@ import pytest
 from comparisons import comparison, method
 from figures import drawn_axes, shown_labels
 
-from edgemate.comparison import plot
-from edgemate.comparison.plot import comparison_png
+from edgemate.comparison import comparison_plot
+from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.result import figures_of
 from edgemate.comparison.table import comparison_markdown
 from edgemate.evaluation import exit_accuracy
@@ -75,7 +75,7 @@ def test_json_has_the_rows_beside_the_runs_they_are_of() -> None:
 
 
 @pytest.mark.parametrize("methods", [1, 14])
-def test_the_plot_is_a_image(methods: int) -> None:
+def test_the_plot_is_a_png(methods: int) -> None:
     found = comparison(*(method(f"m{i}", [(0.5, 0.6), (0.7, 0.6 + i / 100)]) for i in range(methods)))
     assert comparison_png(found).startswith(b"\x89PNG")
 
@@ -83,6 +83,6 @@ def test_the_plot_is_a_image(methods: int) -> None:
 @pytest.mark.parametrize("spread", [0.002, 0.02, 0.3])
 def test_the_accuracies_at_the_axes_differ(spread: float) -> None:
     found = comparison(*(method(f"m{i}", [(0.5, 0.5 + spread * (i + 1) / 2)]) for i in range(2)))
-    exits, means = drawn_axes(plot, lambda: plot.comparison_png(found))
+    exits, means = drawn_axes(comparison_plot, lambda: comparison_plot.comparison_png(found))
     for labels in (shown_labels(exits, "y"), shown_labels(means, "x")):
         assert len(labels) == len(set(labels)) >= 3

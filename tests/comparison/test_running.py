@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgemate.comparison import running
-from edgemate.comparison.running import Training, how_far, run_all, threads_each
+from edgemate.comparison.running import Training, progress_line, run_all, threads_each
 from edgemate.errors import TrainingError, UsageError
 from edgemate.runs import Run, TrainingProgress
 
@@ -53,7 +53,7 @@ def test_all_run_in_order_and_a_failed_one_does_not_keep_the_others(tmp_path: Pa
     ]
     done: list[str] = []
     with pytest.raises(TrainingError) as caught:
-        run_all(trainings, jobs=1, threads=1, finished=lambda training, seconds: done.append(training.name))
+        run_all(trainings, jobs=1, threads=1, on_finished=lambda training, seconds: done.append(training.name))
     assert list(processes) == ["a", "b", "c", "d"]
     assert done == ["a", "c"]
     assert "b: its training failed: error: it is so (log: " in str(caught.value)
@@ -69,7 +69,7 @@ def test_no_more_than_the_jobs_run_at_a_time_and_none_outlives_an_error(tmp_path
     quick, endless = "import time; time.sleep(0.05)", "import time; time.sleep(600)"
     trainings = [training(tmp_path, name, quick) for name in "abc"] + [training(tmp_path, "d", endless)]
     with pytest.raises(KeyboardInterrupt):
-        run_all([trainings[3], *trainings[:3]], jobs=2, threads=1, finished=finished)
+        run_all([trainings[3], *trainings[:3]], jobs=2, threads=1, on_finished=finished)
     assert list(processes) == ["d", "a", "b", "c"]
     assert max(processes.beside.values()) == 1
     assert all(process.returncode is not None for process in processes.values())
@@ -110,16 +110,16 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 def test_what_goes_on_is_told_with_epoch_and_time_left(tmp_path: Path, processes: Processes) -> None:
     one = training(tmp_path, "mate-seed0", "import time; time.sleep(0.2)")
-    assert how_far(one) == "mate-seed0: starting"
+    assert progress_line(one) == "mate-seed0: starting"
     one.folder.mkdir()
     Run(one.folder).write_progress(TrainingProgress(epoch=3, epochs=30, step=12, steps=300, seconds_left=754.0))
-    assert how_far(one) == "mate-seed0: epoch 3/30, step 12/300, 12:34 left"
+    assert progress_line(one) == "mate-seed0: epoch 3/30, step 12/300, 12:34 left"
     seen: list[tuple[list[str], int]] = []
     run_all(
         [one, training(tmp_path, "next", "pass")],
         jobs=1,
         threads=1,
-        finished=lambda training, seconds: None,
-        going_on=lambda running, waiting: seen.append(([training.name for training in running], waiting)),
+        on_finished=lambda training, seconds: None,
+        on_poll=lambda running, waiting: seen.append(([training.name for training in running], waiting)),
     )
     assert (["mate-seed0"], 1) in seen

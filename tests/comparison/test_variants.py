@@ -46,11 +46,11 @@ def test_commas_part_labels_but_not_lists() -> None:
         ("", "write NAME"),
         ("mate,,byot", "write NAME"),
         ("mate:", "write NAME"),
-        ("mate:alpha=1;beta", "'beta' is no OPTION=VALUE"),
+        ("mate:alpha=1;beta", "'beta' is not OPTION=VALUE"),
         ("mate:alpha=1;alpha=2", "alpha is given twice"),
         ("mate:alpha=[1", "value of alpha is not valid YAML"),
         ("0.5*mate", "a weight needs a second method"),
-        ("mate+1.2.3*byot", "'1.2.3' is no weight"),
+        ("mate+1.2.3*byot", "'1.2.3' is not a weight"),
         ("mate,byot,mate", "is given twice"),
         ("mate:alpha=1,mate;alpha=1", "write NAME"),
     ],
@@ -100,9 +100,9 @@ def test_a_recipe_of_several_methods_may_be_compared_with_one() -> None:
 
 
 def test_unknown_methods_and_options_name_the_label() -> None:
-    with pytest.raises(RecipeError, match=r"--methods mat: .*did you mean 'mate'"):
+    with pytest.raises(RecipeError, match=r"methods mat: .*did you mean 'mate'"):
         parse_variant("mat").recipe(TREE, 0)
-    with pytest.raises(RecipeError, match=r"--methods mate:alhpa=1: distillation.options.alhpa: unknown key"):
+    with pytest.raises(RecipeError, match=r"methods mate:alhpa=1: distillation.options.alhpa: unknown key"):
         parse_variant("mate:alhpa=1").recipe(TREE, 0)
 
 

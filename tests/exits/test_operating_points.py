@@ -65,7 +65,7 @@ def test_names_differ() -> None:
 
 def test_a_newer_format_is_named(own_bundle: Path) -> None:
     bundle = write_points(own_bundle, {"format_version": 9, "points": []})
-    with pytest.raises(BundleError, match=r"policies\.json: made by a newer edgemate \(format 9\)"):
+    with pytest.raises(BundleError, match=r"policies\.json: was written by a newer edgemate \(format 9\)"):
         read_operating_points(bundle)
 
 

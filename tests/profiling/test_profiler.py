@@ -16,7 +16,7 @@ from PIL import Image
 from edgemate.errors import RunError, UsageError
 from edgemate.evaluation import exit_accuracy, expected_calibration_error
 from edgemate.export import Exported
-from edgemate.profiling import Profile, plot, profile_run
+from edgemate.profiling import Profile, profile_run, tradeoff_plot
 from edgemate.runs import Run
 
 COLUMNS = (
@@ -84,17 +84,17 @@ def test_the_csv_has_every_point_and_says_how_it_was_found(profile: Profile, run
         assert kinds.count("threshold") >= 10
 
 
-def test_the_image_is_drawn(profile: Profile, run: Run) -> None:
-    with Image.open(run.tradeoff_png_path) as image:
-        image.load()
-        assert image.size == (1650, 720)
-        assert len(np.unique(np.asarray(image.convert("L")))) > 20
+def test_the_tradeoff_plot_is_drawn(profile: Profile, run: Run) -> None:
+    with Image.open(run.tradeoff_png_path) as figure:
+        figure.load()
+        assert figure.size == (1650, 720)
+        assert len(np.unique(np.asarray(figure.convert("L")))) > 20
 
 
 @pytest.mark.parametrize("spread", [0.0022, 0.011, 0.06, 0.4])
 def test_the_accuracies_at_the_axis_differ(profile: Profile, spread: float) -> None:
     points = [replace(point, accuracy=0.99 - spread * (i % 3) / 2) for i, point in enumerate(profile.points)]
-    axes = drawn_axes(plot, lambda: plot.tradeoff_png(replace(profile, points=tuple(points))))
+    axes = drawn_axes(tradeoff_plot, lambda: tradeoff_plot.tradeoff_png(replace(profile, points=tuple(points))))
     assert len(axes) == 2
     for each in axes:
         labels = shown_labels(each, "y")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from edgemate.config import parse_recipe
 from edgemate.errors import RunError
 from edgemate.runs import Run, RunMetadata
 
-FACTS = RunMetadata("digits", {"channels": 1}, ("0", "1"), ("stage1", "stage2"), {"test": 5})
+METADATA = RunMetadata("digits", {"channels": 1}, ("0", "1"), ("stage1", "stage2"), {"test": 5})
 
 
 def finished_run(path: Path) -> Run:
@@ -18,7 +19,7 @@ def finished_run(path: Path) -> Run:
         {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}, "optimization": {"epochs": 1}}, "test"
     )
     run.write_recipe(recipe)
-    run.write_metadata(FACTS)
+    run.write_metadata(METADATA)
     for split in ("calibration", "test"):
         run.write_logits(split, np.zeros((5, 2, 2), np.float32), np.arange(5) % 2)
     run.write_golden(np.ones((2, 1, 8, 8), np.float32), np.array([0, 1]))
@@ -33,7 +34,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert run == written
     assert run.name == "run"
     assert run.read_recipe().data.name == "digits"
-    assert run.read_metadata() == FACTS
+    assert run.read_metadata() == METADATA
     assert run.read_metrics() == {"accuracy": 0.5}
     logits, labels = run.read_logits("test")
     assert logits.shape == (5, 2, 2)
@@ -60,20 +61,40 @@ def test_a_run_is_finished_when_everything_is_there(tmp_path: Path, missing: str
     (run.path / missing).unlink()
     assert not run.finished
     assert Run.open(run.path, finished=False) == run
-    with pytest.raises(RunError, match=f"training has not finished .{missing} is missing.; continue .*--resume"):
+    with pytest.raises(RunError, match=f"training has not finished .{missing} is missing.; resume it"):
         Run.open(run.path)
 
 
-def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere: there is no such run folder"):
         Run.open(tmp_path / "nowhere")
-    with pytest.raises(RunError, match=r"is no run, for it has no recipe\.yaml"):
+    with pytest.raises(RunError, match=r"not a run: it has no recipe\.yaml"):
         Run.open(tmp_path)
+
+
+def test_a_run_of_another_format_says_what_to_do(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    assert json.loads(run.metadata_path.read_text())["format_version"] == 2
+    older = r"run: was written by an older edgemate \(format 1\); this one reads format 2: train the run again$"
+
+    run.metadata_path.rename(run.path / "facts.json")  # as format 1 has it
+    for finished in (True, False):
+        with pytest.raises(RunError, match=older):
+            Run.open(run.path, finished=finished)
+    assert Run.open(run.path, finished=False, any_format=True) == run
+
+    run.metadata_path.write_text("{}")
+    with pytest.raises(RunError, match=older):
+        Run.open(run.path)
+
+    run.metadata_path.write_text('{"format_version": 3}')
+    with pytest.raises(RunError, match=r"was written by a newer edgemate \(format 3\); .*: upgrade edgemate$"):
+        run.read_metadata()
 
 
 def test_a_run_is_not_made_over_another(tmp_path: Path) -> None:
     finished_run(tmp_path / "run")
-    with pytest.raises(RunError, match="is not empty; continue the run there with --resume"):
+    with pytest.raises(RunError, match="is not empty; resume the run in it"):
         Run.create(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     assert Run.create(tmp_path / "empty").path.is_dir()
@@ -87,7 +108,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     run.metadata_path.write_text("[]")
     with pytest.raises(RunError, match="should be a JSON object, not list"):
         run.read_metadata()
-    run.metadata_path.write_text("{}")
+    run.metadata_path.write_text('{"format_version": 2}')
     with pytest.raises(RunError, match="the key 'dataset' is missing"):
         run.read_metadata()
     run.golden_path.write_bytes(b"PK")

@@ -127,7 +127,7 @@ def test_killed_while_results_are_deleted_it_does_not_look_finished(
 
     monkeypatch.setattr(Path, "unlink", kill)
     with pytest.raises(Killed):
-        finished.forget_results()
+        finished.delete_results()
     assert not finished.finished
 
 

@@ -347,6 +347,6 @@ def test_a_run_is_replaced_only_once_the_new_one_can_begin(tmp_path: Path) -> No
 def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
-    with pytest.raises(RunError, match="is no run"):
+    with pytest.raises(RunError, match="not a run"):
         train(small_recipe("optimization.epochs=1"), tmp_path / "photos", replace=True, console=quiet())
     assert (tmp_path / "photos" / "cat.png").exists()

@@ -18,15 +18,15 @@ from edgemate.evaluation import collect_logits, trained_model
 from edgemate.exits import OperatingPoints, calibrate
 from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.export.agreement import Agreement, Limits
-from edgemate.export.calibration import calibration_logits
+from edgemate.export.bundle_metadata import bundle_metadata
+from edgemate.export.calibration_logits import calibration_logits
 from edgemate.export.composing import prefix_of
 from edgemate.export.conditional import conditional_graph
 from edgemate.export.golden import golden_samples
 from edgemate.export.graphs import ExportedGraph, export_graphs
-from edgemate.export.images import precision_images
-from edgemate.export.metadata import bundle_metadata
 from edgemate.export.package import Exported, ExportOptions
 from edgemate.export.precision import convert_layout
+from edgemate.export.precision_images import precision_images
 from edgemate.export.verify import BATCH, check_graph, verify_layout
 from edgemate.models import MultiExitModel, count_costs
 from edgemate.runs import Run, SplitLogits

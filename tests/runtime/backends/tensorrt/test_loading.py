@@ -114,7 +114,7 @@ def test_a_changed_engine_is_refused(built: Bundle, trt: TensorRT) -> None:
     [
         (lambda folder: (folder / "segment_3.engine").unlink(), "segment_3.engine: is missing"),
         (lambda folder: (folder / "segment_3.engine.json").unlink(), "segment_3.engine.json: cannot be read"),
-        (lambda folder: (folder / "segment_3.engine.json").write_text("{"), "segment_3.engine.json: is no JSON"),
+        (lambda folder: (folder / "segment_3.engine.json").write_text("{"), "segment_3.engine.json: not valid JSON"),
         (lambda folder: (folder / "segment_3.engine.json").write_text("{}"), "segment_3.engine.json: edgemate: Field"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_version_that_is_none_is_refused(built: Bundle, trt: TensorRT, version
 
 def test_metadata_of_a_newer_edgemate_say_so(built: Bundle, trt: TensorRT) -> None:
     change_metadata(built, format_version=2)
-    assert "made by a newer edgemate (format 2)" in refusal(built, trt)
+    assert "was written by a newer edgemate (format 2)" in refusal(built, trt)
 
 
 def test_engines_of_different_options_are_not_mixed(built: Bundle, trt: TensorRT) -> None:

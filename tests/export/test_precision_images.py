@@ -9,7 +9,7 @@ from toy_data import array_source
 
 from edgemate.data import build_data
 from edgemate.errors import RunError
-from edgemate.export.images import precision_images
+from edgemate.export.precision_images import precision_images
 from edgemate.runs import Run
 
 
@@ -37,8 +37,8 @@ def test_they_are_the_same_every_time(finished_run: Run) -> None:
 
 
 def test_a_large_split_is_not_used_up(finished_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemate.export.images.RANGE_IMAGES", 30)
-    monkeypatch.setattr("edgemate.export.images.CHECK_IMAGES", 50)
+    monkeypatch.setattr("edgemate.export.precision_images.RANGE_IMAGES", 30)
+    monkeypatch.setattr("edgemate.export.precision_images.CHECK_IMAGES", 50)
     found = precision_images(finished_run)
     assert (len(found.ranges), len(found.images)) == (30, 50)
     assert np.bincount(found.labels, minlength=10).min() >= 4
@@ -49,6 +49,6 @@ def test_other_images_than_the_runs_are_refused(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     source = dataclasses.replace(array_source(size=(8, 8), channels=1), **changes)
-    monkeypatch.setattr("edgemate.export.images.load_source", lambda name, options: source)
+    monkeypatch.setattr("edgemate.export.precision_images.load_source", lambda name, options: source)
     with pytest.raises(RunError, match="was not trained on the images that dataset digits now has"):
         precision_images(finished_run)

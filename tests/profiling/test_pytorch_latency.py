@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from edgemate.evaluation import trained_model
-from edgemate.profiling.latency import pytorch_latency
+from edgemate.profiling.pytorch_latency import pytorch_latency
 from edgemate.runs import Run
 
 

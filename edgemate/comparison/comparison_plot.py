@@ -1,4 +1,4 @@
-"""The comparison as an image."""
+"""The plot of a comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgemate.comparison.result import Comparison, MeanAndSpread
 from edgemate.wording import counted
 
 _MARKERS = "osD^vP*X<>h"
-# Share of the MACs' range over which the methods' points of one exit are spread, so that their bars stay apart.
+# Fraction of the MACs' range over which the methods' points of one exit are spread, so that error bars do not overlap.
 _DODGE = 0.03
 
 
@@ -86,6 +86,6 @@ def _tidy(axes: Axes) -> None:
 
 
 def _color(i: int) -> tuple[float, ...]:
-    """Ten strong colors, then their ten pale ones."""
+    """Color of row `i` as RGBA: ten strong colors, then their ten pale ones."""
     strong, i = i % 20 < 10, i % 10
     return tuple(colormaps["tab20"](2 * i + (not strong)))

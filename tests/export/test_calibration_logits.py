@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edgemate.errors import RunError
-from edgemate.export import Exported, calibration
-from edgemate.export.calibration import calibration_logits
+from edgemate.export import Exported
+from edgemate.export.calibration_logits import calibration_logits
 from edgemate.runs import Run
 
 
@@ -28,7 +28,7 @@ def test_graphs_of_a_lower_precision_are_asked_themselves(exported: Exported, fi
 
 def test_many_classes_are_sampled(finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = finished_run.read_logits("calibration")
-    monkeypatch.setattr(calibration, "MAX_BYTES", 50 * stored.logits[0].nbytes)
+    monkeypatch.setattr("edgemate.export.calibration_logits.MAX_BYTES", 50 * stored.logits[0].nbytes)
     found = calibration_logits(finished_run, tmp_path, "segments", [], "fp32")
     assert found.logits.shape == (50, *stored.logits.shape[1:])
     assert set(found.labels.tolist()) == set(range(10))

@@ -1,4 +1,4 @@
-"""The trade-off curves as an image."""
+"""The plot of the trade-off curves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from edgemate.profiling.profile import Curve, Kind, Point, Profile
+from edgemate.profiling.profile_result import Curve, Kind, Point, Profile
 from edgemate.wording import counted
 
 CURVE = "#1f5fa8"

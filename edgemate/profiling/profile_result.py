@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from edgemate.runtime import Latency, slower_than_later
+from edgemate.runtime import slower_than_later
+from edgemate.timing import Latency
 
 Curve = Literal["accuracy-macs", "accuracy-latency"]
 Kind = Literal["threshold", "operating point", "fixed exit", "full network"]

@@ -5,7 +5,7 @@ import pytest
 from runs import reference_logits
 
 from edgemate.evaluation import trained_model
-from edgemate.profiling.images import sample_test_split
+from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 
 

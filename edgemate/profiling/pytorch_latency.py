@@ -13,7 +13,7 @@ import torch
 
 from edgemate.models import MultiExitModel, Prefix
 from edgemate.progress import SILENT, Progress
-from edgemate.runtime import Latency, measure_alternately
+from edgemate.timing import Latency, measure_alternately
 
 WARMUP = 20
 
@@ -30,7 +30,7 @@ def pytorch_latency(
         image: float32 (1, C, H, W).
         threads: for PyTorch's operators.
         repeats: timed calls per exit.
-        progress: told how many are done, outside of what is timed.
+        progress: see `edgemate.timing.time_rounds`.
     """
     tensor = torch.from_numpy(image)
     model.eval()
