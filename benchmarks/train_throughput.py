@@ -47,10 +47,10 @@ from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_metadata
 from edgemate.training.checking import check_recipe, setting_of
-from edgemate.training.data import data_of, loaders_of
-from edgemate.training.fitting import PRECISIONS
 from edgemate.training.numerics import choose_numerics
+from edgemate.training.recipe_data import data_of, loaders_of
 from edgemate.training.task import MultiExitTask
+from edgemate.training.trainer import PRECISIONS
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgemate.config.schema import Ensemble
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import UsageError
-from edgemate.models import ExitOutputs, Features, MultiExitModel, Tap
+from edgemate.models import ExitOutputs, Features, MultiExitModel, Tap, mean_mixing
 
 
 @dataclass(frozen=True)
@@ -130,3 +130,9 @@ class Method(nn.Module, ABC):
     def report(self) -> dict[str, float]:
         """Figures on the method's own parameters, for the logs of every epoch."""
         return {}
+
+
+def deployed_mixing(method: Method) -> Tensor | None:
+    """W, lower-triangular (K, K), that the recipe and the method ask for now; None: no exit uses another's logits."""
+    setting = method.setting
+    return mean_mixing(setting.exits) if setting.ensemble == "mean" else method.mixing()

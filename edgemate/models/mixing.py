@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edgemate.errors import UsageError
 from edgemate.wording import counted
@@ -42,6 +43,12 @@ def mean_mixing(exits: int) -> Tensor:
     """W of the plain mean of the exits so far, W_kj = 1/k: (K, K)."""
     ones = torch.ones(exits, exits).tril()
     return ones / ones.sum(1, keepdim=True)
+
+
+def softmax_mixing(scores: Tensor) -> Tensor:
+    """W from scores, float (K, K): row k is the softmax over its first k scores, and 0 after them."""
+    later = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return F.softmax(scores.masked_fill(later, -torch.inf), -1)
 
 
 def checked_mixing(weights: Tensor, exits: int) -> Tensor:

@@ -114,13 +114,13 @@ class MultiExitModel(nn.Module):
         """
         features: Features = {"image": images}
         logits, pooled, maps = [], [], []
-        for exit, (stage, head, tap) in enumerate(zip(self.stages, self.heads, self.taps, strict=True), 1):
+        for exit, (stage, head) in enumerate(zip(self.stages, self.heads, strict=True), 1):
             features = stage(features)
             read, features = at_cut(exit, features) if at_cut else (features, features)
             exit_logits, exit_pooled = head(read)
             logits.append(exit_logits)
             pooled.append(exit_pooled)
-            maps.append(read[tap.tensor])
+            maps.append(read["features"])
         return ExitOutputs(torch.stack(logits, 1), tuple(pooled), tuple(maps))
 
 

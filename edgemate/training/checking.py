@@ -8,11 +8,11 @@ import torch
 
 from edgemate.config import Recipe
 from edgemate.distillation import Setting, build_method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.loading import find_teacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RecipeError, UsageError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.training.early_checks import NO_CUDA_GRAPHS, check_early
-from edgemate.training.teacher import find_teacher
 from edgemate.training.weightless import weightless
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edgemate.config import Recipe
-from edgemate.distillation.teacher_need import teacher_problem
+from edgemate.distillation.teachers.reference import check_reference
+from edgemate.distillation.teachers.requirement import teacher_problem
 from edgemate.errors import RecipeError, RunError, UsageError
-from edgemate.training.compiler import missing_compiler
-from edgemate.training.teacher_reference import check_reference
+from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.wording import counted
 
 NO_CUDA_GRAPHS = "training.cuda_graphs: it needs training.compile and a GPU; set it to false"

@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgemate.config import Training
 from edgemate.distillation import Method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RunError
 
 Precision = Literal["fp32", "bf16", "fp16"]

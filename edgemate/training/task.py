@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from edgemate.config import Optimization
-from edgemate.distillation import Batch, Method, Progress
-from edgemate.distillation.mixing import mixing_of
+from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.registry import OPTIMIZERS, SCHEDULES
-from edgemate.training.compiling import CompiledOutputs
+from edgemate.training.compiled_outputs import CompiledOutputs
 from edgemate.training.loss_watch import BadLoss, LossWatch
 from edgemate.training.schedules import with_warmup
 from edgemate.training.tally import Tally
@@ -120,7 +119,7 @@ class MultiExitTask(LightningModule):
 
     def mix(self) -> None:
         """Let the network answer with the weights that the recipe and the method ask for."""
-        self.model.mix(mixing_of(self.method))
+        self.model.mix(deployed_mixing(self.method))
 
     def epoch_metrics(self) -> dict[str, float]:
         """Losses, accuracy per exit (fractions of 1) and the method's own report after an epoch."""

@@ -22,7 +22,7 @@ from edgemate.errors import ExportError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.runs import Run
 from edgemate.training import train
-from edgemate.training.data import data_of
+from edgemate.training.recipe_data import data_of
 from recipes import small_recipe
 
 ONE = ("exits.at=[stage3]", "data.train_limit=192", "optimization.epochs=1")

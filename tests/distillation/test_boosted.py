@@ -8,8 +8,8 @@ from exit_outputs import SETTING, START, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
-from edgemate.distillation.boosted import Boosted
-from edgemate.distillation.joint_ce import JointCE
+from edgemate.distillation.methods.boosted import Boosted
+from edgemate.distillation.methods.joint_ce import JointCE
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.distillation import Batch, Loss, Progress, Setting
-from edgemate.distillation.dfa import DFA
-from edgemate.distillation.teacher import Teacher
-from edgemate.distillation.teacher_networks import RunNetwork
+from edgemate.distillation.methods.dfa import DFA
+from edgemate.distillation.teachers.networks import RunNetwork
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import UsageError
 from edgemate.models import MultiExitModel, Tap
 from edgemate.models.cifar_resnet import resnet20

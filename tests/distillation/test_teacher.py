@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from edgemate.config import Distillation
 from edgemate.distillation import build_method
-from edgemate.distillation.kd import KD
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
-from edgemate.distillation.teacher_need import teacher_problem
-from edgemate.distillation.teacher_networks import RunNetwork, TorchvisionNetwork
+from edgemate.distillation.methods.kd import KD
+from edgemate.distillation.teachers.networks import RunNetwork, TorchvisionNetwork
+from edgemate.distillation.teachers.requirement import teacher_problem
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import RunError, UsageError
 from edgemate.models import Backbone, MultiExitModel, Tap
 from edgemate.models.heads.linear import linear

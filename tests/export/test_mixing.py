@@ -14,13 +14,12 @@ import torch
 from exit_outputs import SETTING
 from runs import reference_logits
 
-from edgemate.distillation.boosted import Boosted
-from edgemate.distillation.mixing import up_to_own_exit
+from edgemate.distillation.methods.boosted import Boosted
 from edgemate.evaluation import trained_model
 from edgemate.exits import Confidence, FixedExit
 from edgemate.exits.scores import max_probability
 from edgemate.export import Exported, ExportOptions, export_run
-from edgemate.models import count_costs, mean_mixing
+from edgemate.models import count_costs, mean_mixing, softmax_mixing
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.builder import build_engine
@@ -29,7 +28,7 @@ from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
 MIXINGS = {
     "mean": mean_mixing(3),
-    "learned": up_to_own_exit(torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.9, 0.0], [-0.2, 0.4, 1.1]])),
+    "learned": softmax_mixing(torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.9, 0.0], [-0.2, 0.4, 1.1]])),
     "boosted": Boosted(SETTING).mixing(),
 }
 

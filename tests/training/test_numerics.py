@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from edgemate.config import Exits, Model, Recipe, Training
 from edgemate.distillation import Method, build_method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RunError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.training import numerics, train

@@ -17,16 +17,16 @@ from toy_data import archive
 from edgemate.config import Recipe
 from edgemate.data import InputSpec
 from edgemate.distillation import Setting, build_method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.loading import find_teacher, load_teacher
+from edgemate.distillation.teachers.run_teacher import RunTeacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.models import build_model
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.training import callbacks, check_recipe, train
-from edgemate.training.data import data_of
-from edgemate.training.run_teacher import RunTeacher
+from edgemate.training.recipe_data import data_of
 from edgemate.training.task import MultiExitTask
-from edgemate.training.teacher import find_teacher, load_teacher
 from recipes import small_recipe
 
 TEACHER = ("exits.at=[stage3]", "exits.head=linear", "exits.options={}", "distillation.method=joint_ce")

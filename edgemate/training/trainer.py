@@ -22,6 +22,7 @@ from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import ImageLoader
 from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation import Method, build_method
+from edgemate.distillation.teachers.loading import load_teacher
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.machine import processor
@@ -31,14 +32,13 @@ from edgemate.runs import Run, RunMetadata, Split, environment_metadata, write_t
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
-from edgemate.training.data import data_of, loaders_of
 from edgemate.training.header import Setup, training_header
 from edgemate.training.live import Live
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
+from edgemate.training.recipe_data import data_of, loaders_of
 from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
-from edgemate.training.teacher import load_teacher
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our names of precisions, and Lightning's."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teacher import Exits, first_taught
+from edgemate.distillation.teachers.teacher import Exits, first_taught
 from edgemate.distillation.terms import cross_entropies
 from edgemate.models import ExitOutputs
 

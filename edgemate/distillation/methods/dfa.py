@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teacher import Exits, Teacher, first_taught
-from edgemate.distillation.teacher_networks import RunNetwork
+from edgemate.distillation.teachers.networks import RunNetwork
+from edgemate.distillation.teachers.teacher import Exits, Teacher, first_taught
 from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, Features, MultiExitModel
@@ -64,8 +64,6 @@ class DFA(Method):
         self.teacher = setting.needed_teacher("dfa")
         shapes = _map_shapes(_taken_apart(self.teacher), self.teacher.shape)
         taps = setting.taps[self.first :]
-        if any(tap.tensor != "features" for tap in taps):
-            raise UsageError("dfa runs stages on one feature map, and this backbone passes several; use another method")
         self.groups = [_group(shapes, tap.reductions) for tap in taps]
         widths = [shapes[group[-1]][0] for group in self.groups]
         self.scores = nn.ParameterList(torch.zeros(len(group)) for group in self.groups)
@@ -77,6 +75,12 @@ class DFA(Method):
     def bind(self, model: MultiExitModel) -> None:
         """Know the network, through whose later stages the teacher's maps are sent."""
         self._trained = (model,)
+
+    def at_cut(self, exit: int, features: Features) -> tuple[Features, Features]:
+        """Refuse backbones that pass several maps, since later stages are run on one."""
+        if set(features) != {"features"}:
+            raise UsageError("dfa runs stages on one feature map, and this backbone passes several; use another method")
+        return features, features
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The terms of the stage that the training is in, and their sum."""

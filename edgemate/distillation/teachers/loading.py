@@ -15,11 +15,11 @@ from torch import Tensor
 
 from edgemate.config import Recipe
 from edgemate.data.input_spec import InputSpec
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.named_teacher import NamedTeacher, Normalization
+from edgemate.distillation.teachers.reference import TORCHVISION
+from edgemate.distillation.teachers.run_teacher import RunTeacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
-from edgemate.training.named_teacher import NamedTeacher, Normalization
-from edgemate.training.run_teacher import RunTeacher
-from edgemate.training.teacher_reference import TORCHVISION
 
 if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes with it
     from edgemate.data import Data
@@ -59,7 +59,7 @@ def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
 def find_teacher(reference: str) -> NamedTeacher:
     """What a reference names. Raises UsageError where there is no such thing."""
     if reference.startswith(TORCHVISION):
-        from edgemate.training.torchvision_teacher import TorchvisionTeacher
+        from edgemate.distillation.teachers.torchvision_teacher import TorchvisionTeacher
 
         return TorchvisionTeacher(reference)
     try:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teacher import Exits, Teacher, first_taught
+from edgemate.distillation.teachers.teacher import Exits, Teacher, first_taught
 from edgemate.distillation.terms import cross_entropies, kl_to
 from edgemate.models import ExitOutputs
 

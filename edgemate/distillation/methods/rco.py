@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edgemate.distillation.kd import KD
 from edgemate.distillation.method import Batch, Loss, Progress, Setting
-from edgemate.distillation.teacher import Exits
+from edgemate.distillation.methods.kd import KD
+from edgemate.distillation.teachers.teacher import Exits
 from edgemate.distillation.terms import kl_to
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs

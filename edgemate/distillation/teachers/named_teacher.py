@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from edgemate.data import InputSpec
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import RunError
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]

@@ -11,13 +11,13 @@ import torchvision
 from torch import Tensor, nn
 
 from edgemate.data import InputSpec
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
-from edgemate.distillation.teacher_networks import TorchvisionNetwork
+from edgemate.distillation.teachers.named_teacher import NamedTeacher, load_values, size_of
+from edgemate.distillation.teachers.networks import TorchvisionNetwork
+from edgemate.distillation.teachers.reference import TORCHVISION, weights_file
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import UsageError
 from edgemate.registry import closest
 from edgemate.runs import read_tensors
-from edgemate.training.named_teacher import NamedTeacher, load_values, size_of
-from edgemate.training.teacher_reference import TORCHVISION, weights_file
 
 # What nearly all pretrained weights expect; a file does not say it.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

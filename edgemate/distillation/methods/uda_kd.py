@@ -22,7 +22,7 @@ from torch.optim import SGD, Optimizer
 
 from edgemate.distillation.adversarial import DomainDiscriminator, reversal_strength
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teacher import Exits, first_taught
+from edgemate.distillation.teachers.teacher import Exits, first_taught
 from edgemate.distillation.terms import cross_entropies, kl_to
 from edgemate.distillation.unlabeled import by_domain
 from edgemate.errors import UsageError

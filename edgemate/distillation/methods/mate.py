@@ -21,11 +21,16 @@ from torch.nn import functional as F
 
 from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.mixing import up_to_own_exit
-from edgemate.distillation.teacher_weights import Attention, fractions_of, frozen_scores, own_exits, primary_teachers
+from edgemate.distillation.methods.mate_ensemble import (
+    Attention,
+    fractions_of,
+    frozen_scores,
+    own_exits,
+    primary_teachers,
+)
 from edgemate.distillation.terms import cross_entropies, ramp, weighted
 from edgemate.errors import UsageError
-from edgemate.models import ExitOutputs
+from edgemate.models import ExitOutputs, softmax_mixing
 
 Weights = Literal["learned", "uniform", "geometric", "last_exit"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -161,7 +166,7 @@ class MATE(Method):
         if self.setting.ensemble != "learned" or not self.learned or self.attention is not None:
             return None
         rows = primary_teachers(self.setting.exits, len(self.scores))
-        return up_to_own_exit((self.scores + self.limits)[rows])
+        return softmax_mixing((self.scores + self.limits)[rows])
 
     def report(self) -> dict[str, float]:
         """Weight of every exit in every teacher, both counted from 1."""

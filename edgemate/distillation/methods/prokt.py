@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teacher import Exits, first_taught
+from edgemate.distillation.teachers.teacher import Exits, first_taught
 from edgemate.distillation.terms import cross_entropies, kl_to
 from edgemate.models import ExitOutputs
 

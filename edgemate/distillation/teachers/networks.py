@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from edgemate.distillation.teacher import TeacherNetwork
+from edgemate.distillation.teachers.teacher import TeacherNetwork
 from edgemate.errors import UsageError
 from edgemate.models import Features, MultiExitModel
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from torch import Tensor
 
 from edgemate.data import InputSpec
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
-from edgemate.distillation.teacher_networks import RunNetwork
+from edgemate.distillation.teachers.named_teacher import NamedTeacher, load_values, size_of
+from edgemate.distillation.teachers.networks import RunNetwork
+from edgemate.distillation.teachers.reference import find_run
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import DataError, RunError, UsageError
 from edgemate.evaluation import untrained_model
 from edgemate.runs import read_tensors
-from edgemate.training.named_teacher import NamedTeacher, load_values, size_of
-from edgemate.training.teacher_reference import find_run
 
 
 class RunTeacher(NamedTeacher):
