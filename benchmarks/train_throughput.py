@@ -41,12 +41,13 @@ from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.data import Data
 from edgemate.distillation import build_method
+from edgemate.distillation.building import setting_of
 from edgemate.errors import EdgemateError, UsageError
 from edgemate.machine import usable_cores
 from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_metadata
-from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.checks import check_recipe
 from edgemate.training.numerics import choose_numerics
 from edgemate.training.recipe_data import data_of, loaders_of
 from edgemate.training.task import MultiExitTask

@@ -11,7 +11,7 @@ import yaml
 
 from edgemate.config import Recipe, parse_recipe
 from edgemate.config.merging import merge
-from edgemate.distillation.teachers.requirement import learns_from_teacher
+from edgemate.distillation.teachers.reference import learns_from_teacher
 from edgemate.errors import UsageError
 
 _FORM = "write NAME, NAME:OPTION=VALUE;OPTION=VALUE, or several joined by +, each perhaps with WEIGHT* before it"

@@ -1,13 +1,15 @@
-"""From a recipe's section to an objective."""
+"""From a recipe to an objective."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemate.config import Distillation
+from edgemate.config import Distillation, Recipe
 from edgemate.distillation.combined import Combined
 from edgemate.distillation.method import Method, Setting
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import UsageError
+from edgemate.models import MultiExitModel
 from edgemate.registry import METHODS
 
 
@@ -29,6 +31,20 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
         names = ", ".join(distillation.names)
         raise UsageError(f"{names} has no loss of its own; give it company, as in methods: [joint_ce, {names}]")
     return method
+
+
+def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Teacher | None = None) -> Setting:
+    """What a method is built for: the network that is trained and the recipe around it."""
+    return Setting(
+        model.exits,
+        classes,
+        model.pooled_widths,
+        recipe.optimization.label_smoothing,
+        model.taps,
+        recipe.exits.ensemble,
+        unlabeled=recipe.data.unlabeled is not None,
+        teacher=teacher,
+    )
 
 
 def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: Setting) -> None:

@@ -21,7 +21,8 @@ from edgemate.config import Recipe
 from edgemate.data import Data, EvaluationTransform
 from edgemate.data.loaders import ImageLoader
 from edgemate.data.workers import translate_worker_errors
-from edgemate.distillation import Method, build_method
+from edgemate.distillation.building import build_method, setting_of
+from edgemate.distillation.method import Method
 from edgemate.distillation.teachers.loading import load_teacher
 from edgemate.errors import RunError, TrainingError
 from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
@@ -30,8 +31,8 @@ from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run, RunMetadata, Split, environment_metadata, write_tensors
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
-from edgemate.training.checking import check_recipe, setting_of
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
+from edgemate.training.checks import check_recipe
 from edgemate.training.header import Setup, training_header
 from edgemate.training.live import Live
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
@@ -88,9 +89,10 @@ def train(
         data = data_of(recipe, progress)
         if data.left_out:
             console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
+        teacher = None
         if recipe.distillation.teacher:
             progress.step("loading the teacher")
-        teacher = load_teacher(recipe, data, str(path))
+            teacher = load_teacher(recipe.distillation.teacher, data, str(path))
     if run is None:
         if replace and path.exists():
             Run.open(path, finished=False)  # never delete a folder that is no run

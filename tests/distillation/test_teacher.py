@@ -13,12 +13,12 @@ from edgemate.config import Distillation
 from edgemate.distillation import build_method
 from edgemate.distillation.methods.kd import KD
 from edgemate.distillation.teachers.networks import RunNetwork, TorchvisionNetwork
-from edgemate.distillation.teachers.requirement import teacher_problem
 from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import RunError, UsageError
 from edgemate.models import Backbone, MultiExitModel, Tap
 from edgemate.models.heads.linear import linear
 from edgemate.runs import write_tensors
+from edgemate.training.checks import teacher_problem
 
 
 class Normalized(TeacherNetwork):

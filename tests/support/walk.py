@@ -44,9 +44,10 @@ def files_called(function: Callable[[], object], carrying: tuple[type, ...] = ()
             or not code.co_flags & CO_NEWLOCALS
         ):
             return
-        values = (
-            [result] if event == "return" else [frame.f_locals.get(name) for name in code.co_varnames[: _given(code)]]
-        )
+        if event == "return":
+            values = [result]
+        else:
+            values = [frame.f_locals.get(name) for name in code.co_varnames[: _arguments(code)]]
         if not carrying or any(map(carries, values)):
             found[Path(code.co_filename).relative_to(_ROOT).as_posix()] = None
 

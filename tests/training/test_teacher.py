@@ -51,7 +51,7 @@ def student(teacher: Run | str, method: str, *overrides: str) -> tuple[str, ...]
 
 
 def loaded(recipe: Recipe) -> Teacher:
-    found = load_teacher(recipe, data_of(recipe), "r.yaml")
+    found = load_teacher(recipe.distillation.teacher, data_of(recipe), "r.yaml")
     assert found is not None
     return found
 

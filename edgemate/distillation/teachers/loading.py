@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from edgemate.config import Recipe
 from edgemate.data.input_spec import InputSpec
 from edgemate.distillation.teachers.named_teacher import NamedTeacher, Normalization
 from edgemate.distillation.teachers.reference import TORCHVISION
@@ -25,23 +24,20 @@ if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes 
     from edgemate.data import Data
 
 
-def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
-    """The teacher of a recipe with its weights, on the CPU and in float32; None where the recipe names none.
+def load_teacher(reference: str, data: Data, source: str) -> Teacher:
+    """The teacher that a recipe names, with its weights, on the CPU and in float32.
 
     It sees the student's images. Where its mean and standard deviation are others, they are put in place of the
     student's, which is exact; images of another size, or other classes, are refused.
 
     Args:
-        recipe: the student's.
+        reference: `distillation.teacher`.
         data: the student's.
-        source: what messages call the recipe.
+        source: what messages call the student's recipe.
 
     Raises:
         RecipeError: the teacher is unavailable, or was taught something else.
     """
-    reference = recipe.distillation.teacher
-    if reference is None:
-        return None
     try:
         named = find_teacher(reference)
         named.check(data.spec, data.classes)

@@ -1,15 +1,26 @@
-"""What `distillation.teacher` names, looked up on disk without importing torch."""
+"""What can be told of `distillation.teacher` without importing torch: who needs one, and whether it is there."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from edgemate.config.signatures import class_constant
 from edgemate.errors import UsageError
-from edgemate.registry import closest
+from edgemate.registry import METHODS, closest
 from edgemate.runs import Run
 
 TORCHVISION = "torchvision:"
 """What a reference to a classifier of torchvision begins with; after an @ a file of weights may follow."""
+
+
+def learns_from_teacher(name: str) -> bool:
+    """Whether a method learns from `distillation.teacher`. Raises UsageError where there is none of that name."""
+    if name in METHODS:
+        try:
+            return bool(class_constant(*METHODS.place(name), "needs_teacher"))
+        except LookupError:
+            pass
+    return bool(getattr(METHODS.get(name), "needs_teacher", False))
 
 
 def check_reference(reference: str) -> None:
