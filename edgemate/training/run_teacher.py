@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teacher import Teacher, TeacherNetwork
 from edgemate.distillation.teacher_networks import RunNetwork
 from edgemate.errors import DataError, RunError, UsageError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edgemate.config import Recipe
-from edgemate.data.input_spec import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
 from edgemate.training.named_teacher import NamedTeacher, Normalization
@@ -22,10 +22,10 @@ from edgemate.training.run_teacher import RunTeacher
 from edgemate.training.teacher_reference import TORCHVISION
 
 if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes with it
-    from edgemate.data import Data
+    from edgemate.data import PreparedData
 
 
-def load_teacher(recipe: Recipe, data: Data, source: str) -> Teacher | None:
+def load_teacher(recipe: Recipe, data: PreparedData, source: str) -> Teacher | None:
     """The teacher of a recipe with its weights, on the CPU and in float32; None where the recipe names none.
 
     It sees the student's images. Where its mean and standard deviation are others, they are put in place of the

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teacher import Teacher, TeacherNetwork
 from edgemate.distillation.teacher_networks import TorchvisionNetwork
 from edgemate.errors import UsageError
