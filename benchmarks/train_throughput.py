@@ -39,7 +39,7 @@ from torchvision.transforms import v2
 
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
-from edgemate.data import Data
+from edgemate.data import PreparedData
 from edgemate.distillation import build_method
 from edgemate.distillation.building import setting_of
 from edgemate.errors import EdgemateError, UsageError
@@ -285,7 +285,7 @@ def _workers(device: str) -> int:
 class _PlainLoop:
     """The loop one would write by hand."""
 
-    def __init__(self, recipe: Recipe, data: Data, device: str, batches: int, skip: int) -> None:
+    def __init__(self, recipe: Recipe, data: PreparedData, device: str, batches: int, skip: int) -> None:
         self._model = _model(recipe, data).to(device)
         settings = recipe.optimization
         groups = [{"params": list(self._model.parameters()), "weight_decay": settings.weight_decay}]
@@ -332,7 +332,7 @@ class _PlainLoop:
 
 
 class _PilImages(Dataset[Any]):
-    def __init__(self, data: Data, transform: v2.Transform) -> None:
+    def __init__(self, data: PreparedData, transform: v2.Transform) -> None:
         self._images, self._indices, self._transform = data.source.train, data.splits.train, transform
 
     def __len__(self) -> int:
@@ -343,7 +343,7 @@ class _PilImages(Dataset[Any]):
         return self._transform(self._images.image(index)), int(self._images.labels[index])
 
 
-def _model(recipe: Recipe, data: Data) -> MultiExitModel:
+def _model(recipe: Recipe, data: PreparedData) -> MultiExitModel:
     torch.manual_seed(0)
     return build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
 

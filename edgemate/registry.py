@@ -84,12 +84,12 @@ def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
 DATASETS = Registry(
     "dataset",
     {
-        "arrays": "edgemate.data.arrays:arrays",
-        "cifar10": "edgemate.data.cifar:cifar10",
-        "cifar100": "edgemate.data.cifar:cifar100",
-        "digits": "edgemate.data.digits:digits",
-        "fashion_mnist": "edgemate.data.fashion_mnist:fashion_mnist",
-        "image_folder": "edgemate.data.image_folder:image_folder",
+        "arrays": "edgemate.data.datasets.arrays:arrays",
+        "cifar10": "edgemate.data.datasets.cifar:cifar10",
+        "cifar100": "edgemate.data.datasets.cifar:cifar100",
+        "digits": "edgemate.data.datasets.digits:digits",
+        "fashion_mnist": "edgemate.data.datasets.fashion_mnist:fashion_mnist",
+        "image_folder": "edgemate.data.datasets.image_folder:image_folder",
     },
 )
 
@@ -97,11 +97,11 @@ DATASETS = Registry(
 DATA_CHECKS = Registry(
     "check of a dataset",
     {
-        "arrays": "edgemate.data.arrays:check_arrays",
-        "cifar10": "edgemate.data.cifar:check_cifar10",
-        "cifar100": "edgemate.data.cifar:check_cifar100",
-        "fashion_mnist": "edgemate.data.fashion_mnist:check_fashion_mnist",
-        "image_folder": "edgemate.data.image_folder:check_image_folder",
+        "arrays": "edgemate.data.datasets.arrays:check_arrays",
+        "cifar10": "edgemate.data.datasets.cifar:check_cifar10",
+        "cifar100": "edgemate.data.datasets.cifar:check_cifar100",
+        "fashion_mnist": "edgemate.data.datasets.fashion_mnist:check_fashion_mnist",
+        "image_folder": "edgemate.data.datasets.image_folder:check_image_folder",
     },
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgemate.data import Data
+from edgemate.data import PreparedData
 from edgemate.models import MultiExitModel
 from edgemate.wording import counted
 
@@ -39,7 +39,7 @@ class Setup:
     epochs: int
 
 
-def training_header(data: Data, model: MultiExitModel, macs: Sequence[int], setup: Setup) -> list[str]:
+def training_header(data: PreparedData, model: MultiExitModel, macs: Sequence[int], setup: Setup) -> list[str]:
     """Dataset with images per split, network with MACs per exit, device, precision and steps: a line each.
 
     Args:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from edgemate import files
 from edgemate.config import Recipe
-from edgemate.data import Data, EvaluationTransform
+from edgemate.data import EvaluationTransform, PreparedData
 from edgemate.data.loaders import ImageLoader
 from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation.building import build_method, setting_of
@@ -168,7 +168,7 @@ def train(
     return run
 
 
-def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: Data) -> Numerics:
+def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: PreparedData) -> Numerics:
     """The run's own choice where it has made one, else one for this machine, which is then the run's."""
     shape = (data.spec.channels, data.spec.height, data.spec.width)
     if run.numerics_path.is_file():
@@ -181,7 +181,7 @@ def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, d
     return numerics
 
 
-def _facts(recipe: Recipe, data: Data, cuts: tuple[str, ...]) -> RunMetadata:
+def _facts(recipe: Recipe, data: PreparedData, cuts: tuple[str, ...]) -> RunMetadata:
     splits = data.splits
     images = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
     if data.target is not None:
@@ -242,7 +242,9 @@ def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[C
     )
 
 
-def _finish(run: Run, task: MultiExitTask, data: Data, record: Record, kept_epoch: int, progress: Progress) -> None:
+def _finish(
+    run: Run, task: MultiExitTask, data: PreparedData, record: Record, kept_epoch: int, progress: Progress
+) -> None:
     """Weights, logits of all evaluated splits, golden images and the final figures."""
     splits = {}
     channels_last = task.channels_last

@@ -17,7 +17,7 @@ from rich.console import Console
 from edgemate.cli.classify import classify
 from edgemate.cli.export import export
 from edgemate.cli.profile import profile
-from edgemate.data import Data
+from edgemate.data import PreparedData
 from edgemate.errors import ExportError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.runs import Run
@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def data() -> Data:
+def data() -> PreparedData:
     return data_of(small_recipe(*ONE))
 
 
@@ -54,7 +54,7 @@ def test_its_profile_has_one_row(run: Run) -> None:
 
 
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
-def test_what_it_is_exported_to_says_what_it_says(run: Run, data: Data, tmp_path: Path) -> None:
+def test_what_it_is_exported_to_says_what_it_says(run: Run, data: PreparedData, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     result = invoke(export, run.path, "--output", bundle)
     assert result.exception is None, result.output

@@ -28,9 +28,9 @@ from edgemate.bundle import (
     ExitMetadata,
     Graph,
     InputContract,
-    Resize,
     Tensor,
 )
+from edgemate.core.input_spec import Resize
 from edgemate.exits import calibrate
 from edgemate.exits.operating_points import POLICIES_FILE
 from edgemate.exits.scores import max_probability

@@ -15,7 +15,7 @@ from rich.console import Console
 from toy_data import archive
 
 from edgemate.config import Recipe
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation import Setting, build_method
 from edgemate.distillation.teachers.loading import find_teacher, load_teacher
 from edgemate.distillation.teachers.run_teacher import RunTeacher
@@ -31,7 +31,7 @@ from recipes import small_recipe
 
 TEACHER = ("exits.at=[stage3]", "exits.head=linear", "exits.options={}", "distillation.method=joint_ce")
 FEW = "data.train_limit=192"
-RGB = InputSpec(3, 32, 32, None, None, (0.5,) * 3, (0.5,) * 3)
+RGB = InputSpec(channels=3, height=32, width=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 TEN = tuple("0123456789")
 
 
@@ -270,7 +270,7 @@ def test_a_classifier_of_torchvision_may_teach_with_weights_of_a_file(tmp_path: 
     with pytest.raises(UsageError, match="not weights of shufflenet_v2_x0_5 for 3 classes"):
         found.network(("a", "b", "c"))
     with pytest.raises(UsageError, match="sees 3 channels, the data has 1; name a run instead"):
-        found.check(InputSpec(1, 32, 32, None, None, (0.5,), (0.5,)), TEN)
+        found.check(InputSpec(channels=1, height=32, width=32, mean=(0.5,), std=(0.5,)), TEN)
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
 
 def test_pretrained_weights_fit_their_own_classes_and_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
     found = find_teacher("torchvision:resnet50")
-    large = InputSpec(3, 224, 224, None, None, (0.5,) * 3, (0.5,) * 3)
+    large = InputSpec(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(UsageError, match=r"tells 1000 classes apart, the data has 10; train it on this data .*@FILE"):
         found.check(large, TEN)
     with pytest.raises(UsageError, match=r"images of 224 × 224, this recipe has 3 × 32 × 32; set data.image_size"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from edgemate.data.input_spec import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teachers.named_teacher import NamedTeacher, Normalization
 from edgemate.distillation.teachers.reference import TORCHVISION
 from edgemate.distillation.teachers.run_teacher import RunTeacher
@@ -21,10 +21,10 @@ from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import DataError, RecipeError, RunError, UsageError
 
 if TYPE_CHECKING:  # torchvision, which takes as long to import as torch, comes with it
-    from edgemate.data import Data
+    from edgemate.data import PreparedData
 
 
-def load_teacher(reference: str, data: Data, source: str) -> Teacher:
+def load_teacher(reference: str, data: PreparedData, source: str) -> Teacher:
     """The teacher that a recipe names, with its weights, on the CPU and in float32.
 
     It sees the student's images. Where its mean and standard deviation are others, they are put in place of the

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import RunError
 

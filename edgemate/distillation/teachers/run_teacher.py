@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teachers.named_teacher import NamedTeacher, load_values, size_of
 from edgemate.distillation.teachers.networks import RunNetwork
 from edgemate.distillation.teachers.reference import find_run

@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation.teachers.named_teacher import NamedTeacher, load_values, size_of
 from edgemate.distillation.teachers.networks import TorchvisionNetwork
 from edgemate.distillation.teachers.reference import TORCHVISION, weights_file

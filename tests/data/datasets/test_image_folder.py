@@ -5,7 +5,7 @@ import pytest
 from real_data import require
 from toy_data import write_folders, write_image
 
-from edgemate.data.image_folder import image_folder
+from edgemate.data.datasets.image_folder import image_folder
 from edgemate.errors import DataError
 
 

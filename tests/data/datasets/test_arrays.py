@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy_data import archive, pixels
 
-from edgemate.data.arrays import arrays
+from edgemate.data.datasets.arrays import arrays
 from edgemate.errors import DataError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgemate.data._torchvision import array_images, check_folder_of, load_splits
+from edgemate.data.datasets._torchvision import array_images, check_folder_of, load_splits
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
 

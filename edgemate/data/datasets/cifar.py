@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgemate.data._torchvision import array_images, check_folder_of, load_splits
-from edgemate.data.arrays import read_source
+from edgemate.data.datasets._torchvision import array_images, check_folder_of, load_splits
+from edgemate.data.datasets.arrays import read_source
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
 

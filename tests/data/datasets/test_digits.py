@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemate.data.digits import digits
+from edgemate.data.datasets.digits import digits
 
 
 def test_all_1797_digits_are_there_once():

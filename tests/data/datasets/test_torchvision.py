@@ -12,8 +12,8 @@ import torchvision.datasets
 from real_data import require
 from toy_data import archive, pixels
 
-from edgemate.data.cifar import cifar10, cifar100
-from edgemate.data.fashion_mnist import fashion_mnist
+from edgemate.data.datasets.cifar import cifar10, cifar100
+from edgemate.data.datasets.fashion_mnist import fashion_mnist
 from edgemate.errors import DataError
 
 
