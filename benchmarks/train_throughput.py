@@ -49,9 +49,8 @@ from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_metadata
 from edgemate.training.checks import check_recipe
 from edgemate.training.numerics import choose_numerics
-from edgemate.training.recipe_data import data_of, loaders_of
 from edgemate.training.task import MultiExitTask
-from edgemate.training.trainer import PRECISIONS
+from edgemate.training.trainer import PRECISIONS, make_loaders, prepare_data
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"
@@ -153,7 +152,7 @@ def _measure(
     accelerator = "gpu" if options.device == "cuda" else "cpu"
     on_device = [f"training.accelerator={accelerator}", f"training.workers={_workers(options.device)}"]
     base = load_recipe(options.recipe, [*on_device, *overrides])
-    turns[PLAIN] = _PlainLoop(base, data_of(base), options.device, options.batches, options.skip)
+    turns[PLAIN] = _PlainLoop(base, prepare_data(base), options.device, options.batches, options.skip)
     for name, changed in settings.items():
         if "training.cuda_graphs=true" in changed and options.device == "cpu":
             failed[name] = {"left_out": "CUDA graphs need a GPU"}
@@ -195,11 +194,11 @@ class _Trained:
     """Some batches of an epoch by edgemate's own training, the first `skip` of them before the clock starts."""
 
     def __init__(self, recipe: Recipe, batches: int, skip: int) -> None:
-        data = data_of(recipe)
+        data = prepare_data(recipe)
         model = _model(recipe, data)
         method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes)))
         self._recipe = recipe
-        self._loader = loaders_of(recipe, data, method)[0]
+        self._loader = make_loaders(recipe, data, method)[0]
         self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
         shape = (data.spec.channels, data.spec.height, data.spec.width)

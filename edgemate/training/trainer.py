@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -18,32 +17,32 @@ from rich.console import Console
 
 from edgemate import files
 from edgemate.config import Recipe
-from edgemate.data import EvaluationTransform, PreparedData
+from edgemate.data import PreparedData, build_data
 from edgemate.data.loaders import ImageLoader
+from edgemate.data.on_device import OnDeviceLoader
 from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation.building import build_method, setting_of
 from edgemate.distillation.method import Method
 from edgemate.distillation.teachers.loading import load_teacher
 from edgemate.errors import RunError, TrainingError
-from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
 from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
-from edgemate.runs import Run, RunMetadata, Split, environment_metadata, write_tensors
+from edgemate.runs import Run, environment_metadata
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe
 from edgemate.training.header import Setup, training_header
 from edgemate.training.live import Live
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
-from edgemate.training.recipe_data import data_of, loaders_of
+from edgemate.training.results import metadata_of, write_results
 from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 
+Loader = ImageLoader | OnDeviceLoader
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our names of precisions, and Lightning's."""
-_GOLDEN_IMAGES = 32
 
 
 def train(
@@ -86,7 +85,7 @@ def train(
         run.progress_path.unlink(missing_ok=True)  # of the training that was cut off
     with progress.unattended():
         progress.step("reading the dataset")
-        data = data_of(recipe, progress)
+        data = prepare_data(recipe, progress)
         if data.left_out:
             console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
         teacher = None
@@ -109,8 +108,8 @@ def train(
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
     prepare_teachers(method, numerics)
-    run.write_metadata(_facts(recipe, data, model.cuts))
-    loader, calibration = loaders_of(recipe, data, method)
+    run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
+    loader, calibration = make_loaders(recipe, data, method)
     settings = recipe.training
     task = MultiExitTask(
         model,
@@ -163,9 +162,35 @@ def train(
     task.mix()
     if best:
         model.load_state_dict(best.weights)
-    _finish(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
+    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
     run.progress_path.unlink(missing_ok=True)
     return run
+
+
+def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:
+    """The dataset that a recipe names, split and ready to load; `progress` is told how far its files are looked at.
+
+    Raises:
+        DataError: it is missing or damaged; see `build_data`.
+        UsageError: for a bad option.
+    """
+    return build_data(
+        recipe.data,
+        batch_size=recipe.optimization.batch_size,
+        workers=recipe.training.workers,
+        seed=recipe.training.seed,
+        progress=progress,
+    )
+
+
+def make_loaders(recipe: Recipe, data: PreparedData, method: Method) -> tuple[Loader, Loader]:
+    """Batches of the training and of the calibration split. Raises DataError where they cannot lie on the device."""
+    settings = recipe.training
+    if settings.data_on_device:
+        on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+        device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+        return data.train_loader_on(device), data.calibration_loader_on(device)
+    return data.mixed_loader() if method.uses_unlabeled else data.train_loader(), data.calibration_loader()
 
 
 def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: PreparedData) -> Numerics:
@@ -179,20 +204,6 @@ def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, d
     numerics = choose_numerics(recipe.training, model, method, shape)
     run.write_numerics(numerics.to_json())
     return numerics
-
-
-def _facts(recipe: Recipe, data: PreparedData, cuts: tuple[str, ...]) -> RunMetadata:
-    splits = data.splits
-    images = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
-    if data.target is not None:
-        images |= {"unlabeled": len(data.target.train), "target_test": len(data.target.test)}
-    return RunMetadata(
-        dataset=recipe.data.name,
-        input=data.spec.to_json(),
-        classes=data.classes,
-        cuts=cuts,
-        images=images,
-    )
 
 
 def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int) -> Setup:
@@ -239,51 +250,6 @@ def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[C
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         benchmark=True,
-    )
-
-
-def _finish(
-    run: Run, task: MultiExitTask, data: PreparedData, record: Record, kept_epoch: int, progress: Progress
-) -> None:
-    """Weights, logits of all evaluated splits, golden images and the final figures."""
-    splits = {}
-    channels_last = task.channels_last
-    loaders: dict[Split, ImageLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
-    if data.target is not None:
-        loaders["target_test"] = data.target_test_loader()
-    counts = run.read_metadata().images
-    for name, loader in loaders.items():
-        progress.step(f"answering the {name.replace('_', ' ')} split, image")
-        logits, labels = collect_logits(
-            task.model,
-            loader,
-            device=task.device,
-            channels_last=channels_last,
-            progress=progress,
-            total=counts[name],
-        )
-        run.write_logits(name, logits, labels)
-        splits[name] = {
-            "images": len(labels),
-            "exits": [float(share) for share in exit_accuracy(logits, labels)],
-            "ensemble": float(ensemble_accuracy(logits, labels)),
-        }
-    chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_IMAGES, len(data.splits.test))).astype(np.int64)
-    golden = data.splits.test[chosen]
-    images = EvaluationTransform(data.spec)(data.source.test, golden).numpy()
-    run.write_golden(images, data.source.test.labels[golden])
-    write_tensors(run.model_path, task.model.state_dict())
-    own = task.method.state_dict()
-    if own:
-        write_tensors(run.method_path, own)
-    run.write_metrics(
-        {
-            "accuracy": splits,
-            "kept_epoch": kept_epoch,
-            "epochs": len(record.rows),
-            "train_seconds": sum(row["seconds"] for row in record.rows),
-            "method": task.method.report(),
-        }
     )
 
 

@@ -76,7 +76,7 @@ def test_a_row_that_fails_is_named_and_the_others_are_kept(tmp_path: Path, monke
 
     for name in ("_PlainLoop", "_Trained"):
         monkeypatch.setattr(script, name, Turns)
-    monkeypatch.setattr(script, "data_of", lambda recipe: None)
+    monkeypatch.setattr(script, "prepare_data", lambda recipe: None)
     monkeypatch.setattr(script, "ON_CPU", {"fp32": (), "bf16": ()})
     script.main()
     assert set(written[0]) == {script.PLAIN, "fp32", "bf16"}  # what there was before it

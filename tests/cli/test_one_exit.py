@@ -22,7 +22,7 @@ from edgemate.errors import ExportError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.runs import Run
 from edgemate.training import train
-from edgemate.training.recipe_data import data_of
+from edgemate.training.trainer import prepare_data
 from recipes import small_recipe
 
 ONE = ("exits.at=[stage3]", "data.train_limit=192", "optimization.epochs=1")
@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def data() -> PreparedData:
-    return data_of(small_recipe(*ONE))
+    return prepare_data(small_recipe(*ONE))
 
 
 def test_it_is_trained_with_one_exit(run: Run) -> None:

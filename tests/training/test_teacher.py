@@ -25,8 +25,8 @@ from edgemate.evaluation import trained_model
 from edgemate.models import build_model
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.training import callbacks, check_recipe, train
-from edgemate.training.recipe_data import data_of
 from edgemate.training.task import MultiExitTask
+from edgemate.training.trainer import prepare_data
 from recipes import small_recipe
 
 TEACHER = ("exits.at=[stage3]", "exits.head=linear", "exits.options={}", "distillation.method=joint_ce")
@@ -51,7 +51,7 @@ def student(teacher: Run | str, method: str, *overrides: str) -> tuple[str, ...]
 
 
 def loaded(recipe: Recipe) -> Teacher:
-    found = load_teacher(recipe.distillation.teacher, data_of(recipe), "r.yaml")
+    found = load_teacher(recipe.distillation.teacher, prepare_data(recipe), "r.yaml")
     assert found is not None
     return found
 
