@@ -56,5 +56,5 @@ def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: 
         if others:
             raise UsageError(
                 f"{name} trains sums of logits, and {others[0]} would read the exits' own; beside {name} only methods "
-                "without a loss of their own can stand, such as gradient_equilibrium"
+                "without a loss of their own are allowed, such as gradient_equilibrium"
             )

@@ -32,7 +32,7 @@ class CompiledOutputs:
         self._shape: torch.Size | None = None
 
     def __call__(self, images: Tensor, at_cut: AtCut) -> ExitOutputs:
-        """What all exits say of `images` (N, C, H, W).
+        """Outputs of all exits for `images` (N, C, H, W).
 
         Raises:
             TrainingError: the network cannot be compiled here.

@@ -19,7 +19,7 @@ class Setup:
         method: the distillation methods' names.
         device: what it runs on, in words.
         precision: what it computes in, in words.
-        memory_format: how images lie in memory, in words.
+        memory_format: the layout of images in memory, in words.
         threads: of the CPU's operators.
         workers: processes that prepare batches.
         batch_size: images.

@@ -26,7 +26,7 @@ def write_results(
         loaders["target_test"] = data.target_test_loader()
     counts = run.read_metadata().images
     for name, loader in loaders.items():
-        progress.step(f"answering the {name.replace('_', ' ')} split, image")
+        progress.step(f"evaluating the {name.replace('_', ' ')} split, image")
         logits, labels = collect_logits(
             task.model,
             loader,
@@ -38,7 +38,7 @@ def write_results(
         run.write_logits(name, logits, labels)
         splits[name] = {
             "images": len(labels),
-            "exits": [float(share) for share in exit_accuracy(logits, labels)],
+            "exits": [float(fraction) for fraction in exit_accuracy(logits, labels)],
             "ensemble": float(ensemble_accuracy(logits, labels)),
         }
     chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_IMAGES, len(data.splits.test))).astype(np.int64)
@@ -61,7 +61,7 @@ def write_results(
 
 
 def metadata_of(dataset: str, data: PreparedData, cuts: tuple[str, ...]) -> RunMetadata:
-    """What a run says of its data and its network; `cuts` names the cut points."""
+    """Metadata of a run: its dataset's name, splits and classes, and the network's cut points."""
     splits = data.splits
     images = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
     if data.target is not None:

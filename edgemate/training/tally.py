@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Tally:
-    """Counts of right answers of K exits, of the mean of their probabilities, and of a method's teachers."""
+    """Counts of correct predictions of K exits, of the mean of their probabilities, and of a method's teachers."""
 
     def __init__(self, exits: int) -> None:
         self.exits = exits

@@ -59,12 +59,12 @@ def train(
     Args:
         recipe: a checked recipe.
         path: the run folder; it must be absent or empty unless `resume` or `replace`.
-        resume: go on from the last checkpoint. The weights at the end are those of an uninterrupted run on the
+        resume: continue from the last checkpoint. The weights at the end are those of an uninterrupted run on the
             same machine (on GPUs as far as their kernels are deterministic). The recipe may ask for another number of
-            epochs than the run was begun with, a finished one too: its schedule is then laid out over all of them.
+            epochs than the run was begun with, a finished one too: its schedule then spans all of them.
         replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
         console: where the header and the epochs are shown; standard output if absent.
-        progress: told what is being done and how far it is.
+        progress: notified of the current step and its progress.
 
     Returns:
         The finished run.
@@ -73,7 +73,7 @@ def train(
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
         RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
-        TrainingError: the loss is no number any more, or a step does not fit into the GPU's memory.
+        TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
     check_recipe(recipe, str(path))
@@ -94,7 +94,7 @@ def train(
             teacher = load_teacher(recipe.distillation.teacher, data, str(path))
     if run is None:
         if replace and path.exists():
-            Run.open(path, finished=False)  # never delete a folder that is no run
+            Run.open(path, finished=False)  # never delete a folder that is not a run
             shutil.rmtree(path)
         run = Run.create(path)
         run.write_recipe(recipe)
@@ -144,7 +144,7 @@ def train(
             console.out(line)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
-            with translate_worker_errors(settings.workers):  # which torch does in the midst of whatever runs then
+            with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
                 trainer.fit(
                     task,
                     loader,
@@ -152,14 +152,14 @@ def train(
                     ckpt_path=checkpoint if checkpoint.exists() else None,
                     weights_only=True,
                 )
-        except SystemExit as error:  # Lightning's answer to Ctrl-C
+        except SystemExit as error:  # what Lightning raises on Ctrl-C
             raise KeyboardInterrupt from error
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
                 "set a smaller one, or training.precision=bf16"
             ) from error
-    task.mix()
+    task.update_mixing()
     if best:
         model.load_state_dict(best.weights)
     write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
@@ -168,7 +168,7 @@ def train(
 
 
 def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:
-    """The dataset that a recipe names, split and ready to load; `progress` is told how far its files are looked at.
+    """The dataset that a recipe names, split and ready to load; `progress` is notified of the files checked.
 
     Raises:
         DataError: it is missing or damaged; see `build_data`.
@@ -184,7 +184,7 @@ def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:
 
 
 def make_loaders(recipe: Recipe, data: PreparedData, method: Method) -> tuple[Loader, Loader]:
-    """Batches of the training and of the calibration split. Raises DataError where they cannot lie on the device."""
+    """Batches of the training and of the calibration split. Raises DataError if they do not fit on the device."""
     settings = recipe.training
     if settings.data_on_device:
         on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()

@@ -123,10 +123,10 @@ def test_a_teacher_takes_the_weights_of_an_epoch_that_was_kept(tmp_path: Path) -
     teacher = Teacher(LinearNetwork(), route=route)
     assert list(teacher.route) == [1, 4, 9]
     for epoch in (4, 1):
-        teacher.at_epoch(epoch)
+        teacher.load_epoch(epoch)
         assert teacher(torch.ones(1, 1, 2, 2)).logits[0, 0] == 4 * epoch
     with pytest.raises(RunError, match="other: not weights of the teacher's network"):
-        teacher.at_epoch(9)
+        teacher.load_epoch(9)
 
 
 def test_a_teacher_is_named_exactly_where_one_is_needed() -> None:

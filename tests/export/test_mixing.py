@@ -41,7 +41,7 @@ def mixing_run(run: Run, weights: torch.Tensor, path: Path) -> Run:
     for split in ("calibration", "test"):
         logits, labels = run.read_logits(split)
         with torch.no_grad():
-            mixed.write_logits(split, model.answers(torch.from_numpy(logits)).numpy(), labels)
+            mixed.write_logits(split, model.ensemble_logits(torch.from_numpy(logits)).numpy(), labels)
     return mixed
 
 
@@ -97,12 +97,12 @@ def test_segments_hand_on_what_the_exits_so_far_said(mixed: tuple[Run, Exported]
     graphs = mixed[1].bundle.manifest.graphs["segments"]
     assert [[tensor.name for tensor in graph.inputs] for graph in graphs] == [
         ["image"],
-        ["features_1", "said_1"],
-        ["features_2", "said_2"],
+        ["features_1", "raw_logits_1"],
+        ["features_2", "raw_logits_2"],
     ]
     assert [[tensor.name for tensor in graph.outputs] for graph in graphs] == [
-        ["features_1", "said_1", "logits_1"],
-        ["features_2", "said_2", "logits_2"],
+        ["features_1", "raw_logits_1", "logits_1"],
+        ["features_2", "raw_logits_2", "logits_2"],
         ["logits_3"],
     ]
     assert [graph.outputs[1].shape for graph in graphs[:2]] == [("batch", 1, 10), ("batch", 2, 10)]

@@ -130,7 +130,7 @@ def test_without_an_ensemble_the_weights_are_those_of_before(tmp_path: Path) -> 
 def test_weights_that_cannot_be_a_mixing_are_refused(learned: Run, tmp_path: Path) -> None:
     run = Run(Path(shutil.copytree(learned.path, tmp_path / "run")))
     write_tensors(run.model_path, {**read_tensors(run.model_path), "mixing": torch.ones(3, 3)})
-    with pytest.raises(RunError, match=r"model\.safetensors: not the weights .* cannot answer with a later one"):
+    with pytest.raises(RunError, match=r"model\.safetensors: not the weights .* cannot use a later one"):
         trained_model(run)
 
 
@@ -139,8 +139,8 @@ def test_weights_that_cannot_be_a_mixing_are_refused(learned: Run, tmp_path: Pat
     [
         (["exits.ensemble=learned", "distillation.method=joint_ce"], "exits.ensemble: learned is for a method that"),
         (["exits.ensemble=learned", "distillation.options.weights=uniform"], "exits.ensemble: learned is for a method"),
-        (["exits.ensemble=mean", "distillation.method=boosted"], "distillation: boosted answers with its own sums"),
-        (["exits.ensemble=learned", "distillation.method=boosted"], "distillation: boosted answers with its own sums"),
+        (["exits.ensemble=mean", "distillation.method=boosted"], "distillation: boosted deploys its own sums"),
+        (["exits.ensemble=learned", "distillation.method=boosted"], "distillation: boosted deploys its own sums"),
     ],
 )
 def test_an_ensemble_that_the_method_does_not_have_is_found_before_anything_starts(

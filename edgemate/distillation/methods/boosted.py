@@ -1,7 +1,7 @@
 """`boosted`: BoostNet (Yu, Li, Hua, Huang, Shi; "Boosted Dynamic Neural Networks", AAAI 2023, arXiv 2211.16726).
 
-Every exit only adds to what the exits before it said, as in gradient boosting, so that it is trained on what they leave
-open. Formula and default as in the authors' code, SHI-Labs/Boosted-Dynamic-Networks. w is what the paper calls
+Every exit only adds to the logits of the exits before it, as in gradient boosting, so that it is trained on what they
+leave open. Formula and default as in the authors' code, SHI-Labs/Boosted-Dynamic-Networks. w is what the paper calls
 prediction reweighting; the code has one per exit, here it is one for all. The paper also rescales the gradients that
 meet at a cut, which is no part of this objective.
 """
@@ -23,11 +23,11 @@ from edgemate.models import ExitOutputs
 class Boosted(Method):
     """Σ_k CE(h_k + sg(w · G_{k−1}), y) with h_k the logits of head k, G_k = h_k + w · G_{k−1} and G_0 = 0.
 
-    What is deployed answers with G_k: W_kj = w^{k−j}.
+    The deployed exit k returns G_k: W_kj = w^{k−j}.
 
     Args:
         setting: what it is built for.
-        weight: w, how much of the earlier exits' sum goes on. 0 is joint CE.
+        weight: w, weight of the earlier exits' sum. 0 is joint CE.
 
     Raises:
         UsageError: the recipe asks for another ensemble too.
@@ -37,7 +37,7 @@ class Boosted(Method):
         super().__init__(setting)
         if setting.ensemble != "none":
             raise UsageError(
-                f"boosted answers with its own sums of logits; set exits.ensemble: none, not {setting.ensemble}"
+                f"boosted deploys its own sums of logits; set exits.ensemble: none, not {setting.ensemble}"
             )
         self.weight = weight
 

@@ -21,7 +21,7 @@ class BYOT(Method):
 
     Args:
         setting: what it is built for.
-        alpha: share of the soft labels.
+        alpha: weight of the soft labels.
         temperature: T.
         beta: weight of the features; they need equal widths at all exits unless it is 0.
     """

@@ -5,7 +5,7 @@ abstract: two stages, bridge losses from student to teacher and from teacher to 
 levels. The rest is **our reconstruction**: a group is formed per exit, of the teacher's maps at the same depth in
 halvings and of the same width; connectors are 1×1 convolutions with batch normalization; a bridge ends in the other
 network's last exit; the two levels are the two halves of every batch, by gradients of first order; exits learn from
-labels all the while; and the student goes on from the search instead of beginning anew.
+labels all the while; and the student continues from the search instead of starting again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.networks import RunNetwork
-from edgemate.distillation.teachers.teacher import Exits, Teacher, first_taught
+from edgemate.distillation.teachers.teacher import Exits, Teacher, first_student_exit
 from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, Features, MultiExitModel
@@ -41,11 +41,12 @@ class DFA(Method):
     Args:
         setting: what it is built for.
         beta: β.
-        search_share: share of the training that is stage 1.
+        search_fraction: fraction of the training that is stage 1.
         exits: which learn from the teacher, `all` or the `final` one.
 
     Raises:
-        UsageError: there is no teacher, or it cannot be taken apart: it is no run, or passes several maps at once.
+        UsageError: the recipe names no teacher, or its blocks cannot be run one by one: it is not a run, or passes
+            several maps at once.
     """
 
     needs_teacher = True
@@ -55,21 +56,21 @@ class DFA(Method):
         setting: Setting,
         *,
         beta: Annotated[float, Field(ge=0)] = 1.0,
-        search_share: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+        search_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.3,
         exits: Exits = "all",
     ) -> None:
         super().__init__(setting)
-        self.beta, self.search_share = beta, search_share
-        self.first = first_taught(exits, setting.exits)
-        self.teacher = setting.needed_teacher("dfa")
-        shapes = _map_shapes(_taken_apart(self.teacher), self.teacher.shape)
+        self.beta, self.search_fraction = beta, search_fraction
+        self.first = first_student_exit(exits, setting.exits)
+        self.teacher = setting.require_teacher("dfa")
+        shapes = _map_shapes(_run_network(self.teacher), self.teacher.shape)
         taps = setting.taps[self.first :]
         self.groups = [_group(shapes, tap.reductions) for tap in taps]
         widths = [shapes[group[-1]][0] for group in self.groups]
         self.scores = nn.ParameterList(torch.zeros(len(group)) for group in self.groups)
         self.to_teacher = nn.ModuleList(_connector(tap.channels, d) for tap, d in zip(taps, widths, strict=True))
         self.to_student = nn.ModuleList(_connector(d, tap.channels) for tap, d in zip(taps, widths, strict=True))
-        # In a tuple, since the network that is trained is no part of this module.
+        # In a tuple, so that the network that is trained is not a submodule.
         self._trained: tuple[MultiExitModel, ...] = ()
 
     def bind(self, model: MultiExitModel) -> None:
@@ -88,7 +89,7 @@ class DFA(Method):
         maps = outputs.maps[self.first :]
         with self.teacher.mixed(batch.images):
             found = self._teacher_maps(batch.images)
-            if progress.fraction < self.search_share:
+            if progress.fraction < self.search_fraction:
                 terms, search = self._bridges(maps, found, batch.labels)
             else:
                 terms, search = {"features": self._distance(maps, found)}, labels.new_zeros(())
@@ -97,7 +98,7 @@ class DFA(Method):
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
     def weights(self) -> list[Tensor]:
-        """Per taught exit the weights of its group's maps, softmax(a_k)."""
+        """Per student exit the weights of its group's maps, softmax(a_k)."""
         return [F.softmax(scores, 0) for scores in self.scores]
 
     def report(self) -> dict[str, float]:
@@ -133,11 +134,11 @@ class DFA(Method):
         return self.beta * torch.stack(squares).sum()
 
     def _teacher_maps(self, images: Tensor) -> list[Tensor]:
-        """g_k of every taught exit, float32 (N, D, H, W)."""
-        blocks = _taken_apart(self.teacher).blocks[: max(group[-1] for group in self.groups) + 1]
+        """g_k of every student exit, float32 (N, D, H, W)."""
+        blocks = _run_network(self.teacher).blocks[: max(group[-1] for group in self.groups) + 1]
         maps: list[Tensor] = []
         with torch.no_grad():
-            features: Features = {"image": self.teacher.own_view(images)}
+            features: Features = {"image": self.teacher.renormalize_images(images)}
             for block in blocks:
                 features = block(features)
                 maps.append(features["features"].float())
@@ -148,14 +149,14 @@ class DFA(Method):
 
     def _teacher_after(self, k: int, feature_map: Tensor) -> Tensor:
         """The teacher's logits when its k-th group ends in that map."""
-        network = _taken_apart(self.teacher)
+        network = _run_network(self.teacher)
         features: Features = {"features": feature_map}
         for block in network.blocks[self.groups[k][-1] + 1 :]:
             features = block(features)
         return network.classify(features)
 
     def _student_after(self, k: int, theirs: Tensor, own: Tensor) -> Tensor:
-        """The last exit's logits, float32, when the k-th taught exit's stage ends in the teacher's map."""
+        """The last exit's logits, float32, when the k-th student exit's stage ends in the teacher's map."""
         assert self._trained, "bind() comes before the first step"
         (model,) = self._trained
         features: Features = {"features": _resized(self.to_student[k](theirs), own)}
@@ -166,9 +167,9 @@ class DFA(Method):
         return logits.float()
 
 
-def _taken_apart(teacher: Teacher) -> RunNetwork:
+def _run_network(teacher: Teacher) -> RunNetwork:
     if not isinstance(teacher.network, RunNetwork):
-        raise UsageError("dfa takes its teacher apart, which only a run's network allows; name a run")
+        raise UsageError("dfa runs its teacher block by block, which needs a run's network; name a run")
     return teacher.network
 
 

@@ -1,8 +1,8 @@
 """`dml`: Deep Mutual Learning (Zhang et al., CVPR 2018, arXiv 1706.00384) among the exits of one network.
 
 The formula is written **from memory** of the paper, and its use here is ours: DML's peers are networks of their own
-that take turns, each stepping towards the others while these stand still. Exits share a trunk and step together, so
-what stands still is the target alone: p_j is a constant in KL(p_j ‖ p_i). Read so, the loss is that of `dks` with pairs
+that take turns, each stepping towards the others while these are held fixed. Exits share a trunk and step together, so
+only the target is held fixed: p_j is a constant in KL(p_j ‖ p_i). Read so, the loss is that of `dks` with pairs
 weighted by 1/(K−1).
 """
 

@@ -1,6 +1,6 @@
 """`gradient_equilibrium`: every stage is moved by the mean of the exits behind it (Li et al., ICCV 2019, IMTA).
 
-Factors as in the authors' code, kalviny/IMTA. The paper goes on to distil from the last exit; here that is a second
+Factors as in the authors' code, kalviny/IMTA. The paper also distills from the last exit; here that is a second
 method in `distillation.methods`.
 """
 

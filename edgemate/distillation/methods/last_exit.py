@@ -27,7 +27,7 @@ class LastExit(Method):
 
     Args:
         setting: what it is built for.
-        weight: C, share of the soft labels.
+        weight: C, weight of the soft labels.
         growth: factor on T; 1 keeps it where it starts.
         threshold: mean confidence of the last exit above which T grows.
         scale: S; 10/K if absent.

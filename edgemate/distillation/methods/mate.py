@@ -23,17 +23,17 @@ from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.methods.mate_ensemble import (
     Attention,
-    fractions_of,
     frozen_scores,
     own_exits,
     primary_teachers,
+    teacher_fractions,
 )
 from edgemate.distillation.terms import cross_entropies, ramp, weighted
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, softmax_mixing
 
 Weights = Literal["learned", "uniform", "geometric", "last_exit"]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class MATE(Method):
@@ -61,20 +61,20 @@ class MATE(Method):
         setting: what it is built for.
         temperature: T.
         alpha: α, weight of the teachers beside the labels.
-        ramp_up: share of the training over which α rises from almost 0, as exp(−5(1−x)²); 0 begins with all of it.
-        primary: λ, share of the primary teacher.
-        primary_last: λ of the last exit, which is the one that may pay for being taught by weaker ones; as the others
+        ramp_up: fraction of the training over which α rises from almost 0, as exp(−5(1−x)²); 0 begins with all of it.
+        primary: λ, weight of the primary teacher.
+        primary_last: λ of the last exit, which is the one that may pay for learning from weaker ones; as the others
             if absent.
-        proximity: μ, pull of teacher k towards the exit that it stands at.
+        proximity: μ, pull of teacher k towards its own exit.
         start: every row of `a` starts as `start` on its own exit and 0 elsewhere.
         reach: teacher k is made of exits ≤ k + reach only; of all of them if absent.
         attention: weights differ from image to image: to `a` come scores from the exits' pooled features
             (`Attention`), trained by L_T too.
         teachers: how many; one per exit if absent. Exits and teachers are spread evenly over the depth: an exit's
-            primary teacher is the nearest one (the shallower in a tie), and a teacher stands at the exit nearest to
+            primary teacher is the nearest one (the shallower in a tie), and a teacher's own exit is the one nearest to
             it (the deeper in a tie).
         moves_exits: the teachers' cross-entropy moves the exits too, each as far as they weigh it, as in ONE (Lan,
-            Zhu, Gong; NeurIPS 2018); without it an exit is moved by its own labels and by being taught alone. Frozen
+            Zhu, Gong; NeurIPS 2018); without it an exit is moved by its own labels and by the teachers alone. Frozen
             teachers have no such term.
         teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
         weights: `learned`, or frozen at one ensemble for all teachers: `uniform` is EED's logit target, `geometric`
@@ -90,9 +90,9 @@ class MATE(Method):
         *,
         temperature: Annotated[float, Field(gt=0)] = 3.0,
         alpha: Annotated[float, Field(ge=0)] = 4.0,
-        ramp_up: Share = 0.0,
-        primary: Share = 0.7,
-        primary_last: Share | None = None,
+        ramp_up: Fraction = 0.0,
+        primary: Fraction = 0.7,
+        primary_last: Fraction | None = None,
         proximity: Annotated[float, Field(ge=0)] = 1.0,
         start: Annotated[float, Field(ge=0)] = 0.5,
         reach: Annotated[int, Field(ge=0)] | None = None,
@@ -119,7 +119,7 @@ class MATE(Method):
         self.register_buffer("own_exits", torch.tensor(own), persistent=False)
         self.own_exits: Tensor
         last = primary if primary_last is None else primary_last
-        self.register_buffer("fractions", fractions_of(k, t, primary, last), persistent=False)
+        self.register_buffer("fractions", teacher_fractions(k, t, primary, last), persistent=False)
         self.fractions: Tensor
         self.attention = Attention(setting.pooled_widths, own) if attention else None
         if attention:
@@ -190,7 +190,7 @@ class MATE(Method):
         """
         probabilities = teachers.exp()
         mixture = weighted(probabilities, self.fractions)
-        # Taken apart class by class: the two sums are large beside their difference.
+        # Subtracted class by class: the two sums are large beside their difference.
         negative_entropy = weighted(probabilities * teachers, self.fractions)
         return self.temperature**2 * (negative_entropy - mixture * exits).sum((-2, -1)).mean()
 

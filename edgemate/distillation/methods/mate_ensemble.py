@@ -1,4 +1,4 @@
-"""What MATE's teachers are made of: where each stands among the exits, and how it weighs them."""
+"""MATE's ensembles: the depth of every teacher among the exits, and its weights over them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _WIDTH = 32
 def primary_teachers(exits: int, teachers: int) -> list[int]:
     """For each exit its primary teacher, both from 0: the nearest in relative depth, the shallower in a tie.
 
-    Exit i of K stands at depth (i − ½)/K and teacher k of T at (k − ½)/T, so with T = K exit k has teacher k.
+    Exit i of K is at depth (i − ½)/K and teacher k of T at (k − ½)/T, so with T = K exit k has teacher k.
     """
-    return [min(range(teachers), key=lambda k: (_apart(i, exits, k, teachers), k)) for i in range(exits)]
+    return [min(range(teachers), key=lambda k: (_depth_distance(i, exits, k, teachers), k)) for i in range(exits)]
 
 
 def own_exits(exits: int, teachers: int) -> list[int]:
-    """For each teacher the exit that it stands at, both from 0: the nearest in relative depth, the deeper in a tie."""
-    return [min(range(exits), key=lambda i: (_apart(i, exits, k, teachers), -i)) for k in range(teachers)]
+    """For each teacher its own exit, both from 0: the nearest in relative depth, the deeper in a tie."""
+    return [min(range(exits), key=lambda i: (_depth_distance(i, exits, k, teachers), -i)) for k in range(teachers)]
 
 
-def fractions_of(exits: int, teachers: int, primary: float, primary_last: float) -> Tensor:
-    """g: the share of every teacher in every exit's target, float32 (K, T), each row summing to 1."""
+def teacher_fractions(exits: int, teachers: int, primary: float, primary_last: float) -> Tensor:
+    """g: the weight of every teacher in every exit's target, float32 (K, T), each row summing to 1."""
     rows = []
     for i, first in enumerate(primary_teachers(exits, teachers)):
-        share = primary_last if i == exits - 1 else primary
-        others = (1 - share) / max(teachers - 1, 1)
-        rows.append([1.0 if teachers == 1 else share if k == first else others for k in range(teachers)])
+        weight = primary_last if i == exits - 1 else primary
+        others = (1 - weight) / max(teachers - 1, 1)
+        rows.append([1.0 if teachers == 1 else weight if k == first else others for k in range(teachers)])
     return torch.tensor(rows)
 
 
@@ -77,6 +77,6 @@ class Attention(nn.Module):
         return scores
 
 
-def _apart(exit: int, exits: int, teacher: int, teachers: int) -> int:
+def _depth_distance(exit: int, exits: int, teacher: int, teachers: int) -> int:
     """Distance in depth between an exit and a teacher, in units that keep it an integer, so that ties are exact."""
     return abs((2 * exit + 1) * teachers - (2 * teacher + 1) * exits)

@@ -7,7 +7,7 @@ DefangChen/OKDDip-AAAI2020, which mixes logits where the paper writes prediction
 **Ours**, since OKDDip's peers are copies of one last stage, or whole networks, and exits are not: exits 1 … K−1 are the
 peers; each has query and key projections of its own, as features of different depth have no common space and may differ
 in width; peers attend to the leader too (`attend: all`), as the exit that knows most, but nothing flows back to it; and
-the ramp, 80 of 300 epochs there, is a share of the training, so that it fits any number.
+the ramp, 80 of 300 epochs there, is a fraction of the training, so that it fits any number.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class OKDDip(Method):
         alpha: α, weight of the teachers once the ramp is over.
         attend: whom peers attend to: `all` exits, or as in the paper `peers`, themselves included.
         width: L; an eighth of the last exit's feature width if absent.
-        ramp_up: share of the training over which α rises; 0 for all of it from the start.
+        ramp_up: fraction of the training over which α rises; 0 for all of it from the start.
     """
 
     def __init__(

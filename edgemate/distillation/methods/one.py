@@ -4,8 +4,9 @@ A gate weighs the exits anew for every image, and the ensemble that it makes tea
 ramp and what is held constant are as in the authors' code, Lan1991Xu/ONE_NeurIPS2018.
 
 **Ours**, since ONE's branches are copies of one last stage and exits are not: the gate reads the pooled features of
-all exits, laid end to end, where ONE's reads the layers that all branches share (all exits share the first stage only,
-and that says little yet); and the ramp, 80 of 300 epochs there, is a share of the training, so that it fits any number.
+all exits, concatenated, where ONE's reads the layers that all branches share (all exits share the first stage only,
+which carries little information yet); and the ramp, 80 of 300 epochs there, is a fraction of the training, so that it
+fits any number.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class ONE(Method):
         setting: what it is built for.
         temperature: T.
         alpha: α, weight of the teacher once the ramp is over.
-        ramp_up: share of the training over which that weight rises; 0 for all of it from the start.
+        ramp_up: fraction of the training over which that weight rises; 0 for all of it from the start.
     """
 
     def __init__(

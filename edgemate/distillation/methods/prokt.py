@@ -1,11 +1,11 @@
-"""`prokt`: Follow Your Path, progressive knowledge transfer (Shi et al., arXiv 2107.09305): the teacher comes along.
+"""`prokt`: Follow Your Path, progressive knowledge transfer (Shi et al., arXiv 2107.09305): the teacher learns too.
 
 Before every step of the exits the teacher takes one, towards the labels but within the students' reach, so that the
 target moves at the students' pace: approximate mirror descent. Terms, order, λ, T and the dual form are as in
 wxsh1213/prokt_text, which distils text classifiers. **Ours**, for K exits: the student that the teacher stays close to
 is the mean of the probabilities of all exits that it teaches; the exits learn from it alone. The teacher's batch
 statistics stay frozen; its optimizer is SGD with momentum .9, whose rate falls to 0 along a cosine; and the dual
-variable starts where the fixed form stands, at λ/(1−λ).
+variable starts at the value of the fixed form, λ/(1−λ).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teachers.teacher import Exits, first_taught
+from edgemate.distillation.teachers.teacher import Exits, first_student_exit
 from edgemate.distillation.terms import cross_entropies, kl_to
 from edgemate.models import ExitOutputs
 
@@ -31,11 +31,11 @@ class ProKT(Method):
         teacher     (1−λ) CE(y, q) + λ KL(sg p ‖ q),     p = mean_k s_T(z_k),   q = s_T(z_t) in both KL
         dual form   CE(y, q) + β KL(sg p ‖ q),            β ← max(0, β + rate (KL − ε)) after every step
 
-    Exits that are not taught learn from labels.
+    Exits that do not learn from the teacher learn from labels.
 
     Args:
         setting: what it is built for.
-        proximity: λ, share of the students in the teacher's step.
+        proximity: λ, weight of the students in the teacher's step.
         temperature: T.
         teacher_lr: learning rate of the teacher at the start.
         dual: let β follow from how far the teacher may stay ahead, instead of a fixed λ.
@@ -44,7 +44,7 @@ class ProKT(Method):
         exits: which learn from the teacher, `all` or the `final` one.
 
     Raises:
-        UsageError: there is no teacher.
+        UsageError: the recipe names no teacher.
     """
 
     needs_teacher = True
@@ -64,8 +64,8 @@ class ProKT(Method):
         super().__init__(setting)
         self.proximity, self.temperature, self.teacher_lr = proximity, temperature, teacher_lr
         self.dual, self.epsilon, self.dual_rate = dual, epsilon, dual_rate
-        self.first = first_taught(exits, setting.exits)
-        self.teacher = setting.needed_teacher("prokt").copy(learns=True)
+        self.first = first_student_exit(exits, setting.exits)
+        self.teacher = setting.require_teacher("prokt").copy(learns=True)
         self.teacher_optimizer = SGD(self.teacher.parameters(), lr=teacher_lr, momentum=0.9, weight_decay=5e-4)
         self.register_buffer("beta", torch.tensor(proximity / (1 - proximity)))
         self.beta: Tensor
@@ -76,8 +76,8 @@ class ProKT(Method):
         learning = logits[:, self.first :]
         own, near = self._step_teacher(learning.detach(), batch, progress)
         with torch.no_grad():
-            taught = self.teacher(batch.images).logits
-        soft = kl_to(taught.unsqueeze(1), learning, self.temperature).sum()
+            teacher_logits = self.teacher(batch.images).logits
+        soft = kl_to(teacher_logits.unsqueeze(1), learning, self.temperature).sum()
         hard = cross_entropies(logits[:, : self.first], batch.labels, self.setting.label_smoothing).sum()
         terms = {"labels": hard, "teacher": soft, "teacher_labels": own, "teacher_gap": near}
         return Loss(hard + soft, {name: term.detach() for name, term in terms.items()})
@@ -94,10 +94,10 @@ class ProKT(Method):
         """CE and KL of the teacher on the batch, both before the step."""
         for group in self.teacher_optimizer.param_groups:
             group["lr"] = self.teacher_lr * (1 + math.cos(math.pi * progress.fraction)) / 2
-        taught = self.teacher(batch.images).logits
-        labels = F.cross_entropy(taught, batch.labels, label_smoothing=self.setting.label_smoothing)
+        teacher_logits = self.teacher(batch.images).logits
+        labels = F.cross_entropy(teacher_logits, batch.labels, label_smoothing=self.setting.label_smoothing)
         mean = F.softmax(students / self.temperature, -1).mean(1)
-        gap = F.kl_div(F.log_softmax(taught / self.temperature, -1), mean, reduction="batchmean")
+        gap = F.kl_div(F.log_softmax(teacher_logits / self.temperature, -1), mean, reduction="batchmean")
         loss = labels + self.beta * gap if self.dual else (1 - self.proximity) * labels + self.proximity * gap
         self.teacher_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

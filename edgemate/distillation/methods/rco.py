@@ -28,14 +28,14 @@ class RCO(KD):
     Args:
         setting: what it is built for.
         route: the anchors: epochs that the teacher's run has kept, in order; all of them if absent.
-        schedule: `intervals` gives every anchor the same number of epochs, `greedy` goes on early, see δ.
+        schedule: `intervals` gives every anchor the same number of epochs, `greedy` moves on early, see δ.
         delta: δ in nats, for `greedy`: mean over an epoch of KL(anchor ‖ last exit) at T = 1.
         temperature: T.
-        alpha: a, share of the teacher.
+        alpha: a, weight of the teacher.
         exits: which learn from the teacher, `all` or the `final` one.
 
     Raises:
-        UsageError: there is no teacher, or its run has not kept these epochs.
+        UsageError: the recipe names no teacher, or its run has not kept these epochs.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RCO(KD):
         alpha: Annotated[float, Field(ge=0, le=1)] = 0.9,
         exits: Exits = "all",
     ) -> None:
-        teacher = setting.needed_teacher("rco")
+        teacher = setting.require_teacher("rco")
         super().__init__(setting, temperature=temperature, alpha=alpha, exits=exits)
         self.teacher = teacher.copy()
         self.route = _checked_route(route, list(teacher.route))
@@ -65,10 +65,10 @@ class RCO(KD):
         """Both terms and their sum."""
         if progress.epoch != self._epoch:
             self._begin(progress)
-        taught = self.teacher(batch.images).logits
-        gap = kl_to(taught.unsqueeze(1), outputs.logits[:, -1:].detach(), 1.0).sum()
+        teacher_logits = self.teacher(batch.images).logits
+        gap = kl_to(teacher_logits.unsqueeze(1), outputs.logits[:, -1:].detach(), 1.0).sum()
         self.gap += torch.stack((gap, torch.ones_like(gap)))
-        return self.learn_from(taught, outputs.logits, batch.labels)
+        return self.learn_from(teacher_logits, outputs.logits, batch.labels)
 
     def report(self) -> dict[str, float]:
         """The anchor's epoch, and the last exit's mean distance from it in this epoch."""
@@ -81,7 +81,7 @@ class RCO(KD):
             reached = bool(self.gap[1]) and self._mean_gap() <= self.delta
             anchor = max(anchor, min(self._place() + reached, len(self.route) - 1))
         if self._epoch is None or anchor != self._place():
-            self.teacher.at_epoch(self.route[anchor])
+            self.teacher.load_epoch(self.route[anchor])
         self.anchor.fill_(anchor)
         self.gap.zero_()
         self._epoch = progress.epoch

@@ -40,7 +40,7 @@ class SafeKD(Method):
         temperature: T.
         consistency: c, pull of every exit towards the next deeper one.
         decay: of the average, per step, once n is large enough.
-        ramp_up: share of the training over which r rises to 1, as exp(−5(1−x)²): the average begins untrained.
+        ramp_up: fraction of the training over which r rises to 1, as exp(−5(1−x)²): the average begins untrained.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SafeKD(Method):
         # In this epoch: images the average was right about, and all of them. No buffer, which would be averaged too.
         self._right = torch.zeros(2)
         self._epoch: int | None = None
-        # In a tuple, since the network that is trained is no part of this module.
+        # In a tuple, so that the network that is trained is not a submodule.
         self._trained: tuple[MultiExitModel, ...] = ()
 
     def bind(self, model: MultiExitModel) -> None:
@@ -82,9 +82,9 @@ class SafeKD(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits = outputs.logits
-        taught = self._ask_average(batch.images)
-        self._count(taught, batch.labels, progress.epoch)
-        decoupled = decoupled_kd(taught, logits, batch.labels, self.temperature, self.alpha, self.beta)
+        teacher_logits = self._average_logits(batch.images)
+        self._count(teacher_logits, batch.labels, progress.epoch)
+        decoupled = decoupled_kd(teacher_logits, logits, batch.labels, self.temperature, self.alpha, self.beta)
         terms = {
             "labels": cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum(),
             "teacher": ramp(progress.fraction, self.ramp_up) * decoupled.sum(),
@@ -99,16 +99,16 @@ class SafeKD(Method):
         return {"average_accuracy": right / max(images, 1.0)}
 
     @torch.no_grad()
-    def _count(self, taught: Tensor, labels: Tensor, epoch: int) -> None:
+    def _count(self, teacher_logits: Tensor, labels: Tensor, epoch: int) -> None:
         if epoch != self._epoch:
             self._right = torch.zeros(2, device=labels.device)
             self._epoch = epoch
-        right = (taught[:, 0].argmax(-1) == labels).sum()
+        right = (teacher_logits[:, 0].argmax(-1) == labels).sum()
         self._right += torch.stack((right, torch.full_like(right, len(labels))))
 
     @torch.no_grad()
-    def _ask_average(self, images: Tensor) -> Tensor:
-        """Move the average by one step, then ask it: (N, 1, C)."""
+    def _average_logits(self, images: Tensor) -> Tensor:
+        """Move the average by one step and return its logits: (N, 1, C)."""
         assert self.average is not None, "bind() comes before the first step"
         (trained,) = self._trained
         if self.training:

@@ -1,4 +1,4 @@
-"""`wsl`: Weighted Soft Labels (Zhou et al., ICLR 2021, arXiv 2102.00650): every image has its own share of them.
+"""`wsl`: Weighted Soft Labels (Zhou et al., ICLR 2021, arXiv 2102.00650): every image has its own weight.
 
 Formula and defaults (CIFAR's; on ImageNet T 2, α 2.5) as in bellymonster/Weighted-Soft-Label-Distillation. **Ours**:
 every exit has weights of its own, from its own cross-entropy.
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.teachers.teacher import Exits, first_taught
+from edgemate.distillation.teachers.teacher import Exits, first_student_exit
 from edgemate.distillation.terms import cross_entropies
 from edgemate.models import ExitOutputs
 
@@ -33,7 +33,7 @@ class WSL(Method):
         exits: which learn from the teacher, `all` or the `final` one.
 
     Raises:
-        UsageError: there is no teacher.
+        UsageError: the recipe names no teacher.
     """
 
     needs_teacher = True
@@ -48,27 +48,27 @@ class WSL(Method):
     ) -> None:
         super().__init__(setting)
         self.temperature, self.alpha = temperature, alpha
-        self.first = first_taught(exits, setting.exits)
-        self.teacher = setting.needed_teacher("wsl")
+        self.first = first_student_exit(exits, setting.exits)
+        self.teacher = setting.require_teacher("wsl")
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """Both terms and their sum."""
         logits = outputs.logits
         hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
-        taught = self.teacher(batch.images).logits.unsqueeze(1)
+        teacher_logits = self.teacher(batch.images).logits.unsqueeze(1)
         learning = logits[:, self.first :]
-        target = F.softmax(taught / self.temperature, -1)
-        apart = -(target * F.log_softmax(learning / self.temperature, -1)).sum(-1)
-        weights = soft_label_weights(taught, learning.detach(), batch.labels)
-        soft = self.alpha * self.temperature**2 * (weights * apart).mean(0).sum()
+        target = F.softmax(teacher_logits / self.temperature, -1)
+        soft_ce = -(target * F.log_softmax(learning / self.temperature, -1)).sum(-1)
+        weights = soft_label_weights(teacher_logits, learning.detach(), batch.labels)
+        soft = self.alpha * self.temperature**2 * (weights * soft_ce).mean(0).sum()
         return Loss(hard + soft, {"labels": hard.detach(), "teacher": soft.detach()})
 
 
-def soft_label_weights(taught: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+def soft_label_weights(teacher_logits: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     """w of every image and exit, in [0, 1]: (N, 1, C), (N, K, C), (N,) → (N, K)."""
     teacher, exits = (
         -F.log_softmax(given, -1).gather(-1, labels.view(-1, 1, 1).expand(-1, given.shape[1], 1)).squeeze(-1)
-        for given in (taught, logits)
+        for given in (teacher_logits, logits)
     )
     # A teacher that is sure beyond float32 is behind nobody; the bound keeps 0/0 out.
     return -torch.expm1(-exits / teacher.clamp_min(torch.finfo(teacher.dtype).tiny))

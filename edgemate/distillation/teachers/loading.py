@@ -1,6 +1,6 @@
-"""From `distillation.teacher` to the network that teaches.
+"""From `distillation.teacher` to the teacher network.
 
-A reference names a run (`runs/x`, answering with its last exit), a checkpoint in one (`runs/x/checkpoints/last.ckpt`,
+A reference names a run (`runs/x`, whose last exit teaches), a checkpoint in one (`runs/x/checkpoints/last.ckpt`,
 or an epoch that `training.keep_every` has kept), a classifier of torchvision with its pretrained weights
 (`torchvision:resnet50`), or the same with weights of one's own (`torchvision:resnet50@weights.safetensors`, or a `.pth`
 that holds a state dict). Paths are relative to the working directory.
@@ -36,7 +36,7 @@ def load_teacher(reference: str, data: PreparedData, source: str) -> Teacher:
         source: what messages call the student's recipe.
 
     Raises:
-        RecipeError: the teacher is unavailable, or was taught something else.
+        RecipeError: the teacher is unavailable, or was trained on other images or classes.
     """
     try:
         named = find_teacher(reference)
@@ -53,7 +53,7 @@ def load_teacher(reference: str, data: PreparedData, source: str) -> Teacher:
 
 
 def find_teacher(reference: str) -> NamedTeacher:
-    """What a reference names. Raises UsageError where there is no such thing."""
+    """The teacher that a reference names, not yet loaded. Raises UsageError if it does not exist."""
     if reference.startswith(TORCHVISION):
         from edgemate.distillation.teachers.torchvision_teacher import TorchvisionTeacher
 

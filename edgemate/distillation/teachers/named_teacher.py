@@ -1,4 +1,4 @@
-"""What every kind of reference to a teacher can tell before and after its weights are read."""
+"""The interface of every kind of teacher that a recipe can name, before its weights are loaded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class NamedTeacher(ABC):
-    """A teacher that is there, but not yet in memory.
+    """A teacher that exists, but is not yet loaded.
 
     Attributes:
-        normalization: mean and standard deviation per channel, of pixels in [0, 1], that it was taught with.
-        route: epoch → weights that its run has kept of it.
+        normalization: mean and standard deviation per channel, of pixels in [0, 1], that it was trained with.
+        route: epoch → weights that its run has kept.
     """
 
     normalization: Normalization
@@ -38,16 +38,16 @@ class NamedTeacher(ABC):
 
     @abstractmethod
     def network(self, classes: tuple[str, ...]) -> TeacherNetwork:
-        """The network with its weights. Raises UsageError or RunError where they is unavailable."""
+        """The network with its weights. Raises UsageError or RunError if they are unavailable."""
 
 
 def size_of(metadata: InputSpec) -> str:
-    """Of the images, as messages write it."""
+    """Size of the images for messages: `channels × height × width`."""
     return f"{metadata.channels} × {metadata.height} × {metadata.width}"
 
 
 def load_values(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, if it is a mapping of tensors and plain values. Raises RunError where it is not."""
+    """Read a mapping of tensors and plain values that `torch.save` wrote. Raises RunError if it is anything else."""
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:

@@ -1,4 +1,4 @@
-"""The two kinds of networks that teach: that of a run, and a classifier of torchvision."""
+"""The two kinds of teacher networks: the network of a run, and a torchvision classifier."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edgemate.models import Features, MultiExitModel
 
 
 class RunNetwork(TeacherNetwork):
-    """The network of a run, which answers with its last exit; earlier heads are run only if that answer mixes them in.
+    """The network of a run, with the logits of its last exit; earlier heads run only if the mixing needs them.
 
     Args:
         model: the multi-exit model.
 
     Attributes:
-        blocks: what it is a row of, from the image to the map that the last head reads; each takes and gives
-            `Features`.
+        blocks: the backbone's blocks in order, from the image to the map that the last head reads; each maps
+            `Features` to `Features`.
     """
 
     def __init__(self, model: MultiExitModel) -> None:
@@ -31,8 +31,8 @@ class RunNetwork(TeacherNetwork):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and pooled feature (N, D) of the last exit."""
         if self.model.mixing is not None:
-            said = self.model.outputs(images)
-            return self.model.answers(said.logits)[:, -1], said.pooled[-1]
+            outputs = self.model.outputs(images)
+            return self.model.ensemble_logits(outputs.logits)[:, -1], outputs.pooled[-1]
         features: Features = {"image": images}
         for block in self.blocks:
             features = block(features)
@@ -41,7 +41,7 @@ class RunNetwork(TeacherNetwork):
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take over the weights of a run."""
-        self.model.mix(weights.get("mixing"))
+        self.model.set_mixing(weights.get("mixing"))
         self.model.load_state_dict(dict(weights))
 
     def classify(self, features: Features) -> Tensor:
@@ -65,7 +65,7 @@ class TorchvisionNetwork(TeacherNetwork):
         self.net = net
         layers = {name: module for name, module in net.named_modules() if isinstance(module, nn.Linear)}
         if not layers:
-            raise UsageError("it ends in no linear layer, whose input would be its pooled feature; use another network")
+            raise UsageError("it has no linear layer, whose input would be the pooled feature; use another network")
         self._classifier = list(layers)[-1]
         self.width = layers[self._classifier].in_features
 

@@ -1,4 +1,4 @@
-"""What can be told of `distillation.teacher` without importing torch: who needs one, and whether it is there."""
+"""Checks of `distillation.teacher` that need no torch: which methods need one, and whether it exists."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def find_run(reference: str) -> tuple[Run, Path | None]:
     checkpoint = path if path.is_file() else None
     if checkpoint and checkpoint.parent.name != "checkpoints":
         raise UsageError(
-            f"{reference}: is no checkpoint of a run, which would lie in RUN/checkpoints; name a run folder, one "
+            f"{reference}: not a checkpoint of a run, which would be in RUN/checkpoints; name a run folder, one "
             f"of its checkpoints, or torchvision:NAME@FILE"
         )
     if not checkpoint and path.parent.name == "checkpoints" and not path.exists():

@@ -17,14 +17,14 @@ from edgemate.runs import read_tensors
 
 
 class RunTeacher(NamedTeacher):
-    """The network of a run, which answers with its last exit.
+    """The network of a run, whose last exit teaches.
 
     Args:
         reference: a run folder, or a file in its `checkpoints`.
 
     Raises:
         RunError: there is no such run, or it has not finished and no checkpoint of it is named.
-        RecipeError: its recipe does not hold together any more.
+        RecipeError: its recipe is not valid any more.
         UsageError: it names neither a run nor a checkpoint of one.
     """
 

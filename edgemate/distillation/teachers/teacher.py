@@ -1,4 +1,4 @@
-"""The network that teaches the exits from outside: `distillation.teacher`."""
+"""The network outside of the student that the exits learn from: `distillation.teacher`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Exits = Literal["all", "final"]
 
 
 class TeacherOutputs(NamedTuple):
-    """What a teacher says of a batch, in float32: logits (N, C), and the pooled feature (N, D) they are read off."""
+    """Outputs of a teacher for a batch, float32: logits (N, C), and the pooled feature (N, D) below them."""
 
     logits: Tensor
     pooled: Tensor
 
 
 class TeacherNetwork(nn.Module, ABC):
-    """What stands behind a teacher.
+    """Base of the networks that a `Teacher` holds.
 
     Attributes:
         width: D, of the pooled feature.
@@ -100,13 +100,13 @@ class Teacher(nn.Module):
         return copied
 
     def forward(self, images: Tensor) -> TeacherOutputs:
-        """What it says of images (N, channels, H, W) as the student sees them; gradients only if it learns."""
+        """Outputs for images (N, channels, H, W), normalized for the student; with gradients only if it learns."""
         with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()), self.mixed(images):
-            logits, pooled = self.network(self.own_view(images))
+            logits, pooled = self.network(self.renormalize_images(images))
         return TeacherOutputs(logits.float(), pooled.float())
 
-    def own_view(self, images: Tensor) -> Tensor:
-        """The student's images, normalized as the teacher was taught."""
+    def renormalize_images(self, images: Tensor) -> Tensor:
+        """The student's images, normalized as in the teacher's training."""
         if self._factor is None or self._summand is None:
             return images
         return torch.addcmul(self._summand, images, self._factor)
@@ -118,7 +118,7 @@ class Teacher(nn.Module):
         """
         return torch.autocast(like.device.type, self.autocast, enabled=self.autocast is not None, cache_enabled=False)
 
-    def at_epoch(self, epoch: int) -> None:
+    def load_epoch(self, epoch: int) -> None:
         """Become what it was after one of the epochs of `route`. Raises RunError where those weights do not fit."""
         path = self.route[epoch]
         try:
@@ -139,6 +139,6 @@ class Teacher(nn.Module):
         return self
 
 
-def first_taught(which: Exits, exits: int) -> int:
+def first_student_exit(which: Exits, exits: int) -> int:
     """How many of the K exits, from the first on, do not learn from the teacher."""
     return 0 if which == "all" else exits - 1

@@ -19,7 +19,7 @@ from edgemate.errors import UsageError
 from edgemate.registry import closest
 from edgemate.runs import read_tensors
 
-# What nearly all pretrained weights expect; a file does not say it.
+# What nearly all pretrained weights expect; a file does not state it.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -66,7 +66,7 @@ class TorchvisionTeacher(NamedTeacher):
         count = len(self.weights.meta["categories"]) if self.weights else len(classes)
         if count != len(classes):
             raise UsageError(
-                f"{self.reference} tells {count} classes apart, the data has {len(classes)}; train it on this "
+                f"{self.reference} has {count} classes, the data has {len(classes)}; train it on this "
                 f"data (model.options.pretrained starts from such weights) and name that run, or {self.reference}@FILE"
             )
 
@@ -78,7 +78,7 @@ class TorchvisionTeacher(NamedTeacher):
             except (OSError, RuntimeError) as error:
                 reason = " ".join(str(error).split())
                 raise UsageError(
-                    f"{self.reference}: its weights is unavailable ({reason}); name a file, {self.reference}@FILE"
+                    f"{self.reference}: its weights are unavailable ({reason}); name a file, {self.reference}@FILE"
                 ) from error
         network = self._network(None, len(classes))
         try:

@@ -15,7 +15,7 @@ class Head(nn.Module):
         trunk: layers between that map and the pooling; `nn.Identity()` for none.
         width: channels that the trunk gives, D.
         classes: C.
-        dropout: share of the pooled feature that training drops.
+        dropout: fraction of the pooled feature that training drops.
     """
 
     def __init__(self, tap: Tap, trunk: nn.Module, width: int, classes: int, dropout: float = 0.0) -> None:
