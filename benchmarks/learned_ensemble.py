@@ -19,10 +19,9 @@ import numpy as np
 import torch
 
 from edgemate import files
-from edgemate.distillation.mixing import up_to_own_exit
 from edgemate.evaluation import exit_accuracy
 from edgemate.machine import machine_metadata
-from edgemate.models import mean_mixing
+from edgemate.models import mean_mixing, softmax_mixing
 from edgemate.runs import Run, read_tensors
 
 
@@ -65,7 +64,7 @@ def _mixings(run: Run, exits: int) -> dict[str, np.ndarray[Any, Any] | None]:
     return {
         "none": None,
         "mean": mean_mixing(exits).numpy(),
-        "learned": up_to_own_exit(torch.as_tensor(scores)).numpy(),
+        "learned": softmax_mixing(torch.as_tensor(scores)).numpy(),
     }
 
 

@@ -26,10 +26,10 @@ from torch import Tensor
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.distillation import build_method
+from edgemate.distillation.building import setting_of
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
 from edgemate.timing import time_in_turns
-from edgemate.training.checking import setting_of
 from edgemate.training.numerics import Numerics, choose_numerics, cpu_features
 from edgemate.training.task import MultiExitTask
 

@@ -23,10 +23,11 @@ from torch import Tensor
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.distillation import build_method
+from edgemate.distillation.building import setting_of
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
 from edgemate.timing import time_rounds
-from edgemate.training.checking import check_recipe, setting_of
+from edgemate.training.checks import check_recipe
 from edgemate.training.numerics import AUTOCAST, choose_numerics
 from edgemate.training.task import MultiExitTask
 

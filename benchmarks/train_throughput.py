@@ -40,18 +40,18 @@ from torchvision.transforms import v2
 
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
-from edgemate.data import Data
+from edgemate.data import PreparedData
 from edgemate.distillation import build_method
+from edgemate.distillation.building import setting_of
 from edgemate.errors import EdgemateError, UsageError
 from edgemate.machine import usable_cores
 from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_metadata
-from edgemate.training.checking import check_recipe, setting_of
-from edgemate.training.data import data_of, loaders_of
-from edgemate.training.fitting import PRECISIONS
+from edgemate.training.checks import check_recipe
 from edgemate.training.numerics import choose_numerics
 from edgemate.training.task import MultiExitTask
+from edgemate.training.trainer import PRECISIONS, make_loaders, prepare_data
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"
@@ -153,7 +153,7 @@ def _measure(
     accelerator = "gpu" if options.device == "cuda" else "cpu"
     on_device = [f"training.accelerator={accelerator}", f"training.workers={_workers(options.device)}"]
     base = load_recipe(options.recipe, [*on_device, *overrides])
-    turns[PLAIN] = _PlainLoop(base, data_of(base), options.device, options.batches, options.skip)
+    turns[PLAIN] = _PlainLoop(base, prepare_data(base), options.device, options.batches, options.skip)
     for name, changed in settings.items():
         if "training.cuda_graphs=true" in changed and options.device == "cpu":
             failed[name] = {"skipped": "CUDA graphs need a GPU"}
@@ -195,11 +195,11 @@ class _Trained:
     """A turn of edgemate's training: some batches of an epoch, the first `skip` of them untimed."""
 
     def __init__(self, recipe: Recipe, batches: int, skip: int) -> None:
-        data = data_of(recipe)
+        data = prepare_data(recipe)
         model = _model(recipe, data)
         method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes)))
         self._recipe = recipe
-        self._loader = loaders_of(recipe, data, method)[0]
+        self._loader = make_loaders(recipe, data, method)[0]
         self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
         shape = (data.spec.channels, data.spec.height, data.spec.width)
@@ -285,7 +285,7 @@ def _workers(device: str) -> int:
 class _PlainLoop:
     """A turn of the plain loop."""
 
-    def __init__(self, recipe: Recipe, data: Data, device: str, batches: int, skip: int) -> None:
+    def __init__(self, recipe: Recipe, data: PreparedData, device: str, batches: int, skip: int) -> None:
         self._model = _model(recipe, data).to(device)
         settings = recipe.optimization
         groups = [{"params": list(self._model.parameters()), "weight_decay": settings.weight_decay}]
@@ -332,7 +332,7 @@ class _PlainLoop:
 
 
 class _PilImages(Dataset[Any]):
-    def __init__(self, data: Data, transform: v2.Transform) -> None:
+    def __init__(self, data: PreparedData, transform: v2.Transform) -> None:
         self._images, self._indices, self._transform = data.source.train, data.splits.train, transform
 
     def __len__(self) -> int:
@@ -343,7 +343,7 @@ class _PilImages(Dataset[Any]):
         return self._transform(self._images.image(index)), int(self._images.labels[index])
 
 
-def _model(recipe: Recipe, data: Data) -> MultiExitModel:
+def _model(recipe: Recipe, data: PreparedData) -> MultiExitModel:
     torch.manual_seed(0)
     return build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
 

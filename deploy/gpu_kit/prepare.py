@@ -20,7 +20,7 @@ import numpy as np
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Precision
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.errors import EdgemateError
 from edgemate.export import ExportOptions, export_run
 from edgemate.profiling.sampled_images import sample_test_images, sample_test_split

@@ -7,7 +7,6 @@ from edgemate.bundle.manifest import (
     InputContract,
     Manifest,
     PrecisionMetadata,
-    Resize,
     Tensor,
 )
 from edgemate.bundle.reading import CALIBRATION_FILE, Bundle, CalibrationLogits, Golden
@@ -25,7 +24,6 @@ __all__ = [
     "InputContract",
     "Manifest",
     "PrecisionMetadata",
-    "Resize",
     "Tensor",
     "replace_file",
 ]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from edgemate.core.input_spec import InputSpec
 
 FORMAT_VERSION: Literal[2] = 2
 MANIFEST_FILE = "bundle.json"
 
 Layout = Literal["segments", "prefixes", "conditional"]
 Precision = Literal["fp32", "fp16", "int8", "int8+fp16"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Size = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -39,24 +39,7 @@ class _Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Resize(_Metadata):
-    """How a decoded image is resized, before any crop.
-
-    `stretch` takes `(height, width)`; `shorter_side` takes the new length of the shorter side, in pixels.
-    """
-
-    mode: Literal["stretch", "shorter_side"]
-    size: Size | tuple[Size, Size]
-    interpolation: Interpolation = "bilinear"
-
-    @model_validator(mode="after")
-    def _size_fits_mode(self) -> Resize:
-        if (self.mode == "stretch") != isinstance(self.size, tuple):
-            raise ValueError("size is (height, width) for stretch and one number for shorter_side")
-        return self
-
-
-class InputContract(_Metadata):
+class InputContract(InputSpec):
     """The tensor the network takes, and how an image becomes one.
 
     Decode, convert to gray or RGB, `resize`, `center_crop` to `(height, width)`, then `(pixel / divisor - mean) / std`
@@ -64,34 +47,9 @@ class InputContract(_Metadata):
     """
 
     name: Literal["image"] = "image"
-    channels: Literal[1, 3]
-    height: Size
-    width: Size
     layout: Literal["NCHW"] = "NCHW"
     dtype: Literal["float32"] = "float32"
-    resize: Resize | None = None
-    center_crop: tuple[Size, Size] | None = None
-    divisor: Annotated[float, Field(gt=0)] = 255.0
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> InputContract:
-        size = (self.height, self.width)
-        if self.center_crop not in (None, size):
-            raise ValueError(f"center_crop {self.center_crop} is not (height, width) {size}")
-        stretched = self.resize is not None and self.resize.mode == "stretch" and self.center_crop is None
-        if stretched and self.resize is not None and self.resize.size != size:
-            raise ValueError(f"resize to {self.resize.size} without a crop is not (height, width) {size}")
-        if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise ValueError(f"mean and std need one number per channel, {self.channels} each")
-        if not all(map(math.isfinite, (*self.mean, *self.std, self.divisor))):
-            raise ValueError("mean, std and divisor must be finite")
-        return self
-
-    def shape(self, batch: int) -> tuple[int, int, int, int]:
-        """The shape of `batch` ready images, `(batch, channels, height, width)`."""
-        return (batch, self.channels, self.height, self.width)
+    divisor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 255.0
 
 
 class ExitMetadata(_Metadata):

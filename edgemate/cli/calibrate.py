@@ -172,7 +172,7 @@ def _print_temperatures(points: OperatingPoints, console: Console) -> None:
 def _print_points(points: OperatingPoints, console: Console) -> None:
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, fractions_of, milliseconds, percent, stops_at
+    from edgemate.cli.figures import engineering, milliseconds, percent, stops_at, teacher_fractions
 
     exits = len(points.points[0].expected.fractions)
     timed = points.device is not None
@@ -195,7 +195,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
             percent(expected.accuracy),
             engineering(expected.mean_macs),
             *times,
-            fractions_of(expected.fractions),
+            teacher_fractions(expected.fractions),
         )
     print_table(table, console)
     print_table(chosen, console)

@@ -57,7 +57,7 @@ def _table(title: str, *figures: str) -> Table:
 
 def _accuracies(report: dict[str, Any]) -> Table:
 
-    from edgemate.cli.figures import fractions_of
+    from edgemate.cli.figures import teacher_fractions
 
     exits = len(report["points"][0]["predicted"]["fractions"])
     title = f"{report['bundle']}: accuracy on {counted(report['images'], 'image')}, and where they stop"
@@ -71,11 +71,11 @@ def _accuracies(report: dict[str, Any]) -> Table:
             _percent(said["accuracy"]),
             "",
             _points(said["drop"]),
-            fractions_of(said["fractions"]),
+            teacher_fractions(said["fractions"]),
         )
         for found in row["measured"]:
             gap = _gap(row) if found["batch"] == 1 else ""
-            cells = (_percent(found["accuracy"]), gap, _points(found["drop"]), fractions_of(found["fractions"]))
+            cells = (_percent(found["accuracy"]), gap, _points(found["drop"]), teacher_fractions(found["fractions"]))
             table.add_row("", f"batch {found['batch']}", *cells)
     return table
 

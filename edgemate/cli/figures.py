@@ -48,6 +48,6 @@ def milliseconds(value: float) -> str:
 NOT_MONOTONE = "! not monotone: slower than a later exit, so the machine was busy; run again on an idle machine"
 
 
-def fractions_of(fractions: Sequence[float]) -> str:
+def teacher_fractions(fractions: Sequence[float]) -> str:
     """Shares in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
     return " ".join(f"{100 * share:.1f}" for share in fractions)

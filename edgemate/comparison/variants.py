@@ -11,7 +11,7 @@ import yaml
 
 from edgemate.config import Recipe, parse_recipe
 from edgemate.config.merging import merge
-from edgemate.distillation.teacher_need import learns_from_teacher
+from edgemate.distillation.teachers.reference import learns_from_teacher
 from edgemate.errors import UsageError
 
 _FORM = "write NAME, NAME:OPTION=VALUE;OPTION=VALUE, or several joined by +, each with an optional WEIGHT* before it"
@@ -50,8 +50,8 @@ class Variant:
     def recipe(self, tree: Mapping[str, Any], seed: int) -> Recipe:
         """The recipe of one run.
 
-        The label's options override the method's defaults. If the recipe has this method alone, the recipe's options apply
-        too. The recipe's teacher is kept for methods that learn from one.
+        The label's options override the method's defaults. If the recipe has this method alone, its options
+        apply too. The recipe's teacher is kept for methods that learn from one.
 
         Args:
             tree: the recipe that all variants share, as nested mappings, not yet checked.

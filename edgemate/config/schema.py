@@ -52,8 +52,10 @@ class Unlabeled(Section):
     )
     options: Options = Field({}, description="Options of the dataset.")
     corruptions: list[Part] = Field([], description="Laid over its images, for training and test, in this order.")
-    share: Fraction | None = Field(
-        None, description="Of the training split that is split, the unlabeled domain's; half if absent."
+    fraction: Fraction | None = Field(
+        None,
+        description="Fraction of the training split that becomes the unlabeled domain, where one dataset is split "
+        "between both domains; 0.5 if absent.",
     )
     limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many unlabeled images.")
     per_batch: Annotated[int, Field(gt=0)] | None = Field(
@@ -99,9 +101,9 @@ class Data(Section):
     @model_validator(mode="after")
     def _only_one_set_is_split(self) -> Data:
         other = self.unlabeled
-        if other and other.share is not None and other.name not in (None, self.name):
+        if other and other.fraction is not None and other.name not in (None, self.name):
             raise ValueError(
-                f"unlabeled.share parts one dataset, but unlabeled.name is {other.name}: leave one of them out"
+                f"unlabeled.fraction splits one dataset, but unlabeled.name is {other.name}: leave one of them out"
             )
         return self
 

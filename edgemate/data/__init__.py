@@ -9,28 +9,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.data.build import Data, build_data
-    from edgemate.data.input_spec import InputSpec, Resize
+    from edgemate.data.build import PreparedData, build_data
     from edgemate.data.loading import load_source
     from edgemate.data.named import named_test_split, portable_options
     from edgemate.data.presence import check_data
     from edgemate.data.source import ArrayImages, DataSource, FileImages, Images
     from edgemate.data.splits import Splits, split, splits_of, stratified_sample, tested_indices
     from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-    from edgemate.data.unlabeled import Target, TargetPlan
+    from edgemate.data.unlabeled import Target
 
 __all__ = [
     "ArrayImages",
-    "Data",
     "DataSource",
     "EvaluationTransform",
     "FileImages",
     "Images",
-    "InputSpec",
-    "Resize",
+    "PreparedData",
     "Splits",
     "Target",
-    "TargetPlan",
     "TrainingTransform",
     "build_data",
     "check_data",
@@ -44,7 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "build": ("Data", "build_data"),
+    "build": ("PreparedData", "build_data"),
     "input_spec": ("InputSpec", "Resize"),
     "loading": ("load_source",),
     "named": ("named_test_split", "portable_options"),
@@ -52,7 +48,7 @@ _HOMES = {
     "source": ("ArrayImages", "DataSource", "FileImages", "Images"),
     "splits": ("Splits", "split", "splits_of", "stratified_sample", "tested_indices"),
     "transforms": ("EvaluationTransform", "TrainingTransform"),
-    "unlabeled": ("Target", "TargetPlan"),
+    "unlabeled": ("Target",),
 }
 
 

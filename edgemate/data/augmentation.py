@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torchvision.transforms import InterpolationMode, v2
 
-from edgemate.data.input_spec import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.errors import UsageError
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -1,40 +1,37 @@
-"""A recipe's data section, made real."""
+"""From a recipe's data section to splits and loaders."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
+from edgemate.config import Data
+from edgemate.core.input_spec import InputSpec
 from edgemate.data.damaged import Used, require_whole
-from edgemate.data.input_spec import InputSpec, Interpolation, plan_input
+from edgemate.data.input_plan import plan_input
 from edgemate.data.loaders import EpochBatches, ImageLoader, evaluation_loader, train_loader
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.mixed import Domain, mixed_loader
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
-from edgemate.data.splits import Splits, limited, split, tested_indices
+from edgemate.data.splits import Splits, limited, split, splits_own_dataset, tested_indices
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.data.unlabeled import (
-    Target,
-    TargetPlan,
-    build_target,
-    part,
-    require_same_size,
-    unlabeled_indices,
-)
+from edgemate.data.unlabeled import Target, build_target, split_domains, unlabeled_indices
 from edgemate.errors import DataError
 from edgemate.progress import SILENT, Progress
 from edgemate.registry import AUGMENTATIONS
 
+HALF = 0.5
+"""Of the training split, the unlabeled domain's where the recipe gives no fraction."""
+
 
 @dataclass(frozen=True, eq=False)
-class Data:
+class PreparedData:
     """A dataset, split and ready to load.
 
     Attributes:
@@ -146,89 +143,63 @@ class Data:
 
 
 def build_data(
-    name: str,
-    *,
-    options: Mapping[str, Any] | None = None,
-    image_size: int | None = None,
-    resize: Literal["stretch", "shorter_side"] | None = None,
-    resize_to: int | None = None,
-    interpolation: Interpolation = "bilinear",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    calibration_fraction: float = 0.1,
-    split_seed: int = 0,
-    train_limit: int | None = None,
-    calibration_limit: int | None = None,
-    test_limit: int | None = None,
-    augmentation: Sequence[tuple[str, Mapping[str, Any]]] = (),
-    batch_size: int = 128,
-    workers: int = 0,
-    seed: int = 0,
-    unlabeled: TargetPlan | None = None,
-    progress: Progress = SILENT,
-) -> Data:
-    """Load a dataset, split it and make ready to load it.
+    section: Data, *, batch_size: int = 128, workers: int = 0, seed: int = 0, progress: Progress = SILENT
+) -> PreparedData:
+    """Load the dataset of a recipe's data section, split it and prepare its loaders.
 
-    Every image file that is used is looked at first, those of the test split too; see `require_whole`.
+    Every image file that is used is checked first, those of the test split included; see `require_whole`. Where
+    `section.unlabeled` names no other dataset, the training split is split between the two domains before
+    `train_limit` applies.
 
     Args:
-        name: registered dataset, or the dotted path of a factory that returns a DataSource.
-        options: the dataset's.
-        image_size: see `plan_input`, as for the next three.
-        resize: how images reach image_size.
-        resize_to: the shorter side before the center crop.
-        interpolation: PIL's filter.
-        mean: per channel, of pixels in [0, 1]; measured on the training split if None.
-        std: beside the mean: both or neither.
-        calibration_fraction: see `split`, as for the next two.
-        split_seed: draws the calibration split.
-        train_limit: use only so many training images.
-        calibration_limit: see `split`.
-        test_limit: use only so many test images, of each domain.
-        augmentation: names and options, in order.
+        section: the recipe's data section.
         batch_size: images per batch.
-        workers: processes that prepare batches.
+        workers: processes that prepare batches; 0 prepares them in the calling process.
         seed: of the training order and augmentation.
-        unlabeled: a second domain, whose images have no labels in training. Where it is made of the same dataset,
-            the training split is split between the two before `train_limit` applies.
-        progress: told how far looking at the files has come.
+        progress: told how many files have been checked.
 
     Raises:
-        DataError: a dataset is missing, image files are damaged, the options do not fit it, or the two domains not
-            each other.
+        DataError: a dataset is missing, image files are damaged, or the options do not fit the dataset or the two
+            domains each other.
         UsageError: a name is unknown, or an option is out of range.
     """
-    if (mean is None) != (std is None):
-        raise DataError("data.mean and data.std stand together: set both, or neither to have them measured")
-    source = load_source(name, options)
-    spec = plan_input(source, image_size, resize, resize_to, interpolation)
-    splits = split(source, calibration_fraction, split_seed, calibration_limit=calibration_limit, test_limit=test_limit)
+    if (section.mean is None) != (section.std is None):
+        raise DataError("data.mean and data.std: only one is set; set both, or neither to have them measured")
+    source = load_source(section.name, section.options)
+    splits = split(
+        source,
+        section.calibration_fraction,
+        section.split_seed,
+        calibration_limit=section.calibration_limit,
+        test_limit=section.test_limit,
+    )
     domain, for_target = source, None
-    if unlabeled is not None:
-        if _is_same(unlabeled, name, options):
-            own, for_target = part(source.train.labels, splits.train, unlabeled.share, split_seed)
+    if section.unlabeled is not None:
+        if splits_own_dataset(section):
+            own, for_target = split_domains(
+                source.train.labels, splits.train, section.unlabeled.fraction or HALF, section.split_seed
+            )
             splits = replace(splits, train=own)
         else:
-            domain = load_source(str(unlabeled.name), unlabeled.options)
+            domain = load_source(str(section.unlabeled.name), section.unlabeled.options)
             require_same_task(source, domain)
-    splits = replace(splits, train=limited(source.train.labels, splits.train, train_limit, split_seed))
+    train = limited(source.train.labels, splits.train, section.train_limit, section.split_seed)
+    splits = replace(splits, train=train)
     used: dict[str, Used] = {
         "train": (source.train, splits.train),
         "calibration": (source.train, splits.calibration),
         "test": (source.test, splits.test),
     }
     chosen = None
-    if unlabeled is not None:
-        chosen = unlabeled_indices(unlabeled, domain, for_target, split_seed)
+    if section.unlabeled is not None:
+        chosen = unlabeled_indices(section.unlabeled, domain, for_target, section.split_seed)
         used["unlabeled"] = domain.train, chosen
-        if domain is not source:
-            used["target_test"] = domain.test, tested_indices(domain.test.labels, test_limit)
+    if domain is not source:
+        used["target_test"] = domain.test, tested_indices(domain.test.labels, section.test_limit)
     require_whole(used, progress)
-    if mean is None or std is None:
-        mean, std = channel_statistics(source.train, splits.train, spec, split_seed)
-    spec = spec.with_normalization(mean, std)
-    augmentations = [AUGMENTATIONS.get(part)(spec, **part_options) for part, part_options in augmentation]
-    data = Data(
+    spec = _normalized_spec(section, source, splits)
+    augmentations = [AUGMENTATIONS.get(part.name)(spec, **part.options) for part in section.augmentation]
+    return PreparedData(
         source,
         splits,
         spec,
@@ -236,15 +207,16 @@ def build_data(
         batch_size,
         workers,
         seed,
-        left_out=source.left_out + (() if domain is source else domain.left_out),
+        None if chosen is None else build_target(section, domain, chosen, spec, augmentations),
+        source.left_out + (() if domain is source else domain.left_out),
     )
-    if unlabeled is None or chosen is None:
-        return data
-    domain_spec = plan_input(domain, image_size, resize, resize_to, interpolation).with_normalization(mean, std)
-    require_same_size(spec, domain_spec)
-    target = build_target(unlabeled, domain, chosen, domain_spec, augmentations, split_seed, test_limit)
-    return replace(data, target=target)
 
 
-def _is_same(plan: TargetPlan, name: str, options: Mapping[str, Any] | None) -> bool:
-    return plan.name is None or (plan.name == name and dict(plan.options or {}) == dict(options or {}))
+def _normalized_spec(section: Data, source: DataSource, splits: Splits) -> InputSpec:
+    spec = plan_input(source, section)
+    if section.mean is None or section.std is None:
+        return spec.with_normalization(*channel_statistics(source.train, splits.train, spec, section.split_seed))
+    try:
+        return spec.with_normalization(section.mean, section.std)
+    except DataError as error:
+        raise DataError(f"data.{error}") from error

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.config import Data as DataSection
+from edgemate.config import Data
 from edgemate.data.damaged import Used
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.source import FileImages, Images
-from edgemate.data.splits import splits_of, tested_indices
+from edgemate.data.splits import splits_of, splits_own_dataset, tested_indices
 from edgemate.errors import ImageError
 from edgemate.images import read_header
 from edgemate.machine import usable_cores
@@ -116,7 +116,7 @@ class DataReport:
         }
 
 
-def check_data(section: DataSection, progress: Progress = SILENT) -> DataReport:
+def check_data(section: Data, progress: Progress = SILENT) -> DataReport:
     """Decode every image that a recipe's splits hold, those of a second dataset under data.unlabeled too.
 
     Args:
@@ -136,8 +136,8 @@ def check_data(section: DataSection, progress: Progress = SILENT) -> DataReport:
     }
     sources = [source]
     other = section.unlabeled
-    if other is not None and other.name is not None and (other.name, other.options) != (section.name, section.options):
-        domain = load_source(other.name, other.options)
+    if other is not None and not splits_own_dataset(section):
+        domain = load_source(str(other.name), other.options)
         require_same_task(source, domain)
         sources.append(domain)
         used["unlabeled"] = domain.train, np.arange(len(domain.train), dtype=np.int64)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from edgemate.core.input_spec import InputSpec
 from edgemate.data.batchwise import Crop, Flip, batchwise
-from edgemate.data.input_spec import InputSpec
 from edgemate.data.loaders import EpochBatches, LabeledBatch, TrainingBatch
 from edgemate.data.source import Images
 from edgemate.data.transforms import Normalize, TrainingTransform, seeded

@@ -70,6 +70,14 @@ def splits_of(section: Data, source: DataSource) -> Splits:
     )
 
 
+def splits_own_dataset(section: Data) -> bool:
+    """Whether both domains are of the same dataset, so that its training split is split between them."""
+    other = section.unlabeled
+    if other is None:
+        return False
+    return other.name is None or (other.name, other.options) == (section.name, section.options)
+
+
 def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
     """Sorted indices of the test split: of all test images, or of `test_limit` with the class fractions kept.
 

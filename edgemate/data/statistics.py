@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data.input_spec import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import Images
 from edgemate.data.transforms import fit

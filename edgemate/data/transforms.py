@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
+from edgemate.core.input_spec import InputSpec
+from edgemate.core.resizing import center_crop, resize
 from edgemate.data.batchwise import batchwise, stack
-from edgemate.data.input_spec import InputSpec
 from edgemate.data.source import Images
 from edgemate.errors import DataError
 
@@ -22,7 +23,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class EvaluationTransform:
-    """Resize and crop by PIL, as torchvision v2 does it on PIL images, then scale to [0, 1] and normalize."""
+    """Resize and crop by PIL, scale to [0, 1] and normalize."""
 
     def __init__(self, spec: InputSpec) -> None:
         self._spec = spec
@@ -39,8 +40,8 @@ class EvaluationTransform:
 class TrainingTransform:
     """Augmentation of the uint8 images, then scaling and normalization of the whole batch.
 
-    The spec' resize and crop come first, as far as no augmentation does their work: random_resized_crop takes whole
-    images, random_crop takes them uncropped.
+    The resize and crop of the spec come first, unless an augmentation replaces them: random_resized_crop takes whole
+    images, random_crop takes uncropped ones.
 
     Args:
         spec: of the network's input.
@@ -113,14 +114,11 @@ class Normalize:
 
 
 def fit(image: Image.Image, spec: InputSpec, crop: bool = True) -> Image.Image:
-    """The image after the spec' resize and, where wanted, center crop."""
+    """The image after the resize of `spec` and, unless `crop` is False, its center crop."""
     if spec.resize is not None:
-        size = spec.resize.size
-        image = tvf.resize(
-            image, [size] if isinstance(size, int) else list(size), InterpolationMode(spec.resize.interpolation)
-        )
+        image = resize(image, spec.resize)
     if crop and spec.center_crop is not None:
-        image = tvf.center_crop(image, list(spec.center_crop))
+        image = center_crop(image, spec.center_crop)
     return image
 
 

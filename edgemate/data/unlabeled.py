@@ -1,18 +1,19 @@
-"""A second domain: images that training sees without their labels, and a test split to judge the adaptation on."""
+"""A second domain: images without labels for training, and a labeled test split to measure the adaptation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torchvision.transforms import v2
 
+from edgemate.config import Data, Unlabeled
+from edgemate.core.input_spec import InputSpec
 from edgemate.data.corrupted import CorruptedImages
 from edgemate.data.corruption import Corruption
-from edgemate.data.input_spec import InputSpec
+from edgemate.data.input_plan import plan_input
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import DataSource, Images
 from edgemate.data.splits import hold_out, tested_indices
@@ -23,37 +24,15 @@ from edgemate.registry import CORRUPTIONS
 Indices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class TargetPlan:
-    """What a recipe's `data.unlabeled` section says.
-
-    Attributes:
-        name: registered dataset; None for the same one as the labeled images', whose training split is then split
-            between the domains, so that no image is in both.
-        options: the dataset's.
-        corruptions: names and options, in order.
-        share: of the training split that becomes the target's where it is split.
-        limit: use only so many unlabeled images.
-        per_batch: unlabeled images in a batch; as many as there are labeled ones if None.
-    """
-
-    name: str | None = None
-    options: Mapping[str, Any] | None = None
-    corruptions: Sequence[tuple[str, Mapping[str, Any]]] = ()
-    share: float = 0.5
-    limit: int | None = None
-    per_batch: int | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Target:
     """The target domain, ready to load.
 
     Attributes:
-        spec: of the network's input: the source's normalization, and its own way to the source's size.
-        transform: the unlabeled images'; it has the source's augmentations.
+        spec: of the network's input: the source's normalization and size, and the target's own resize.
+        transform: of the unlabeled images, with the source's augmentations.
         train: the unlabeled images; every label is −1.
-        test: the test images with their labels, for the final figures.
+        test: the test images with their labels, for the final metrics.
         per_batch: unlabeled images in a batch; as many as there are labeled ones if None.
     """
 
@@ -64,13 +43,13 @@ class Target:
     per_batch: int | None
 
 
-def part(labels: Indices, train: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
-    """Part the training split between the domains, by class, so that their classes have the same fractions.
+def split_domains(labels: Indices, train: Indices, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split the training split between the domains, by class, so that both have the same class fractions.
 
     Args:
         labels: of all training images, int64 (N,).
-        train: the training split's indices into them.
-        share: of the target domain, between 0 and 1.
+        train: indices of the training split, int64 (n,).
+        fraction: of the training split, for the target domain; between 0 and 1.
         seed: not negative.
 
     Returns:
@@ -79,65 +58,59 @@ def part(labels: Indices, train: Indices, share: float, seed: int) -> tuple[Indi
     Raises:
         DataError: no class has two images.
     """
-    kept, held = hold_out(labels[train], share, Purpose.DOMAINS, seed)
+    kept, held = hold_out(labels[train], fraction, Purpose.DOMAINS, seed)
     if len(held) == 0:
         raise DataError("data.unlabeled: no class has two training images, so the dataset cannot be split in two")
     return train[kept], train[held]
 
 
-def unlabeled_indices(plan: TargetPlan, domain: DataSource, indices: Indices | None, seed: int) -> Indices:
-    """Sorted indices (N,) of the unlabeled images.
+def unlabeled_indices(section: Unlabeled, domain: DataSource, indices: Indices | None, seed: int) -> Indices:
+    """Sorted indices of the unlabeled images, int64 (N,).
 
     Args:
-        plan: what the recipe says.
-        domain: the dataset that the target's images come from.
-        indices: the part of its training images that they are chosen from; all of them if None.
-        seed: draws those that `plan.limit` keeps, which no label decides.
+        section: the recipe's.
+        domain: the dataset of the target's images.
+        indices: candidates among its training images; all of them if None.
+        seed: of the random choice that `section.limit` makes, without regard to labels.
     """
     chosen = np.arange(len(domain.train), dtype=np.int64) if indices is None else indices
-    if plan.limit is not None:
-        chosen = np.sort(chosen[permutation(len(chosen), Purpose.UNLABELED_LIMIT, seed)[: plan.limit]])
+    if section.limit is not None:
+        chosen = np.sort(chosen[permutation(len(chosen), Purpose.UNLABELED_LIMIT, seed)[: section.limit]])
     return chosen
 
 
 def build_target(
-    plan: TargetPlan,
-    domain: DataSource,
-    chosen: Indices,
-    spec: InputSpec,
-    augmentations: Sequence[v2.Transform],
-    seed: int,
-    test_limit: int | None = None,
+    section: Data, domain: DataSource, chosen: Indices, spec: InputSpec, augmentations: Sequence[v2.Transform]
 ) -> Target:
-    """The target domain of a plan.
+    """The target domain of a recipe's data section, which has an `unlabeled` section.
 
     Args:
-        plan: what the recipe says.
-        domain: the dataset that the target's images come from.
-        chosen: which of its training images, as `unlabeled_indices` gives them.
-        spec: of this domain's images: their resize, and the source's normalization.
+        section: the recipe's. Its split_seed also seeds the corruptions.
+        domain: the dataset of the target's images.
+        chosen: indices of its training images, as `unlabeled_indices` returns them.
+        spec: of the source's input. The target is normalized the same way, and resized by its own rule.
         augmentations: the source's.
-        seed: draws the corruptions.
-        test_limit: see `edgemate.data.tested_indices`.
 
     Raises:
-        DataError: a corruption gives something else than images.
+        DataError: the domains' images differ in size.
         UsageError: a corruption is unknown, or an option is out of range.
     """
-    corruptions: list[Corruption] = [CORRUPTIONS.get(name)(**options) for name, options in plan.corruptions]
+    unlabeled = section.unlabeled or Unlabeled()
+    target_spec = plan_input(domain, section).with_normalization(spec.mean, spec.std)
+    _require_same_size(spec, target_spec)
+    corruptions: list[Corruption] = [CORRUPTIONS.get(part.name)(**part.options) for part in unlabeled.corruptions]
     unknown = np.full(len(chosen), -1, np.int64)
-    tested = tested_indices(domain.test.labels, test_limit)
+    tested = tested_indices(domain.test.labels, section.test_limit)
     return Target(
-        spec,
-        TrainingTransform(spec, augmentations),
-        CorruptedImages(domain.train, chosen, unknown, corruptions, (seed, 0)),
-        CorruptedImages(domain.test, tested, domain.test.labels[tested], corruptions, (seed, 1)),
-        plan.per_batch,
+        target_spec,
+        TrainingTransform(target_spec, augmentations),
+        CorruptedImages(domain.train, chosen, unknown, corruptions, (section.split_seed, 0)),
+        CorruptedImages(domain.test, tested, domain.test.labels[tested], corruptions, (section.split_seed, 1)),
+        unlabeled.per_batch,
     )
 
 
-def require_same_size(spec: InputSpec, target_spec: InputSpec) -> None:
-    """The network sees images of one size. Raises DataError where the domains' differ."""
+def _require_same_size(spec: InputSpec, target_spec: InputSpec) -> None:
     wanted, found = (spec.height, spec.width), (target_spec.height, target_spec.width)
     if wanted != found:
         raise DataError(

@@ -1,7 +1,7 @@
 """Domain-adversarial training (Ganin et al., JMLR 17, 2016, arXiv 1505.07818).
 
-A discriminator learns to tell two domains by a feature; the gradient that goes on to the feature is reversed, so the
-network learns features by which it cannot.
+A discriminator learns to classify the domain of a feature. The gradient that reaches the feature is reversed, so the
+network learns features that do not depend on the domain.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ class DomainDiscriminator(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, feature: Tensor, is_source: bool, strength: float) -> Tensor:
-        """Mean binary cross-entropy of telling the domain of `feature` (N, D): a scalar.
+        """Mean binary cross-entropy of classifying the domain of `feature` (N, D): a scalar.
 
         The discriminator gets its gradient as it is; the feature gets it reversed, times `strength`. With a strength of
         0 the feature gets none.
         """
         given = rescale_gradient(feature, -strength) if strength else feature.detach()
-        said: Tensor = self.layers(given).squeeze(1)
-        return F.softplus(-said if is_source else said).mean()
+        logit: Tensor = self.layers(given).squeeze(1)
+        return F.softplus(-logit if is_source else logit).mean()
 
 
 def reversal_strength(fraction: float) -> float:
-    """2 / (1 + e^{−10p}) − 1 at the share p of the training: from 0 to almost 1."""
+    """2 / (1 + e^{−10p}) − 1 at the fraction p of the training: from 0 to almost 1."""
     return 2 / (1 + math.exp(-10 * fraction)) - 1

@@ -1,13 +1,15 @@
-"""From a recipe's section to an objective."""
+"""From a recipe to an objective."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemate.config import Distillation
+from edgemate.config import Distillation, Recipe
 from edgemate.distillation.combined import Combined
 from edgemate.distillation.method import Method, Setting
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import UsageError
+from edgemate.models import MultiExitModel
 from edgemate.registry import METHODS
 
 
@@ -31,6 +33,20 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
     return method
 
 
+def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Teacher | None = None) -> Setting:
+    """What a method is built for: the network that is trained and the recipe around it."""
+    return Setting(
+        model.exits,
+        classes,
+        model.pooled_widths,
+        recipe.optimization.label_smoothing,
+        model.taps,
+        recipe.exits.ensemble,
+        unlabeled=recipe.data.unlabeled is not None,
+        teacher=teacher,
+    )
+
+
 def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: Setting) -> None:
     """A method that trains sums of logits leaves no meaning in one exit's own, which the others would read."""
     for name, part in zip(names, parts, strict=True):
@@ -40,5 +56,5 @@ def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: 
         if others:
             raise UsageError(
                 f"{name} trains sums of logits, and {others[0]} would read the exits' own; beside {name} only methods "
-                "without a loss of their own can stand, such as gradient_equilibrium"
+                "without a loss of their own are allowed, such as gradient_equilibrium"
             )

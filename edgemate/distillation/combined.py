@@ -59,7 +59,7 @@ class Combined(Method):
         return Loss(torch.stack(totals).sum(), terms)
 
     def at_cut(self, exit: int, features: Features) -> tuple[Features, Features]:
-        """What each method makes of the cut, one after the other."""
+        """Apply the methods' `at_cut` one after the other."""
         read, passed = features, features
         for method in self.parts:
             if read is passed:
@@ -69,15 +69,15 @@ class Combined(Method):
         return read, passed
 
     def teachers(self, logits: Tensor) -> Tensor | None:
-        """Those of the first method that has some."""
+        """Teacher logits (N, T, C) of the first method that has teachers; None if there is none."""
         return next((found for method in self.parts if (found := method.teachers(logits)) is not None), None)
 
     def mixing(self) -> Tensor | None:
-        """That of the first method that has one."""
+        """Mixing weights (K, K) of the first method that has some; None if there is none."""
         return next((found for method in self.parts if (found := method.mixing()) is not None), None)
 
     def optimizers(self) -> list[Optimizer]:
-        """Those of all methods."""
+        """The optimizers that the methods step themselves, in the methods' order."""
         return [optimizer for method in self.parts for optimizer in method.optimizers()]
 
     def report(self) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """The interface of every objective.
 
-A method sees what all exits say of a batch and gives one number to make smaller. It is a module, so what it owns
-(teacher weights, gates) trains, checkpoints and resumes with the network. None of that reaches the exported graphs, but
-what `mixing` gives.
+A method takes the outputs of all exits for a batch and returns the loss. It is a module, so what it owns (teacher
+weights, gates) trains, checkpoints and resumes with the network. Of that, only what `mixing` returns reaches the
+exported graphs.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgemate.config.schema import Ensemble
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import UsageError
-from edgemate.models import ExitOutputs, Features, MultiExitModel, Tap
+from edgemate.models import ExitOutputs, Features, MultiExitModel, Tap, mean_mixing
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built for.
+    """The network and recipe that a method is built for.
 
     Attributes:
         exits: K.
         classes: C.
         pooled_widths: per exit the width D_k of its pooled feature.
-        label_smoothing: share of the target that the hard-label terms spread over all classes.
+        label_smoothing: fraction of the target that the hard-label terms spread over all classes.
         taps: per exit the feature map that its head reads.
-        ensemble: what the recipe wants exits to answer with; see `Method.mixing`.
+        ensemble: how the recipe combines the exits' logits; see `Method.mixing`.
         unlabeled: there is a second domain, `data.unlabeled`.
         teacher: the network of `distillation.teacher`.
     """
@@ -44,7 +44,7 @@ class Setting:
     unlabeled: bool = False
     teacher: Teacher | None = None
 
-    def needed_teacher(self, method: str) -> Teacher:
+    def require_teacher(self, method: str) -> Teacher:
         """The teacher. Raises UsageError, on behalf of that method, where there is none."""
         if self.teacher is None:
             raise UsageError(f"{method} needs a teacher; name one under distillation.teacher")
@@ -52,7 +52,7 @@ class Setting:
 
 
 class Batch(NamedTuple):
-    """What the loader gave.
+    """A batch from the loader.
 
     Attributes:
         images: float32 (N, C, H, W), augmented and normalized: what the network has seen.
@@ -105,7 +105,7 @@ class Method(nn.Module, ABC):
         """The loss of a batch. Logits (N, K, C) and pooled features come in float32 whatever the network ran in."""
 
     def at_cut(self, exit: int, features: Features) -> tuple[Features, Features]:
-        """What head `exit` reads and what the next stage goes on from; for methods that change the gradient there."""
+        """Features for head `exit`, and for the next stage. Methods that change the gradient at a cut override it."""
         return features, features
 
     def teachers(self, logits: Tensor) -> Tensor | None:
@@ -113,15 +113,15 @@ class Method(nn.Module, ABC):
         return None
 
     def mixing(self) -> Tensor | None:
-        """Lower-triangular (K, K) weights with which what is deployed answers; None: every exit for itself.
+        """Lower-triangular (K, K) weights of the deployed exits' logits; None if every exit uses its own logits alone.
 
-        A method that has learned an ensemble gives it when `setting.ensemble` is `learned`; one whose exits mean
+        A method that has learned an ensemble returns it when `setting.ensemble` is `learned`; one whose exits mean
         nothing by themselves always does.
         """
         return None
 
     def optimizers(self) -> list[Optimizer]:
-        """Those that `forward` steps by itself, over parameters that the recipe's optimizer then leaves alone.
+        """Optimizers that `forward` steps itself; the recipe's optimizer leaves their parameters alone.
 
         Their state is kept in checkpoints. Such a method cannot train in fp16, whose gradients need scaling.
         """
@@ -130,3 +130,9 @@ class Method(nn.Module, ABC):
     def report(self) -> dict[str, float]:
         """Figures on the method's own parameters, for the logs of every epoch."""
         return {}
+
+
+def deployed_mixing(method: Method) -> Tensor | None:
+    """W, lower-triangular (K, K), that the recipe and the method ask for now; None: no exit uses another's logits."""
+    setting = method.setting
+    return mean_mixing(setting.exits) if setting.ensemble == "mean" else method.mixing()

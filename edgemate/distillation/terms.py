@@ -66,10 +66,10 @@ def weighted(logits: Tensor, weights: Tensor) -> Tensor:
     return weights @ logits if weights.dim() == 3 else torch.einsum("tk,nkc->ntc", weights, logits)
 
 
-def ramp(fraction: float, share: float) -> float:
+def ramp(fraction: float, length: float) -> float:
     """exp(−5(1−x)²), the sigmoid-shaped rise of Laine, Aila (arXiv 1610.02242) from .007 to 1.
 
-    x is how much of the first `share` of the training has passed; a share of 0 is over at once.
+    x is how much of the first `length` of the training, a fraction, has passed; a length of 0 is over at once.
     """
-    passed = min(1.0, fraction / share) if share else 1.0
+    passed = min(1.0, fraction / length) if length else 1.0
     return math.exp(-5 * (1 - passed) ** 2)

@@ -1,4 +1,4 @@
-"""What every exit says of a split, and how right and how honest it is."""
+"""Logits of every exit for a split, and their accuracy and calibration error."""
 
 from edgemate.evaluation.logits import collect_logits
 from edgemate.evaluation.metrics import (

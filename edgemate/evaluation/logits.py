@@ -31,8 +31,8 @@ def collect_logits(
         device: where the images go.
         channels_last: memory format of the images; give the model the same.
         autocast: mixed precision in this type; None computes in the model's own.
-        progress: told after each batch how many images are done.
-        total: images in all; where it is None, nothing is told.
+        progress: notified after each batch of the number of images done.
+        total: number of images; None reports no progress.
 
     Returns:
         Logits float32 (N, K, classes) and labels int64 (N,), in the order of `batches`.

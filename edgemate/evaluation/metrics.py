@@ -1,4 +1,4 @@
-"""How right every exit is, and how far its confidence can be believed. Logits (N, K, C), labels (N,), in numpy."""
+"""Accuracy and calibration error of every exit. Logits (N, K, C), labels (N,), in numpy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def expected_calibration_error(logits: Float32, labels: Labels, bins: int = 15) 
     bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     errors = np.empty(logits.shape[1])
     for k in range(logits.shape[1]):
-        # |accuracy − confidence| of a bin, times its share of images, is |sum of the differences| / N.
+        # |accuracy − confidence| of a bin, times its fraction of the images, is |sum of the differences| / N.
         gaps = np.bincount(bin_of[:, k], weights=correct[:, k] - confidence[:, k], minlength=bins)
         errors[k] = np.abs(gaps).sum() / len(labels)
     return errors

@@ -8,7 +8,7 @@ from edgemate.runs import Run, read_tensors
 
 
 def trained_model(run: Run) -> MultiExitModel:
-    """The multi-exit model of a finished run, on the CPU, in evaluation mode; it mixes if its weights say so.
+    """The multi-exit model of a finished run, on the CPU, in evaluation mode; with mixing if its weights include it.
 
     Raises:
         RunError: the weights cannot be read, or are not of the network that the run's recipe describes.
@@ -16,7 +16,7 @@ def trained_model(run: Run) -> MultiExitModel:
     model = untrained_model(run)
     weights = read_tensors(run.model_path)
     try:
-        model.mix(weights.get("mixing"))
+        model.set_mixing(weights.get("mixing"))
         model.load_state_dict(weights)
     except (RuntimeError, UsageError) as error:
         reason = " ".join(str(error).split())

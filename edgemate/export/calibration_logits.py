@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout, Precision
-from edgemate.data import EvaluationTransform, InputSpec, load_source, splits_of, stratified_sample
+from edgemate.core.input_spec import InputSpec
+from edgemate.data import EvaluationTransform, load_source, splits_of, stratified_sample
 from edgemate.errors import RunError
 from edgemate.export.verify import layout_logits
 from edgemate.runs import Run, SplitLogits

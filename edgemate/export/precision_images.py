@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data import EvaluationTransform, InputSpec, load_source, splits_of, stratified_sample
+from edgemate.core.input_spec import InputSpec
+from edgemate.data import EvaluationTransform, load_source, splits_of, stratified_sample
 from edgemate.errors import RunError
 from edgemate.runs import Run
 

@@ -4,7 +4,7 @@ from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.building import build_model
 from edgemate.models.cost import Costs, ExitCost, count_costs
 from edgemate.models.heads.head import Head
-from edgemate.models.mixing import mean_mixing
+from edgemate.models.mixing import mean_mixing, softmax_mixing
 from edgemate.models.multi_exit import ExitOutputs, MultiExitModel, Prefix, Segment
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "build_model",
     "count_costs",
     "mean_mixing",
+    "softmax_mixing",
 ]

@@ -37,7 +37,7 @@ def peak_activation_bytes(module: nn.Module, image: Tensor) -> int:
 
 
 def _storage(node: Node) -> Node:
-    """The node that owns the memory a node's value lies in."""
+    """The node that owns the memory of a node's value."""
     while node.op == "call_function" and _shares_input(node):
         node = node.all_input_nodes[0]
     return node

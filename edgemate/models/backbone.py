@@ -14,24 +14,22 @@ from edgemate.errors import UsageError
 from edgemate.registry import closest
 
 Features = dict[str, Tensor]
-"""Named tensors that pass a cut; a plain backbone has one, `features`, of shape (N, D, H, W)."""
+"""Named tensors that pass a cut. Heads read `features`, (N, D, H, W), the only one that a plain backbone has."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """The feature map that a head reads at a cut.
+    """The feature map at a cut that a head reads, `features`.
 
     Attributes:
         channels: channels of the map here.
         final_channels: channels of the map at the end of the backbone.
         reductions: how many times the height and width are still halved between here and there.
-        tensor: name of the map among the features.
     """
 
     channels: int
     final_channels: int
     reductions: int
-    tensor: str = "features"
 
 
 class Block(nn.Module):

@@ -1,6 +1,6 @@
 """Residual networks for small images (He et al. 2016, section 4.2): three stages of n basic blocks, 6n + 2 layers.
 
-Cut points are the blocks, `stage1.0`, `stage1.1`, …; `stage1` stands for the last block of that stage. Where the
+Cut points are the blocks, `stage1.0`, `stage1.1`, …; `stage1` names the last block of that stage. Where the
 paper pads a shortcut with zeros, a 1×1 convolution projects it here (the paper's option B): 0.26 M MACs at 32×32.
 """
 

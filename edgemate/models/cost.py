@@ -2,7 +2,7 @@
 
 MACs are what fvcore calls flops: a multiplication and the addition that goes with it count once; FLOPs = 2 × MACs.
 They are counted on a module that returns only exit k, because fvcore leaves out only what the output does not use.
-fvcore counts no plain products, so mixing (`edgemate.models.mixing`) is counted here: k · C MACs for exit k's answer.
+fvcore counts no plain products, so mixing (`edgemate.models.mixing`) is counted here: k · C MACs for exit k's logits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ExitCost:
     Attributes:
         exit: k, 1-based.
         macs: MACs from the image to exit k with no earlier head run (a prefix). When mixing, the earlier heads are
-            part of the answer, and of the prefix; what chaining adds then are the earlier answers' mixtures.
+            part of the prefix; chaining then adds the earlier exits' mixtures.
         chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k).
         parameters: parameters of the prefix.
         chained_parameters: parameters of segments 1 … k.
@@ -70,7 +70,7 @@ def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
         for exit in range(1, model.exits + 1):
             prefix = Prefix(model, exit)
             macs, head_macs, skipped = _count_macs(prefix, image)
-            mixture_macs = exit * classes if prefix.mix else 0
+            mixture_macs = exit * classes if prefix.mixture else 0
             macs += mixture_macs
             parameters = _parameters(prefix)
             exits.append(
@@ -82,8 +82,8 @@ def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
                     chained_parameters=parameters + beside_parameters,
                 )
             )
-            beside += mixture_macs if prefix.mix else head_macs
-            beside_parameters += 0 if prefix.mix else _parameters(prefix.head)
+            beside += mixture_macs if prefix.mixture else head_macs
+            beside_parameters += 0 if prefix.mixture else _parameters(prefix.head)
         return Costs(tuple(exits), dict(skipped))
     finally:
         model.train(was_training)
@@ -92,7 +92,7 @@ def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
 def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[str]]:
     """MACs of the whole prefix without its mixture, and of its head alone, and the operators left out."""
     with warnings.catch_warnings(), torch.no_grad():
-        # fvcore uses torch.jit, on import and to trace; torch's notices about that say nothing of the network.
+        # fvcore uses torch.jit, on import and to trace; torch's notices about that do not concern the network.
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
 
@@ -105,8 +105,8 @@ def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[
         finally:
             jit_log.setLevel(level)
         skipped = analysis.unsupported_ops()
-        if prefix.mix:
-            skipped -= analysis.unsupported_ops("mix")
+        if prefix.mixture:
+            skipped -= analysis.unsupported_ops("mixture")
         return int(by_module[""]), int(by_module["head"]), skipped
 
 

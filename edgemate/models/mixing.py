@@ -1,20 +1,21 @@
-"""Mixing: exit k answers with a weighted sum of what exits 1 … k say, instead of with its own logits alone.
+"""Mixing: exit k returns a weighted sum of the logits of exits 1 … k instead of its own logits alone.
 
-What an exit *says* are its head's raw logits, z_k, which training looks at; its *answer* is Σ_{j≤k} W_kj z_j, with W a
-lower-triangular (K, K) matrix: an exit can only use what has been computed by the time it answers.
+The *raw logits* z_k of an exit are its head's, which training reads. Its *ensembled logits* are Σ_{j≤k} W_kj z_j, with
+W a lower-triangular (K, K) matrix: an exit can only use what has been computed when it is reached.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from edgemate.errors import UsageError
 from edgemate.wording import counted
 
 
 class Mixture(nn.Module):
-    """The answer of one exit: what exits 1 … k say, (N, k, C), to the sum with their weights, (N, C); k · C MACs.
+    """Ensembled logits of one exit: raw logits of exits 1 … k, (N, k, C), to their weighted sum, (N, C); k · C MACs.
 
     Args:
         weights: row k of W as far as its diagonal, (k,).
@@ -25,17 +26,17 @@ class Mixture(nn.Module):
         self.register_buffer("weights", weights.detach().clone(), persistent=False)
         self.weights: Tensor
 
-    def forward(self, said: Tensor) -> Tensor:
-        """The answer."""
-        return mixture(said, self.weights)
+    def forward(self, raw_logits: Tensor) -> Tensor:
+        """Raw logits (N, k, C) to ensembled logits (N, C)."""
+        return mixture(raw_logits, self.weights)
 
 
-def mixture(said: Tensor, weights: Tensor) -> Tensor:
+def mixture(raw_logits: Tensor, weights: Tensor) -> Tensor:
     """Σ_j w_j z_j: (N, k, C), (k,) → (N, C).
 
     As products and a sum: a matrix product is what INT8 export and mixed precision would shorten.
     """
-    return (said * weights.unsqueeze(1)).sum(1)
+    return (raw_logits * weights.unsqueeze(1)).sum(1)
 
 
 def mean_mixing(exits: int) -> Tensor:
@@ -44,11 +45,17 @@ def mean_mixing(exits: int) -> Tensor:
     return ones / ones.sum(1, keepdim=True)
 
 
+def softmax_mixing(scores: Tensor) -> Tensor:
+    """W from scores, float (K, K): row k is the softmax over its first k scores, and 0 after them."""
+    later = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return F.softmax(scores.masked_fill(later, -torch.inf), -1)
+
+
 def checked_mixing(weights: Tensor, exits: int) -> Tensor:
     """W as float32 without gradient. Raises UsageError where it is not lower-triangular (K, K)."""
     if tuple(weights.shape) != (exits, exits):
         given = " × ".join(map(str, weights.shape))
         raise UsageError(f"mixing: {counted(exits, 'exit')} need {exits} × {counted(exits, 'weight')}, not {given}")
     if weights.triu(1).any():
-        raise UsageError("mixing: an exit cannot answer with a later one; every weight above the diagonal must be 0")
+        raise UsageError("mixing: an exit cannot use a later one; every weight above the diagonal must be 0")
     return weights.detach().float()

@@ -1,6 +1,6 @@
 """MobileNetV2 and V3 of torchvision (Sandler et al. 2018, Howard et al. 2019), cut after any of their blocks.
 
-Cut points are torchvision's own, `features.1`, `features.2`, …; the exits usually stand where the map is about to be
+Cut points are torchvision's own, `features.1`, `features.2`, …; the exits are usually where the map is about to be
 halved, and at the end.
 """
 
@@ -72,7 +72,7 @@ def _cut(
     blocks: dict[str, nn.Module] = {}
     taps: dict[str, Tap] = {}
     usual = []
-    # The stem alone is no place for an exit; it goes with the first block.
+    # No exit can follow the stem alone; it belongs to the first block.
     for i in range(1, len(parts)):
         name = f"features.{i}"
         blocks[name] = Block(nn.Sequential(parts[0], parts[1]) if i == 1 else parts[i])

@@ -14,12 +14,12 @@ from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.heads.head import Head
 from edgemate.models.mixing import Mixture, checked_mixing, mixture
 
-SAID = "said"
-"""Beside the feature tensors, what passes a cut when mixing: the raw logits of the exits so far, (N, k, C)."""
+RAW_LOGITS = "raw_logits"
+"""Beside the feature tensors, what passes a cut with mixing: the raw logits of the exits so far, (N, k, C)."""
 
 
 class ExitOutputs(NamedTuple):
-    """What all exits say of a batch.
+    """Outputs of all exits for a batch.
 
     Attributes:
         logits: (N, K, C).
@@ -33,7 +33,7 @@ class ExitOutputs(NamedTuple):
 
 
 AtCut = Callable[[int, Features], tuple[Features, Features]]
-"""From k and the features after stage k to those that head k reads and those that stage k+1 goes on from."""
+"""From k and the features after stage k to those that head k reads and those that stage k+1 takes."""
 
 
 class MultiExitModel(nn.Module):
@@ -42,14 +42,14 @@ class MultiExitModel(nn.Module):
     Args:
         backbone: the network that is cut. Its blocks move into the stages of this model.
         at: cut points in order; the last must be the backbone's end. None: the backbone's usual ones.
-        make_head: from the tap at a cut to the head that stands there.
+        make_head: from the tap at a cut to the head there.
 
     Attributes:
         cuts: names of the cut points, one per exit.
         taps: what each head finds at its cut.
         pooled_widths: per exit the width D_k of its pooled feature.
-        mixing: W, float32 (K, K), if exits answer with weighted sums (see `edgemate.models.mixing`); it is stored with
-            the weights then. None: every exit answers for itself.
+        mixing: W, float32 (K, K), if exits return weighted sums of logits (see `edgemate.models.mixing`); it is then
+            stored with the weights. None: every exit returns its own logits.
 
     Raises:
         UsageError: a cut point is unknown, out of order, or the last one is not the backbone's end.
@@ -63,7 +63,7 @@ class MultiExitModel(nn.Module):
             raise UsageError(f"cut points {', '.join(self.cuts)} are not in the order of the backbone")
         if ends[-1] != len(backbone.blocks) - 1:
             raise UsageError(
-                f"the last exit stands at {self.cuts[-1]}, but the backbone ends at {backbone.default_cuts[-1]}"
+                f"the last exit is at {self.cuts[-1]}, but the backbone ends at {backbone.default_cuts[-1]}"
             )
         starts = [0, *(end + 1 for end in ends[:-1])]
         self.stages = nn.ModuleList(
@@ -81,8 +81,8 @@ class MultiExitModel(nn.Module):
         """K."""
         return len(self.stages)
 
-    def mix(self, weights: Tensor | None) -> None:
-        """Let exit k answer with Σ_{j≤k} W_kj z_j from now on; with its own logits if None.
+    def set_mixing(self, weights: Tensor | None) -> None:
+        """Let exit k return Σ_{j≤k} W_kj z_j from now on; its own logits if None.
 
         Raises:
             UsageError: W is not lower-triangular (K, K).
@@ -94,40 +94,40 @@ class MultiExitModel(nn.Module):
         else:  # in place, where averaged copies and checkpoints look for it
             self.mixing.copy_(checked_mixing(weights, self.exits))
 
-    def answers(self, said: Tensor) -> Tensor:
-        """What the exits answer when they say `said`, which without mixing is the same: (N, K, C) → (N, K, C)."""
+    def ensemble_logits(self, raw_logits: Tensor) -> Tensor:
+        """Ensembled logits of every exit; without mixing the raw logits themselves: (N, K, C) → (N, K, C)."""
         mixing = self.mixing
         if mixing is None:
-            return said
-        return torch.stack([mixture(said[:, :k], mixing[k - 1, :k]) for k in range(1, self.exits + 1)], 1)
+            return raw_logits
+        return torch.stack([mixture(raw_logits[:, :k], mixing[k - 1, :k]) for k in range(1, self.exits + 1)], 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The answers of every exit: (N, C, H, W) → (N, K, classes)."""
-        return self.answers(self.outputs(images).logits)
+        """Ensembled logits of every exit: (N, C, H, W) → (N, K, classes)."""
+        return self.ensemble_logits(self.outputs(images).logits)
 
     def outputs(self, images: Tensor, at_cut: AtCut | None = None) -> ExitOutputs:
         """Raw logits, pooled features and maps of every exit for `images` of shape (N, C, H, W).
 
         Args:
             images: the images.
-            at_cut: laid over the features at every cut, for objectives that change what flows back there.
+            at_cut: applied to the features at every cut, for objectives that change what flows back there.
         """
         features: Features = {"image": images}
         logits, pooled, maps = [], [], []
-        for exit, (stage, head, tap) in enumerate(zip(self.stages, self.heads, self.taps, strict=True), 1):
+        for exit, (stage, head) in enumerate(zip(self.stages, self.heads, strict=True), 1):
             features = stage(features)
             read, features = at_cut(exit, features) if at_cut else (features, features)
             exit_logits, exit_pooled = head(read)
             logits.append(exit_logits)
             pooled.append(exit_pooled)
-            maps.append(read[tap.tensor])
+            maps.append(read["features"])
         return ExitOutputs(torch.stack(logits, 1), tuple(pooled), tuple(maps))
 
 
 class Prefix(nn.Module):
-    """Input to the answer of exit k and nothing else: (N, C, H, W) → (N, classes). Shares the model's modules.
+    """Input to the logits of exit k and nothing else: (N, C, H, W) → (N, classes). Shares the model's modules.
 
-    When mixing, the answer takes the heads of exits 1 … k−1 too, so they are part of it.
+    With mixing these need the heads of exits 1 … k−1, which are then part of it.
 
     Args:
         model: the multi-exit model.
@@ -138,28 +138,28 @@ class Prefix(nn.Module):
         super().__init__()
         self.stages = model.stages[:exit]
         self.head = model.heads[exit - 1]
-        self.mix = _mixture(model, exit)
-        self.earlier_heads = model.heads[: exit - 1] if self.mix else nn.ModuleList()
+        self.mixture = _mixture(model, exit)
+        self.earlier_heads = model.heads[: exit - 1] if self.mixture else nn.ModuleList()
 
     def forward(self, image: Tensor) -> Tensor:
-        """The answer of exit k."""
+        """Ensembled logits of exit k, (N, classes)."""
         features: Features = {"image": image}
-        said = []
+        earlier = []
         for stage, head in itertools.zip_longest(self.stages, self.earlier_heads):
             features = stage(features)
             if head is not None:
-                said.append(head(features)[0])
+                earlier.append(head(features)[0])
         logits: Tensor = self.head(features)[0]
-        if self.mix is None:
+        if self.mixture is None:
             return logits
-        answer: Tensor = self.mix(torch.stack([*said, logits], 1))
-        return answer
+        mixed: Tensor = self.mixture(torch.stack([*earlier, logits], 1))
+        return mixed
 
 
 class Segment(nn.Module):
-    """Features of exit k−1 to features and answer of exit k. Shares the model's modules.
+    """Features of exit k−1 to features and logits of exit k. Shares the model's modules.
 
-    When mixing, `SAID` is among the features that a segment gives, and that all but the first take.
+    With mixing, `RAW_LOGITS` is among the features that a segment returns, and that all but the first take.
 
     Args:
         model: the multi-exit model.
@@ -170,17 +170,17 @@ class Segment(nn.Module):
         super().__init__()
         self.stage = model.stages[exit - 1]
         self.head = model.heads[exit - 1]
-        self.mix = _mixture(model, exit)
+        self.mixture = _mixture(model, exit)
 
     def forward(self, features: Features) -> tuple[Features, Tensor]:
-        """The features after this stage, and the answer (N, classes) of its exit."""
-        earlier = [features[SAID]] if SAID in features else []
-        features = self.stage({name: tensor for name, tensor in features.items() if name != SAID})
+        """The features after this stage, and the ensembled logits (N, classes) of its exit."""
+        earlier = [features[RAW_LOGITS]] if RAW_LOGITS in features else []
+        features = self.stage({name: tensor for name, tensor in features.items() if name != RAW_LOGITS})
         logits = self.head(features)[0]
-        if self.mix is None:
+        if self.mixture is None:
             return features, logits
-        said = torch.cat([*earlier, logits.unsqueeze(1)], 1)
-        return {**features, SAID: said}, self.mix(said)
+        raw_logits = torch.cat([*earlier, logits.unsqueeze(1)], 1)
+        return {**features, RAW_LOGITS: raw_logits}, self.mixture(raw_logits)
 
 
 def _mixture(model: MultiExitModel, exit: int) -> Mixture | None:

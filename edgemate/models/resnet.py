@@ -1,6 +1,6 @@
 """ResNets of torchvision (He et al. 2016), cut after any residual block.
 
-Cut points are the blocks, `layer1.0`, `layer1.1`, …; `layer1` stands for the last block of that layer.
+Cut points are the blocks, `layer1.0`, `layer1.1`, …; `layer1` names the last block of that layer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """VGG networks of torchvision with batch norm (Simonyan, Zisserman 2015), cut after any pooling.
 
-Cut points are `pool1` … `pool5`, each halving the map; the exits usually stand after the last four. A head's global
+Cut points are `pool1` … `pool5`, each halving the map; the exits are usually after the last four. A head's global
 average and linear layer take the place of the three wide linear layers, as is usual at 32×32.
 """
 

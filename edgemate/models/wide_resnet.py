@@ -1,6 +1,6 @@
 """Wide ResNets (Zagoruyko, Komodakis 2016, arXiv 1605.07146): few blocks, many channels, for images of 32×32.
 
-Cut points are the blocks, `group1.0`, `group1.1`, …; `group1` stands for the last block of that group. Blocks normalize
+Cut points are the blocks, `group1.0`, `group1.1`, …; `group1` names the last block of that group. Blocks normalize
 what they read ("pre-activation"), so what passes a cut is a plain sum; only the network's end is normalized.
 """
 
@@ -45,7 +45,7 @@ def wide_resnet(
         in_channels: channels of the image.
         depth: convolutional layers, 6n + 4 for n blocks per group.
         width: factor on the channels 16, 32 and 64 of the three groups; the last two halve the map.
-        dropout: share of the values between a block's convolutions that training drops; the paper's is 0.3 or none.
+        dropout: fraction of the values between a block's convolutions that training drops; the paper's is 0.3 or none.
 
     Raises:
         UsageError: the depth is not 6n + 4.

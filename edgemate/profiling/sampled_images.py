@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.data import EvaluationTransform, InputSpec, load_source, stratified_sample, tested_indices
+from edgemate.core.input_spec import InputSpec
+from edgemate.data import EvaluationTransform, load_source, stratified_sample, tested_indices
 from edgemate.data.source import Images
 from edgemate.errors import RunError
 from edgemate.runs import Run

@@ -37,7 +37,7 @@ class RunMetadata:
 
     Attributes:
         dataset: name of the dataset.
-        input: channels, height, width and preprocessing, as `edgemate.data.InputSpec` writes itself.
+        input: channels, height, width and preprocessing, as `edgemate.core.input_spec.InputSpec` writes itself.
         classes: names, in the order of the logits.
         cuts: names of the cut points, one per exit.
         images: split → number of images.

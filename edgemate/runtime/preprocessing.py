@@ -1,6 +1,6 @@
-"""From an image to the tensor the network was trained on, as the manifest's input contract says.
+"""From an image to the network's input tensor, as the manifest's input specification says.
 
-Pillow and numpy alone, and yet the arithmetic of torchvision's v2 transforms on a PIL image (Resize, CenterCrop,
+Pillow and numpy only, with the arithmetic of torchvision's v2 transforms on a PIL image (Resize, CenterCrop,
 PILToTensor, ToDtype with scale, Normalize), step by step.
 """
 
@@ -12,32 +12,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
-from edgemate.bundle import InputContract, Resize
+from edgemate.bundle import InputContract
+from edgemate.core.resizing import center_crop, resize
 from edgemate.errors import ImageError
 from edgemate.images import decode
 
 Array = npt.NDArray[Any]
 ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
 
-_RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-# A sliver of a few rows grows with its shorter side; beyond this it is no image, or an attack on the memory.
-_MAX_PIXELS = 1 << 27
-
 
 class Preprocessor:
-    """Makes ready batches of images, float32 `(N, channels, height, width)`.
+    """Turns images into batches of the network's input, float32 `(N, channels, height, width)`.
 
-    An image is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a float32 array `(channels, height,
-    width)` that is ready already. Files and PIL images are decoded by `edgemate.images.decode`, as in training. The
-    channels of an array are RGB; OpenCV's are BGR, and `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` turns them around. A
-    fourth channel is dropped.
+    An image is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a preprocessed float32 array
+    `(channels, height, width)`. Files and PIL images are decoded by `edgemate.images.decode`, as in training. Arrays
+    are RGB; `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` converts OpenCV's BGR. A fourth channel is dropped.
     """
 
     def __init__(self, contract: InputContract) -> None:
@@ -62,7 +53,7 @@ class Preprocessor:
         if isinstance(image, (str, os.PathLike)):
             return self._from_image(image, os.fspath(image))
         raise ImageError(
-            f"{type(image).__name__} is no image; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
+            f"{type(image).__name__} is not an image; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
             f"float32 array"
         )
 
@@ -87,9 +78,9 @@ class Preprocessor:
         contract = self._contract
         image = decode(given, contract.channels, name)
         if contract.resize is not None:
-            image = _resized(image, contract.resize, name)
+            image = resize(image, contract.resize, name)
         if contract.center_crop is not None:
-            image = _center_cropped(image, contract.center_crop)
+            image = center_crop(image, contract.center_crop)
         pixels = np.asarray(image)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         self._checked(planes, name)
@@ -112,36 +103,9 @@ def _image_of_array(array: Array) -> Image.Image:
         array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ImageError(
-            f"{array.dtype} array {array.shape} is no image; give uint8 (H, W) or (H, W, C), or ready float32 "
+            f"{array.dtype} array {array.shape} is not an image; give uint8 (H, W) or (H, W, C), or ready float32 "
             f"(channels, height, width)"
         )
     if not array.size:
         raise ImageError(f"uint8 array {array.shape} has no pixels")
     return Image.fromarray(array)
-
-
-def _resized(image: Image.Image, resize: Resize, name: str) -> Image.Image:
-    if isinstance(resize.size, tuple):
-        height, width = resize.size
-    else:
-        width, height = image.size
-        short, long = min(width, height), max(width, height)
-        longer = int(resize.size * long / short)
-        width, height = (resize.size, longer) if width <= height else (longer, resize.size)
-    if (width, height) == image.size:
-        return image
-    if width * height > _MAX_PIXELS:
-        raise ImageError(f"{name}: {image.width}x{image.height} would become {width}x{height}, which is too large")
-    return image.resize((width, height), _RESAMPLING[resize.interpolation])
-
-
-def _center_cropped(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle of the image; where it is smaller than the crop, black is added around it first."""
-    height, width = size
-    missing_width, missing_height = max(width - image.width, 0), max(height - image.height, 0)
-    if missing_width or missing_height:
-        left, top = missing_width // 2, missing_height // 2
-        image = ImageOps.expand(image, (left, top, missing_width - left, missing_height - top))
-    left = round((image.width - width) / 2)
-    top = round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))

@@ -10,13 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.training.checking import check_recipe
-    from edgemate.training.early_checks import check_early
-    from edgemate.training.fitting import train
+    from edgemate.training.checks import check_early, check_recipe
+    from edgemate.training.trainer import train
 
 __all__ = ["check_early", "check_recipe", "train"]
 
-_HOMES = {"check_early": "early_checks", "check_recipe": "checking", "train": "fitting"}
+_HOMES = {"check_early": "checks", "check_recipe": "checks", "train": "trainer"}
 
 
 def __getattr__(name: str) -> Any:

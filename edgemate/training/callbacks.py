@@ -71,7 +71,7 @@ class Record(Callback):
 class BestEpoch(Callback):
     """Keeps the model's weights of the epoch that is best by mean accuracy over exits on the calibration split.
 
-    It must stand before a callback that averages weights: at the end of validation that one puts the raw weights back.
+    It must come before a callback that averages weights: at the end of validation that one puts the raw weights back.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class BestEpoch(Callback):
 class KeepEpochs(Callback):
     """Keeps the model's weights after every so many epochs, and after the last: a route that a student can follow.
 
-    It must stand before a callback that averages weights, as `BestEpoch` must.
+    It must come before a callback that averages weights, as `BestEpoch` must.
     """
 
     def __init__(self, run: Run, every: int) -> None:

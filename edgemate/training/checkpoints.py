@@ -19,7 +19,7 @@ from edgemate.errors import RunError
 class Checkpoint(Callback):
     """Writes the whole state after every so many epochs, and after the last.
 
-    It must stand last, so that the other callbacks' state is that of the finished epoch.
+    It must come last, so that the other callbacks' state is that of the finished epoch.
     """
 
     def __init__(self, path: Path, every: int = 1) -> None:
@@ -33,7 +33,7 @@ class Checkpoint(Callback):
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lightning's checkpoints as files that are replaced only by whole ones, on the disk that they lie on.
+    """Lightning's checkpoints as files that are replaced only by whole ones, on the disk that they are on.
 
     Lightning's own go through the folder of temporary files, which may be another disk, and too small.
     """
@@ -55,5 +55,5 @@ class CheckpointFiles(TorchCheckpointIO):
         except (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
             reason = " ".join(str(error).split())
             raise RunError(
-                f"{path}: is no checkpoint, or damaged ({reason}); without it, resuming begins again"
+                f"{path}: not a checkpoint, or damaged ({reason}); without it, resuming begins again"
             ) from error

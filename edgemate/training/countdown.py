@@ -15,7 +15,7 @@ class Countdown:
     Args:
         epochs: in all.
         steps: of an epoch.
-        clock: tells the time.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, epochs: int, steps: int, clock: Clock = time.monotonic) -> None:

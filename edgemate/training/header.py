@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgemate.data import Data
+from edgemate.data import PreparedData
 from edgemate.models import MultiExitModel
 from edgemate.wording import counted
 
@@ -19,7 +19,7 @@ class Setup:
         method: the distillation methods' names.
         device: what it runs on, in words.
         precision: what it computes in, in words.
-        memory_format: how images lie in memory, in words.
+        memory_format: the layout of images in memory, in words.
         threads: of the CPU's operators.
         workers: processes that prepare batches.
         batch_size: images.
@@ -39,7 +39,7 @@ class Setup:
     epochs: int
 
 
-def training_header(data: Data, model: MultiExitModel, macs: Sequence[int], setup: Setup) -> list[str]:
+def training_header(data: PreparedData, model: MultiExitModel, macs: Sequence[int], setup: Setup) -> list[str]:
     """Dataset with images per split, network with MACs per exit, device, precision and steps: a line each.
 
     Args:

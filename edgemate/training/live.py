@@ -1,4 +1,4 @@
-"""What a training tells while it goes on: at every step how far it is, and the same in `progress.json`."""
+"""Progress of a running training, reported at every step and written to `progress.json`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FILE_SECONDS = 5.0
 
 
 class Live(Callback):
-    """Tells epoch, steps, images per second, loss, training accuracy of every exit and the time left.
+    """Reports epoch, steps, images per second, loss, training accuracy of every exit and the time left.
 
     The loss and the accuracies are fetched from the device only when they are shown.
 
     Args:
-        progress: what is told.
+        progress: receives the reports.
         run: whose `progress.json` is written every few seconds, for whoever watches from another process.
     """
 
@@ -45,7 +45,7 @@ class Live(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Tell how far it is."""
+        """Report the progress."""
         assert isinstance(pl_module, MultiExitTask)
         task = pl_module
         done = batch_idx + 1
@@ -68,7 +68,7 @@ class Live(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Tell how far it is."""
+        """Report the progress."""
         self.progress.advance(batch_idx + 1, int(sum(trainer.num_val_batches)))
 
     def _detail(self, outputs: Any, task: MultiExitTask) -> str:
@@ -81,7 +81,7 @@ class Live(Callback):
         accuracies = task.train_tally.accuracies()
         if accuracies:
             fractions = (100 * accuracies[f"exit{k}"] for k in range(1, task.model.exits + 1))
-            parts.append(f"exits {'/'.join(f'{share:.1f}' for share in fractions)} %")
+            parts.append(f"exits {'/'.join(f'{fraction:.1f}' for fraction in fractions)} %")
         if self._countdown.left is not None:
             parts.append(f"training {duration(self._countdown.left)} left")
         return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Finding the first loss that is no finite number without making a device wait at every step."""
+"""Find the first loss that is not finite without making a device wait at every step."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
 """In which precision and memory format a run trains: what the recipe asks for, or what suits the machine.
 
-`auto` is decided by what torch says of the processor and of the GPU, never by their names:
+`auto` is decided by what torch reports for the processor and the GPU, never by their names:
 
 - **precision** on a CPU: bf16 where the processor multiplies it (AVX512-BF16 or AMX) and oneDNN may use that, else
   fp32, since emulated bf16 is 5 to 30 times slower. Networks whose spatial convolutions are mostly depthwise take fp32
   in any case: bf16 is slower for these. On a GPU: bf16 where it is native, else fp16.
 - **channels_last** on a CPU: wherever it is safe. On a GPU: always, as the vendor's libraries want it.
 
-What is said of CPUs was measured by `benchmarks/numerics.py`.
+The statements on CPUs were measured by `benchmarks/numerics.py`.
 
 Safe means that no layer meets oneDNN's issue 6035: the gradient of the weights of a strided 1×1 convolution over few
-channels is computed in a workspace that is too small when the images are laid out as NHWC, which corrupts the heap.
+channels is computed in a workspace that is too small when the images are in NHWC layout, which corrupts the heap.
 With 8 channels per block (AVX2) it was reproduced for 2 to 7 input channels at every size tried, with 16 (AVX-512) for
 2 to 15 at maps of 64×64 and more, and for none above. `unsafe_in_channels_last` finds such layers. They never train so
-on a CPU, whatever the recipe says.
+on a CPU, whatever the recipe asks for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from edgemate.config import Training
 from edgemate.distillation import Method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RunError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -47,7 +47,7 @@ class Numerics:
 
     Attributes:
         precision: of the network's training steps; anything but fp32 is mixed precision.
-        channels_last: images and weights lie in memory as NHWC.
+        channels_last: images and weights are NHWC in memory.
         precision_reason: why that precision, in a few words.
         layout_reason: why that memory format.
         warning: one line that the user must see, or None.
@@ -66,8 +66,8 @@ class Numerics:
 
     def __str__(self) -> str:
         """One line, or two with the warning."""
-        said = f"precision {self.precision} ({self.precision_reason}), {self.layout} ({self.layout_reason})"
-        return said if self.warning is None else f"{said}\nwarning: {self.warning}"
+        line = f"precision {self.precision} ({self.precision_reason}), {self.layout} ({self.layout_reason})"
+        return line if self.warning is None else f"{line}\nwarning: {self.warning}"
 
     def to_json(self) -> dict[str, Any]:
         """As the run keeps it, without the warning."""
@@ -99,7 +99,7 @@ def choose_numerics(training: Training, model: nn.Module, method: Method, shape:
 def resumed_numerics(
     stored: Mapping[str, Any], training: Training, model: nn.Module, method: Method, shape: tuple[int, int, int]
 ) -> Numerics:
-    """What a run began with, for the machine that goes on with it.
+    """What a run began with, for the machine that resumes it.
 
     Args:
         stored: as `Numerics.to_json` wrote it.

@@ -33,9 +33,9 @@ def adamw(groups: Groups, lr: float, *, beta1: Decay = 0.9, beta2: Decay = 0.999
 
 
 def _fused(groups: Groups) -> list[dict[str, Any]]:
-    """The groups, told to take their step in one kernel where their parameters lie on a GPU.
+    """The groups, with `fused` set where their parameters are on a GPU, so that a step is one kernel.
 
-    Told to the groups and not to the optimizer: that one would then also undo the scaling of fp16's gradients, which
+    Set on the groups and not on the optimizer: that one would also undo the scaling of fp16's gradients, which
     Lightning cannot clip then, and of which torch's SGD lets an overflow into its momentum.
     """
     return [{**group, "fused": True if all(map(_on_gpu, group["params"])) else None} for group in groups]

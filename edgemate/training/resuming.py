@@ -1,4 +1,4 @@
-"""Going on with a run: from its last checkpoint, with as many epochs as it was begun with, or another number."""
+"""Resuming a run: from its last checkpoint, with as many epochs as it was begun with, or another number."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edgemate.wording import counted
 
 @dataclass(frozen=True)
 class Extension:
-    """A run that goes on to another number of epochs than it was begun with.
+    """A run that is resumed with another number of epochs than it was begun with.
 
     Attributes:
         begun: the recipe so far.
         recipe: the recipe from now on.
-        done: epochs in the checkpoint that it goes on from.
+        done: epochs in the checkpoint that it resumes from.
     """
 
     begun: Recipe
@@ -29,16 +29,16 @@ class Extension:
     done: int
 
     def describe(self, steps_per_epoch: int) -> str:
-        """One sentence: what becomes of the epochs and of the learning rate."""
+        """One sentence on the new number of epochs and the learning rate."""
         was, now = self.begun.optimization, self.recipe.optimization
-        said = f"goes on after epoch {self.done} to {counted(now.epochs, 'epoch')} instead of {was.epochs}"
+        text = f"resumes after epoch {self.done} to {counted(now.epochs, 'epoch')} instead of {was.epochs}"
         if not 0 < self.done < now.epochs:
-            return said
+            return text
         step = 0.5 / steps_per_epoch
         before, after = learning_rate(was)(self.done - step), learning_rate(now)(self.done + step)
         moved = f"goes from {before:.3g} to {after:.3g}" if f"{before:.3g}" != f"{after:.3g}" else f"stays {after:.3g}"
         return (
-            f"{said}; schedule {now.schedule} is laid out anew over all of them, so the learning rate {moved} at epoch "
+            f"{text}; schedule {now.schedule} now spans all of them, so the learning rate {moved} at epoch "
             f"{self.done + 1}"
         )
 
@@ -48,14 +48,14 @@ def open_to_resume(recipe: Recipe, path: Path) -> tuple[Run, Extension | None]:
 
     Raises:
         RunError: there is no run; it was begun with a recipe that differs in more than the epochs; it has more epochs
-            already; or it is finished, and without a checkpoint to go on from.
+            already; or it is finished, and without a checkpoint to resume from.
     """
     run, begun = begun_run(recipe, path)
     if begun == recipe:
         return run, None
     checkpoint = run.checkpoints_path / "last.ckpt"
     if run.finished and not checkpoint.exists():
-        raise RunError(f"{path}: is finished, and {checkpoint} to go on from is not there; --force trains it anew")
+        raise RunError(f"{path}: is finished, and its checkpoint {checkpoint} is missing; force trains it anew")
     done = _epochs_done(checkpoint)
     if recipe.optimization.epochs < done:
         raise RunError(

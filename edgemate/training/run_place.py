@@ -11,7 +11,7 @@ from edgemate.config import Recipe
 from edgemate.errors import RunError
 from edgemate.runs import Run
 
-# What is laid out over the epochs may change where they do.
+# What depends on the epochs may change with them.
 EPOCHS = "optimization.epochs"
 _WITH_THE_EPOCHS = {EPOCHS, "optimization.warmup_epochs", "optimization.schedule_options.milestones"}
 
@@ -23,7 +23,7 @@ def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace
         Whether there is anything to train: a finished run of the same recipe needs nothing more.
 
     Raises:
-        RunError: something is there already that is neither to be gone on with nor to be replaced.
+        RunError: the folder is taken, and is neither to be resumed nor to be replaced.
         OSError: the folder cannot be written to.
     """
     files.check_folder(path)
@@ -31,9 +31,9 @@ def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace
         run, begun = begun_run(recipe, path)
         return not run.finished or begun != recipe
     if replace and path.exists():
-        Run.open(path, finished=False, any_format=True)  # a folder that is no run is never deleted
+        Run.open(path, finished=False, any_format=True)  # a folder that is not a run is never deleted
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path}: is there already; --resume goes on with it, --force starts it anew")
+        raise RunError(f"{path}: already exists; resume continues it, force trains it anew")
     return True
 
 

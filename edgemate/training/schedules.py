@@ -15,7 +15,7 @@ from edgemate.config import Optimization
 from edgemate.registry import SCHEDULES
 
 Schedule = Callable[[float], float]
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def learning_rate(settings: Optimization) -> Schedule:
@@ -30,7 +30,7 @@ def constant(epochs: float) -> Schedule:
     return lambda position: 1.0
 
 
-def cosine(epochs: float, *, floor: Share = 0.0) -> Schedule:
+def cosine(epochs: float, *, floor: Fraction = 0.0) -> Schedule:
     """Half a cosine from 1 to `floor` (SGDR without restarts, arXiv 1608.03983)."""
     return lambda position: _cosine(1.0, floor, position / epochs)
 
@@ -42,8 +42,8 @@ def multi_step(
     return lambda position: gamma ** sum(position >= milestone for milestone in milestones)
 
 
-def one_cycle(epochs: float, *, rise: Share = 0.3, first: Share = 0.04, last: Share = 1e-4) -> Schedule:
-    """Cosine up from `first` to 1 over the share `rise` of all epochs, then down to `last` (arXiv 1708.07120).
+def one_cycle(epochs: float, *, rise: Fraction = 0.3, first: Fraction = 0.04, last: Fraction = 1e-4) -> Schedule:
+    """Cosine up from `first` to 1 over the fraction `rise` of all epochs, then down to `last` (arXiv 1708.07120).
 
     The momentum is not cycled.
     """

@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from edgemate.config import Optimization
-from edgemate.distillation import Batch, Method, Progress
-from edgemate.distillation.mixing import mixing_of
+from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.registry import OPTIMIZERS, SCHEDULES
-from edgemate.training.compiling import CompiledOutputs
+from edgemate.training.compiled_outputs import CompiledOutputs
 from edgemate.training.loss_watch import BadLoss, LossWatch
 from edgemate.training.schedules import with_warmup
 from edgemate.training.tally import Tally
@@ -33,7 +32,7 @@ class MultiExitTask(LightningModule):
         method: the objective; its parameters form a group of their own, without weight decay.
         optimization: the recipe's section.
         steps_per_epoch: batches per epoch, which the schedule counts in.
-        channels_last: lay images and weights out as NHWC in memory.
+        channels_last: keep images and weights as NHWC in memory.
         compiled: train through `CompiledOutputs`; evaluation never does.
         cuda_graphs: with `compiled`, on a GPU.
     """
@@ -55,7 +54,7 @@ class MultiExitTask(LightningModule):
         self.channels_last = channels_last
         if channels_last:
             model.to(memory_format=torch.channels_last)
-        self.mix()
+        self.update_mixing()
         self._outputs = CompiledOutputs(model, cuda_graphs) if compiled else model.outputs
         self._watch: LossWatch | None = None
         self.train_tally = Tally(model.exits)
@@ -64,7 +63,7 @@ class MultiExitTask(LightningModule):
         self._optimizer_states: list[dict[str, Any]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """The loss of one batch. Raises TrainingError when it is no finite number."""
+        """The loss of one batch. Raises TrainingError when it is not finite."""
         images, labels = self._lay_out(batch[0]), batch[1]
         outputs = self._outputs(images, self.method.at_cut)
         # Temperatures and logarithms want float32 whatever the network ran in.
@@ -74,28 +73,29 @@ class MultiExitTask(LightningModule):
             )
             loss = self.method(outputs, Batch(images, labels), self._progress(batch_index))
         self._look_at(loss.total, batch_index)
-        self.train_tally.add(self.model.answers(outputs.logits.detach()), labels)
+        self.train_tally.add(self.model.ensemble_logits(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
             self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + term
         total: Tensor = loss.total
         return total
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        """Count the exits', and the teachers', right answers on a batch of the calibration split."""
+        """Count the correct predictions of exits and teachers on a batch of the calibration split."""
         images, labels = self._lay_out(batch[0]), batch[1]
-        said = self.model.outputs(images).logits.float()
-        self.calibration_tally.add(self.model.answers(said), labels, self.method.teachers(said))
+        raw_logits = self.model.outputs(images).logits.float()
+        ensembled = self.model.ensemble_logits(raw_logits)
+        self.calibration_tally.add(ensembled, labels, self.method.teachers(raw_logits))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the state of the optimizers that the method steps by itself."""
         checkpoint["method_optimizers"] = [optimizer.state_dict() for optimizer in self.method.optimizers()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lay that state aside until the parameters lie where they are trained."""
+        """Keep that state until the parameters are on the device that trains them."""
         self._optimizer_states = checkpoint.get("method_optimizers", [])
 
     def on_train_start(self) -> None:
-        """Go on with the state of a checkpoint, if there was one, at the learning rate of this recipe's schedule."""
+        """Resume the state of a checkpoint, if there was one, at the learning rate of this recipe's schedule."""
         for config in self.trainer.lr_scheduler_configs:  # the checkpoint's may have had other epochs
             scheduler = config.scheduler
             assert isinstance(scheduler, LambdaLR)
@@ -109,18 +109,18 @@ class MultiExitTask(LightningModule):
             self._optimizer_states = []
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's sums."""
+        """Reset the sums of the last epoch."""
         self.train_tally.reset()
         self.term_sums = {}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last epoch's counts; answer as the method has it now, averaged like the network if that is."""
+        """Reset the counts, and take over the method's mixing, averaged if the network is."""
         self.calibration_tally.reset()
-        self.mix()
+        self.update_mixing()
 
-    def mix(self) -> None:
-        """Let the network answer with the weights that the recipe and the method ask for."""
-        self.model.mix(mixing_of(self.method))
+    def update_mixing(self) -> None:
+        """Set the mixing that the recipe and the method ask for."""
+        self.model.set_mixing(deployed_mixing(self.method))
 
     def epoch_metrics(self) -> dict[str, float]:
         """Losses, accuracy per exit (fractions of 1) and the method's own report after an epoch."""

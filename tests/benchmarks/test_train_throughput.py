@@ -76,7 +76,7 @@ def test_a_failed_row_is_listed_and_the_others_are_kept(tmp_path: Path, monkeypa
 
     for name in ("_PlainLoop", "_Trained"):
         monkeypatch.setattr(script, name, Turns)
-    monkeypatch.setattr(script, "data_of", lambda recipe: None)
+    monkeypatch.setattr(script, "prepare_data", lambda recipe: None)
     monkeypatch.setattr(script, "ON_CPU", {"fp32": (), "bf16": ()})
     script.main()
     assert set(written[0]) == {script.PLAIN, "fp32", "bf16"}  # results before the failure

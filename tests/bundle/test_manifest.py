@@ -7,8 +7,9 @@ import pytest
 from bundles import CONTRACT, write_graphs
 from pydantic import ValidationError
 
-from edgemate.bundle import BundleMetadata, Graph, InputContract, Manifest, PrecisionMetadata, Resize, Tensor
+from edgemate.bundle import BundleMetadata, Graph, InputContract, Manifest, PrecisionMetadata, Tensor
 from edgemate.bundle.manifest import FileMetadata
+from edgemate.core.input_spec import Resize
 
 FILE = {"sha256": "0" * 64, "bytes": 1}
 

@@ -85,7 +85,7 @@ CASES = [
     ("train no_teachers_run.yaml", "distillation.teacher: runs/nowhere: there is no such run folder"),
     ("train no_weights.yaml", "there is no file nowhere.pth"),
     ("train late_milestone.yaml", "milestones: 9 is never reached in 1 epoch"),
-    ("train good.yaml --output runs/done", "RunError: runs/done: is there already; --resume goes on"),
+    ("train good.yaml --output runs/done", "RunError: runs/done: already exists; resume continues it"),
     ("train good.yaml --output flat --force", "RunError: flat: not a run"),
     ("train good.yaml --output flat/a.png/deep", "NotADirectoryError"),
     ("train good.yaml --output runs/done --resume --set training.seed=7", "was begun with another recipe"),

@@ -8,7 +8,7 @@ from toy_data import archive
 from typer.testing import CliRunner
 
 from edgemate.cli.images import images
-from edgemate.data.digits import digits
+from edgemate.data.datasets.digits import digits
 from edgemate.errors import UsageError
 
 RECIPE = """

@@ -5,17 +5,16 @@ import inspect
 import pytest
 import torch
 from torchvision.transforms import v2
-from toy_data import array_source, pixels
+from toy_data import array_source, input_spec, pixels
 
 from edgemate.data import augmentation
-from edgemate.data.input_spec import plan_input
 from edgemate.errors import UsageError
 from edgemate.registry import AUGMENTATIONS
 
 
 def spec_of(channels=3):
     source = array_source(size=(16, 12), channels=channels)
-    return plan_input(source).with_normalization([0.2, 0.4, 0.6][:channels], [0.5] * channels)
+    return input_spec(source).with_normalization([0.2, 0.4, 0.6][:channels], [0.5] * channels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 from real_data import require
-from toy_data import archive, write_folders
+from toy_data import archive, prepare, write_folders
 
 from edgemate.config.options import options_model
-from edgemate.data import build_data, load_source
+from edgemate.data import load_source
 from edgemate.errors import DataError, UsageError
 from edgemate.registry import DATASETS
 
-AUGMENTATION = [("random_crop", {"padding": 1}), ("horizontal_flip", {})]
+AUGMENTATION = [{"random_crop": {"padding": 1}}, "horizontal_flip"]
 
 
 def test_digits_from_name_to_batches():
-    data = build_data("digits", augmentation=AUGMENTATION, batch_size=64)
+    data = prepare("digits", augmentation=AUGMENTATION, batch_size=64)
     assert data.classes == tuple("0123456789")
     assert (data.spec.height, data.spec.width, data.spec.resize) == (8, 8, None)
     images = torch.cat([images for images, _ in data.train_loader()])
@@ -33,7 +33,7 @@ def test_digits_from_name_to_batches():
 
 
 def test_normalization_is_learned_from_the_training_split_only():
-    data = build_data("digits")
+    data = prepare("digits")
     seen = data.source.train.array[data.splits.train] / 255
     np.testing.assert_allclose(data.spec.mean, [seen.mean()], atol=1e-6)
     np.testing.assert_allclose(data.spec.std, [seen.std()], atol=1e-6)
@@ -43,28 +43,30 @@ def test_normalization_is_learned_from_the_training_split_only():
 
 
 def test_a_given_normalization_is_kept():
-    data = build_data("digits", mean=[0.25], std=[0.5])
+    data = prepare("digits", mean=[0.25], std=[0.5])
     assert (data.spec.mean, data.spec.std) == ((0.25,), (0.5,))
-    with pytest.raises(DataError, match="stand together"):
-        build_data("digits", mean=[0.25])
+    with pytest.raises(DataError, match=r"data\.mean and data\.std: only one is set"):
+        prepare("digits", mean=[0.25])
+    with pytest.raises(DataError, match=r"data\.mean has 3 numbers; the images have 1 channel"):
+        prepare("digits", mean=[0.5] * 3, std=[0.5] * 3)
 
 
 def test_the_training_seed_moves_neither_splits_nor_spec():
-    one, other = build_data("digits", seed=0), build_data("digits", seed=1)
+    one, other = prepare("digits", seed=0), prepare("digits", seed=1)
     assert one.spec == other.spec
     np.testing.assert_array_equal(one.splits.train, other.splits.train)
     assert not torch.equal(next(iter(one.train_loader()))[1], next(iter(other.train_loader()))[1])
 
 
 def test_arrays_and_folders(tmp_path):
-    data = build_data("arrays", options={"path": str(archive(tmp_path / "a.npz"))}, batch_size=4)
+    data = prepare("arrays", options={"path": str(archive(tmp_path / "a.npz"))}, batch_size=4)
     assert data.classes == ("a", "b", "c")
     folders = write_folders(tmp_path / "images", per_class=6)
-    data = build_data(
+    data = prepare(
         "image_folder",
         options={"path": str(folders), "channels": 1},
         image_size=16,
-        augmentation=[("random_resized_crop", {}), ("horizontal_flip", {})],
+        augmentation=["random_resized_crop", "horizontal_flip"],
         batch_size=4,
     )
     images, _ = next(iter(data.train_loader()))
@@ -74,9 +76,9 @@ def test_arrays_and_folders(tmp_path):
 
 def test_names_that_are_not_known_are_usage_errors():
     with pytest.raises(UsageError, match="did you mean 'digits'"):
-        build_data("digit")
+        prepare("digit")
     with pytest.raises(UsageError, match="did you mean 'random_crop'"):
-        build_data("digits", augmentation=[("random_crpo", {})])
+        prepare("digits", augmentation=["random_crpo"])
 
 
 def test_a_plug_in_must_give_a_data_source():
@@ -101,7 +103,7 @@ def test_options_can_be_checked_without_loading_torch():
 
 def test_real_fashion_mnist():
     require("fashion_mnist")
-    data = build_data("fashion_mnist", augmentation=AUGMENTATION, train_limit=256)
+    data = prepare("fashion_mnist", augmentation=AUGMENTATION, train_limit=256)
     images, labels = next(iter(data.train_loader()))
     assert images.shape == (128, 1, 28, 28)
     assert len(data.splits.calibration) == 6_000
@@ -111,12 +113,12 @@ def test_real_fashion_mnist():
 
 def test_real_imagenette():
     require("imagenette")
-    data = build_data(
+    data = prepare(
         "image_folder",
         options={"path": "imagenette"},
         image_size=64,
         train_limit=40,
-        augmentation=[("random_resized_crop", {}), ("trivial_augment", {})],
+        augmentation=["random_resized_crop", "trivial_augment"],
         batch_size=20,
     )
     images, _ = next(iter(data.train_loader()))

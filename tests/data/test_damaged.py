@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from told import Told
-from toy_data import array_source, write_folders
+from toy_data import array_source, prepare, write_folders
 
-from edgemate.data import TargetPlan, build_data
+from edgemate.config import Unlabeled
 from edgemate.data.damaged import find_damaged, require_whole
-from edgemate.data.image_folder import image_folder
+from edgemate.data.datasets.image_folder import image_folder
 from edgemate.errors import DataError
 
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def build(path: Path, **options):
-    return build_data("image_folder", options={"path": str(path)}, image_size=8, **options)
+    return prepare("image_folder", options={"path": str(path)}, image_size=8, **options)
 
 
 def cut(path: Path) -> Path:
@@ -72,7 +72,7 @@ def test_files_that_a_limit_keeps_out_of_the_run_are_not_looked_at(folder):
 def test_the_unlabeled_domain_is_looked_at_too(folder, tmp_path):
     for split in ("train", "test"):
         write_folders(tmp_path / "other" / split, per_class=3)
-    plan = TargetPlan("image_folder", {"path": str(tmp_path / "other")})
+    plan = Unlabeled(name="image_folder", options={"path": str(tmp_path / "other")})
     build(folder, unlabeled=plan)
     cut(tmp_path / "other" / "train" / "cat" / "0.png")
     cut(tmp_path / "other" / "test" / "dog" / "2.png")
@@ -88,7 +88,7 @@ def test_images_in_memory_are_passed_over():
 def test_damaged_files_are_left_out_where_the_recipe_says_so(folder):
     damaged = {cut(folder / "train" / "cat" / "5.png"), cut(folder / "test" / "dog" / "0.png")}
     options = {"path": str(folder), "skip_damaged": True}
-    data = build_data("image_folder", options=options, image_size=8)
+    data = prepare("image_folder", options=options, image_size=8)
     assert set(data.left_out) == damaged
     assert (len(data.source.train), len(data.source.test)) == (23, 7)
     assert not damaged & {*data.source.train.paths, *data.source.test.paths}

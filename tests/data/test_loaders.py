@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
-from toy_data import array_source, write_image
+from toy_data import array_source, input_spec, write_image
 
-from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import EpochBatches, evaluation_loader, train_loader
 from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
@@ -21,11 +20,11 @@ AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip(), v2.Rand
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 SOURCE = array_source(n=40)
-FACTS = plan_input(SOURCE)
+SPEC = input_spec(SOURCE)
 
 
 def training(seed=0, workers=0, **options):
-    transform = TrainingTransform(FACTS, AUGMENTATIONS)
+    transform = TrainingTransform(SPEC, AUGMENTATIONS)
     return train_loader(SOURCE.train, np.arange(40), transform, batch_size=16, seed=seed, workers=workers, **options)
 
 
@@ -51,7 +50,7 @@ def test_batches_are_float_images_and_int64_labels():
 
 
 def test_labels_go_with_their_images():
-    loader = train_loader(SOURCE.train, np.arange(40), TrainingTransform(FACTS), batch_size=16, seed=0)
+    loader = train_loader(SOURCE.train, np.arange(40), TrainingTransform(SPEC), batch_size=16, seed=0)
     known = {pixels.tobytes(): label for pixels, label in zip(SOURCE.train.array, SOURCE.train.labels, strict=True)}
     for images, labels in loader:
         for image, label in zip(images, labels, strict=True):
@@ -81,7 +80,7 @@ def test_the_global_generator_neither_matters_nor_moves():
     torch.manual_seed(7)
     before = torch.get_rng_state()
     list(training())
-    list(evaluation_loader(SOURCE.test, np.arange(40), EvaluationTransform(FACTS), batch_size=16))
+    list(evaluation_loader(SOURCE.test, np.arange(40), EvaluationTransform(SPEC), batch_size=16))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -119,11 +118,11 @@ def test_an_epoch_has_every_image_once_but_a_lonely_last_one(n, batch_size, repl
 
 def test_evaluation_is_all_of_a_split_in_order():
     indices = np.array([3, 1, 4, 15, 9, 2, 6])
-    loader = evaluation_loader(SOURCE.test, indices, EvaluationTransform(FACTS), batch_size=3)
+    loader = evaluation_loader(SOURCE.test, indices, EvaluationTransform(SPEC), batch_size=3)
     for _ in range(2):
         images, labels = (torch.cat(part) for part in zip(*loader, strict=True))
         assert labels.tolist() == SOURCE.test.labels[indices].tolist()
-        assert torch.equal(images, EvaluationTransform(FACTS)(SOURCE.test, indices))
+        assert torch.equal(images, EvaluationTransform(SPEC)(SOURCE.test, indices))
     assert len(loader) == 3
 
 
@@ -133,8 +132,8 @@ def test_an_unreadable_image_is_one_line_from_a_worker_too(tmp_path, workers):
     paths[2].write_text("no image")
     files = FileImages(paths, np.zeros(4, np.int64), 3)
     loaders = [
-        train_loader(files, np.arange(4), TrainingTransform(FACTS), batch_size=2, seed=0, workers=workers),
-        evaluation_loader(files, np.arange(4), EvaluationTransform(FACTS), batch_size=2, workers=workers),
+        train_loader(files, np.arange(4), TrainingTransform(SPEC), batch_size=2, seed=0, workers=workers),
+        evaluation_loader(files, np.arange(4), EvaluationTransform(SPEC), batch_size=2, workers=workers),
     ]
     for loader in loaders:
         with pytest.raises(ImageError, match=r"2\.png: is not an image") as caught:

@@ -8,9 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
-from toy_data import array_source, write_image
+from toy_data import array_source, input_spec, write_image
 
-from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import EpochBatches, train_loader
 from edgemate.data.mixed import Domain, MixedBatches, mixed_loader
 from edgemate.data.source import ArrayImages, FileImages
@@ -21,7 +20,7 @@ from edgemate.errors import ImageError
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 SOURCE = array_source(n=40)
-FACTS = plan_input(SOURCE)
+SPEC = input_spec(SOURCE)
 AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip()]
 
 
@@ -30,7 +29,7 @@ def target(n=24):
 
 
 def mixed(seed=0, workers=0, per_batch=None, n=24, augmentations=AUGMENTATIONS):
-    transform = TrainingTransform(FACTS, augmentations)
+    transform = TrainingTransform(SPEC, augmentations)
     batches = EpochBatches(np.arange(40), 16, seed)
     domains = Domain(SOURCE.train, transform), Domain(target(n), transform)
     return mixed_loader(*domains, batches, per_batch=per_batch, workers=workers)
@@ -58,7 +57,7 @@ def test_labeled_images_come_first_and_as_many_unlabeled_behind_them():
 
 
 def test_the_labeled_half_is_what_there_would_be_without_a_target():
-    plain = train_loader(SOURCE.train, np.arange(40), TrainingTransform(FACTS, AUGMENTATIONS), batch_size=16, seed=0)
+    plain = train_loader(SOURCE.train, np.arange(40), TrainingTransform(SPEC, AUGMENTATIONS), batch_size=16, seed=0)
     known = [(images[labels >= 0], labels[labels >= 0]) for images, labels in mixed(per_batch=5)]
     assert same(known, list(plain))
 
@@ -113,8 +112,8 @@ def test_an_unreadable_image_of_either_domain_is_one_line(tmp_path):
     paths = [write_image(tmp_path / f"{i}.png", size=(8, 8)) for i in range(4)]
     paths[2].write_text("no image")
     broken, whole = (
-        Domain(FileImages(paths, np.zeros(4, np.int64), 3), TrainingTransform(FACTS)),
-        Domain(target(), TrainingTransform(FACTS)),
+        Domain(FileImages(paths, np.zeros(4, np.int64), 3), TrainingTransform(SPEC)),
+        Domain(target(), TrainingTransform(SPEC)),
     )
     for pair in ((broken, whole), (whole, broken)):
         with pytest.raises(ImageError, match=r"2\.png: is not an image"):

@@ -44,7 +44,7 @@ def test_the_split_found_again_is_the_one_that_was_kept(root: Path) -> None:
 def test_no_code_is_run_because_a_file_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "planted.py").write_text("raise SystemExit('this ran')")
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("os:abort", "planted:data", "planted", "edgemate.data.digits:digits", ""):
+    for name in ("os:abort", "planted:data", "planted", "edgemate.data.datasets.digits:digits", ""):
         with pytest.raises(DataError, match="is no registered dataset, and no other is loaded"):
             named_test_split(name, {}, DIGITS)
     assert "planted" not in sys.modules

@@ -6,11 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
-from toy_data import array_source, write_image
+from toy_data import array_source, input_spec, prepare, write_image
 
 from edgemate.data import on_device
-from edgemate.data.build import build_data
-from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import evaluation_loader, train_loader
 from edgemate.data.on_device import ImagesOnDevice, evaluation_loader_on, train_loader_on
 from edgemate.data.source import FileImages
@@ -24,7 +22,7 @@ INDICES = np.random.default_rng(0).permutation(60)[:45]
 def both(augmentations, *, size=(8, 6), channels=3, batch_size=16, seed=0, **options):
     """The loader's batches, and those made on the device."""
     source = array_source(n=60, size=size, channels=channels)
-    spec = plan_input(source).with_normalization((0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels])
+    spec = input_spec(source).with_normalization((0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.25)[:channels])
     transform = TrainingTransform(spec, augmentations)
     settings = {"batch_size": batch_size, "seed": seed, **options}
     return (
@@ -115,7 +113,7 @@ def test_what_a_gpu_fetches_lies_where_it_can_fetch_it(monkeypatch):
 
 def test_evaluation_is_all_of_a_split_in_order():
     source = array_source(n=60)
-    spec = plan_input(source).with_normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    spec = input_spec(source).with_normalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
     theirs = evaluation_loader(source.train, INDICES, EvaluationTransform(spec), batch_size=16)
     ours = evaluation_loader_on(CPU, source.train, INDICES, spec, batch_size=16)
     assert same(list(ours), list(theirs))
@@ -124,7 +122,7 @@ def test_evaluation_is_all_of_a_split_in_order():
 
 
 def test_the_digits_as_a_recipe_describes_them():
-    data = build_data("digits", augmentation=[("random_crop", {"padding": 1}), ("horizontal_flip", {})], batch_size=64)
+    data = prepare("digits", augmentation=[{"random_crop": {"padding": 1}}, "horizontal_flip"], batch_size=64)
     assert same(epoch_of(data.train_loader_on(CPU), 1), epoch_of(data.train_loader(), 1))
     assert same(list(data.calibration_loader_on(CPU)), list(data.calibration_loader()))
 
@@ -137,17 +135,17 @@ def test_another_augmentation_is_refused():
 def test_images_in_files_and_images_to_be_resized_are_refused(tmp_path):
     source = array_source()
     files = FileImages([write_image(tmp_path / "a.png", (8, 8))], np.zeros(1, np.int64), 3)
-    spec = plan_input(source)
+    spec = input_spec(source)
     with pytest.raises(DataError, match="datasets that lie in memory"):
         ImagesOnDevice(files, np.arange(1), spec, CPU)
     with pytest.raises(DataError, match=r"without data\.image_size"):
-        ImagesOnDevice(source.train, np.arange(4), plan_input(source, image_size=16), CPU)
+        ImagesOnDevice(source.train, np.arange(4), input_spec(source, image_size=16), CPU)
 
 
 def test_images_that_do_not_fit_are_refused(monkeypatch):
     source = array_source()
     monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3)
-    ImagesOnDevice(source.train, np.arange(40), plan_input(source), CPU)
+    ImagesOnDevice(source.train, np.arange(40), input_spec(source), CPU)
     monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3 - 1)
     with pytest.raises(DataError, match=r"40 images take 0\.0 GiB, over half of the 0\.0 GiB that are free on cpu"):
-        ImagesOnDevice(source.train, np.arange(40), plan_input(source), CPU)
+        ImagesOnDevice(source.train, np.arange(40), input_spec(source), CPU)

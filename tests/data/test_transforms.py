@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torchvision.transforms import InterpolationMode, v2
-from toy_data import array_source, write_image
+from toy_data import array_source, input_spec, write_image
 
-from edgemate.data.input_spec import plan_input
 from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.errors import DataError
@@ -24,7 +23,7 @@ def files(tmp_path):
 
 
 def spec_for(source, **options):
-    return plan_input(source, **options).with_normalization(MEAN[: source.channels], STD[: source.channels])
+    return input_spec(source, **options).with_normalization(MEAN[: source.channels], STD[: source.channels])
 
 
 def of_torchvision(image, *steps):

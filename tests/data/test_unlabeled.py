@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 from real_data import require
-from toy_data import archive, pixels, write_folders, write_image
+from toy_data import archive, pixels, prepare, write_folders, write_image
 
-from edgemate.data import TargetPlan, build_data
+from edgemate.config import Unlabeled
 from edgemate.errors import DataError
 
-INVERTED = (("invert", {}),)
+INVERTED = ["invert"]
 
 
 def shifted(**options):
-    return build_data("digits", unlabeled=TargetPlan(corruptions=INVERTED, **options), batch_size=64)
+    return prepare("digits", unlabeled=Unlabeled(corruptions=INVERTED, **options), batch_size=64)
 
 
 def rows(images):
@@ -36,14 +36,14 @@ def test_no_image_is_in_both_domains_nor_in_the_calibration_split():
 
 
 def test_the_second_domain_leaves_calibration_and_test_as_they_were():
-    plain, data = build_data("digits"), shifted(share=0.3)
+    plain, data = prepare("digits"), shifted(fraction=0.3)
     np.testing.assert_array_equal(plain.splits.calibration, data.splits.calibration)
     np.testing.assert_array_equal(plain.splits.test, data.splits.test)
     assert len(data.target.train) == pytest.approx(0.3 * len(plain.splits.train), abs=1)
 
 
 def test_limits_are_each_domains_own():
-    data = build_data("digits", train_limit=100, unlabeled=TargetPlan(limit=150))
+    data = prepare("digits", train_limit=100, unlabeled=Unlabeled(limit=150))
     whole = shifted()
     assert (len(data.splits.train), len(data.target.train)) == (100, 150)
     assert set(data.splits.train) <= set(whole.splits.train)
@@ -78,9 +78,9 @@ def test_the_targets_test_split_is_the_corrupted_one_with_its_labels():
 
 
 def test_everything_follows_the_split_seed():
-    noisy = TargetPlan(corruptions=[("gaussian_noise", {"sigma": 0.2})], limit=50)
-    one, again = (build_data("digits", unlabeled=noisy) for _ in range(2))
-    other = build_data("digits", unlabeled=noisy, split_seed=1)
+    noisy = Unlabeled(corruptions=[{"gaussian_noise": {"sigma": 0.2}}], limit=50)
+    one, again = (prepare("digits", unlabeled=noisy) for _ in range(2))
+    other = prepare("digits", unlabeled=noisy, split_seed=1)
     np.testing.assert_array_equal(one.target.train.array, again.target.train.array)
     np.testing.assert_array_equal(one.target.test.array, again.target.test.array)
     assert not np.array_equal(one.target.test.array, other.target.test.array)
@@ -92,11 +92,11 @@ def test_two_datasets_with_the_same_classes(tmp_path):
     for k, name in enumerate(("cat", "dog")):
         for i in range(5):
             write_image(sketches / name / f"{i}.png", size=(40 - i, 25), seed=100 + 10 * k + i)
-    data = build_data(
+    data = prepare(
         "image_folder",
         options={"path": str(photos)},
         image_size=16,
-        unlabeled=TargetPlan("image_folder", {"path": str(sketches)}, INVERTED),
+        unlabeled=Unlabeled(name="image_folder", options={"path": str(sketches)}, corruptions=INVERTED),
         batch_size=4,
     )
     assert len(data.target.train) == 8
@@ -111,8 +111,10 @@ def test_a_domain_of_another_size_needs_an_image_size(tmp_path):
     here = {"path": str(archive(tmp_path / "here.npz"))}
     wider = {"path": str(archive(tmp_path / "wider.npz", x_train=pixels(12, 10, 12, 3), x_test=pixels(6, 10, 12, 3)))}
     with pytest.raises(DataError, match=r"its images are 10 × 12, those of data\.name 8 × 8; set data\.image_size"):
-        build_data("arrays", options=here, unlabeled=TargetPlan("arrays", wider))
-    data = build_data("arrays", options=here, unlabeled=TargetPlan("arrays", wider), image_size=8, batch_size=4)
+        prepare("arrays", options=here, unlabeled=Unlabeled(name="arrays", options=wider))
+    data = prepare(
+        "arrays", options=here, unlabeled=Unlabeled(name="arrays", options=wider), image_size=8, batch_size=4
+    )
     assert next(iter(data.mixed_loader()))[0].shape == (8, 3, 8, 8)
 
 
@@ -126,19 +128,19 @@ def test_a_domain_of_another_size_needs_an_image_size(tmp_path):
 def test_domains_that_do_not_fit_each_other_are_refused(tmp_path, changes, said):
     one, other = archive(tmp_path / "one.npz"), archive(tmp_path / "other.npz", **changes)
     with pytest.raises(DataError, match=said):
-        build_data("arrays", options={"path": str(one)}, unlabeled=TargetPlan("arrays", {"path": str(other)}))
+        prepare("arrays", options={"path": str(one)}, unlabeled=Unlabeled(name="arrays", options={"path": str(other)}))
 
 
 def test_without_a_target_there_are_no_mixed_batches():
     with pytest.raises(DataError, match=r"data\.unlabeled names one"):
-        build_data("digits").mixed_loader()
+        prepare("digits").mixed_loader()
 
 
 def test_real_fashion_mnist_corrupted():
     require("fashion_mnist")
-    corruptions = [("invert", {}), ("gaussian_blur", {"sigma": 1.0}), ("gaussian_noise", {"sigma": 0.1})]
-    plan = TargetPlan(corruptions=corruptions, limit=300)
-    data = build_data("fashion_mnist", train_limit=200, unlabeled=plan, batch_size=64)
+    corruptions = ["invert", {"gaussian_blur": {"sigma": 1.0}}, {"gaussian_noise": {"sigma": 0.1}}]
+    plan = Unlabeled(corruptions=corruptions, limit=300)
+    data = prepare("fashion_mnist", train_limit=200, unlabeled=plan, batch_size=64)
     assert (len(data.splits.train), len(data.target.train), len(data.target.test)) == (200, 300, 10_000)
     images, labels = next(iter(data.mixed_loader()))
     assert images.shape == (128, 1, 28, 28)

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_data import array_source
+from toy_data import array_source, input_spec
 
-from edgemate.data.input_spec import plan_input
 from edgemate.data.loaders import ImageLoader, evaluation_loader
 from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform
@@ -22,7 +21,7 @@ from edgemate.errors import DataError
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 SOURCE = array_source(n=40)
-TRANSFORM = EvaluationTransform(plan_input(SOURCE))
+TRANSFORM = EvaluationTransform(input_spec(SOURCE))
 
 
 def loader_of(transform: Callable[[Images, np.ndarray], torch.Tensor] = TRANSFORM, workers: int = 1) -> ImageLoader:

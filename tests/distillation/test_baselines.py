@@ -8,9 +8,9 @@ from exit_outputs import SETTING, START, C, K, batch_of, first_class, gradient_t
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
-from edgemate.distillation.byot import BYOT
-from edgemate.distillation.eed import EED
-from edgemate.distillation.joint_ce import JointCE
+from edgemate.distillation.methods.byot import BYOT
+from edgemate.distillation.methods.eed import EED
+from edgemate.distillation.methods.joint_ce import JointCE
 from edgemate.distillation.terms import masked_squares
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs

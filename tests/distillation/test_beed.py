@@ -6,9 +6,9 @@ from exit_outputs import SETTING, START, C, K, batch_of, first_class, gradient_t
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
-from edgemate.distillation.beed import BEED
-from edgemate.distillation.eed import EED
-from edgemate.distillation.mate import MATE
+from edgemate.distillation.methods.beed import BEED
+from edgemate.distillation.methods.eed import EED
+from edgemate.distillation.methods.mate import MATE
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 

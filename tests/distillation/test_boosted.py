@@ -8,8 +8,8 @@ from exit_outputs import SETTING, START, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
-from edgemate.distillation.boosted import Boosted
-from edgemate.distillation.joint_ce import JointCE
+from edgemate.distillation.methods.boosted import Boosted
+from edgemate.distillation.methods.joint_ce import JointCE
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -67,5 +67,5 @@ def test_one_exit_has_nothing_to_add_to() -> None:
 
 
 def test_another_ensemble_beside_it_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"with its own sums .* set exits\.ensemble: none, not mean"):
+    with pytest.raises(UsageError, match=r"deploys its own sums .* set exits\.ensemble: none, not mean"):
         Boosted(Setting(3, 4, (5, 5, 5), ensemble="mean"))

@@ -8,10 +8,10 @@ from torch import Tensor
 from edgemate.config import Distillation
 from edgemate.distillation import Batch, Loss, Method, Progress, Setting, build_method
 from edgemate.distillation.combined import Combined
-from edgemate.distillation.eed import EED
-from edgemate.distillation.gradient_equilibrium import GradientEquilibrium
-from edgemate.distillation.joint_ce import JointCE
-from edgemate.distillation.mate import MATE
+from edgemate.distillation.methods.eed import EED
+from edgemate.distillation.methods.gradient_equilibrium import GradientEquilibrium
+from edgemate.distillation.methods.joint_ce import JointCE
+from edgemate.distillation.methods.mate import MATE
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, Features
 

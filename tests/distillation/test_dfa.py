@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.distillation import Batch, Loss, Progress, Setting
-from edgemate.distillation.dfa import DFA
-from edgemate.distillation.teacher import Teacher
-from edgemate.distillation.teacher_networks import RunNetwork
+from edgemate.distillation.methods.dfa import DFA
+from edgemate.distillation.teachers.networks import RunNetwork
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import UsageError
 from edgemate.models import MultiExitModel, Tap
 from edgemate.models.cifar_resnet import resnet20
@@ -176,6 +176,6 @@ def test_maps_of_other_sizes_are_fitted() -> None:
         assert torch.isfinite(method(halved, batch, progress).total)
 
 
-def test_a_network_that_is_no_run_cannot_be_taken_apart() -> None:
-    with pytest.raises(UsageError, match="only a run's network allows"):
+def test_a_network_that_is_not_of_a_run_is_refused() -> None:
+    with pytest.raises(UsageError, match="block by block, which needs a run's network"):
         DFA(taught_by(Fixed(0, 0)))

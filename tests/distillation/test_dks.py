@@ -6,7 +6,7 @@ from exit_outputs import SETTING, START, C, K, batch_of, first_class, gradient_t
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
-from edgemate.distillation.dks import DKS
+from edgemate.distillation.methods.dks import DKS
 from edgemate.distillation.terms import kl_to
 from edgemate.models import ExitOutputs
 

@@ -6,8 +6,8 @@ from exit_outputs import SETTING, START, C, K, batch_of, first_class, gradient_t
 from torch.nn import functional as F
 
 from edgemate.distillation import Setting
-from edgemate.distillation.dks import DKS
-from edgemate.distillation.dml import DML
+from edgemate.distillation.methods.dks import DKS
+from edgemate.distillation.methods.dml import DML
 from edgemate.models import ExitOutputs
 
 

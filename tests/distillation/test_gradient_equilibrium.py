@@ -5,7 +5,7 @@ from torch import Tensor
 
 from edgemate.config import Exits, Model
 from edgemate.distillation import Setting
-from edgemate.distillation.gradient_equilibrium import GradientEquilibrium
+from edgemate.distillation.methods.gradient_equilibrium import GradientEquilibrium
 from edgemate.models import build_model
 
 

@@ -8,8 +8,8 @@ from exit_outputs import START, first_class, gradient_to_class_0, log3_logits, m
 from teachers import Fixed, LinearNetwork, images_of, taught_by, two_class_setting
 
 from edgemate.distillation import Method
-from edgemate.distillation.kd import KD
-from edgemate.distillation.wsl import WSL, soft_label_weights
+from edgemate.distillation.methods.kd import KD
+from edgemate.distillation.methods.wsl import WSL, soft_label_weights
 from edgemate.models import ExitOutputs
 
 LOG3 = math.log(3)

@@ -5,7 +5,7 @@ import torch
 from exit_outputs import START, first_class, gradient_to_class_0, log3_logits, make_outputs
 
 from edgemate.distillation import Setting
-from edgemate.distillation.last_exit import LastExit
+from edgemate.distillation.methods.last_exit import LastExit
 from edgemate.models import ExitOutputs
 
 TWO = Setting(exits=2, classes=2, pooled_widths=(1, 1))

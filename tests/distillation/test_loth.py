@@ -6,7 +6,7 @@ from exit_outputs import SETTING, START, D, K, batch_of, first_class, gradient_t
 from torch import Tensor, nn
 
 from edgemate.distillation import Setting
-from edgemate.distillation.loth import LOTH
+from edgemate.distillation.methods.loth import LOTH
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 

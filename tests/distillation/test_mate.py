@@ -17,10 +17,10 @@ from exit_outputs import (
 from torch.nn import functional as F
 
 from edgemate.distillation import Method, Setting
-from edgemate.distillation.beed import BEED
-from edgemate.distillation.byot import BYOT
-from edgemate.distillation.eed import EED
-from edgemate.distillation.mate import MATE
+from edgemate.distillation.methods.beed import BEED
+from edgemate.distillation.methods.byot import BYOT
+from edgemate.distillation.methods.eed import EED
+from edgemate.distillation.methods.mate import MATE
 from edgemate.distillation.terms import kl_to
 from edgemate.models import ExitOutputs
 

@@ -8,8 +8,8 @@ from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Loss, Progress, Setting
-from edgemate.distillation.mate import MATE
-from edgemate.distillation.teacher_weights import own_exits, primary_teachers
+from edgemate.distillation.methods.mate import MATE
+from edgemate.distillation.methods.mate_ensemble import own_exits, primary_teachers
 from edgemate.errors import UsageError
 
 

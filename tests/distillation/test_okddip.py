@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgemate.distillation import Progress, Setting
-from edgemate.distillation.okddip import OKDDip
+from edgemate.distillation.methods.okddip import OKDDip
 from edgemate.models import ExitOutputs
 from edgemate.runs import write_tensors
 

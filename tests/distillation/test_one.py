@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgemate.distillation import Progress, Setting
-from edgemate.distillation.one import ONE
+from edgemate.distillation.methods.one import ONE
 from edgemate.models import ExitOutputs
 
 END = Progress(epoch=9, epochs=10, fraction=1.0)

@@ -8,7 +8,7 @@ from exit_outputs import START, first_class, gradient_to_class_0, log3_logits
 from teachers import Fixed, two_class_setting
 
 from edgemate.distillation import Progress
-from edgemate.distillation.prokt import ProKT
+from edgemate.distillation.methods.prokt import ProKT
 from edgemate.models import ExitOutputs
 
 

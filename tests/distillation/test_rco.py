@@ -9,8 +9,8 @@ from teachers import LinearNetwork, images_of, taught_by
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgemate.distillation import Progress, Setting
-from edgemate.distillation.kd import KD
-from edgemate.distillation.rco import RCO
+from edgemate.distillation.methods.kd import KD
+from edgemate.distillation.methods.rco import RCO
 from edgemate.errors import UsageError
 from edgemate.runs import write_tensors
 

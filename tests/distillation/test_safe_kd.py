@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.distillation import Progress, Setting
-from edgemate.distillation.safe_kd import SafeKD, decoupled_kd
+from edgemate.distillation.methods.safe_kd import SafeKD, decoupled_kd
 from edgemate.models import ExitOutputs
 
 END = Progress(epoch=9, epochs=10, fraction=1.0)

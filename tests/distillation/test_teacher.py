@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from edgemate.config import Distillation
 from edgemate.distillation import build_method
-from edgemate.distillation.kd import KD
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
-from edgemate.distillation.teacher_need import teacher_problem
-from edgemate.distillation.teacher_networks import RunNetwork, TorchvisionNetwork
+from edgemate.distillation.methods.kd import KD
+from edgemate.distillation.teachers.networks import RunNetwork, TorchvisionNetwork
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import RunError, UsageError
 from edgemate.models import Backbone, MultiExitModel, Tap
 from edgemate.models.heads.linear import linear
 from edgemate.runs import write_tensors
+from edgemate.training.checks import teacher_problem
 
 
 class Normalized(TeacherNetwork):
@@ -123,10 +123,10 @@ def test_a_teacher_takes_the_weights_of_an_epoch_that_was_kept(tmp_path: Path) -
     teacher = Teacher(LinearNetwork(), route=route)
     assert list(teacher.route) == [1, 4, 9]
     for epoch in (4, 1):
-        teacher.at_epoch(epoch)
+        teacher.load_epoch(epoch)
         assert teacher(torch.ones(1, 1, 2, 2)).logits[0, 0] == 4 * epoch
     with pytest.raises(RunError, match="other: not weights of the teacher's network"):
-        teacher.at_epoch(9)
+        teacher.load_epoch(9)
 
 
 def test_a_teacher_is_named_exactly_where_one_is_needed() -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.distillation import Batch, Progress
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
-from edgemate.distillation.uda_kd import UDAKD
+from edgemate.distillation.methods.uda_kd import UDAKD
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 

@@ -28,7 +28,7 @@ def mobilenet() -> MultiExitModel:
 def mixing() -> MultiExitModel:
     torch.manual_seed(0)
     model = build_model(Model(backbone="resnet8", options={"width": 4}), Exits(head="linear"), channels=1, classes=4)
-    model.mix(mean_mixing(model.exits))
+    model.set_mixing(mean_mixing(model.exits))
     return model
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import reference_logits
+from toy_data import prepare
 from two_tensors import two_tensor_model
 
 from edgemate.bundle import Graph
-from edgemate.data import build_data
 from edgemate.errors import ExportError
 from edgemate.exits import Confidence
 from edgemate.exits.scores import max_probability
@@ -31,7 +31,7 @@ def session(exported: Exported) -> onnxruntime.InferenceSession:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return next(iter(build_data("digits", batch_size=200).test_loader()))[0].numpy()
+    return next(iter(prepare("digits", batch_size=200).test_loader()))[0].numpy()
 
 
 def session_of(protos: Sequence[onnx.ModelProto], graphs: Sequence[Graph]) -> onnxruntime.InferenceSession:

@@ -71,9 +71,9 @@ def test_a_cut_may_pass_several_tensors(tmp_path: Path) -> None:
         path.write_bytes(graph.proto.SerializeToString())
         check_graph(path, graph.metadata)
         graphs.append(graph.metadata)
-    assert [tensor.name for tensor in graphs[0].outputs] == ["fine_1", "coarse_1", "logits_1"]
-    assert [tensor.name for tensor in graphs[1].inputs] == ["fine_1", "coarse_1"]
-    assert [tensor.name for tensor in graphs[2].inputs] == ["fine_2", "coarse_2"]
+    assert [tensor.name for tensor in graphs[0].outputs] == ["fine_1", "features_1", "logits_1"]
+    assert [tensor.name for tensor in graphs[1].inputs] == ["fine_1", "features_1"]
+    assert [tensor.name for tensor in graphs[2].inputs] == ["fine_2", "features_2"]
     assert [tensor.name for tensor in graphs[2].outputs] == ["logits_3"]
     found = verify_layout(tmp_path, "segments", graphs, images, reference_logits(model, images), Limits(1e-5, 1.0))
     assert [agreement.exit for agreement in found] == [1, 2, 3]
@@ -83,12 +83,12 @@ def test_what_torch_cannot_export_is_named() -> None:
     class Fickle(torch.nn.Module):
         def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             image = features["image"]
-            return {"fine": image, "coarse": image if image.sum() > 0 else -image}
+            return {"fine": image, "features": image if image.sum() > 0 else -image}
 
     model: MultiExitModel = two_tensor_model()
     model.stages[0].blocks[0] = Fickle()
     model.heads[0] = torch.nn.Module()
-    model.heads[0].forward = lambda features: (features["coarse"].mean((2, 3)), None)  # type: ignore[method-assign]
+    model.heads[0].forward = lambda features: (features["features"].mean((2, 3)), None)  # type: ignore[method-assign]
     with pytest.raises(ExportError, match=r"onnx/prefix_1\.onnx: torch cannot export this part of the network") as info:
         next(iter(export_graphs(model, (1, 8, 8), "prefixes")))
     assert "\n" not in str(info.value)

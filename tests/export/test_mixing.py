@@ -14,13 +14,12 @@ import torch
 from exit_outputs import SETTING
 from runs import reference_logits
 
-from edgemate.distillation.boosted import Boosted
-from edgemate.distillation.mixing import up_to_own_exit
+from edgemate.distillation.methods.boosted import Boosted
 from edgemate.evaluation import trained_model
 from edgemate.exits import Confidence, FixedExit
 from edgemate.exits.scores import max_probability
 from edgemate.export import Exported, ExportOptions, export_run
-from edgemate.models import count_costs, mean_mixing
+from edgemate.models import count_costs, mean_mixing, softmax_mixing
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.builder import build_engine
@@ -29,7 +28,7 @@ from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
 MIXINGS = {
     "mean": mean_mixing(3),
-    "learned": up_to_own_exit(torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.9, 0.0], [-0.2, 0.4, 1.1]])),
+    "learned": softmax_mixing(torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.9, 0.0], [-0.2, 0.4, 1.1]])),
     "boosted": Boosted(SETTING).mixing(),
 }
 
@@ -42,7 +41,7 @@ def mixing_run(run: Run, weights: torch.Tensor, path: Path) -> Run:
     for split in ("calibration", "test"):
         logits, labels = run.read_logits(split)
         with torch.no_grad():
-            mixed.write_logits(split, model.answers(torch.from_numpy(logits)).numpy(), labels)
+            mixed.write_logits(split, model.ensemble_logits(torch.from_numpy(logits)).numpy(), labels)
     return mixed
 
 
@@ -98,12 +97,12 @@ def test_segments_hand_on_what_the_exits_so_far_said(mixed: tuple[Run, Exported]
     graphs = mixed[1].bundle.manifest.graphs["segments"]
     assert [[tensor.name for tensor in graph.inputs] for graph in graphs] == [
         ["image"],
-        ["features_1", "said_1"],
-        ["features_2", "said_2"],
+        ["features_1", "raw_logits_1"],
+        ["features_2", "raw_logits_2"],
     ]
     assert [[tensor.name for tensor in graph.outputs] for graph in graphs] == [
-        ["features_1", "said_1", "logits_1"],
-        ["features_2", "said_2", "logits_2"],
+        ["features_1", "raw_logits_1", "logits_1"],
+        ["features_2", "raw_logits_2", "logits_2"],
         ["logits_3"],
     ]
     assert [graph.outputs[1].shape for graph in graphs[:2]] == [("batch", 1, 10), ("batch", 2, 10)]

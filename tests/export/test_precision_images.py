@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_data import array_source
+from toy_data import array_source, prepare
 
-from edgemate.data import build_data
 from edgemate.errors import RunError
 from edgemate.export.precision_images import precision_images
 from edgemate.runs import Run
@@ -15,7 +14,7 @@ from edgemate.runs import Run
 
 def test_both_samples_are_calibration_images_and_share_none(finished_run: Run) -> None:
     found = precision_images(finished_run)
-    data = build_data("digits", calibration_fraction=finished_run.read_recipe().data.calibration_fraction)
+    data = prepare("digits", calibration_fraction=finished_run.read_recipe().data.calibration_fraction)
     calibration = data.splits.calibration
     assert set(found.indices) <= set(calibration.tolist())
     assert list(found.indices) == sorted(set(found.indices))

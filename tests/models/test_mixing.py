@@ -4,7 +4,7 @@ import torch
 from edgemate.config import Exits, Model
 from edgemate.errors import UsageError
 from edgemate.models import Features, MultiExitModel, Prefix, Segment, build_model, count_costs, mean_mixing
-from edgemate.models.multi_exit import SAID
+from edgemate.models.multi_exit import RAW_LOGITS
 
 WEIGHTS = torch.tensor([[1.0, 0, 0], [0.25, 0.75, 0], [0.5, -1, 2]])
 
@@ -12,7 +12,7 @@ WEIGHTS = torch.tensor([[1.0, 0, 0], [0.25, 0.75, 0], [0.5, -1, 2]])
 def resnet8(weights: torch.Tensor | None = None, classes: int = 5) -> MultiExitModel:
     torch.manual_seed(0)
     net = build_model(Model(backbone="resnet8", options={"width": 4}), Exits(), channels=1, classes=classes).eval()
-    net.mix(weights)
+    net.set_mixing(weights)
     return net
 
 
@@ -41,7 +41,7 @@ def test_prefixes_and_chained_segments_answer_as_the_whole_model_does() -> None:
     features: Features = {"image": images}
     for exit in range(1, net.exits + 1):
         features, answer = Segment(net, exit)(features)
-        assert features[SAID].shape == (2, exit, 5)
+        assert features[RAW_LOGITS].shape == (2, exit, 5)
         torch.testing.assert_close(answer, whole[:, exit - 1])
         torch.testing.assert_close(Prefix(net, exit)(images), whole[:, exit - 1])
 
@@ -49,13 +49,13 @@ def test_prefixes_and_chained_segments_answer_as_the_whole_model_does() -> None:
 def test_the_weights_are_stored_with_the_model_only_when_there_are_some() -> None:
     net = resnet8()
     assert "mixing" not in net.state_dict()
-    net.mix(WEIGHTS)
+    net.set_mixing(WEIGHTS)
     place = net.mixing
-    net.mix(mean_mixing(3))
+    net.set_mixing(mean_mixing(3))
     assert net.mixing is place  # where checkpoints and averages know it
     torch.testing.assert_close(net.state_dict()["mixing"], mean_mixing(3))
     assert not any(parameter is place for parameter in net.parameters())
-    net.mix(None)
+    net.set_mixing(None)
     assert "mixing" not in net.state_dict()
 
 
@@ -63,7 +63,7 @@ def test_the_weights_are_stored_with_the_model_only_when_there_are_some() -> Non
     ("weights", "said"),
     [
         (torch.ones(2, 2).tril(), "3 exits need 3 × 3 weights, not 2 × 2"),
-        (torch.ones(3, 3), "an exit cannot answer with a later one"),
+        (torch.ones(3, 3), "an exit cannot use a later one"),
     ],
 )
 def test_weights_that_no_exit_could_use_in_time_are_refused(weights: torch.Tensor, said: str) -> None:

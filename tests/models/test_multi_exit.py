@@ -64,7 +64,7 @@ def test_cut_points_can_be_named_and_leave_out_an_exit() -> None:
     [
         (["stage1", "stage4"], "unknown cut point 'stage4'; did you mean"),
         (["stage2", "stage1", "stage3"], "not in the order of the backbone"),
-        (["stage1", "stage2"], "the last exit stands at stage2, but the backbone ends at stage3"),
+        (["stage1", "stage2"], "the last exit is at stage2, but the backbone ends at stage3"),
     ],
 )
 def test_cut_points_that_do_not_fit_are_refused(at: list[str], said: str) -> None:
@@ -90,15 +90,18 @@ class TwoMaps(nn.Module):
         first = features.get("fine", features.get("image"))
         assert first is not None
         coarse = self.coarse(first)
-        return {"fine": self.fine(first), "coarse": coarse + features["coarse"] if "coarse" in features else coarse}
+        return {
+            "fine": self.fine(first),
+            "features": coarse + features["features"] if "features" in features else coarse,
+        }
 
 
 @torch.no_grad()
 def test_several_named_maps_can_pass_a_cut() -> None:
-    taps = {name: Tap(8, 8, 0, tensor="coarse") for name in ("one", "two")}
+    taps = {name: Tap(8, 8, 0) for name in ("one", "two")}
     backbone = Backbone({"one": TwoMaps(1), "two": TwoMaps(4)}, taps, ("one", "two"))
     net = MultiExitModel(backbone, None, lambda tap: Head(tap, nn.Identity(), tap.channels, 3))
     images = torch.randn(2, 1, 8, 8)
     features, _ = Segment(net, 1)({"image": images})
-    assert sorted(features) == ["coarse", "fine"]
+    assert sorted(features) == ["features", "fine"]
     assert torch.equal(Segment(net, 2)(features)[1], net(images)[:, 1])

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image
 
-from edgemate.bundle import InputContract, Resize
+from edgemate.bundle import InputContract
+from edgemate.core.input_spec import Resize
 from edgemate.errors import ImageError
 from edgemate.runtime import Preprocessor
 
@@ -173,7 +174,7 @@ def write_bomb(path: Path) -> None:
         (lambda path: None, "no such file"),
     ],
 )
-def test_a_file_that_is_no_image_is_named(tmp_path: Path, write: Any, problem: str) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, write: Any, problem: str) -> None:
     path = tmp_path / "given.png"
     write(path)
     with pytest.raises(ImageError) as caught:
@@ -187,15 +188,15 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path, write: Any, problem: s
     [
         (np.zeros((8, 9, 3), np.uint8), "uint8 array (8, 9, 3): prepared it is (3, 8, 9); the network takes (3, 8, 8)"),
         (np.zeros((3, 8, 9), np.float32), "float32 array: prepared it is (3, 8, 9)"),
-        (np.zeros((8, 8, 3)), "float64 array (8, 8, 3) is no image"),
-        (np.zeros((2, 8, 8, 3), np.uint8), "uint8 array (2, 8, 8, 3) is no image"),
-        (np.zeros((8, 8, 2), np.uint8), "is no image"),
+        (np.zeros((8, 8, 3)), "float64 array (8, 8, 3) is not an image"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "uint8 array (2, 8, 8, 3) is not an image"),
+        (np.zeros((8, 8, 2), np.uint8), "is not an image"),
         (np.zeros((0, 8, 3), np.uint8), "has no pixels"),
-        (3, "int is no image; give a path"),
-        (None, "NoneType is no image"),
+        (3, "int is not an image; give a path"),
+        (None, "NoneType is not an image"),
     ],
 )
-def test_what_is_no_image_is_refused(image: Any, problem: str) -> None:
+def test_other_types_and_shapes_are_refused(image: Any, problem: str) -> None:
     with pytest.raises(ImageError) as caught:
         Preprocessor(contract()).prepare(image)
     assert problem in str(caught.value)

@@ -28,9 +28,9 @@ from edgemate.bundle import (
     ExitMetadata,
     Graph,
     InputContract,
-    Resize,
     Tensor,
 )
+from edgemate.core.input_spec import Resize
 from edgemate.exits import calibrate
 from edgemate.exits.operating_points import POLICIES_FILE
 from edgemate.exits.scores import max_probability
@@ -180,15 +180,15 @@ def _nodes(operation: Operation) -> list[NodeProto]:
             helper.make_node("Flatten", [operation.source], [f"flat_{exit}"]),
             helper.make_node("Gemm", [f"flat_{exit}", f"head_{exit}"], [f"{operation.gives}_{exit}"]),
         ]
-    earlier = [f"said_{exit - 1}"] if exit > 1 else []
+    earlier = [f"raw_logits_{exit - 1}"] if exit > 1 else []
     fractions = numpy_helper.from_array(np.array(MIXING[exit - 1], np.float32)[:, None])
     axis = numpy_helper.from_array(np.array([1], np.int64))
     return [
         helper.make_node("Constant", [], [f"shares_{exit}"], value=fractions),
         helper.make_node("Constant", [], [f"axis_{exit}"], value=axis),
         helper.make_node("Unsqueeze", [f"own_{exit}", f"axis_{exit}"], [f"last_{exit}"]),
-        helper.make_node("Concat", [*earlier, f"last_{exit}"], [f"said_{exit}"], axis=1),
-        helper.make_node("Mul", [f"said_{exit}", f"shares_{exit}"], [f"weighted_{exit}"]),
+        helper.make_node("Concat", [*earlier, f"last_{exit}"], [f"raw_logits_{exit}"], axis=1),
+        helper.make_node("Mul", [f"raw_logits_{exit}", f"shares_{exit}"], [f"weighted_{exit}"]),
         helper.make_node("ReduceSum", [f"weighted_{exit}", f"axis_{exit}"], [f"logits_{exit}"], keepdims=0),
     ]
 

@@ -28,12 +28,7 @@ def make_run(path: Path, recipe_tree: Mapping[str, Any] = RECIPE, *, epochs: int
     """Train all exits together with cross-entropy and write everything that a finished run has."""
     torch.manual_seed(0)
     recipe = parse_recipe(recipe_tree, "tests")
-    data = build_data(
-        recipe.data.name,
-        options=recipe.data.options,
-        calibration_fraction=recipe.data.calibration_fraction,
-        batch_size=recipe.optimization.batch_size,
-    )
+    data = build_data(recipe.data, batch_size=recipe.optimization.batch_size)
     model = build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
     _train(model, data.train_loader(), epochs)
 

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 CLASSES = ("circle", "square", "star", "wave")
 SHAPES = {"image": (3, 8, 8), "fine": (4, 8, 8), "coarse": (6, 4, 4), "features_2": (6, 4, 4)}
 SHAPES |= {f"logits_{exit}": (len(CLASSES),) for exit in (1, 2, 3)}
-SHAPES |= {f"said_{exit}": (exit, len(CLASSES)) for exit in (1, 2)}
+SHAPES |= {f"raw_logits_{exit}": (exit, len(CLASSES)) for exit in (1, 2)}
 # What each segment takes and gives.
 SEGMENTS = (
     (("image",), ("fine", "coarse", "logits_1")),
@@ -24,9 +24,9 @@ SEGMENTS = (
     (("features_2",), ("logits_3",)),
 )
 MIXING_SEGMENTS = (
-    (("image",), ("fine", "coarse", "said_1", "logits_1")),
-    (("fine", "coarse", "said_1"), ("features_2", "said_2", "logits_2")),
-    (("features_2", "said_2"), ("logits_3",)),
+    (("image",), ("fine", "coarse", "raw_logits_1", "logits_1")),
+    (("fine", "coarse", "raw_logits_1"), ("features_2", "raw_logits_2", "logits_2")),
+    (("features_2", "raw_logits_2"), ("logits_3",)),
 )
 MIXING = ((1.0,), (0.5, 1.0), (-0.25, 0.5, 1.0))
 
@@ -112,8 +112,8 @@ def run(stages: Iterable[int], tensors: Mapping[str, np.ndarray], network: str =
             known[f"{operation.gives}_{operation.exit}"] = flat @ weights()[operation]
         else:
             exit = operation.exit
-            earlier = [known[f"said_{exit - 1}"]] if exit > 1 else []
+            earlier = [known[f"raw_logits_{exit - 1}"]] if exit > 1 else []
             said = np.concatenate([*earlier, known[f"own_{exit}"][:, None]], axis=1)
-            known[f"said_{exit}"] = said
+            known[f"raw_logits_{exit}"] = said
             known[f"logits_{exit}"] = np.einsum("k,nkc->nc", np.float32(MIXING[exit - 1]), said)
     return known

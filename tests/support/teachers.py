@@ -11,7 +11,7 @@ from exit_outputs import SETTING, C, N
 from torch import Tensor, nn
 
 from edgemate.distillation import Batch, Setting
-from edgemate.distillation.teacher import Teacher, TeacherNetwork
+from edgemate.distillation.teachers.teacher import Teacher, TeacherNetwork
 from edgemate.models import MultiExitModel, Tap
 from edgemate.models.cifar_resnet import resnet8
 from edgemate.models.heads.linear import linear
@@ -74,8 +74,8 @@ def small_model(classes: int = C, cuts: list[str] | None = None, seed: int = 0, 
     return MultiExitModel(resnet8(1, width=width), cuts, head)  # type: ignore[arg-type]
 
 
-def gray_batch(images: int = N, classes: int = C, seed: int = 0) -> Batch:
+def gray_batch(count: int = N, classes: int = C, seed: int = 0) -> Batch:
     """Images of 8×8 for `small_model`."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(images, 1, 8, 8, generator=generator)
-    return Batch(images, torch.randint(classes, (images,), generator=generator))
+    images = torch.randn(count, 1, 8, 8, generator=generator)
+    return Batch(images, torch.randint(classes, (count,), generator=generator))

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from edgemate.config import Data
+from edgemate.core.input_spec import InputSpec
+from edgemate.data import PreparedData, build_data
+from edgemate.data.input_plan import plan_input
 from edgemate.data.source import ArrayImages, DataSource
+
+_LOADING = ("batch_size", "workers", "seed", "progress")
 
 
 def pixels(*shape: int, seed: int = 0) -> Any:
@@ -27,6 +33,17 @@ def array_source(n: int = 40, size: tuple[int, int] = (8, 8), channels: int = 3,
         test=ArrayImages(pixels(n, *size, channels, seed=1), labels),
         size=size,
     )
+
+
+def input_spec(source: DataSource, **options: Any) -> InputSpec:
+    """The input specification of a dataset under these options of a data section."""
+    return plan_input(source, Data(name="toy", **options))
+
+
+def prepare(name: str, **options: Any) -> PreparedData:
+    """`build_data` of a data section with these options; batch_size, workers, seed and progress are its own."""
+    loading = {key: options.pop(key) for key in _LOADING if key in options}
+    return build_data(Data(name=name, **options), **loading)
 
 
 def write_image(path: Path, size: tuple[int, int] = (20, 14), seed: int = 0) -> Path:

@@ -10,7 +10,7 @@ from edgemate.models.heads.linear import linear
 
 
 class Fork(nn.Module):
-    """From the image to a fine and a coarse map."""
+    """From the image to a fine map and a coarse one, which heads read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Fork(nn.Module):
 
     def forward(self, features: Features) -> Features:
         image = features["image"]
-        return {"fine": self.fine(image).relu(), "coarse": self.coarse(image).relu()}
+        return {"fine": self.fine(image).relu(), "features": self.coarse(image).relu()}
 
 
 class Deepen(nn.Module):
@@ -30,7 +30,7 @@ class Deepen(nn.Module):
         self.conv = nn.Conv2d(6, 6, 3, padding=1)
 
     def forward(self, features: Features) -> Features:
-        return {"fine": features["fine"], "coarse": self.conv(features["coarse"]).relu()}
+        return {"fine": features["fine"], "features": self.conv(features["features"]).relu()}
 
 
 class Join(nn.Module):
@@ -41,13 +41,13 @@ class Join(nn.Module):
         self.conv = nn.Conv2d(4, 6, 3, 2, 1)
 
     def forward(self, features: Features) -> Features:
-        return {"coarse": self.conv(features["fine"]) + features["coarse"]}
+        return {"features": self.conv(features["fine"]) + features["features"]}
 
 
 def two_tensor_model(classes: int = 3) -> MultiExitModel:
     """Three exits; images (N, 1, 8, 8)."""
     torch.manual_seed(0)
-    tap = Tap(6, 6, 0, tensor="coarse")
+    tap = Tap(6, 6, 0)
     blocks = {"fork": Fork(), "deepen": Deepen(), "join": Join()}
     backbone = Backbone(blocks, dict.fromkeys(blocks, tap), tuple(blocks))
     return MultiExitModel(backbone, None, lambda found: linear(found, classes)).eval()

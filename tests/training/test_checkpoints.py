@@ -46,7 +46,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(unfinished: Run, damage) -> No
     checkpoint.write_bytes(damage(whole))
     try:
         with pytest.raises(
-            RunError, match=r"last\.ckpt: is no checkpoint, or damaged .*resuming begins again"
+            RunError, match=r"last\.ckpt: not a checkpoint, or damaged .*resuming begins again"
         ) as caught:
             train(small_recipe(), unfinished.path, resume=True, console=Console(file=io.StringIO()))
     finally:

@@ -13,8 +13,8 @@ from edgemate.errors import RecipeError, TrainingError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import train
-from edgemate.training.compiler import missing_compiler
-from edgemate.training.compiling import CompiledOutputs
+from edgemate.training.compiled_outputs import CompiledOutputs
+from edgemate.training.cxx_compiler import missing_compiler
 from recipes import small_recipe
 
 

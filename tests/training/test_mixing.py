@@ -15,11 +15,10 @@ from processors import native_bf16
 from rich.console import Console
 
 from edgemate.config import parse_recipe
-from edgemate.distillation.boosted import Boosted
-from edgemate.distillation.mixing import up_to_own_exit
+from edgemate.distillation.methods.boosted import Boosted
 from edgemate.errors import RecipeError, RunError
 from edgemate.evaluation import trained_model
-from edgemate.models import mean_mixing
+from edgemate.models import mean_mixing, softmax_mixing
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.training import callbacks, check_recipe, train
 from recipes import small_recipe
@@ -42,8 +41,8 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_learned_ensemble_is_stored_and_answers_in_every_figure(learned: Run) -> None:
     scores = read_tensors(learned.method_path)["scores"]
-    torch.testing.assert_close(mixing(learned), up_to_own_exit(scores))
-    assert not torch.allclose(mixing(learned), up_to_own_exit(0.5 * torch.eye(3)))  # where it started
+    torch.testing.assert_close(mixing(learned), softmax_mixing(scores))
+    assert not torch.allclose(mixing(learned), softmax_mixing(0.5 * torch.eye(3)))  # where it started
     model = trained_model(learned)
     images, _ = learned.read_golden()
     test = learned.read_logits("test")
@@ -82,7 +81,7 @@ def test_resuming_ends_with_the_same_answers(learned: Run, tmp_path: Path, monke
 
 def test_averaged_weights_answer_with_the_averaged_ensemble(tmp_path: Path) -> None:
     run = trained(tmp_path / "ema", *LEARNED, "optimization.ema=0.9")
-    torch.testing.assert_close(mixing(run), up_to_own_exit(read_tensors(run.method_path)["scores"]))
+    torch.testing.assert_close(mixing(run), softmax_mixing(read_tensors(run.method_path)["scores"]))
     shown = list(csv.DictReader(run.history_path.read_text().splitlines()))[-1]
     accuracy = run.read_metrics()["accuracy"]["calibration"]["exits"]
     np.testing.assert_allclose([float(shown[f"calibration/exit{k}"]) for k in (1, 2, 3)], accuracy, atol=1e-5)
@@ -94,7 +93,7 @@ def test_the_best_epoch_keeps_the_ensemble_that_it_had(tmp_path: Path, monkeypat
     monkeypatch.setattr("edgemate.training.task.MultiExitTask.epoch_metrics", lambda self: {"calibration/exit1": 0.0})
     run = trained(tmp_path / "best", *LEARNED, "training.weights=best")
     assert run.read_metrics()["kept_epoch"] == 1
-    last = up_to_own_exit(read_tensors(run.method_path)["scores"])
+    last = softmax_mixing(read_tensors(run.method_path)["scores"])
     assert not torch.allclose(mixing(run), last, atol=1e-4)
     model = trained_model(run)
     images, _ = run.read_golden()
@@ -131,7 +130,7 @@ def test_without_an_ensemble_the_weights_are_those_of_before(tmp_path: Path) -> 
 def test_weights_that_cannot_be_a_mixing_are_refused(learned: Run, tmp_path: Path) -> None:
     run = Run(Path(shutil.copytree(learned.path, tmp_path / "run")))
     write_tensors(run.model_path, {**read_tensors(run.model_path), "mixing": torch.ones(3, 3)})
-    with pytest.raises(RunError, match=r"model\.safetensors: not the weights .* cannot answer with a later one"):
+    with pytest.raises(RunError, match=r"model\.safetensors: not the weights .* cannot use a later one"):
         trained_model(run)
 
 
@@ -140,8 +139,8 @@ def test_weights_that_cannot_be_a_mixing_are_refused(learned: Run, tmp_path: Pat
     [
         (["exits.ensemble=learned", "distillation.method=joint_ce"], "exits.ensemble: learned is for a method that"),
         (["exits.ensemble=learned", "distillation.options.weights=uniform"], "exits.ensemble: learned is for a method"),
-        (["exits.ensemble=mean", "distillation.method=boosted"], "distillation: boosted answers with its own sums"),
-        (["exits.ensemble=learned", "distillation.method=boosted"], "distillation: boosted answers with its own sums"),
+        (["exits.ensemble=mean", "distillation.method=boosted"], "distillation: boosted deploys its own sums"),
+        (["exits.ensemble=learned", "distillation.method=boosted"], "distillation: boosted deploys its own sums"),
     ],
 )
 def test_an_ensemble_that_the_method_does_not_have_is_found_before_anything_starts(

@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from edgemate.config import Exits, Model, Recipe, Training
 from edgemate.distillation import Method, build_method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.building import setting_of
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RunError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.training import numerics, train
-from edgemate.training.checking import setting_of
 from edgemate.training.numerics import (
     Numerics,
     choose_numerics,

@@ -64,7 +64,7 @@ def test_a_finished_run_goes_on_with_more_epochs(finished: Run) -> None:
     steps = 2 * 512 // 32
     last, first = (0.05 * (1 + math.cos(math.pi * at)) for at in ((steps - 0.5) / steps, (steps + 0.5) / (2 * steps)))
     expected = (
-        f"{finished.path}: goes on after epoch 2 to 4 epochs instead of 2; schedule cosine is laid out anew over all "
+        f"{finished.path}: resumes after epoch 2 to 4 epochs instead of 2; schedule cosine now spans all "
         f"of them, so the learning rate goes from {last:.3g} to {first:.3g} at epoch 3"
     )
     assert expected in told
@@ -142,7 +142,7 @@ def test_fewer_epochs_than_there_are_is_one_line(finished: Run) -> None:
 
 def test_a_finished_run_without_its_checkpoint_cannot_go_on(finished: Run) -> None:
     (finished.checkpoints_path / "last.ckpt").unlink()
-    with pytest.raises(RunError, match=r"last\.ckpt to go on from is not there; --force trains it anew"):
+    with pytest.raises(RunError, match=r"its checkpoint .*last\.ckpt is missing; force trains it anew"):
         train(small_recipe("optimization.epochs=4"), finished.path, resume=True, console=screen())
     assert finished.finished
 

@@ -133,7 +133,7 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
         ),
         (["data.unlabeled.name=digit"], "data.unlabeled.name: unknown dataset 'digit'"),
         (["data.unlabeled.name=arrays"], "data.unlabeled.options.path: missing"),
-        (["data.unlabeled.name=cifar10", "data.unlabeled.share=0.3"], "unlabeled.share parts one dataset"),
+        (["data.unlabeled.name=cifar10", "data.unlabeled.fraction=0.3"], "unlabeled.fraction splits one dataset"),
         (["data.unlabeled.options={path: x}"], "options are of the dataset that name gives"),
         (["data.unlabeled.sharre=0.3"], "data.unlabeled.sharre: unknown key; did you mean 'share'"),
     ],

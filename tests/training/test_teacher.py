@@ -15,23 +15,23 @@ from rich.console import Console
 from toy_data import archive
 
 from edgemate.config import Recipe
-from edgemate.data import InputSpec
+from edgemate.core.input_spec import InputSpec
 from edgemate.distillation import Setting, build_method
-from edgemate.distillation.teacher import Teacher
+from edgemate.distillation.teachers.loading import find_teacher, load_teacher
+from edgemate.distillation.teachers.run_teacher import RunTeacher
+from edgemate.distillation.teachers.teacher import Teacher
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.models import build_model
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.training import callbacks, check_recipe, train
-from edgemate.training.data import data_of
-from edgemate.training.run_teacher import RunTeacher
 from edgemate.training.task import MultiExitTask
-from edgemate.training.teacher import find_teacher, load_teacher
+from edgemate.training.trainer import prepare_data
 from recipes import small_recipe
 
 TEACHER = ("exits.at=[stage3]", "exits.head=linear", "exits.options={}", "distillation.method=joint_ce")
 FEW = "data.train_limit=192"
-RGB = InputSpec(3, 32, 32, None, None, (0.5,) * 3, (0.5,) * 3)
+RGB = InputSpec(channels=3, height=32, width=32, mean=(0.5,) * 3, std=(0.5,) * 3)
 TEN = tuple("0123456789")
 
 
@@ -51,7 +51,7 @@ def student(teacher: Run | str, method: str, *overrides: str) -> tuple[str, ...]
 
 
 def loaded(recipe: Recipe) -> Teacher:
-    found = load_teacher(recipe, data_of(recipe), "r.yaml")
+    found = load_teacher(recipe.distillation.teacher, prepare_data(recipe), "r.yaml")
     assert found is not None
     return found
 
@@ -138,7 +138,7 @@ class Killed(BaseException):
             marks=native_bf16,
         ),
         ("rco", "distillation.options.schedule=greedy", "distillation.options.delta=1.5"),
-        ("dfa", "distillation.options.search_share=0.5", "optimization.optimizer=adamw", "optimization.lr=0.01"),
+        ("dfa", "distillation.options.search_fraction=0.5", "optimization.optimizer=adamw", "optimization.lr=0.01"),
     ],
     ids=["prokt", "prokt-dual-ema-bf16", "rco-greedy", "dfa-adamw"],
 )
@@ -202,7 +202,7 @@ def test_teachers_combine_with_self_distillation(teacher: Run, tmp_path: Path) -
         (student("runs/none", "kd"), "distillation.teacher: runs/none: there is no such run folder"),
         (student("torchvision:resnet9", "kd"), "torchvision has no classifier 'resnet9'; did you mean 'resnet50'"),
         (student("torchvision:resnet18@none.pth", "kd"), "distillation.teacher: .* there is no file none.pth"),
-        (student("torchvision:resnet18", "dfa"), "distillation: dfa takes its teacher apart"),
+        (student("torchvision:resnet18", "dfa"), "distillation: dfa runs its teacher block by block"),
         (student("torchvision:resnet18", "rco"), "distillation: rco follows the epochs that a teacher's run has kept"),
         (student("torchvision:resnet18", "prokt", "training.precision=fp16"), "precision: prokt steps its teacher"),
     ],
@@ -218,7 +218,7 @@ def test_a_teacher_that_will_not_do_is_refused_before_any_work(
 
 def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(teacher: Run, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"is no checkpoint of a run.*torchvision:NAME@FILE"):
+    with pytest.raises(UsageError, match=r"not a checkpoint of a run.*torchvision:NAME@FILE"):
         find_teacher(str(tmp_path / "weights.pth"))
     with pytest.raises(UsageError, match=r"no such checkpoint; did you mean .*'epoch_2"):
         find_teacher(str(teacher.checkpoints_path / "epoch_3.safetensors"))
@@ -270,7 +270,7 @@ def test_a_classifier_of_torchvision_may_teach_with_weights_of_a_file(tmp_path: 
     with pytest.raises(UsageError, match="not weights of shufflenet_v2_x0_5 for 3 classes"):
         found.network(("a", "b", "c"))
     with pytest.raises(UsageError, match="sees 3 channels, the data has 1; name a run instead"):
-        found.check(InputSpec(1, 32, 32, None, None, (0.5,), (0.5,)), TEN)
+        found.check(InputSpec(channels=1, height=32, width=32, mean=(0.5,), std=(0.5,)), TEN)
 
 
 def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
@@ -282,8 +282,8 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
 
 def test_pretrained_weights_fit_their_own_classes_and_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
     found = find_teacher("torchvision:resnet50")
-    large = InputSpec(3, 224, 224, None, None, (0.5,) * 3, (0.5,) * 3)
-    with pytest.raises(UsageError, match=r"tells 1000 classes apart, the data has 10; train it on this data .*@FILE"):
+    large = InputSpec(channels=3, height=224, width=224, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(UsageError, match=r"has 1000 classes, the data has 10; train it on this data .*@FILE"):
         found.check(large, TEN)
     with pytest.raises(UsageError, match=r"images of 224 × 224, this recipe has 3 × 32 × 32; set data.image_size"):
         found.check(RGB, TEN)

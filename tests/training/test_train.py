@@ -299,7 +299,7 @@ def test_a_training_tells_how_far_it_is_and_leaves_no_trace_of_it(tmp_path: Path
     for said in ("images/s", "loss ", "exits ", "training 0:00 left"):
         assert said in last
     assert told.of("epoch 1/2, calibration split, batch")
-    assert told.of("answering the test split, image")[-1] == "answering the test split, image: 449 of 449"
+    assert told.of("evaluating the test split, image")[-1] == "evaluating the test split, image: 449 of 449"
     assert not run.progress_path.exists()
 
 

@@ -1,1 +1,1 @@
-"""Heads: what stands at an exit, from a feature map to logits. One kind per file."""
+"""Heads: the classifiers of the exits, from a feature map to logits. One kind per file."""

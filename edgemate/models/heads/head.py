@@ -15,12 +15,11 @@ class Head(nn.Module):
         trunk: layers between that map and the pooling; `nn.Identity()` for none.
         width: channels that the trunk gives, D.
         classes: C.
-        dropout: share of the pooled feature that training drops.
+        dropout: fraction of the pooled feature that training drops.
     """
 
     def __init__(self, tap: Tap, trunk: nn.Module, width: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.tensor = tap.tensor
         self.trunk = trunk
         self.width = width
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
@@ -28,7 +27,7 @@ class Head(nn.Module):
 
     def forward(self, features: Features) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and the pooled feature (N, D)."""
-        pooled = self.trunk(features[self.tensor]).mean((2, 3))
+        pooled = self.trunk(features["features"]).mean((2, 3))
         return self.classifier(self.dropout(pooled)), pooled
 
 

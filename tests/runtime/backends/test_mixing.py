@@ -24,9 +24,9 @@ def golden(mixing_opener: Opener):
 
 def test_what_was_said_passes_every_cut_and_is_kept_no_longer(mixing_opener: Opener) -> None:
     steps = wire(mixing_opener.bundle.manifest.graphs["segments"])
-    assert steps[1].takes == ("fine", "coarse", "said_1")
-    assert steps[1].gives == ("logits_2", "features_2", "said_2")
-    assert set(steps[1].done) == {"fine", "coarse", "said_1", "logits_2"}
+    assert steps[1].takes == ("fine", "coarse", "raw_logits_1")
+    assert steps[1].gives == ("logits_2", "features_2", "raw_logits_2")
+    assert set(steps[1].done) == {"fine", "coarse", "raw_logits_1", "logits_2"}
 
 
 @pytest.mark.parametrize("rows", [1, 3, 24])

@@ -1,0 +1,200 @@
+"""`mate`: Multi-exit self-distillation with Appropriate TEachers.
+
+Sun, Chen, Wang, Ye, Feng, Chen: "Multi-exit self-distillation with appropriate teachers", Frontiers of Information
+Technology & Electronic Engineering 25(4):585-599, 2024, doi 10.1631/FITEE.2200644.
+
+What the abstract states, and this file follows: there are several ensemble teachers; each is made of all exits, with
+trainable weights of its own; each exit learns from all teachers, mainly from its primary teacher, so that the gap
+between the two stays appropriate. The full text and any code are not public. Everything else here is **our
+reconstruction**: the softmax over rows of `a`, the weights g of the teachers, temperature and α, how the teachers
+themselves learn, and the term with μ. Figures made with it are figures of this reconstruction.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgemate.distillation.gradients import rescale_gradient
+from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
+from edgemate.distillation.methods.mate_ensemble import (
+    Attention,
+    frozen_scores,
+    own_exits,
+    primary_teachers,
+    teacher_fractions,
+)
+from edgemate.distillation.terms import cross_entropies, ramp, weighted
+from edgemate.errors import UsageError
+from edgemate.models import ExitOutputs, softmax_mixing
+
+Weights = Literal["learned", "uniform", "geometric", "last_exit"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class MATE(Method):
+    """K ensemble teachers with trainable weights; exit k learns from all of them, mainly from teacher k.
+
+        teacher k   t_k = Σ_j softmax(a_k)_j · z_j,  a ∈ R^{K×K}
+        exit i      L_i = CE(z_i, y) + α · Σ_k g_ik · T² · KL(s_T(sg t_k) ‖ s_T(z_i)),  g_ii = λ, g_ik = (1−λ)/(K−1)
+        teachers    L_T = Σ_k [CE(t'_k, y) + μ · T² · KL(s_T(t'_k) ‖ sg s_T(z_k))],  t'_k = Σ_j softmax(a_k)_j · sg(z_j)
+        loss        Σ_i L_i + L_T
+
+    With `moves_exits`, as by default, CE(t'_k, y) is CE(t_k, y): the teachers' hard-label loss also moves the exits
+    that they are made of. The KL terms never move an exit through a teacher, and `a` is moved by L_T alone. Without
+    the term in μ all rows of `a` converge to one ensemble, and the teachers stop being different ones.
+
+    The defaults are chosen by the mean over exits on the calibration split of small CIFAR-100, options changed one at a
+    time (`benchmarks/mate_ablation.py`, benchmarks/results/mate_ablation.md): `moves_exits` and α 4 beside the first
+    reconstruction, which is `moves_exits: false` and α 1. The two do different things. α teaches the early exits; it is
+    the best of 1, 2, 4 and 8, with six seeds 0.42 ± 0.28 points above 2 and 0.33 ± 0.39 above 8
+    (benchmarks/results/mate_alpha.md). `moves_exits` makes the labels weigh more at the exits that the teachers lean
+    on, mostly the last one, where joint cross-entropy with K times the weight gets as far by itself. The other options
+    stay as reconstructed. One of them was better by more than two standard errors, λ 1 by 0.82 ± 0.33 points; with six
+    fresh seeds it was worse by 0.15 ± 0.23 (benchmarks/results/fresh_seeds.md).
+
+    Args:
+        setting: what it is built for.
+        temperature: T.
+        alpha: α, weight of the teachers beside the labels.
+        ramp_up: fraction of the training over which α rises from almost 0, as exp(−5(1−x)²); 0 begins with all of it.
+        primary: λ, weight of the primary teacher.
+        primary_last: λ of the last exit, which is the one that may pay for learning from weaker ones; as the others
+            if absent.
+        proximity: μ, pull of teacher k towards its own exit.
+        start: every row of `a` starts as `start` on its own exit and 0 elsewhere.
+        reach: teacher k is made of exits ≤ k + reach only; of all of them if absent.
+        attention: weights differ from image to image: to `a` come scores from the exits' pooled features
+            (`Attention`), trained by L_T too.
+        teachers: how many; one per exit if absent. Exits and teachers are spread evenly over the depth: an exit's
+            primary teacher is the nearest one (the shallower in a tie), and a teacher's own exit is the one nearest to
+            it (the deeper in a tie).
+        moves_exits: the teachers' cross-entropy moves the exits too, each as far as they weigh it, as in ONE (Lan,
+            Zhu, Gong; NeurIPS 2018); without it an exit is moved by its own labels and by the teachers alone. Frozen
+            teachers have no such term.
+        teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
+        weights: `learned`, or frozen at one ensemble for all teachers: `uniform` is EED's logit target, `geometric`
+            BEED's (weight ∝ 1.6^{k−1}), `last_exit` BYOT's. Frozen teachers have no L_T.
+
+    Raises:
+        UsageError: `reach` or `attention` beside frozen weights.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        temperature: Annotated[float, Field(gt=0)] = 3.0,
+        alpha: Annotated[float, Field(ge=0)] = 4.0,
+        ramp_up: Fraction = 0.0,
+        primary: Fraction = 0.7,
+        primary_last: Fraction | None = None,
+        proximity: Annotated[float, Field(ge=0)] = 1.0,
+        start: Annotated[float, Field(ge=0)] = 0.5,
+        reach: Annotated[int, Field(ge=0)] | None = None,
+        attention: bool = False,
+        teachers: Annotated[int, Field(ge=1)] | None = None,
+        moves_exits: bool = True,
+        teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
+        weights: Weights = "learned",
+    ) -> None:
+        super().__init__(setting)
+        self.temperature, self.alpha, self.ramp_up, self.proximity = temperature, alpha, ramp_up, proximity
+        self.teacher_rate, self.moves_exits = teacher_rate, moves_exits
+        self.learned = weights == "learned"
+        if not self.learned and (attention or reach is not None):
+            given = "attention" if attention else "reach"
+            raise UsageError(f"mate: {given} belongs to learned weights; leave it out, or set weights: learned")
+        k, t = setting.exits, teachers or setting.exits
+        own = own_exits(k, t)
+        scores = start * F.one_hot(torch.tensor(own), k).float() if self.learned else frozen_scores(weights, k, t)
+        self.scores = nn.Parameter(scores, requires_grad=self.learned)
+        out_of_reach = [[reach is not None and j > i + reach for j in range(k)] for i in own]
+        self.register_buffer("limits", torch.zeros(t, k).masked_fill(torch.tensor(out_of_reach), -torch.inf), False)
+        self.limits: Tensor
+        self.register_buffer("own_exits", torch.tensor(own), persistent=False)
+        self.own_exits: Tensor
+        last = primary if primary_last is None else primary_last
+        self.register_buffer("fractions", teacher_fractions(k, t, primary, last), persistent=False)
+        self.fractions: Tensor
+        self.attention = Attention(setting.pooled_widths, own) if attention else None
+        if attention:
+            self.register_buffer("mean_weights", F.softmax(scores + self.limits, -1))
+            self.mean_weights: Tensor
+
+    def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
+        """The exits' losses plus the teachers' own."""
+        logits = outputs.logits
+        weights = self._batch_weights(outputs.pooled)
+        teachers = weighted(logits.detach(), weights)
+        exits_log = F.log_softmax(logits / self.temperature, -1)
+        teachers_log = F.log_softmax(teachers / self.temperature, -1)
+        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        soft = (
+            self.alpha * ramp(progress.fraction, self.ramp_up) * self._from_teachers(exits_log, teachers_log.detach())
+        )
+        total = hard + soft
+        terms = {"labels": hard.detach(), "teachers": soft.detach()}
+        if self.learned:
+            judged = weighted(logits, weights) if self.moves_exits else teachers
+            own = cross_entropies(judged, batch.labels, self.setting.label_smoothing).sum()
+            near = self.proximity * self._gap(teachers_log, exits_log.detach())
+            total = total + own + near
+            terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}
+        return Loss(total, terms)
+
+    def teachers(self, logits: Tensor) -> Tensor:
+        """Logits of the teachers by `weights`, (N, K, C) → (N, T, C). Gradients flow to whatever requires them."""
+        return weighted(logits, self.weights())
+
+    def weights(self) -> Tensor:
+        """Row k: the weights of teacher k over exits, (T, K), each row summing to 1.
+
+        With attention their mean over the last batch that was trained on.
+        """
+        return F.softmax(self.scores + self.limits, -1) if self.attention is None else self.mean_weights
+
+    def mixing(self) -> Tensor | None:
+        """Where a learned ensemble is asked for: exit k's primary teacher, made of exits ≤ k alone.
+
+        None with frozen weights, which are not learned, and with attention, which has others for every image.
+        """
+        if self.setting.ensemble != "learned" or not self.learned or self.attention is not None:
+            return None
+        rows = primary_teachers(self.setting.exits, len(self.scores))
+        return softmax_mixing((self.scores + self.limits)[rows])
+
+    def report(self) -> dict[str, float]:
+        """Weight of every exit in every teacher, both counted from 1."""
+        rows = self.weights().detach().cpu().tolist()
+        return {f"teacher{k}_exit{j}": weight for k, row in enumerate(rows, 1) for j, weight in enumerate(row, 1)}
+
+    def _batch_weights(self, pooled: tuple[Tensor, ...]) -> Tensor:
+        """The weights on this batch, (T, K), or (N, T, K) with attention."""
+        if self.attention is None:
+            weights = self.weights()
+        else:
+            weights = F.softmax(self.scores + self.limits + self.attention(pooled), -1)
+            if self.training:
+                self.mean_weights.copy_(weights.detach().mean(0))
+        return weights if self.teacher_rate == 1 else rescale_gradient(weights, self.teacher_rate)
+
+    def _from_teachers(self, exits: Tensor, teachers: Tensor) -> Tensor:
+        """Σ_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)), through the mixture Σ_k g_ik s_T(t_k): K terms instead of K².
+
+        Both are logarithms of s_T, (N, K, C) and (N, T, C).
+        """
+        probabilities = teachers.exp()
+        mixture = weighted(probabilities, self.fractions)
+        # Subtracted class by class: the two sums are large beside their difference.
+        negative_entropy = weighted(probabilities * teachers, self.fractions)
+        return self.temperature**2 * (negative_entropy - mixture * exits).sum((-2, -1)).mean()
+
+    def _gap(self, teachers: Tensor, exits: Tensor) -> Tensor:
+        """Σ_k T² · KL(s_T(t'_k) ‖ s_T(z_k)), from logarithms of s_T: gradients reach the teacher, not the exit."""
+        gap = teachers - exits[:, self.own_exits]
+        return self.temperature**2 * (teachers.exp() * gap).sum((-2, -1)).mean()

@@ -1,0 +1,146 @@
+"""What is wrong with a recipe as a whole, found before any data is read.
+
+`check_early` imports no torch. `check_recipe` asks the parts themselves, and imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edgemate.config import Distillation, Recipe
+from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
+from edgemate.errors import RecipeError, RunError, UsageError
+from edgemate.training.cxx_compiler import missing_compiler
+from edgemate.wording import counted
+
+if TYPE_CHECKING:
+    from edgemate.distillation import Setting
+    from edgemate.models import MultiExitModel
+
+NO_CUDA_GRAPHS = "training.cuda_graphs: it needs training.compile and a GPU; set it to false"
+
+
+def check_early(recipe: Recipe, source: str) -> None:
+    """The teacher, and settings against each other. `check_recipe` does this first, and then asks the parts.
+
+    Args:
+        recipe: already checked by itself.
+        source: what messages call it.
+
+    Raises:
+        RecipeError: all of these problems in one message.
+    """
+    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe)]
+    if recipe.training.compile and (missing := missing_compiler()):
+        problems.append(f"training.compile: {missing}")
+    if recipe.training.cuda_graphs and not recipe.training.compile:
+        problems.append(NO_CUDA_GRAPHS)
+    last = max(recipe.optimization.schedule_options.get("milestones", [0]))
+    if last >= recipe.optimization.epochs:
+        epochs = counted(recipe.optimization.epochs, "epoch")
+        problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs}")
+    if problems:
+        raise RecipeError(source, problems)
+
+
+def teacher_problem(distillation: Distillation) -> str | None:
+    """Why these methods do not go with this teacher, or with none; None where they do."""
+    needing = [name for name in distillation.names if learns_from_teacher(name)]
+    if needing and distillation.teacher is None:
+        return f"{needing[0]} needs a teacher and there is none; name a run, a checkpoint in one, or torchvision:NAME"
+    if distillation.teacher is not None and not needing:
+        return f"{', '.join(distillation.names)} has no use for {distillation.teacher}; leave it out, or use kd"
+    return None
+
+
+def check_recipe(recipe: Recipe, source: str) -> None:
+    """Cut points against the backbone, the method against the heads, the precision against the machine.
+
+    Networks are built without memory for their weights.
+
+    Args:
+        recipe: already checked by itself.
+        source: what messages call it.
+
+    Raises:
+        RecipeError: all problems in one message; where `check_early` finds some, those alone.
+    """
+    check_early(recipe, source)
+    import torch
+
+    from edgemate.distillation.building import build_method, setting_of
+    from edgemate.distillation.teachers.loading import find_teacher
+    from edgemate.models import build_model
+    from edgemate.training.weightless import weightless
+
+    problems: list[str] = []
+
+    def attempt(path: str, build: Callable[[], object]) -> None:
+        try:
+            build()
+        except UsageError as error:
+            problems.append(f"{path}: {error}")
+
+    def with_network() -> None:
+        # Weights are not fetched for a check, and three channels fit every backbone.
+        section = recipe.model.model_copy(
+            update={"options": {key: value for key, value in recipe.model.options.items() if key != "pretrained"}}
+        )
+        with weightless():
+            model = build_model(section, recipe.exits, channels=3, classes=2)
+            if recipe.distillation.teacher is not None:
+                attempt("distillation.teacher", lambda: with_teacher(model, str(recipe.distillation.teacher)))
+        if recipe.distillation.teacher is None:  # a method by itself is small, and built faster with memory
+            attempt("distillation", lambda: with_method(setting_of(recipe, model, 2)))
+
+    def with_teacher(model: MultiExitModel, reference: str) -> None:
+        setting = setting_of(recipe, model, 2, find_teacher(reference).sketch())
+        attempt("distillation", lambda: with_method(setting))
+
+    def with_method(setting: Setting) -> None:
+        method = build_method(recipe.distillation, setting)
+        if setting.ensemble == "learned" and method.mixing() is None:
+            problems.append(
+                "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
+                "attention; use that, mean or none"
+            )
+        if recipe.training.precision == "fp16" and method.optimizers():
+            names = ", ".join(recipe.distillation.names)
+            problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")
+
+    attempt("exits.at", with_network)
+    if recipe.training.precision == "fp16" and not torch.cuda.is_available():
+        problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
+    if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
+        problems.append("training.precision: fp16 needs a GPU, and training.accelerator is cpu; use auto, bf16 or fp32")
+    if recipe.training.accelerator == "gpu" and not torch.cuda.is_available():
+        problems.append("training.accelerator: there is no GPU here; use auto or cpu")
+    if recipe.training.cuda_graphs and not torch.cuda.is_available():
+        problems.append(NO_CUDA_GRAPHS)
+    if problems:
+        raise RecipeError(source, problems)
+
+
+def _teacher_problems(recipe: Recipe) -> list[str]:
+    problem = teacher_problem(recipe.distillation)
+    if problem is None and recipe.distillation.teacher is not None:
+        try:
+            check_reference(recipe.distillation.teacher)
+        except (UsageError, RunError, RecipeError) as error:
+            problem = " ".join(str(error).split())
+    return [] if problem is None else [f"distillation.teacher: {problem}"]
+
+
+def _data_on_device_problems(recipe: Recipe) -> list[str]:
+    if not recipe.training.data_on_device:
+        return []
+    works = "training.data_on_device works with horizontal_flip and random_crop only"
+    problems = [
+        f"data.augmentation.{i}: {part.name} is not drawn on the device; {works}"
+        for i, part in enumerate(recipe.data.augmentation)
+        if part.name not in ("horizontal_flip", "random_crop")
+    ]
+    if recipe.data.unlabeled is not None:
+        problems.append("training.data_on_device: it knows one domain only; set it to false, or drop data.unlabeled")
+    return problems

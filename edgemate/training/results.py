@@ -1,0 +1,75 @@
+"""What a finished training leaves in its run: metadata, weights, logits, golden images and final metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemate.data import EvaluationTransform, PreparedData
+from edgemate.data.loaders import ImageLoader
+from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
+from edgemate.progress import Progress
+from edgemate.runs import Run, RunMetadata, Split, write_tensors
+from edgemate.training.callbacks import Record
+from edgemate.training.task import MultiExitTask
+
+_GOLDEN_IMAGES = 32
+
+
+def write_results(
+    run: Run, task: MultiExitTask, data: PreparedData, record: Record, kept_epoch: int, progress: Progress
+) -> None:
+    """Weights, logits of all evaluated splits, golden images and the final figures."""
+    splits = {}
+    channels_last = task.channels_last
+    loaders: dict[Split, ImageLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
+    if data.target is not None:
+        loaders["target_test"] = data.target_test_loader()
+    counts = run.read_metadata().images
+    for name, loader in loaders.items():
+        progress.step(f"evaluating the {name.replace('_', ' ')} split, image")
+        logits, labels = collect_logits(
+            task.model,
+            loader,
+            device=task.device,
+            channels_last=channels_last,
+            progress=progress,
+            total=counts[name],
+        )
+        run.write_logits(name, logits, labels)
+        splits[name] = {
+            "images": len(labels),
+            "exits": [float(fraction) for fraction in exit_accuracy(logits, labels)],
+            "ensemble": float(ensemble_accuracy(logits, labels)),
+        }
+    chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_IMAGES, len(data.splits.test))).astype(np.int64)
+    golden = data.splits.test[chosen]
+    images = EvaluationTransform(data.spec)(data.source.test, golden).numpy()
+    run.write_golden(images, data.source.test.labels[golden])
+    write_tensors(run.model_path, task.model.state_dict())
+    own = task.method.state_dict()
+    if own:
+        write_tensors(run.method_path, own)
+    run.write_metrics(
+        {
+            "accuracy": splits,
+            "kept_epoch": kept_epoch,
+            "epochs": len(record.rows),
+            "train_seconds": sum(row["seconds"] for row in record.rows),
+            "method": task.method.report(),
+        }
+    )
+
+
+def metadata_of(dataset: str, data: PreparedData, cuts: tuple[str, ...]) -> RunMetadata:
+    """Metadata of a run: its dataset's name, splits and classes, and the network's cut points."""
+    splits = data.splits
+    images = {"train": len(splits.train), "calibration": len(splits.calibration), "test": len(splits.test)}
+    if data.target is not None:
+        images |= {"unlabeled": len(data.target.train), "target_test": len(data.target.test)}
+    return RunMetadata(
+        dataset=dataset,
+        input=data.spec.to_json(),
+        classes=data.classes,
+        cuts=cuts,
+        images=images,
+    )

@@ -1,0 +1,267 @@
+"""`train`: a recipe becomes a run folder."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from edgemate.config import Recipe
+from edgemate.data import PreparedData, build_data
+from edgemate.data.loaders import ImageLoader
+from edgemate.data.on_device import OnDeviceLoader
+from edgemate.data.workers import translate_worker_errors
+from edgemate.distillation.building import build_method, setting_of
+from edgemate.distillation.method import Method
+from edgemate.distillation.teachers.loading import load_teacher
+from edgemate.errors import RunError, TrainingError
+from edgemate.machine import processor
+from edgemate.models import MultiExitModel, build_model, count_costs
+from edgemate.progress import SILENT, Progress
+from edgemate.runs import Run, environment_metadata
+from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
+from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
+from edgemate.training.checks import check_recipe
+from edgemate.training.header import Setup, training_header
+from edgemate.training.live import Live
+from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
+from edgemate.training.results import metadata_of, write_results
+from edgemate.training.resuming import open_to_resume
+from edgemate.training.speed import Speed
+from edgemate.training.task import MultiExitTask
+
+Loader = ImageLoader | OnDeviceLoader
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Our names of precisions, and Lightning's."""
+
+
+def train(
+    recipe: Recipe,
+    path: Path,
+    *,
+    resume: bool = False,
+    replace: bool = False,
+    console: Console | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Train the network that a recipe describes and write everything that comes after into a run folder.
+
+    Args:
+        recipe: a checked recipe.
+        path: the run folder; it must be absent or empty unless `resume` or `replace`.
+        resume: continue from the last checkpoint. The weights at the end are those of an uninterrupted run on the
+            same machine (on GPUs as far as their kernels are deterministic). The recipe may ask for another number of
+            epochs than the run was begun with, a finished one too: its schedule then spans all of them.
+        replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
+        console: where the header and the epochs are shown; standard output if absent.
+        progress: notified of the current step and its progress.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RecipeError: the recipe does not fit itself or this machine.
+        DataError: the data is missing or damaged.
+        RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
+        TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
+    """
+    console = console or Console()
+    check_recipe(recipe, str(path))
+    run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
+    if run is not None and run.finished and extension is None:
+        console.out(f"{run.path} is finished already")
+        return run
+    if run is not None:
+        run.progress_path.unlink(missing_ok=True)  # of the training that was cut off
+    with progress.unattended():
+        progress.step("reading the dataset")
+        data = prepare_data(recipe, progress)
+        if data.left_out:
+            console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
+        teacher = None
+        if recipe.distillation.teacher:
+            progress.step("loading the teacher")
+            teacher = load_teacher(recipe.distillation.teacher, data, str(path))
+    if run is None:
+        if replace and path.exists():
+            Run.open(path, finished=False, any_format=True)  # never delete a folder that is not a run
+            shutil.rmtree(path)
+        run = Run.create(path)
+        run.write_recipe(recipe)
+        run.write_environment(environment_metadata())
+
+    torch.manual_seed(recipe.training.seed)
+    model = build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
+    setting = setting_of(recipe, model, len(data.classes), teacher)
+    method = build_method(recipe.distillation, setting)
+    numerics = _numerics(run, recipe, model, method, data)
+    if numerics.warning is not None:
+        console.out(f"warning: {numerics.warning}")
+    prepare_teachers(method, numerics)
+    run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
+    loader, calibration = make_loaders(recipe, data, method)
+    settings = recipe.training
+    task = MultiExitTask(
+        model,
+        method,
+        recipe.optimization,
+        len(loader),
+        channels_last=numerics.channels_last,
+        compiled=settings.compile,
+        cuda_graphs=settings.cuda_graphs,
+    )
+    method.bind(model)
+    if extension is not None:
+        console.out(f"{run.path}: {extension.describe(len(loader))}")
+        run.delete_results()
+        run.write_recipe(recipe)
+
+    record = Record(run.history_path, console)
+    best = BestEpoch() if recipe.training.weights == "best" else None
+    checkpoint = run.checkpoints_path / "last.ckpt"
+    with _quiet_lightning():
+        kept = [best] if best else []
+        route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
+        callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
+        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
+        with progress.unattended():
+            progress.step("counting what every exit costs")
+            setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
+            shape = (data.spec.channels, data.spec.height, data.spec.width)
+            macs = [cost.macs for cost in count_costs(model, shape).exits]
+            header = training_header(data, model, macs, setup)
+        for line in header:
+            console.out(line)
+        progress.step("first step; compiling takes minutes" if settings.compile else "first step")
+        try:
+            with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
+                trainer.fit(
+                    task,
+                    loader,
+                    calibration,
+                    ckpt_path=checkpoint if checkpoint.exists() else None,
+                    weights_only=True,
+                )
+        except SystemExit as error:  # what Lightning raises on Ctrl-C
+            raise KeyboardInterrupt from error
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
+                "set a smaller one, or training.precision=bf16"
+            ) from error
+    task.update_mixing()
+    if best:
+        model.load_state_dict(best.weights)
+    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
+    run.progress_path.unlink(missing_ok=True)
+    return run
+
+
+def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:
+    """The dataset that a recipe names, split and ready to load; `progress` is notified of the files checked.
+
+    Raises:
+        DataError: it is missing or damaged; see `build_data`.
+        UsageError: for a bad option.
+    """
+    return build_data(
+        recipe.data,
+        batch_size=recipe.optimization.batch_size,
+        workers=recipe.training.workers,
+        seed=recipe.training.seed,
+        progress=progress,
+    )
+
+
+def make_loaders(recipe: Recipe, data: PreparedData, method: Method) -> tuple[Loader, Loader]:
+    """Batches of the training and of the calibration split. Raises DataError if they do not fit on the device."""
+    settings = recipe.training
+    if settings.data_on_device:
+        on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
+        device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+        return data.train_loader_on(device), data.calibration_loader_on(device)
+    return data.mixed_loader() if method.uses_unlabeled else data.train_loader(), data.calibration_loader()
+
+
+def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: PreparedData) -> Numerics:
+    """The run's own choice where it has made one, else one for this machine, which is then the run's."""
+    shape = (data.spec.channels, data.spec.height, data.spec.width)
+    if run.numerics_path.is_file():
+        try:
+            return resumed_numerics(run.read_numerics(), recipe.training, model, method, shape)
+        except RunError as error:
+            raise RunError(f"{run.numerics_path}: {error}") from error
+    numerics = choose_numerics(recipe.training, model, method, shape)
+    run.write_numerics(numerics.to_json())
+    return numerics
+
+
+def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int) -> Setup:
+    settings = recipe.training
+    return Setup(
+        backbone=recipe.model.backbone,
+        method=" + ".join(recipe.distillation.names),
+        device=_name(device),
+        precision=f"{numerics.precision} ({numerics.precision_reason})",
+        memory_format=f"{numerics.layout} ({numerics.layout_reason})",
+        threads=torch.get_num_threads(),
+        workers=settings.workers,
+        batch_size=recipe.optimization.batch_size,
+        steps=steps,
+        epochs=recipe.optimization.epochs,
+    )
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cpu":
+        return processor()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:
+    settings = recipe.training
+    callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
+    if recipe.optimization.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.optimization.ema))
+    callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
+    return Trainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        precision=PRECISIONS[numerics.precision],  # type: ignore[arg-type]
+        max_epochs=recipe.optimization.epochs,
+        gradient_clip_val=recipe.optimization.gradient_clip,
+        callbacks=callbacks,
+        plugins=[CheckpointFiles()],
+        logger=TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        benchmark=True,
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep advice that does not fit (more workers, hardware found) off the screen; errors stay."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in ("does not have many workers", "LeafSpec", "Checkpoint directory", "in eval mode at the start"):
+            warnings.filterwarnings("ignore", f".*{message}.*")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
