@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
+from edgemate.calibration import Request, calibrate_bundle
 from edgemate.evaluation import exit_accuracy
-from edgemate.exits import Request, calibrate_bundle, write_latency_table
 from edgemate.export import ExportOptions, export_run
+from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run

@@ -19,17 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
+from edgemate.calibration import DEFAULT_REQUESTS, OperatingPoint, Request, calibrate_bundle
 from edgemate.data import load_source, tested_indices
-from edgemate.exits import (
-    DEFAULT_REQUESTS,
-    OperatingPoint,
-    Request,
-    accuracy_gap,
-    calibrate_bundle,
-    write_latency_table,
-)
 from edgemate.export import export_run
+from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata
+from edgemate.monitoring import accuracy_gap
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, Measured, evaluate_policy, measure_stops
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
+from edgemate.calibration import Goal, StoredSplit, guaranteed, simulate
+from edgemate.calibration.solvers.direct import direct
 from edgemate.evaluation import trained_model
-from edgemate.exits import Goal, StoredSplit, guaranteed, simulate
-from edgemate.exits.solvers.direct import direct
 from edgemate.machine import machine_metadata
 from edgemate.models import count_costs
 from edgemate.runs import Run

@@ -26,10 +26,11 @@ import torch
 from torch import Tensor
 
 from edgemate import files
+from edgemate.calibration import Request, calibrate
 from edgemate.evaluation import trained_model
-from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.models import MultiExitModel
 from edgemate.models.multi_exit import Prefix, Segment
+from edgemate.policies import FixedExit, Policy
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run, environment_metadata
 from edgemate.runtime import Latency

@@ -30,9 +30,10 @@ import numpy as np
 
 from edgemate import files
 from edgemate.bundle.manifest import Layout
+from edgemate.calibration import Request, calibrate
 from edgemate.errors import BackendError, EdgemateError
-from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.machine import machine_metadata
+from edgemate.policies import FixedExit, Policy
 from edgemate.runtime import AnytimeClassifier, Latency, Preprocessor, measure_alternately
 from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
 from edgemate.runtime.stop_times import measure_stops

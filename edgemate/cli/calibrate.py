@@ -15,7 +15,7 @@ from edgemate.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemate.exits import Calibrated, OperatingPoints, Request
+    from edgemate.calibration import Calibrated, OperatingPoints, Request
     from edgemate.progress import Progress
 
 _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
@@ -57,8 +57,8 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
+    from edgemate.calibration import DEFAULT_REQUESTS, Request, calibrate_bundle
     from edgemate.errors import UsageError
-    from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle
 
     requests: list[Request] = list(DEFAULT_REQUESTS)
     if max_accuracy_drop is not None:

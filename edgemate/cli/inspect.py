@@ -36,8 +36,8 @@ def inspect(
 
 def _bundle_metadata(path: Path) -> dict[str, Any]:
     from edgemate.bundle import Bundle
-    from edgemate.exits import read_operating_points
-    from edgemate.exits.operating_points import POLICIES_FILE
+    from edgemate.calibration import read_operating_points
+    from edgemate.calibration.operating_points import POLICIES_FILE
 
     bundle = Bundle.open(path)
     points = read_operating_points(bundle).model_dump(mode="json")["points"] if bundle.has(POLICIES_FILE) else []

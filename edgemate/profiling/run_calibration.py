@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgemate import files
+from edgemate.calibration import DEFAULT_REQUESTS, Calibrated, Request, calibrate
 from edgemate.errors import UsageError
-from edgemate.exits import DEFAULT_REQUESTS, Calibrated, Request, calibrate
 from edgemate.progress import SILENT, Progress
 from edgemate.registry import SOLVERS
 from edgemate.runs import Run
@@ -23,7 +23,7 @@ def calibrate_run(
 ) -> Calibrated:
     """Write `policies.json` into the run. Costs are MACs: times are measured on bundles.
 
-    Arguments are those of `edgemate.exits.calibrate`.
+    Arguments are those of `edgemate.calibration.calibrator`.
 
     Raises:
         RunError: the run's files cannot be read.

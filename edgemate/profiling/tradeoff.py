@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.calibration import OperatingPoint, simulate
 from edgemate.evaluation import exit_accuracy
-from edgemate.exits import Confidence, FixedExit, OperatingPoint, Policy, scores, simulate
 from edgemate.models import ExitCost
+from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.profiling.profile import Kind, Point
 from edgemate.progress import Progress
 from edgemate.runs import SplitLogits

@@ -15,21 +15,12 @@ import numpy.typing as npt
 
 from edgemate.bundle import Bundle, ExitMetadata, InputContract
 from edgemate.bundle.manifest import Layout
+from edgemate.calibration import read_operating_points
+from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import UsageError
-from edgemate.exits import (
-    Confidence,
-    Deadline,
-    FixedExit,
-    LatencyTable,
-    Learned,
-    Policy,
-    ScorePolicy,
-    Statistics,
-    matching_latency_table,
-    read_operating_points,
-    scores,
-)
-from edgemate.exits.operating_points import POLICIES_FILE
+from edgemate.latency_tables import LatencyTable, matching_latency_table
+from edgemate.monitoring import Statistics
+from edgemate.policies import Confidence, Deadline, FixedExit, Learned, Policy, ScorePolicy, scores
 from edgemate.registry import BACKENDS
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.counting import Counts

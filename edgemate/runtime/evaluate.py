@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.errors import DataError
-from edgemate.exits import Deadline, Policy, Statistics
+from edgemate.monitoring import Statistics
+from edgemate.policies import Deadline, Policy
 from edgemate.progress import SILENT, Heartbeat, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scripts import load_script
 
-from edgemate.exits import OperatingPoint, Statistics
+from edgemate.calibration import OperatingPoint
+from edgemate.monitoring import Statistics
 from edgemate.runtime import Measured
 from edgemate.runtime.latency import Latency
 

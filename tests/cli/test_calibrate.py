@@ -13,9 +13,10 @@ from commands import invoke
 from typer.testing import CliRunner
 
 from edgemate.bundle import Bundle, replace_file
+from edgemate.calibration import read_operating_points
 from edgemate.cli.calibrate import calibrate
 from edgemate.errors import UsageError
-from edgemate.exits import Patience, read_operating_points
+from edgemate.policies import Patience
 
 
 def test_a_bundle_gets_a_point_for_every_goal_and_stays_whole(own_bundle: Path) -> None:

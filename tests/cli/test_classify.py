@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from edgemate.bundle import Bundle
 from edgemate.cli.classify import classify
 from edgemate.errors import BundleError, DataError, UsageError
-from edgemate.exits import Confidence
+from edgemate.policies import Confidence
 from edgemate.runtime import AnytimeClassifier
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")

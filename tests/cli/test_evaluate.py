@@ -15,13 +15,15 @@ from small_network import CLASSES
 from typer.testing import CliRunner
 
 from edgemate.bundle import Bundle, replace_file
+from edgemate.calibration import read_operating_points
 from edgemate.cli.bench import bench
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.evaluation_tables import print_report
 from edgemate.errors import DataError, UsageError
-from edgemate.exits import Statistics, measured_devices, read_operating_points, write_latency_table
+from edgemate.latency_tables import measured_devices, write_latency_table
 from edgemate.machine import processor
+from edgemate.monitoring import Statistics
 from edgemate.runtime import AnytimeClassifier, measure_stops
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")

@@ -31,9 +31,9 @@ from edgemate.bundle import (
     Resize,
     Tensor,
 )
-from edgemate.exits import calibrate
-from edgemate.exits.operating_points import POLICIES_FILE
-from edgemate.exits.scores import max_probability
+from edgemate.calibration import calibrate
+from edgemate.calibration.operating_points import POLICIES_FILE
+from edgemate.policies.scores import max_probability
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -14,9 +14,9 @@ from edgemate import files
 from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionMetadata
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.bundle.versioned_json import read_versioned
+from edgemate.calibration import OperatingPoints, calibrate
+from edgemate.calibration.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.evaluation import collect_logits, trained_model
-from edgemate.exits import OperatingPoints, calibrate
-from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.calibration import calibration_logits
 from edgemate.export.composing import prefix_of

@@ -1,0 +1,52 @@
+"""Stop when consecutive exits agree (PABEE, Zhou et al. 2020, arXiv 2006.04152)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import UsageError
+from edgemate.policies.policy import Decider, Mask, Policy
+
+
+class Patience(Policy):
+    """Stop when an exit has named the same class as the one before it, `patience` times in a row.
+
+    An exit whose logits are no numbers names no class, so the row starts anew after it.
+
+    Raises:
+        UsageError: `patience` is below 1.
+    """
+
+    def __init__(self, patience: int) -> None:
+        if patience < 1:
+            raise UsageError(f"patience: must be 1 or more, not {patience}")
+        self.patience = patience
+
+    def begin(self, images: int, exits: int) -> Decider:
+        """A decider that remembers each image's last class and how often it was repeated."""
+        return _PatienceDecider(self.patience, images)
+
+
+class _PatienceDecider(Decider):
+    def __init__(self, patience: int, images: int) -> None:
+        self._patience = patience
+        self._last = np.full(images, -1, dtype=np.intp)
+        self._agreed = np.zeros(images, dtype=np.intp)
+
+    def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
+        named = logits.argmax(axis=1)
+        self._agreed = np.where(named == self._last, self._agreed + 1, 0)
+        self._last = named
+        mask: Mask = self._agreed >= self._patience
+        return mask
+
+    def disregard(self, rows: Mask) -> None:
+        self._last[rows] = -1  # no class
+        self._agreed[rows] = 0
+
+    def keep(self, kept: npt.NDArray[np.intp]) -> None:
+        self._last = self._last[kept]
+        self._agreed = self._agreed[kept]
