@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
-from edgemate.calibration import DEFAULT_REQUESTS, OperatingPoint, Request, calibrate_bundle
+from edgemate.calibration import DEFAULT_REQUESTS, CalibrationOptions, OperatingPoint, Request, calibrate_bundle
 from edgemate.data import load_source, tested_indices
 from edgemate.export import export_run
 from edgemate.latency_tables import write_latency_table
@@ -47,7 +47,7 @@ def main() -> None:
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             table = measure_stops(classifier, bundle.golden().images, device="here", repeats=options.repeats)
         write_latency_table(bundle, table)
-        points = calibrate_bundle(bundle.path, device="here", requests=requests).points
+        points = calibrate_bundle(bundle.path, CalibrationOptions(requests), device="here").points
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             for point in points.points:
                 [found] = evaluate_policy(classifier, images, test.labels[chosen], point.name, batches=(1,))

@@ -1,6 +1,6 @@
-"""`latency/<device>.json`: how long it takes to stop at each exit on a device, as `edgemate bench` measured it there.
+"""Latency tables, `latency/<device>.json`: the time to stop at each exit on a device, measured by `edgemate bench`.
 
-The tables lie in the bundle's folder and, like engines, not in its manifest: they are the device's, not the network's.
+They are in the bundle's folder but, like engines, not in its manifest: they belong to the device, not to the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgemate.registry import closest
 from edgemate.wording import counted
 
 LATENCY_FOLDER = "latency"
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION: Literal[2] = 2
 QUANTILES = (*range(100), 99.5, 99.9, 100)
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -29,13 +29,13 @@ TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class StopTimes(BaseModel):
-    """One exit, one image.
+    """The times of one exit at batch 1.
 
     Attributes:
         exit: k, 1-based.
-        mean_ms: of the whole call that answers at this exit, all earlier exits asked.
-        quantiles_ms: of that call, at 0, 1, … 99, 99.5, 99.9 and 100 %.
-        segment_p99_ms: 99th percentile of this exit's own segment, with the decision after it.
+        mean_ms: mean time of a whole call that stops at this exit, all earlier exits included, in milliseconds.
+        quantiles_ms: of that time, at 0, 1, … 99, 99.5, 99.9 and 100 %.
+        segment_p99_ms: 99th percentile of this exit's segment and the decision after it, in milliseconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,20 +47,20 @@ class StopTimes(BaseModel):
 
 
 class LatencyTable(BaseModel):
-    """All exits on one device.
+    """The times of all exits on one device.
 
     Attributes:
-        device: its tag, which is the file's name too.
+        device: the device's tag, which is also the file's name.
         machine: metadata of the machine.
-        backend: what ran the graphs, and how.
-        measured: when; None in tables of before that was kept.
+        backend: metadata of the backend that ran the graphs.
+        measured: when; None if not recorded.
         repeats: timed calls per exit.
         exits: one entry per exit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     device: Annotated[str, Field(pattern=f"^{TAG}$")]
     machine: dict[str, Any]
     backend: dict[str, str]
@@ -84,14 +84,14 @@ class LatencyTable(BaseModel):
 
     @property
     def segment_ms(self) -> tuple[float, ...]:
-        """The 99th percentile of each segment: `(K,)`."""
+        """The 99th percentile of each segment, in milliseconds, `(K,)`."""
         return tuple(times.segment_p99_ms for times in self.exits)
 
     def differences(self, backend: Mapping[str, str]) -> list[str]:
-        """What is otherwise here than where it was measured, such as `threads 1, here 4`; none if nothing is.
+        """How this machine and backend differ from those measured, such as `threads 1, here 4`; empty if they do not.
 
         Args:
-            backend: the metadata of the backend that is used here.
+            backend: metadata of the backend in use here.
         """
         there = {"processor": str(self.machine.get("processor")), **self.backend}
         here = {"processor": processor(), **backend}
@@ -103,7 +103,7 @@ class LatencyTable(BaseModel):
         return float(np.dot(fractions, [times.mean_ms for times in self.exits]))
 
     def p99_ms(self, fractions: Sequence[float]) -> float:
-        """The 99th percentile over images, likewise: of the exits' own distributions, mixed."""
+        """The 99th percentile over images when these fractions stop at each exit, `(K,)`: that of the mixture."""
         steps = np.diff(QUANTILES, prepend=0) / 100
         times = np.array([times.quantiles_ms for times in self.exits])
         weights = (np.asarray(fractions)[:, None] * steps).ravel()
@@ -119,14 +119,14 @@ def check_tag(device: str) -> None:
 
 
 def write_latency_table(bundle: Bundle, table: LatencyTable) -> str:
-    """Put a table into the bundle's folder, in place of this device's last one; where, relative to the bundle."""
+    """Write a table into the bundle's folder, replacing the device's last one; returns its path in the bundle."""
     relative = f"{LATENCY_FOLDER}/{table.device}.json"
     files.write_json(bundle.path / relative, table.model_dump(mode="json"))
     return relative
 
 
 def measured_devices(bundle: Bundle) -> list[str]:
-    """The tags of the devices that the bundle has a table of, sorted."""
+    """The tags of the devices with a table in the bundle, sorted."""
     return sorted(path.stem for path in (bundle.path / LATENCY_FOLDER).glob("[!.]*.json"))
 
 
@@ -145,7 +145,7 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
             f"there: edgemate bench {bundle.path} --device {device}"
         )
     path = bundle.path / LATENCY_FOLDER / f"{device}.json"
-    table = read_versioned(path, LatencyTable, FORMAT_VERSION)
+    table = read_versioned(path, LatencyTable, FORMAT_VERSION, remedy="run edgemate bench --device again")
     if len(table.exits) != len(bundle.manifest.exits):
         raise BundleError(
             f"{path}: is for {counted(len(table.exits), 'exit')}; the bundle has {len(bundle.manifest.exits)}"
@@ -156,14 +156,14 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
 def matching_latency_table(
     bundle: Bundle, backend: Mapping[str, str], preferred: str | None = None
 ) -> LatencyTable | None:
-    """A table that was measured on this processor with a backend of these very metadata; None where there is none.
+    """A table measured on this processor with a backend of equal metadata; None if there is none.
 
-    Tables that cannot be read are passed over: they may be of other devices, which this one must not fail for.
+    Tables that cannot be read are skipped: they may be of other devices.
 
     Args:
-        bundle: where to look.
-        backend: metadata of the backend that is used here.
-        preferred: the device whose table is taken where several match; else it is the newest.
+        bundle: the bundle.
+        backend: metadata of the backend in use here.
+        preferred: the device whose table is taken if several match; otherwise the newest is.
     """
     matching = []
     for device in measured_devices(bundle):
@@ -177,7 +177,7 @@ def matching_latency_table(
 
 
 def _moment(bundle: Bundle, table: LatencyTable) -> float:
-    """Seconds since 1970 when it was measured; the file's own time where it does not say."""
+    """When it was measured, in seconds since 1970; the file's modification time if not recorded."""
     if table.measured is not None:
         return table.measured.timestamp()
     return (bundle.path / LATENCY_FOLDER / f"{table.device}.json").stat().st_mtime

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgemate.wording import counted
+from edgemate.wording import counted, other_format
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,13 @@ from edgemate.wording import counted
 )
 def test_one_is_singular(number: float, noun: str, said: str) -> None:
     assert counted(number, noun) == said
+
+
+def test_another_format_says_who_wrote_it_and_what_to_do() -> None:
+    assert other_format(2, 2, "train again") is None
+    assert other_format(1, 2, "train again") == (
+        "was written by an older edgemate (format 1); this one reads format 2: train again"
+    )
+    assert other_format(3, 2, "train again") == (
+        "was written by a newer edgemate (format 3); this one reads format 2: upgrade edgemate"
+    )

@@ -1,4 +1,4 @@
-"""JSON files of a bundle that say their format version first, so that an older edgemate can say what it meets."""
+"""JSON files with a format version, which is compared before anything else is read."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edgemate.errors import BundleError
+from edgemate.wording import other_format
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_versioned(path: Path, model: type[Model], version: int) -> Model:
-    """`path` as a `model`.
+def read_versioned(path: Path, model: type[Model], version: int, *, remedy: str = "write it again") -> Model:
+    """Read a JSON file into a pydantic model.
+
+    Args:
+        path: the file.
+        model: its schema.
+        version: the `format_version` that this edgemate writes, the only one that it reads.
+        remedy: what to do about a file of an older format, as the end of the message.
 
     Raises:
-        BundleError: it cannot be read, is no JSON, was made by a newer format than `version`, or breaks the schema
-            (the message names the first offending key).
+        BundleError: the file cannot be read, is not valid JSON, has another format version, or breaks the schema (the
+            message names the first offending key).
     """
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: is no JSON: {error}") from error
+        raise BundleError(f"{path}: not valid JSON: {error}") from error
     given = content.get("format_version") if isinstance(content, dict) else None
-    if isinstance(given, int) and given > version:
-        raise BundleError(
-            f"{path}: made by a newer edgemate (format {given}); this one reads format {version}: upgrade edgemate"
-        )
+    problem = other_format(given, version, remedy) if isinstance(given, int) else None
+    if problem:
+        raise BundleError(f"{path}: {problem}")
     return parse(content, model, str(path))
 
 
@@ -41,5 +47,5 @@ def parse(content: Any, model: type[Model], source: str) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        said = first["msg"].removeprefix("Value error, ")
-        raise BundleError(f"{source}: {key + ': ' if key else ''}{said}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise BundleError(f"{source}: {key + ': ' if key else ''}{message}") from error

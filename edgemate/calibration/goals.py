@@ -1,4 +1,4 @@
-"""What an operating point is to reach."""
+"""The goal that an operating point must reach."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Goal:
     """Either the cheapest policy that keeps the accuracy, or the most accurate one that a mean cost allows.
 
     Attributes:
-        max_drop: how far the accuracy may be below the last exit's, as a fraction: 0.005 is half a point.
-        max_cost: how much an image may cost on average, in the unit of the costs.
+        max_drop: the largest accuracy drop from the last exit, as a fraction: 0.005 is half a point.
+        max_cost: the largest mean cost per image, in the unit of the costs.
 
     Raises:
         UsageError: not exactly one is given, or it is out of range.
@@ -36,16 +36,15 @@ class Goal:
         if self.max_drop is not None and not 0 <= self.max_drop <= 1:
             raise UsageError(f"max_drop: must be a fraction from 0 to 1, not {self.max_drop}")
         if self.max_cost is not None and not 0 < self.max_cost < math.inf:
-            given = f"max_cost (--mean-macs, --mean-latency-ms): must be above 0 and finite, not {self.max_cost}"
-            raise UsageError(given)
+            raise UsageError(f"max_cost: must be above 0 and finite, not {self.max_cost}")
 
     def rank(self, accuracy: Any, cost: Any, full_accuracy: float) -> tuple[Any, ...]:
-        """Keys that sort the better of two outcomes first; what misses the goal comes after all that reach it.
+        """Sort keys, the best outcome first; outcomes that miss the goal come after all that reach it.
 
         Args:
-            accuracy: of one outcome, or of several `(n,)`.
-            cost: likewise.
-            full_accuracy: the last exit's.
+            accuracy: of one outcome, or of several `(n,)`, as a fraction.
+            cost: mean cost of one outcome, or of several `(n,)`.
+            full_accuracy: the last exit's accuracy.
         """
         if self.max_cost is not None:
             return np.maximum(cost - self.max_cost * (1 + _SLACK), 0.0), -accuracy, cost
@@ -53,7 +52,7 @@ class Goal:
         return np.maximum(least - accuracy, 0.0), cost, -accuracy
 
     def reached(self, accuracy: float, cost: float, full_accuracy: float) -> bool:
-        """Whether one outcome is what was to be reached."""
+        """Whether one outcome reaches the goal."""
         return bool(self.rank(accuracy, cost, full_accuracy)[0] <= 0)
 
     def best(self, accuracy: Array, cost: Array, full_accuracy: float) -> int:

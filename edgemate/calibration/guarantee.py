@@ -1,6 +1,6 @@
-"""Thresholds with a promise: with probability at least 1 − δ, no more than ε of the accuracy is lost.
+"""Thresholds with a certified bound: with probability at least 1 − δ, no more than ε of the accuracy is lost.
 
-What is promised is about the risk R = E[full network right] − E[early answer right], for images from where the
+The bound is on the risk R = E[full network right] − E[early answer right], for images from where the
 calibration split came from. The loss of one image is 1 where only the full network is right, −1 where only the early
 answer is, else 0; its signed mean is the accuracy lost, which "Fast yet Safe" (Jazbec et al. 2024, arXiv 2405.20915)
 controls too.
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgemate.calibration.solvers.problem import Problem, thresholds
+from edgemate.calibration.solvers.problem import Problem, policy_thresholds
 from edgemate.calibration.stored_split import StoredSplit
 from edgemate.errors import UsageError
 from edgemate.policies.confidence import Confidence
@@ -38,18 +38,18 @@ _GRID = np.append(np.geomspace(1e-6, 0.5, 400), np.linspace(0.5, 1, 201)[1:])
 
 
 @dataclass(frozen=True)
-class Guaranteed:
-    """A policy and what is promised of it.
+class Certification:
+    """A policy and the bound certified for it.
 
     Attributes:
-        policy: the one of the lowest threshold that could be promised; the whole network where none could.
+        policy: that of the lowest threshold that is certified; the whole network if none is.
         risk: ε.
         delta: δ.
         images: how many it was tested on.
-        lost: of those, the images that only the full network is right about.
-        gained: those that only the early answer is right about.
-        promised: whether anything could be; one exit alone is the whole network, which loses nothing.
-        needed: where nothing could be: about how many images it takes; None where that cannot be said.
+        lost: of those, how many only the whole network classifies correctly.
+        gained: how many only the early exit classifies correctly.
+        certified: whether the bound holds. A network of one exit loses nothing.
+        required_samples: if not certified: about how many images it takes; None if no number does.
     """
 
     policy: ScorePolicy
@@ -58,18 +58,20 @@ class Guaranteed:
     images: int
     lost: int
     gained: int
-    promised: bool
-    needed: int | None
+    certified: bool
+    required_samples: int | None
 
 
-def guaranteed(split: StoredSplit, risk: float, delta: float, measure: type[ScorePolicy] = Confidence) -> Guaranteed:
+def certify(
+    split: StoredSplit, risk: float, delta: float, score_policy: type[ScorePolicy] = Confidence
+) -> Certification:
     """The policy that stops earliest while the accuracy lost is at most `risk`, with probability 1 − `delta`.
 
     Args:
         split: independent images that the network was not trained on; its temperatures are not used.
         risk: ε, a fraction of all images: 0.01 is one point.
-        delta: δ, how often, over draws of the split, the promise may be broken.
-        measure: the policy whose threshold is chosen.
+        delta: δ, the probability, over draws of the split, that the bound fails.
+        score_policy: the policy whose threshold is chosen.
 
     Raises:
         UsageError: `risk` or `delta` is not between 0 and 1.
@@ -77,22 +79,22 @@ def guaranteed(split: StoredSplit, risk: float, delta: float, measure: type[Scor
     for name, value in (("risk", risk), ("delta", delta)):
         if not 0 < value < 1:
             raise UsageError(f"{name}: must lie between 0 and 1, not {value}")
-    problem = Problem.of(replace(split, temperatures=None), measure)
-    chosen, losses, promised, needed = problem.never, (0, 0), True, None
-    for cut in _grid(problem):
-        found = _losses(problem, cut)
+    problem = Problem.of(replace(split, temperatures=None), score_policy)
+    chosen, losses, certified, required = problem.never, (0, 0), True, None
+    for threshold in _grid(problem):
+        found = _losses(problem, threshold)
         if p_value(found, split.images, risk) > delta:
             if chosen == problem.never:
-                promised, needed = False, images_needed(found, split.images, risk, delta)
+                certified, required = False, samples_required(found, split.images, risk, delta)
             break
-        chosen, losses = cut, found
-    cuts = (chosen,) * problem.early
-    policy = measure(thresholds(measure, cuts), temperature=(1.0,) * problem.early)
-    return Guaranteed(policy, risk, delta, split.images, *losses, promised, needed)
+        chosen, losses = threshold, found
+    thresholds = (chosen,) * problem.early
+    policy = score_policy(policy_thresholds(score_policy, thresholds), temperature=(1.0,) * problem.early)
+    return Certification(policy, risk, delta, split.images, *losses, certified, required)
 
 
 def p_value(losses: Sequence[float], images: float, risk: float) -> float:
-    """That of the hypothesis "the accuracy lost is `risk` or more".
+    """The p-value of the hypothesis "the accuracy lost is `risk` or more".
 
     Args:
         losses: how many of the images stopping early has lost, and how many it has gained.
@@ -107,7 +109,7 @@ def p_value(losses: Sequence[float], images: float, risk: float) -> float:
     return math.exp(-max(float(mean), 0.0))
 
 
-def images_needed(losses: Sequence[int], images: int, risk: float, delta: float) -> int | None:
+def samples_required(losses: Sequence[int], images: int, risk: float, delta: float) -> int | None:
     """About how many images it takes to reject the hypothesis; None where none of the bets ever would.
 
     If they lose and gain as often as `losses` of `images` did, and if nothing is lost where that would never do.
@@ -132,14 +134,14 @@ def images_needed(losses: Sequence[int], images: int, risk: float, delta: float)
 
 
 def _grid(problem: Problem) -> list[float]:
-    """The cuts to test, from the strictest on; none where there is one exit."""
+    """The thresholds to test, from the strictest on; none where there is one exit."""
     if not problem.early:
         return []
     return [float(np.float32(problem.never - part * (problem.never - problem.lowest))) for part in _GRID.tolist()]
 
 
-def _losses(problem: Problem, cut: float) -> tuple[int, int]:
-    stops = problem.stops((cut,) * problem.early)
+def _losses(problem: Problem, threshold: float) -> tuple[int, int]:
+    stops = problem.stops((threshold,) * problem.early)
     early = problem.correct[np.arange(len(stops)), stops]
     full = problem.correct[:, -1]
     return int((full & ~early).sum()), int((early & ~full).sum())

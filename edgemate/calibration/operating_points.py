@@ -1,31 +1,24 @@
-"""`policies.json`: named operating points, each an exit policy and what was found to come of it."""
+"""`policies.json`: named operating points, each an exit policy with the accuracy and cost expected of it."""
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edgemate.bundle import Bundle
+from edgemate.bundle import Bundle, replace_file
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError, UsageError
-from edgemate.policies.confidence import Confidence
-from edgemate.policies.entropy import Entropy
-from edgemate.policies.fixed import FixedExit
-from edgemate.policies.learned import Learned
-from edgemate.policies.margin import Margin
-from edgemate.policies.patience import Patience
-from edgemate.policies.policy import Policy
-from edgemate.policies.score_policy import ScorePolicy
-from edgemate.registry import closest
+from edgemate.policies import Policy
+from edgemate.policies.serialization import policy_from_json
+from edgemate.registry import POLICIES, closest
 from edgemate.wording import counted
 
 POLICIES_FILE = "policies.json"
-FORMAT_VERSION: Literal[2] = 2
-
-MEASURES: dict[str, type[ScorePolicy]] = {policy.name: policy for policy in (Confidence, Entropy, Margin)}
-PolicyName = Literal["confidence", "entropy", "margin", "learned", "patience"]
+FORMAT_VERSION: Literal[3] = 3
+REMEDY = "run edgemate calibrate again"  # for a file of an older format
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -37,22 +30,22 @@ class _Metadata(BaseModel):
 
 
 class Spread(_Metadata):
-    """Mean and standard deviation over images of the probability that comes with the answer."""
+    """Mean and standard deviation, over images, of the probability of the predicted class."""
 
     mean: Fraction
     deviation: Annotated[float, Field(ge=0)]
 
 
 class Expected(_Metadata):
-    """What a policy does to the images it was chosen on.
+    """Accuracy and cost of a policy on the images it was chosen on.
 
     Attributes:
         accuracy: top-1.
         mean_macs: mean chained MACs per image.
-        mean_ms: mean time per image at batch 1; None where no device has been measured.
-        p99_ms: 99th percentile of it.
-        fractions: of the images that stop at each of the K exits.
-        probability: that comes with the answers.
+        mean_ms: mean time per image at batch 1, in milliseconds; None where no device has been measured.
+        p99_ms: 99th percentile of that time.
+        fractions: the fraction of images that stop at each exit, `(K,)`.
+        probability: of the predicted class; None where no logits are finite.
     """
 
     accuracy: Fraction
@@ -63,16 +56,23 @@ class Expected(_Metadata):
     probability: Spread | None = None
 
     @model_validator(mode="after")
-    def _shares_are_whole(self) -> Expected:
+    def _fractions_sum_to_one(self) -> Expected:
         if not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
             raise ValueError(f"fractions sum to {sum(self.fractions)}, not 1")
         return self
 
 
 class Guarantee(_Metadata):
-    """With probability 1 − `delta` over splits, accuracy falls by `risk` at most; see `calibration/guarantee.py`.
+    """A certified bound: with probability 1 − `delta` over splits, accuracy falls by at most `risk`.
 
-    Tested on so many `images`, of which stopping early has `lost` and `gained` so many.
+    See `calibration/guarantee.py`.
+
+    Attributes:
+        risk: a fraction of all images.
+        delta: a probability.
+        images: how many it was tested on.
+        lost: of those, how many only the whole network classifies correctly.
+        gained: how many only the early exit classifies correctly.
     """
 
     risk: Annotated[float, Field(gt=0, lt=1)]
@@ -83,31 +83,25 @@ class Guarantee(_Metadata):
 
 
 class OperatingPoint(_Metadata):
-    """A name for one way to run the network.
+    """A named way to run the network.
 
     Attributes:
         name: the name.
-        policy: of which kind.
-        thresholds: K-1 numbers, one per exit but the last; none for patience.
-        temperatures: what the logits are divided by before they are scored, K-1 numbers; None leaves them as they are.
-        patience: for patience.
-        weights: for the learned score; see `Learned`.
-        goal: what it was chosen to reach, for people.
-        goal_reached: whether it does, on the split; a solver may have nothing that does.
-        solver: what chose it.
-        guarantee: what is promised of it, if anything.
-        expected: what came of it on the split.
-        split: on which it was chosen.
-        images: of that split; None where a bundle of the first format does not say.
+        policy: the registered name of an exit policy.
+        parameters: of the policy, as its `Policy.parameters` gives them.
+        goal: what it was chosen to reach, as text.
+        goal_reached: whether it reaches the goal on the split; a solver may find nothing that does.
+        solver: the solver that chose it.
+        guarantee: the certified bound on the accuracy lost, if there is one.
+        expected: accuracy and cost on the split.
+        split: the split that it was chosen on.
+        images: how many that split has; None where it is not known.
         provenance: how `expected` was found; its times are always those of a latency table.
     """
 
     name: Annotated[str, Field(min_length=1)]
-    policy: PolicyName = "confidence"
-    thresholds: tuple[Annotated[float, Field(ge=0)], ...]
-    temperatures: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    patience: Annotated[int, Field(ge=1)] | None = None
-    weights: tuple[tuple[float, ...], ...] | None = None
+    policy: str
+    parameters: dict[str, Any]
     goal: str = ""
     goal_reached: bool = True
     solver: str = ""
@@ -117,57 +111,49 @@ class OperatingPoint(_Metadata):
     images: Count | None = None
     provenance: Literal["simulated", "measured"] = "simulated"
 
+    @classmethod
+    def of(cls, name: str, policy: Policy, **fields: Any) -> OperatingPoint:
+        """The operating point of a policy; `fields` are the other fields, of which `expected` is required.
+
+        Raises:
+            UsageError: the policy's name is not registered.
+        """
+        if policy.name not in POLICIES:
+            raise UsageError(f"{name}: {POLICIES.unknown(policy.name)}")
+        return cls.model_validate({"name": name, "policy": policy.name, "parameters": policy.parameters(), **fields})
+
     @model_validator(mode="after")
     def _makes_a_policy(self) -> OperatingPoint:
-        early = len(self.expected.fractions) - 1
-        if self.policy == "patience":
-            if self.patience is None or self.thresholds:
-                raise ValueError(f"{self.name}: policy 'patience' has patience and no thresholds")
-            return self
-        for what, numbers in (("thresholds", self.thresholds), ("temperatures", self.temperatures)):
-            if numbers is not None and len(numbers) != early:
-                raise ValueError(f"{self.name}: {len(numbers)} {what} for {counted(early + 1, 'exit')}; {early} needed")
-        if (self.policy == "learned") != (self.weights is not None):
-            raise ValueError(f"{self.name}: policy 'learned' has weights, and no other has")
         try:
-            self.as_policy()
+            self.as_policy().check(self.exits)
         except UsageError as error:
             raise ValueError(f"{self.name}: {error}") from error
         return self
 
+    @property
+    def exits(self) -> int:
+        """K, the number of exits of the network that it is for."""
+        return len(self.expected.fractions)
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The policy's thresholds, one per exit but the last, `(K-1,)`; None for a policy without thresholds."""
+        return self.as_policy().thresholds(self.exits)
+
     def as_policy(self) -> Policy:
-        """The exit policy it stands for."""
-        if self.policy == "patience":
-            return Patience(self.patience or 1)
-        if self.policy == "learned":
-            return Learned(self.thresholds, weights=self.weights or (), temperature=self.temperatures)
-        return MEASURES[self.policy](self.thresholds, temperature=self.temperatures)
-
-
-def describe(policy: Policy, exits: int) -> dict[str, object]:
-    """The fields of an operating point that say which policy it is.
-
-    Args:
-        policy: one that an operating point can stand for; `FixedExit` only of the last exit.
-        exits: K.
-    """
-    if isinstance(policy, FixedExit):
-        return {"policy": "confidence", "thresholds": (Confidence.highest,) * (exits - 1)}
-    if isinstance(policy, Patience):
-        return {"policy": "patience", "thresholds": (), "patience": policy.patience}
-    if isinstance(policy, Learned):
-        weights = tuple(tuple(row.tolist()) for row in policy.weights)
-        found = {"policy": "learned", "thresholds": policy.threshold, "weights": weights}
-        return {**found, "temperatures": policy.temperature}
-    if isinstance(policy, ScorePolicy):
-        given = policy.threshold
-        thresholds = given if isinstance(given, tuple) else (given,) * (exits - 1)
-        return {"policy": policy.name, "thresholds": thresholds, "temperatures": policy.temperature}
-    raise TypeError(f"{type(policy).__name__} is no operating point's policy")
+        """The exit policy."""
+        return policy_from_json(self.policy, self.parameters)
 
 
 class ExitTemperature(_Metadata):
-    """One exit's fitted temperature, with negative log-likelihood, in nats, and calibration error before and after."""
+    """One exit's fitted temperature, and what it does to the calibration split.
+
+    Attributes:
+        exit: k, counted from 1.
+        temperature: what the logits are divided by.
+        nll_before, nll_after: negative log-likelihood in nats, without and with it.
+        ece_before, ece_after: expected calibration error in [0, 1], without and with it.
+    """
 
     exit: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(gt=0)]
@@ -182,13 +168,13 @@ class OperatingPoints(_Metadata):
 
     Attributes:
         points: the operating points.
-        temperatures: of every exit, the last too, where they were fitted. Reported probabilities are scaled by them,
-            and so is what a policy decides on that has no temperature of its own.
-        costs: what the thresholds were chosen to save: chained MACs, or the milliseconds of `device`.
-        device: whose latency table the times are of; None where there was none.
+        temperatures: one per exit, `(K,)`, where they were fitted. Reported probabilities are computed with them, and
+            so are the scores of a policy without temperatures of its own.
+        costs: what the thresholds minimize: chained MACs, or milliseconds on `device`.
+        device: the device of the latency table that the times come from; None without one.
     """
 
-    format_version: Literal[1, 2] = FORMAT_VERSION
+    format_version: Literal[3] = FORMAT_VERSION
     points: tuple[OperatingPoint, ...]
     temperatures: tuple[ExitTemperature, ...] | None = None
     costs: Literal["macs", "latency"] = "macs"
@@ -216,19 +202,25 @@ def read_operating_points(bundle: Bundle) -> OperatingPoints:
     """The operating points of a bundle.
 
     Raises:
-        BundleError: it has none, they break the schema, or they are for another number of exits.
+        BundleError: it has none, they are of another format, they break the schema, or they are for another number of
+            exits.
     """
     if not bundle.has(POLICIES_FILE):
-        raise BundleError(f"{bundle.path}: has no {POLICIES_FILE}, so no operating point has a name here")
+        raise BundleError(f"{bundle.path}: has no {POLICIES_FILE}, so there are no operating points")
     path = bundle.file(POLICIES_FILE)
-    points = read_versioned(path, OperatingPoints, FORMAT_VERSION)
+    points = read_versioned(path, OperatingPoints, FORMAT_VERSION, remedy=REMEDY)
     exits = len(bundle.manifest.exits)
     if points.temperatures is not None and [found.exit for found in points.temperatures] != list(range(1, exits + 1)):
         raise BundleError(f"{path}: temperatures are not one per exit, 1 to {exits} in order")
     for point in points.points:
-        if len(point.expected.fractions) != exits:
+        if point.exits != exits:
             raise BundleError(
-                f"{path}: operating point {point.name!r} is for {counted(len(point.expected.fractions), 'exit')}; "
-                f"the bundle has {exits}"
+                f"{path}: operating point {point.name!r} is for {counted(point.exits, 'exit')}; the bundle has {exits}"
             )
     return points
+
+
+def write_operating_points(bundle: Bundle, points: OperatingPoints) -> Bundle:
+    """Replace the bundle's `policies.json`, and its hash in the manifest; the bundle with the new manifest."""
+    content = json.dumps(points.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return replace_file(bundle, POLICIES_FILE, content.encode())

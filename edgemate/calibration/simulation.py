@@ -1,4 +1,4 @@
-"""What a policy would do to the stored logits of every exit."""
+"""Simulation of a policy on the stored logits of every exit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from edgemate.calibration.stored_split import StoredSplit
 from edgemate.errors import UsageError
-from edgemate.policies.deadline import Deadline
 from edgemate.policies.policy import Policy
 
 Array = npt.NDArray[Any]
@@ -20,10 +19,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a policy does to stored logits: nothing was run, so there are costs here and no times.
+    """The result of a simulation. No graph is run, so it has costs and no measured times.
 
-    `accuracy` is top-1; `mean_cost` is in the unit of the costs given; `fractions` `(K,)` are those of the images
-    that stop at each exit; `exits_taken` int `(N,)` counts exits from 1.
+    Attributes:
+        accuracy: top-1, as a fraction.
+        mean_cost: per image, in the unit of the costs given.
+        fractions: the fraction of images that stop at each exit, `(K,)`.
+        exits_taken: int `(N,)`, counted from 1.
     """
 
     accuracy: float
@@ -39,14 +41,14 @@ def simulate(logits: Array, labels: Array, costs: Sequence[float], policy: Polic
         logits: float32 `(N, K, C)`.
         labels: int `(N,)`.
         costs: the cost of stopping at each exit, `(K,)`, such as its chained MACs.
-        policy: any but `Deadline`, which needs a clock.
+        policy: any without a deadline, which needs a clock.
 
     Raises:
         UsageError: the shapes do not fit each other, or the policy cannot be simulated.
     """
     split = StoredSplit(logits, labels, costs)
     images, exits = split.images, split.exits
-    if isinstance(policy, Deadline):
+    if policy.deadline_ms is not None:
         raise UsageError("a deadline can only be measured: stored logits have no time")
     decider = policy.begin(images, exits)
     taken = np.full(images, exits)

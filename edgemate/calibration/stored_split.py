@@ -1,4 +1,4 @@
-"""What every exit said of a split, with what stopping costs: the material that thresholds are chosen from."""
+"""The stored logits of every exit on a split, with the cost of stopping at each: what calibration works on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class StoredSplit:
-    """A split that was answered at every exit.
+    """The logits of every exit on a split.
 
     Attributes:
         logits: float32 `(N, K, C)`.
         labels: int `(N,)`.
-        costs: what stopping at each exit costs, `(K,)`, rising: chained MACs, or milliseconds.
+        costs: the cost of stopping at each exit, `(K,)`, rising: chained MACs, or milliseconds.
         temperatures: what the logits of each exit but the last are divided by before they are scored, `(K-1,)`; None
             leaves them as they are.
 
@@ -52,25 +52,25 @@ class StoredSplit:
 
     @property
     def images(self) -> int:
-        """N."""
+        """N, the number of images."""
         return len(self.labels)
 
     @property
     def exits(self) -> int:
-        """K."""
+        """K, the number of exits."""
         return int(self.logits.shape[1])
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether each exit is right about each image: bool `(N, K)`."""
+        """Whether each exit predicts the right class: bool `(N, K)`."""
         right: npt.NDArray[np.bool_] = self.logits.argmax(axis=2) == self.labels[:, None]
         return right
 
     def early(self, exit: int) -> Array:
-        """The logits that exit `exit`, 1 to K-1, is judged by: scaled by its temperature, float32 `(N, C)`."""
+        """The logits of exit `exit`, 1 to K-1, divided by its temperature: float32 `(N, C)`."""
         logits: Array = self.logits[:, exit - 1]
         return logits if self.temperatures is None else logits / np.float32(self.temperatures[exit - 1])
 
     def part(self, rows: npt.NDArray[np.intp]) -> StoredSplit:
-        """The images at indices `rows` alone."""
+        """The split of the images at indices `rows` only."""
         return StoredSplit(self.logits[rows], self.labels[rows], self.costs, self.temperatures)

@@ -1,4 +1,4 @@
-"""What logits are divided by so that confidence means what it says (Guo et al. 2017, arXiv 1706.04599)."""
+"""Temperature scaling (Guo et al. 2017, arXiv 1706.04599): dividing logits so that confidence is calibrated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Fitted:
-    """One exit's temperature, and how honest its confidence is before and after: NLL in nats, ECE in [0, 1]."""
+    """One exit's temperature.
+
+    Attributes:
+        temperature: what the logits are divided by.
+        nll_before, nll_after: negative log-likelihood in nats, without and with it.
+        ece_before, ece_after: expected calibration error in [0, 1], without and with it.
+    """
 
     temperature: float
     nll_before: float
@@ -29,9 +35,9 @@ class Fitted:
 
 
 def fit_temperature(logits: Array, labels: Array) -> Fitted:
-    """The temperature of the least negative log-likelihood, from 0.1 to 10.
+    """The temperature with the lowest negative log-likelihood, from 0.1 to 10.
 
-    Images with a logit that is no number are left out. An exit that is always right has no such temperature, since
+    Images with a logit that is not finite are left out. An exit that is always right has no such temperature, since
     ever lower ones are better: it gets the lowest.
 
     Args:
@@ -42,7 +48,7 @@ def fit_temperature(logits: Array, labels: Array) -> Fitted:
     logits, labels = logits[finite].astype(np.float64), labels[finite]
     if not len(logits):
         return Fitted(1.0, 0.0, 0.0, 0.0, 0.0)
-    # Convex in the inverse temperature, so its slope tells on which side the minimum lies.
+    # Convex in the inverse temperature, so the sign of its slope is the side of the minimum.
     low, high = 1 / HIGHEST, 1 / LOWEST
     for _ in range(50):
         middle = math.sqrt(low * high)
@@ -55,24 +61,28 @@ def fit_temperature(logits: Array, labels: Array) -> Fitted:
     return Fitted(temperature, _nll(logits, labels), _nll(scaled, labels), _ece(logits, labels), _ece(scaled, labels))
 
 
-def doubt(exit: int, found: Fitted, logits: Array, labels: Array) -> str | None:
-    """One sentence where a temperature lies at a bound of the search, so that it says little; None elsewhere.
+def temperature_warning(exit: int, found: Fitted, logits: Array, labels: Array) -> str | None:
+    """One sentence if a temperature is at a bound of the search, where it means little; else None.
 
     Args:
         exit: k, counted from 1.
-        found: what `fit_temperature` gave for the others: logits `(N, C)` and labels `(N,)`.
+        found: the result of `fit_temperature`.
+        logits: float32 `(N, C)` of the exit.
+        labels: int `(N,)`.
     """
     highest = math.isclose(found.temperature, HIGHEST, rel_tol=1e-3)
     if not highest and not math.isclose(found.temperature, LOWEST, rel_tol=1e-3):
         return None
     accuracy, chance = float((logits.argmax(axis=1) == labels).mean()), 1 / logits.shape[1]
-    said = f"exit {exit}: temperature {found.temperature:.3f} is the {'highest' if highest else 'lowest'} that is tried"
+    message = (
+        f"exit {exit}: temperature {found.temperature:.3f} is the {'highest' if highest else 'lowest'} that is tried"
+    )
     if accuracy <= chance + 2 * math.sqrt(chance * (1 - chance) / len(labels)):
         return (
-            f"{said}; its accuracy on the split, {accuracy:.1%}, is near chance, {chance:.1%}: train it longer, or "
+            f"{message}; its accuracy on the split, {accuracy:.1%}, is near chance, {chance:.1%}: train it longer, or "
             "stop at other exits"
         )
-    return f"{said}; its accuracy on the split is {accuracy:.1%}"
+    return f"{message}; its accuracy on the split is {accuracy:.1%}"
 
 
 def _slope(logits: Array, labels: Array, inverse: float) -> float:

@@ -74,10 +74,10 @@ def evaluate(
 
 
 def _compare_statistics(path: Path, other: OperatingPoints, name: str) -> dict[str, Any]:
-    from edgemate.monitoring import departures, read_statistics
+    from edgemate.monitoring import drift_alerts, read_statistics
 
     statistics = read_statistics(path)
-    point = {"name": name, "measured": [], "departures": departures(statistics, other.get(name))}
+    point = {"name": name, "measured": [], "drift_alerts": drift_alerts(statistics, other.get(name))}
     return {"statistics": statistics.model_dump(mode="json"), "points": [point]}
 
 
@@ -201,7 +201,7 @@ def _row(
     *,
     comparable: bool,
 ) -> dict[str, Any]:
-    from edgemate.monitoring import accuracy_gap, departures
+    from edgemate.monitoring import accuracy_gap, drift_alerts
 
     expected, first = point.expected, measured[0]
     predicted = {
@@ -227,7 +227,7 @@ def _row(
         "measured": [_measured(one, full["measured"]) for one in measured],
         "accuracy_gap": gap,
         "gaps": gaps,
-        "departures": departures(first.statistics, calibrated),
+        "drift_alerts": drift_alerts(first.statistics, calibrated),
     }
 
 

@@ -33,9 +33,9 @@ def print_report(report: dict[str, Any]) -> None:
     for warning in report.get("warnings", ()):
         _say(console, f"warning: {warning}")
     for row in report["points"]:
-        for departure in row["departures"]:
-            _say(console, f"warning: {row['name']}: {departure}; thresholds picked on other images do not hold")
-        if not row["departures"]:
+        for alert in row["drift_alerts"]:
+            _say(console, f"warning: {row['name']}: {alert}; thresholds picked on other images do not hold")
+        if not row["drift_alerts"]:
             _say(console, f"{row['name']}: fractions and probability are within what was calibrated")
 
 

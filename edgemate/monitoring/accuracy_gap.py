@@ -1,4 +1,4 @@
-"""How far a measured accuracy is from what calibration predicted, and whether chance explains it."""
+"""The gap between measured and predicted accuracy, and whether chance explains it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True)
 class AccuracyGap:
-    """A gap between two accuracies that were found on different images.
+    """A gap between two accuracies found on different images.
 
     Attributes:
         gap: measured less predicted, as a fraction.
-        standard_error: of that difference, likewise; None where it is not known how many images were predicted from.
+        standard_error: of the gap, as a fraction; None if the number of images predicted from is not known.
     """
 
     gap: float
@@ -28,7 +28,7 @@ class AccuracyGap:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether it is more than two standard errors, as one in twenty is where nothing but the images differ."""
+        """Whether it is more than two standard errors. One gap in twenty is where only the images differ."""
         return self.standard_error is not None and abs(self.gap) > STANDARD_ERRORS * self.standard_error
 
 
@@ -36,11 +36,11 @@ def accuracy_gap(predicted: float, predicted_on: int | None, measured: float, me
     """The gap between an accuracy p found on n images and an accuracy q found on m others.
 
     Its standard error is √(p(1−p)/n + q(1−q)/m): both splits are draws. That the thresholds were chosen on the first
-    makes p a little too good on top, which no standard error says.
+    makes p slightly optimistic, which the standard error does not include.
 
     Args:
         predicted: p.
-        predicted_on: n; None where it is not known.
+        predicted_on: n; None if not known.
         measured: q.
         measured_on: m, 1 or more.
     """

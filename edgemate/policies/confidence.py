@@ -18,5 +18,9 @@ class Confidence(ScorePolicy):
 
     @staticmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The largest probability."""
+        """The largest probability of each row of `logits` `(n, C)`: float32 `(n,)`."""
         return max_probability(logits)
+
+    def confidence_thresholds(self, exits: int) -> tuple[float, ...] | None:
+        """Its thresholds `(K-1,)`; None with a temperature other than 1."""
+        return self.thresholds(exits) if set(self.temperatures(exits)) <= {1.0} else None

@@ -20,5 +20,10 @@ class Entropy(ScorePolicy):
 
     @staticmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The entropy of the softmax, in nats."""
+        """The entropy in nats of the softmax of each row of `logits` `(n, C)`: float32 `(n,)`."""
         return entropy(logits)
+
+    @classmethod
+    def largest_score(cls, classes: int) -> float:
+        """`log(classes)`, where all are equally likely."""
+        return math.log(classes)

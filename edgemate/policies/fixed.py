@@ -1,7 +1,8 @@
-"""Stop at one exit, whatever it says."""
+"""Stop at one exit, whatever its logits are."""
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,34 @@ class FixedExit(Policy):
 
     Raises:
         UsageError: `exit` is below 1, or (at `begin`) the network has fewer exits.
+        TypeError: it is not an integer.
     """
 
+    name = "fixed"
+
     def __init__(self, exit: int) -> None:
-        if exit < 1:
+        if operator.index(exit) < 1:
             raise UsageError(f"exit: counts from 1, not {exit}")
         self.exit = exit
+
+    def parameters(self) -> dict[str, Any]:
+        """`exit`."""
+        return {"exit": self.exit}
+
+    @property
+    def description(self) -> str:
+        """`exit 2`."""
+        return f"exit {self.exit}"
+
+    @property
+    def fixed_exit(self) -> int:
+        """The exit, counted from 1."""
+        return self.exit
+
+    def confidence_thresholds(self, exits: int) -> tuple[float, ...]:
+        """1, which no probability is above, before the exit; 0, which all are above, from it on: `(K-1,)`."""
+        self.check(exits)
+        return tuple(0.0 if exit >= self.exit else 1.0 for exit in range(1, exits))
 
     def begin(self, images: int, exits: int) -> Decider:
         """A decider; UsageError when there is no such exit."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgemate.errors import UsageError
 from edgemate.policies import scores
+from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
 from edgemate.wording import counted
 
@@ -21,7 +22,7 @@ class Learned(Policy):
     """Stop when the learned score of the exit is above its threshold.
 
     The score of exit k is the sigmoid of a weighted sum of the C class probabilities, the largest of them, their
-    entropy over log(C), the scores of exits 1 to k-1, and 1. An exit whose logits are no numbers has a score of 0.
+    entropy over log(C), the scores of exits 1 to k-1, and 1. An exit whose logits are not finite has a score of 0.
 
     Args:
         threshold: one per exit but the last, 0 to 1; at 1 nothing stops.
@@ -57,23 +58,43 @@ class Learned(Policy):
         if len(set(lengths)) > 1 or not all(np.isfinite(row).all() for row in self.weights):
             raise UsageError("learned: each exit has one weight more than the exit before it, all of them finite")
 
-    def with_temperature(self, temperature: Sequence[float]) -> Learned:
-        """The same weights and thresholds on logits that are scaled first."""
-        return Learned(self.threshold, weights=self.weights, temperature=temperature)
+    def parameters(self) -> dict[str, Any]:
+        """`threshold`, `weights` and `temperature`."""
+        return {
+            "threshold": list(self.threshold),
+            "weights": [row.tolist() for row in self.weights],
+            "temperature": None if self.temperature is None else list(self.temperature),
+        }
+
+    @property
+    def description(self) -> str:
+        """`learned > 0.8, 0.6`."""
+        return threshold_description(self.name, self.threshold)
+
+    def thresholds(self, exits: int) -> tuple[float, ...]:
+        """The thresholds `(K-1,)`; UsageError when it is for another number of exits."""
+        if len(self.threshold) != exits - 1:
+            raise UsageError(f"learned: is for {counted(len(self.threshold) + 1, 'exit')}; this network has {exits}")
+        return self.threshold
+
+    def with_temperatures(self, temperatures: Sequence[float]) -> Learned:
+        """The same weights and thresholds on logits divided by `temperatures`; itself where it has temperatures."""
+        if self.temperature is not None:
+            return self
+        return Learned(self.threshold, weights=self.weights, temperature=temperatures)
 
     def begin(self, images: int, exits: int) -> Decider:
         """A decider that remembers each image's scores; UsageError when it is for another number of exits."""
-        if len(self.threshold) != exits - 1:
-            raise UsageError(f"learned: is for {counted(len(self.threshold) + 1, 'exit')}; this network has {exits}")
+        self.thresholds(exits)
         return _LearnedDecider(self, images)
 
 
 def features(logits: Array, earlier: Array) -> Array:
-    """What a score is made of: float32 `(n, C + 2 + earlier + 1)`.
+    """The inputs of a score: float32 `(n, C + 2 + (k-1) + 1)`.
 
     Args:
         logits: float32 `(n, C)`, finite.
-        earlier: scores of the exits before, `(n, k-1)`.
+        earlier: float32 `(n, k-1)`, the scores of the earlier exits.
     """
     images, classes = logits.shape
     found = np.empty((images, classes + 3 + earlier.shape[1]), dtype=np.float32)
@@ -87,8 +108,13 @@ def features(logits: Array, earlier: Array) -> Array:
 
 
 def learned_score(given: Array, weights: Array) -> Array:
-    """The score of rows of features: float32 `(n,)` in [0, 1]."""
-    # A row's own sum, whatever the batch: a matrix product rounds differently with the number of rows.
+    """The score of each row of features: float32 `(n,)`, in [0, 1].
+
+    Args:
+        given: float32 `(n, F)`, as `features` returns them.
+        weights: float32 `(F,)`.
+    """
+    # Summed row by row: the rounding of a matrix product depends on the number of rows.
     total = np.clip((given * weights).sum(axis=1), -30, 30)
     score: Array = 1 / (1 + np.exp(-total))
     return score

@@ -11,12 +11,12 @@ from edgemate.policies.scores import margin
 
 
 class Margin(ScorePolicy):
-    """Stop when the two largest probabilities are more than `threshold` apart, 0 to 1; at 1 nothing stops early."""
+    """Stop when the two largest probabilities differ by more than `threshold`, 0 to 1; at 1 nothing stops early."""
 
     name = "margin"
     highest = 1.0
 
     @staticmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """How far the two largest probabilities are apart."""
+        """The largest probability less the second largest, per row of `logits` `(n, C)`: float32 `(n,)`."""
         return margin(logits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,30 @@ from edgemate.policies.policy import Decider, Mask, Policy
 
 
 class Patience(Policy):
-    """Stop when an exit has named the same class as the one before it, `patience` times in a row.
+    """Stop when an exit has predicted the same class as the one before it, `patience` times in a row.
 
-    An exit whose logits are no numbers names no class, so the row starts anew after it.
+    An exit whose logits are not finite predicts no class, so the count starts again after it.
 
     Raises:
         UsageError: `patience` is below 1.
+        TypeError: it is not an integer.
     """
 
+    name = "patience"
+
     def __init__(self, patience: int) -> None:
-        if patience < 1:
+        if operator.index(patience) < 1:
             raise UsageError(f"patience: must be 1 or more, not {patience}")
         self.patience = patience
+
+    def parameters(self) -> dict[str, Any]:
+        """`patience`."""
+        return {"patience": self.patience}
+
+    @property
+    def description(self) -> str:
+        """`patience 2`."""
+        return f"patience {self.patience}"
 
     def begin(self, images: int, exits: int) -> Decider:
         """A decider that remembers each image's last class and how often it was repeated."""
@@ -37,9 +50,9 @@ class _PatienceDecider(Decider):
         self._agreed = np.zeros(images, dtype=np.intp)
 
     def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
-        named = logits.argmax(axis=1)
-        self._agreed = np.where(named == self._last, self._agreed + 1, 0)
-        self._last = named
+        predicted = logits.argmax(axis=1)
+        self._agreed = np.where(predicted == self._last, self._agreed + 1, 0)
+        self._last = predicted
         mask: Mask = self._agreed >= self._patience
         return mask
 

@@ -1,4 +1,4 @@
-"""What the policies share that compare one score per image with one threshold per exit."""
+"""Base of the policies that compare one score per image with one threshold per exit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.errors import UsageError
+from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
 from edgemate.wording import counted
 
@@ -22,13 +23,16 @@ class ScorePolicy(Policy):
         threshold: one for every exit, or a list of K-1, one per exit but the last.
         temperature: what the logits are divided by first; one for every exit, or a list of K-1.
 
+    Attributes:
+        highest: the largest threshold allowed; the smallest is 0.
+        rises: whether an image stops above the threshold, as with a confidence score, or below it.
+
     Raises:
         UsageError: a number out of range.
     """
 
-    name: ClassVar[str]
-    highest: ClassVar[float]  # of the threshold; the lowest is 0 for all
-    rises: ClassVar[bool] = True  # whether a higher score is a surer one
+    highest: ClassVar[float]
+    rises: ClassVar[bool] = True
 
     def __init__(
         self, threshold: float | Sequence[float], *, temperature: float | Sequence[float] | None = None
@@ -43,6 +47,15 @@ class ScorePolicy(Policy):
             if not 0 < value < math.inf:
                 raise UsageError(f"{self.name}: temperature must be above 0 and finite, not {value}")
 
+    def parameters(self) -> dict[str, Any]:
+        """`threshold` and `temperature`, each a number, or a list of K-1."""
+        return {"threshold": _as_json(self.threshold), "temperature": _as_json(self.temperature)}
+
+    @property
+    def description(self) -> str:
+        """`confidence > 0.8, 0.6`; one threshold that all exits share is given once."""
+        return threshold_description(self.name, _numbers(self.threshold), ">" if self.rises else "<")
+
     def begin(self, images: int, exits: int) -> Decider:
         """A decider; UsageError when a list has not one number per exit."""
         temperatures = None if self.temperature is None else self.temperatures(exits)
@@ -53,7 +66,7 @@ class ScorePolicy(Policy):
         return self._per_exit("threshold", self.threshold, exits - 1)
 
     def temperatures(self, exits: int) -> tuple[float, ...]:
-        """The temperature of each, likewise; 1 where none was given."""
+        """The temperature of each of `exits` exits but the last, `(K-1,)`; 1 where none was given."""
         return self._per_exit("temperature", 1.0 if self.temperature is None else self.temperature, exits - 1)
 
     def _per_exit(self, parameter: str, given: float | tuple[float, ...], early: int) -> tuple[float, ...]:
@@ -66,17 +79,22 @@ class ScorePolicy(Policy):
             )
         return given
 
-    def with_temperature(self, temperature: float | Sequence[float]) -> ScorePolicy:
-        """The same thresholds on logits that are scaled first."""
-        return type(self)(self.threshold, temperature=temperature)
+    def with_temperatures(self, temperatures: Sequence[float]) -> ScorePolicy:
+        """The same thresholds on logits divided by `temperatures` `(K-1,)`; itself where it has temperatures."""
+        return self if self.temperature is not None else type(self)(self.threshold, temperature=temperatures)
 
     @staticmethod
     @abstractmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """One number per row of `logits` `(n, C)`: float32 `(n,)`."""
+        """The score of each row of `logits` `(n, C)`: float32 `(n,)`."""
+
+    @classmethod
+    def largest_score(cls, classes: int) -> float:
+        """The largest score that `classes` classes can have; it must be finite."""
+        return cls.highest
 
     def passes(self, logits: npt.NDArray[Any], threshold: float) -> Mask:
-        """Which rows of `logits` `(n, C)` are surer than `threshold`: bool `(n,)`."""
+        """Which rows of `logits` `(n, C)` have a score past `threshold`: bool `(n,)`."""
         score = self.score(logits)
         mask: Mask = score > threshold if self.rises else score < threshold
         return mask
@@ -92,6 +110,10 @@ class _ScoreDecider(Decider):
         if self._temperatures is not None:
             logits = logits / np.float32(self._temperatures[exit - 1])
         return self._policy.passes(logits, self._thresholds[exit - 1])
+
+
+def _as_json(given: float | tuple[float, ...] | None) -> float | list[float] | None:
+    return list(given) if isinstance(given, tuple) else given
 
 
 def _number_or_tuple(given: float | Sequence[float]) -> float | tuple[float, ...]:

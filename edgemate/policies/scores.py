@@ -1,7 +1,7 @@
-"""How sure an exit is, from its logits: float32 `(N, C)` in, one number per image `(N,)` out.
+"""Scores of logits: float32 `(N, C)` in, one number per image out, float32 `(N,)`.
 
-All take finite logits. They run between two segments of a network that may take a millisecond, so they stay at a
-handful of numpy calls.
+All take finite logits. They run between two segments of a network that may take a millisecond, so each is a few numpy
+calls.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ Array = npt.NDArray[Any]
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities `(N, C)`."""
+    """The softmax of each row: float32 `(N, C)`."""
     probabilities = _exponentials(logits)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
 
 
 def max_probability(logits: Array) -> Array:
-    """The largest softmax probability, in `[1/C, 1]`: "confidence"."""
+    """The largest softmax probability, in `[1/C, 1]`; also called confidence."""
     # The largest exponential is 1 by construction, so the others need no division.
     largest: Array = 1 / _exponentials(logits).sum(axis=1)
     return largest
 
 
 def entropy(logits: Array) -> Array:
-    """The entropy of the softmax, in nats: 0 where one class has it all, `log(C)` where all are alike."""
+    """The entropy of the softmax in nats: 0 if one class has probability 1, `log(C)` if all are equally likely."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     total = exponentials.sum(axis=1)
@@ -48,7 +48,7 @@ def margin(logits: Array) -> Array:
 
 
 def finite(logits: Array) -> npt.NDArray[np.bool_]:
-    """Which images have no NaN and no infinity among their logits."""
+    """Which images have finite logits only: bool `(N,)`."""
     mask: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(logits), axis=1)
     return mask
 

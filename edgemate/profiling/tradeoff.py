@@ -207,4 +207,5 @@ def _confidences(logits: Array) -> Array:
 
 def _single(point: OperatingPoint) -> float | None:
     """The threshold of an operating point that has the same one at every exit."""
-    return point.thresholds[0] if len(set(point.thresholds)) == 1 else None
+    thresholds = set(point.thresholds or ())
+    return thresholds.pop() if len(thresholds) == 1 else None

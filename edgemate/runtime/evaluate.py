@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgemate.errors import DataError
 from edgemate.monitoring import Statistics
-from edgemate.policies import Deadline, Policy
+from edgemate.policies import Policy
 from edgemate.progress import SILENT, Heartbeat, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts
@@ -70,7 +70,7 @@ def evaluate_policy(
     if not len(images):
         raise DataError("there are no images to evaluate on")
     tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
-    deadline = policy.ms if isinstance(policy, Deadline) else None
+    deadline = policy.deadline_ms if isinstance(policy, Policy) else None
     heartbeat = Heartbeat(TELL_SECONDS)
     preprocessor = Preprocessor(classifier.input)
     for start in range(0, len(images), BLOCK):

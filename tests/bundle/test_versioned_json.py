@@ -21,18 +21,26 @@ def read(path: Path, content: Any) -> Point:
     return read_versioned(path, Point, 3)
 
 
-def test_an_older_or_equal_format_is_read(tmp_path: Path) -> None:
+def test_the_own_format_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "p.json", {"format_version": 3, "sizes": {"a": 1}}).sizes == {"a": 1}
 
 
 def test_a_newer_format_says_both_numbers(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"p\.json: made by a newer edgemate \(format 4\); this one reads format 3"):
+    with pytest.raises(
+        BundleError, match=r"p\.json: was written by a newer edgemate \(format 4\); this one reads format 3"
+    ):
         read(tmp_path / "p.json", {"format_version": 4})
+
+
+def test_an_older_format_says_both_numbers_and_what_to_do(tmp_path: Path) -> None:
+    message = r"p\.json: was written by an older edgemate \(format 2\); this one reads format 3: write it again$"
+    with pytest.raises(BundleError, match=message):
+        read(tmp_path / "p.json", {"format_version": 2})
 
 
 def test_a_nested_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"p\.json: sizes\.b: Input should be a valid integer"):
-        read(tmp_path / "p.json", {"format_version": 1, "sizes": {"a": 1, "b": "x"}})
+        read(tmp_path / "p.json", {"format_version": 3, "sizes": {"a": 1, "b": "x"}})
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

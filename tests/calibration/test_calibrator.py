@@ -10,6 +10,7 @@ from stored_logits import make_stored
 from edgemate.bundle import Bundle
 from edgemate.calibration import (
     DEFAULT_REQUESTS,
+    CalibrationOptions,
     OperatingPoints,
     Request,
     calibrate,
@@ -45,7 +46,7 @@ def table(exits: int, device: str = "board") -> LatencyTable:
 @pytest.mark.parametrize("fit", [True, False])
 def test_what_is_expected_is_what_the_policy_does_and_survives_json(solver: str, fit: bool) -> None:
     logits, labels, costs = make_stored(150, 4, 6)
-    found = calibrate(logits, labels, costs, solver=solver, fit_temperatures=fit).points
+    found = calibrate(logits, labels, costs, CalibrationOptions(solver=solver, fit_temperatures=fit)).points
     again = OperatingPoints.model_validate_json(found.model_dump_json())
     assert again == found
     assert again.names() == ["fast", "balanced", "accurate", "full"]
@@ -91,7 +92,8 @@ def test_an_exit_that_is_always_right_gets_the_lowest_temperature_and_one_class_
 
 def test_a_latency_table_is_what_is_saved_and_what_times_are_predicted_from() -> None:
     logits, labels, macs = make_stored(500, 3, 5)
-    found = calibrate(logits, labels, macs, requests=(Request("quick", mean_ms=2.0),), latency=table(3))
+    options = CalibrationOptions((Request("quick", mean_ms=2.0),))
+    found = calibrate(logits, labels, macs, options, latency=table(3))
     assert (found.points.costs, found.points.device) == ("latency", "board")
     expected = found.points.get("quick").expected
     assert expected.mean_ms == pytest.approx(np.dot(expected.fractions, [1.5, 3.0, 4.5]))
@@ -107,7 +109,7 @@ def test_a_goal_that_a_solver_cannot_reach_is_recorded_as_not_reached() -> None:
     near = macs[0] + 0.1 * (macs[1] - macs[0])
     quick = (Request("macs", mean_macs=near), Request("latency", mean_ms=1.6), Request("drop", max_drop=0.9))
     for solver, reached in (("patience", [False, False, True]), ("direct", [True] * 3), ("msdnet", [True] * 3)):
-        found = calibrate(logits, labels, macs, requests=quick, latency=table(3), solver=solver).points
+        found = calibrate(logits, labels, macs, CalibrationOptions(quick, solver), latency=table(3)).points
         assert [point.goal_reached for point in found.points] == reached
         assert OperatingPoints.model_validate_json(found.model_dump_json()) == found
 
@@ -121,22 +123,23 @@ def test_the_p99_of_a_mixture_is_that_of_its_parts_where_there_is_one() -> None:
     ("options", "problem"),
     [
         ({"requests": (Request("macs", mean_macs=0.1),)}, "macs: exit 1 alone takes"),
-        ({"requests": (Request("quick", mean_ms=3.0),)}, "quick: a mean latency needs a device that was measured"),
+        ({"requests": (Request("quick", mean_ms=3.0),)}, "quick: a mean latency needs the latency table of a device"),
         ({"solver": "dirct"}, "unknown solver 'dirct'; did you mean 'direct'"),
-        ({"measure": "entropie"}, "unknown measure 'entropie'; did you mean 'entropy'"),
-        ({"solver": "eenet", "measure": "margin"}, "measure 'margin': solver 'eenet' has its own"),
+        ({"score": "entropie"}, "unknown score 'entropie'; did you mean 'entropy'"),
+        ({"score": "patience"}, "unknown score 'patience'; known: confidence, entropy, margin"),
+        ({"solver": "eenet", "score": "margin"}, "score 'margin': solver 'eenet' has its own"),
         ({"requests": (Request("drop", max_drop=2.0),)}, "max_drop: must be a fraction from 0 to 1"),
     ],
 )
 def test_what_cannot_be_used_is_named(options, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
-        calibrate(*make_stored(30, 3, 4), **options)
+        calibrate(*make_stored(30, 3, 4), CalibrationOptions(**options))
     assert problem in str(caught.value)
 
 
 def test_a_bundle_stays_whole_and_can_be_calibrated_without_its_data(own_bundle: Path) -> None:
     before = Bundle.open(own_bundle).manifest
-    found = calibrate_bundle(own_bundle, measure="margin", requests=(Request("drop", max_drop=0.1),))
+    found = calibrate_bundle(own_bundle, CalibrationOptions((Request("drop", max_drop=0.1),), score="margin"))
     bundle = Bundle.open(own_bundle)
     assert read_operating_points(bundle) == found.points
     assert {file for file in before.files if before.files[file] != bundle.manifest.files[file]} == {"policies.json"}
@@ -145,11 +148,12 @@ def test_a_bundle_stays_whole_and_can_be_calibrated_without_its_data(own_bundle:
 
 def test_the_only_device_measured_is_the_one_and_others_are_asked_for(own_bundle: Path) -> None:
     bundle = Bundle.open(own_bundle)
-    with pytest.raises(UsageError, match="a mean latency needs the device it is of"):
-        calibrate_bundle(own_bundle, requests=(Request("latency", mean_ms=2.0),))
+    options = CalibrationOptions((Request("latency", mean_ms=2.0),))
+    with pytest.raises(UsageError, match="a mean latency needs the device that it is for; none is measured"):
+        calibrate_bundle(own_bundle, options)
     assert calibrate_bundle(own_bundle).points.costs == "macs"
     write_latency_table(bundle, table(3))
-    assert calibrate_bundle(own_bundle, requests=(Request("latency", mean_ms=2.0),)).points.device == "board"
+    assert calibrate_bundle(own_bundle, options).points.device == "board"
     write_latency_table(bundle, table(3, "other"))
     assert calibrate_bundle(own_bundle).points.costs == "macs"
     assert calibrate_bundle(own_bundle, device="other").points.device == "other"
@@ -184,20 +188,20 @@ def test_damaged_logits_are_not_chosen_from(own_bundle: Path) -> None:
         calibrate_bundle(own_bundle)
 
 
-def test_a_guarantee_stands_in_the_point_and_what_is_lacking_beside_it() -> None:
+def test_a_guarantee_is_in_the_point_and_the_required_samples_are_beside_it() -> None:
     logits = np.zeros((700, 3, 2), np.float32)
     logits[:, :, 0] = 5
     labels = np.zeros(700, np.int64)
-    request = Request("guaranteed", risk=0.01)
-    found = calibrate(logits, labels, [1.0, 2.0, 3.0], requests=(request,))
-    promise = found.points.get("guaranteed").guarantee
-    assert promise is not None
-    assert (promise.risk, promise.delta, promise.images, promise.lost) == (0.01, 0.05, 700, 0)
-    assert found.needed == {}
-    assert found.points.get("guaranteed").temperatures == (1, 1)
-    few = calibrate(logits[:50], labels[:50], [1.0, 2.0, 3.0], requests=(request,))
+    options = CalibrationOptions((Request("guaranteed", risk=0.01),))
+    found = calibrate(logits, labels, [1.0, 2.0, 3.0], options)
+    bound = found.points.get("guaranteed").guarantee
+    assert bound is not None
+    assert (bound.risk, bound.delta, bound.images, bound.lost) == (0.01, 0.05, 700, 0)
+    assert found.required_samples == {}
+    assert found.points.get("guaranteed").parameters["temperature"] == [1, 1]
+    few = calibrate(logits[:50], labels[:50], [1.0, 2.0, 3.0], options)
     assert few.points.get("guaranteed").guarantee is None
     assert few.points.get("guaranteed").expected.fractions == (0, 0, 1)
-    assert (few.needed["guaranteed"] or 0) > 300
+    assert (few.required_samples["guaranteed"] or 0) > 300
     assert not few.points.get("guaranteed").goal_reached
     assert found.points.get("guaranteed").goal_reached

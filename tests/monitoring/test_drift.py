@@ -7,12 +7,13 @@ import pytest
 
 from edgemate.calibration import OperatingPoint
 from edgemate.errors import BundleError, UsageError
-from edgemate.monitoring import Statistics, departures, read_statistics
+from edgemate.monitoring import Statistics, drift_alerts, read_statistics
 
 POINT = OperatingPoint.model_validate(
     {
         "name": "balanced",
-        "thresholds": [0.9, 0.8],
+        "policy": "confidence",
+        "parameters": {"threshold": [0.9, 0.8]},
         "images": 5000,
         "expected": {
             "accuracy": 0.9,
@@ -29,24 +30,24 @@ def test_images_like_the_calibrated_ones_are_within_the_range() -> None:
     for images in (1, 3, 50, 1000, 100_000):
         answers = tuple(random.multinomial(images, [0.7, 0.3, 0.0]).tolist())
         found = Statistics(answers=answers, probability_sum=float(random.normal(0.95, 0.1, images).sum()))
-        assert departures(found, POINT) == []
+        assert drift_alerts(found, POINT) == []
 
 
 def test_other_images_are_named_with_what_was_calibrated() -> None:
-    found = departures(Statistics(answers=(500, 300, 200), probability_sum=800.0), POINT)
+    found = drift_alerts(Statistics(answers=(500, 300, 200), probability_sum=800.0), POINT)
     assert found[0].startswith("exit 1 answers 50.0 % of the images; calibrated 63.")
     assert [line.partition(" answers")[0] for line in found[:2]] == ["exit 1", "exit 3"]
     assert found[-1].startswith("mean probability 0.800; calibrated 0.9")
 
 
 def test_an_exit_that_calibration_never_took_may_be_taken_once() -> None:
-    assert departures(Statistics(answers=(700, 299, 1), probability_sum=950.0), POINT) == []
+    assert drift_alerts(Statistics(answers=(700, 299, 1), probability_sum=950.0), POINT) == []
 
 
 def test_nothing_seen_says_nothing_and_another_network_is_refused() -> None:
-    assert departures(Statistics(answers=(0, 0, 0), probability_sum=0.0), POINT) == []
-    with pytest.raises(UsageError, match="statistics are of 2 exits; operating point 'balanced' of 3"):
-        departures(Statistics(answers=(1, 1), probability_sum=1.0), POINT)
+    assert drift_alerts(Statistics(answers=(0, 0, 0), probability_sum=0.0), POINT) == []
+    with pytest.raises(UsageError, match="statistics are for 2 exits; operating point 'balanced' is for 3"):
+        drift_alerts(Statistics(answers=(1, 1), probability_sum=1.0), POINT)
 
 
 def test_they_can_be_stored(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_once_over_it_stays_over_and_the_policy_within_is_not_asked_again() -> N
         (lambda: Deadline(0), "deadline: must be above 0 ms and finite, not 0"),
         (lambda: Deadline(math.nan), "not nan"),
         (lambda: Deadline(1, segment_ms=(-1,)), "segment_ms must be 0 or more"),
-        (lambda: Deadline(1, inner=Deadline(1)), "give the shorter alone"),
+        (lambda: Deadline(1, inner=Deadline(1)), "give the shorter one alone"),
         (lambda: Deadline(1).begin(1, 3), "needs segment_ms"),
         (lambda: Deadline(1, segment_ms=(1, 1)).begin(1, 3), "2 segment times given; 3 exits need 3"),
     ],

@@ -37,9 +37,9 @@ def eenet(split: StoredSplit, goal: Goal) -> Policy:
     for budget in budgets:
         weights = train_scores(split, budget)
         problem = scored(split, weights)
-        cuts = search(problem, goal)
-        policy = Learned(cuts, weights=weights, temperature=split.temperatures)
-        found.append((problem.rank(cuts, goal), policy))
+        thresholds = search(problem, goal)
+        policy = Learned(thresholds, weights=weights, temperature=split.temperatures)
+        found.append((problem.rank(thresholds, goal), policy))
     return min(found, key=lambda pair: pair[0])[1]
 
 
@@ -72,15 +72,15 @@ def train_scores(split: StoredSplit, budget: float) -> list[Array]:
 
 def scored(split: StoredSplit, weights: list[Array]) -> Problem:
     """The problem of choosing thresholds on the learned scores."""
-    sureness = np.empty((split.images, split.exits - 1), dtype=np.float32)
-    finite = np.empty_like(sureness, dtype=np.bool_)
+    found = np.empty((split.images, split.exits - 1), dtype=np.float32)
+    finite = np.empty_like(found, dtype=np.bool_)
     for k, row in enumerate(weights):
         logits = split.early(k + 1)
         finite[:, k] = scores.finite(logits)
-        score = learned_score(features(np.where(finite[:, k, None], logits, 0), sureness[:, :k]), row)
-        sureness[:, k] = np.where(finite[:, k], score, 0)
-    sureness = np.where(finite, sureness, np.float32(-np.inf))
-    return Problem(sureness, split.correct, np.asarray(split.costs, dtype=np.float64), 0.0, 1.0)
+        score = learned_score(features(np.where(finite[:, k, None], logits, 0), found[:, :k]), row)
+        found[:, k] = np.where(finite[:, k], score, 0)
+    found = np.where(finite, found, np.float32(-np.inf))
+    return Problem(found, split.correct, np.asarray(split.costs, dtype=np.float64), 0.0, 1.0)
 
 
 def _finite_features(split: StoredSplit, exit: int) -> Array:

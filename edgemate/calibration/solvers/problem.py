@@ -1,8 +1,7 @@
-"""What a solver of thresholds works on: how sure every exit is of every image, if it is right, and what it costs."""
+"""The input of a threshold solver: the score of every image at every exit, whether the exit is correct, its cost."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,71 +15,73 @@ from edgemate.policies import scores
 from edgemate.policies.score_policy import ScorePolicy
 
 Array = npt.NDArray[Any]
-Cuts = tuple[float, ...]
+Thresholds = tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """An image stops at the first exit whose sureness is above the exit's cut.
+    """An image stops at the first exit where its score is above the exit's threshold.
+
+    Scores rise with confidence here. One that falls with it, as entropy does, is negated, and so are its thresholds.
 
     Attributes:
-        sureness: float32 `(N, K-1)`, higher is surer; -inf where a logit is no number, at which nothing stops.
-        correct: bool `(N, K)`.
-        costs: float64 `(K,)`.
-        lowest: the lowest cut there may be.
-        never: the cut that nothing is above.
+        scores: float32 `(N, K-1)`; -inf where a logit is not finite, so that the image does not stop.
+        correct: bool `(N, K)`, whether the exit predicts the right class.
+        costs: float64 `(K,)`, of stopping at each exit.
+        lowest: the lowest threshold allowed.
+        never: the threshold that no score is above.
     """
 
-    sureness: Array
+    scores: Array
     correct: npt.NDArray[np.bool_]
     costs: npt.NDArray[np.float64]
     lowest: float
     never: float
 
     @classmethod
-    def of(cls, split: StoredSplit, measure: type[ScorePolicy]) -> Problem:
-        """With the score of a policy as sureness; that of entropy is its negative."""
-        sureness = np.empty((split.images, split.exits - 1), dtype=np.float32)
+    def of(cls, split: StoredSplit, score_policy: type[ScorePolicy]) -> Problem:
+        """The problem with the score of a policy."""
+        found = np.empty((split.images, split.exits - 1), dtype=np.float32)
         for exit in range(1, split.exits):
             logits = split.early(exit)
             finite = scores.finite(logits)
-            score = measure.score(np.where(finite[:, None], logits, 0))
-            sureness[:, exit - 1] = np.where(finite, score if measure.rises else -score, -np.inf)
-        highest_entropy = math.log(split.logits.shape[2])
-        lowest, never = (0.0, measure.highest) if measure.rises else (-1.0 - highest_entropy, 0.0)
-        return cls(sureness, split.correct, np.asarray(split.costs, dtype=np.float64), lowest, never)
+            score = score_policy.score(np.where(finite[:, None], logits, 0))
+            found[:, exit - 1] = np.where(finite, score if score_policy.rises else -score, -np.inf)
+        largest = score_policy.largest_score(split.logits.shape[2])
+        lowest, never = (0.0, score_policy.highest) if score_policy.rises else (-1.0 - largest, 0.0)
+        return cls(found, split.correct, np.asarray(split.costs, dtype=np.float64), lowest, never)
 
     @property
     def early(self) -> int:
-        """K-1."""
-        return int(self.sureness.shape[1])
+        """K-1, the number of exits before the last."""
+        return int(self.scores.shape[1])
 
     @property
     def full_accuracy(self) -> float:
-        """That of the last exit."""
+        """The accuracy of the last exit, as a fraction."""
         return float(self.correct[:, -1].mean())
 
-    def stops(self, cuts: Sequence[float]) -> npt.NDArray[np.intp]:
-        """The exit of each image, counted from 0: `(N,)`."""
-        over = self.sureness > np.asarray(cuts, dtype=np.float32)
+    def stops(self, thresholds: Sequence[float]) -> npt.NDArray[np.intp]:
+        """The exit at which each image stops, counted from 0: int `(N,)`."""
+        over = self.scores > np.asarray(thresholds, dtype=np.float32)
         return np.where(over.any(axis=1), over.argmax(axis=1), self.early) if self.early else np.zeros(len(over), int)
 
-    def outcome(self, cuts: Sequence[float]) -> tuple[float, float]:
-        """Accuracy and mean cost."""
-        stops = self.stops(cuts)
+    def outcome(self, thresholds: Sequence[float]) -> tuple[float, float]:
+        """Accuracy, as a fraction, and mean cost per image."""
+        stops = self.stops(thresholds)
         return float(self.correct[np.arange(len(stops)), stops].mean()), float(self.costs[stops].mean())
 
-    def rank(self, cuts: Sequence[float], goal: Goal) -> tuple[float, ...]:
-        """How well `cuts` reach the goal: lower is better."""
-        return goal.rank(*self.outcome(cuts), self.full_accuracy)
+    def rank(self, thresholds: Sequence[float], goal: Goal) -> tuple[float, ...]:
+        """How well `thresholds` reach the goal: lower is better."""
+        return goal.rank(*self.outcome(thresholds), self.full_accuracy)
 
     def between(self, upper: float, lower: float) -> float:
-        """A float32 cut below `upper` and at or above `lower`, halfway, so that rounding elsewhere moves no image."""
+        """A float32 threshold halfway between `lower` and `upper`, so that rounding elsewhere moves no image."""
         top, bottom = np.float32(min(upper, self.never)), np.float32(max(lower, self.lowest))
         halfway = bottom + (top - bottom) / np.float32(2)
         return float(halfway) if halfway < np.float32(upper) else float(bottom)
 
 
-def thresholds(measure: type[ScorePolicy], cuts: Sequence[float]) -> tuple[float, ...]:
-    """The thresholds of a policy that stops where its sureness is above `cuts`."""
-    return tuple(float(cut) if measure.rises else abs(float(cut)) for cut in cuts)
+def policy_thresholds(score_policy: type[ScorePolicy], thresholds: Sequence[float]) -> tuple[float, ...]:
+    """A problem's thresholds as those of the policy, which are not negated."""
+    return tuple(float(threshold) if score_policy.rises else abs(float(threshold)) for threshold in thresholds)

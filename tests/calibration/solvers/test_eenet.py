@@ -48,10 +48,10 @@ def test_the_runtime_policy_scores_as_the_solver_did() -> None:
     split = StoredSplit(logits, labels, costs, temperatures=(2.0, 1.5, 0.8))
     weights = train_scores(split, split.costs[1])
     problem = scored(split, weights)
-    cuts = tuple(float(cut) for cut in np.median(problem.sureness, axis=0))
-    policy = Learned(cuts, weights=weights, temperature=split.temperatures)
+    thresholds = tuple(float(threshold) for threshold in np.median(problem.scores, axis=0))
+    policy = Learned(thresholds, weights=weights, temperature=split.temperatures)
     found = simulate(split.logits, split.labels, split.costs, policy)
-    assert (problem.stops(cuts) + 1).tolist() == found.exits_taken.tolist()
+    assert (problem.stops(thresholds) + 1).tolist() == found.exits_taken.tolist()
     assert 0 < found.fractions[0] < 1
 
 
