@@ -9,7 +9,15 @@ import pytest
 from bundles import write_small_bundle
 
 from edgemate.bundle import Bundle
-from edgemate.latency_tables import QUANTILES, LatencyTable, StopTimes, matching_latency_table, write_latency_table
+from edgemate.errors import BundleError
+from edgemate.latency_tables import (
+    QUANTILES,
+    LatencyTable,
+    StopTimes,
+    matching_latency_table,
+    read_latency_table,
+    write_latency_table,
+)
 from edgemate.machine import processor
 
 BACKEND = {"backend": "onnxruntime", "threads": "1"}
@@ -28,6 +36,14 @@ def table(device: str, *, exits: int = 3, here: bool = True, **changes: Any) -> 
     ]
     metadata = {"device": device, "machine": {"processor": processor() if here else "a board"}, "backend": BACKEND}
     return LatencyTable.model_validate({**metadata, "repeats": 9, "exits": times, **changes})
+
+
+def test_a_table_of_an_older_format_says_what_to_do(own_bundle: Path) -> None:
+    write_latency_table(Bundle.open(own_bundle), table("board"))
+    path = own_bundle / "latency" / "board.json"
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(BundleError, match=r"board\.json: .* older .*format 1.*: run edgemate bench --device again"):
+        read_latency_table(Bundle.open(own_bundle), "board")
 
 
 def found(bundle: Bundle, preferred: str | None = None) -> str | None:

@@ -1,15 +1,15 @@
 """Thresholds with a certified bound: with probability at least 1 − δ, no more than ε of the accuracy is lost.
 
-The bound is on the risk R = E[full network right] − E[early answer right], for images from where the
-calibration split came from. The loss of one image is 1 where only the full network is right, −1 where only the early
-answer is, else 0; its signed mean is the accuracy lost, which "Fast yet Safe" (Jazbec et al. 2024, arXiv 2405.20915)
-controls too.
+The bound is on the risk R = E[whole network correct] − E[early exit correct], for images of the distribution that the
+calibration split was drawn from. The loss of one image is 1 where only the whole network is correct, −1 where only the
+early exit is, else 0; its signed mean is the accuracy lost, which "Fast yet Safe" (Jazbec et al. 2024, arXiv
+2405.20915) controls too.
 
 One threshold, common to all exits, is lowered from "never" along a grid that was fixed before any image was seen.
 At each step the hypothesis R ≥ ε is tested; the last threshold before the first that cannot be rejected at level δ is
 taken. Testing in a fixed sequence needs no correction for the number of tests (Learn then Test, Angelopoulos et al.
-2021, arXiv 2110.01052, section 2.3). For the same reason the logits are taken as they are: temperatures fitted on
-these images would move the grid with them.
+2021, arXiv 2110.01052, section 2.3). For the same reason the logits are not scaled: temperatures fitted on these
+images would move the grid with them.
 
 The test is a bet. Under the hypothesis, Π (1 + λ (ε − loss_i)) has an expectation of at most 1 for every λ in
 [0, 1/(1−ε)] that is chosen beforehand, and so has the mean over several such λ; by Markov's inequality it exceeds 1/δ
@@ -97,9 +97,9 @@ def p_value(losses: Sequence[float], images: float, risk: float) -> float:
     """The p-value of the hypothesis "the accuracy lost is `risk` or more".
 
     Args:
-        losses: how many of the images stopping early has lost, and how many it has gained.
-        images: all of them.
-        risk: ε.
+        losses: how many images only the whole network classifies correctly, and how many only the early exit.
+        images: the number of all images.
+        risk: ε, a fraction.
     """
     lost, gained = losses
     bets = _BETS / (1 - risk)
@@ -110,9 +110,16 @@ def p_value(losses: Sequence[float], images: float, risk: float) -> float:
 
 
 def samples_required(losses: Sequence[int], images: int, risk: float, delta: float) -> int | None:
-    """About how many images it takes to reject the hypothesis; None where none of the bets ever would.
+    """About how many images it takes to reject the hypothesis; None if no number does.
 
-    If they lose and gain as often as `losses` of `images` did, and if nothing is lost where that would never do.
+    It assumes that the fractions lost and gained stay as they are, or that nothing is lost if the hypothesis would
+    never be rejected otherwise.
+
+    Args:
+        losses: how many images only the whole network classifies correctly, and how many only the early exit.
+        images: the number of all images.
+        risk: ε, a fraction.
+        delta: δ, a probability.
     """
     rates = [count / images for count in losses]
     if rates[0] - rates[1] >= risk:

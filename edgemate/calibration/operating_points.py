@@ -187,7 +187,7 @@ class OperatingPoints(_Metadata):
         return self
 
     def names(self) -> list[str]:
-        """The names, in the file's order."""
+        """The names, in the order of the file."""
         return [point.name for point in self.points]
 
     def get(self, name: str) -> OperatingPoint:

@@ -53,6 +53,7 @@ def classify(
     opened = Bundle.open(bundle)
     chosen = _policy(opened, policy, threshold, exit, deadline_ms)
     fixed = exit is not None and deadline_ms is None
+    deadline_ms = None if chosen is None else chosen.deadline_ms  # a named policy may have one too
     answers: list[tuple[Path, Prediction]] = []
     with AnytimeClassifier.load(
         bundle, backend, threads=threads, verify=False, layout="prefixes" if fixed else "segments"

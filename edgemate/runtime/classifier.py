@@ -124,6 +124,10 @@ class AnytimeClassifier:
         """
         return self._counts.non_finite
 
+    def deadline_ms(self, policy: Policy | str | None) -> float | None:
+        """The deadline of a policy, or of the operating point of that name, in milliseconds; None without one."""
+        return self._policy(policy).deadline_ms
+
     def statistics(self) -> Statistics:
         """What became of all images since the start or the last `reset_statistics()`."""
         return self._counts.statistics()

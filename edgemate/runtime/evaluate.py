@@ -70,7 +70,7 @@ def evaluate_policy(
     if not len(images):
         raise DataError("there are no images to evaluate on")
     tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
-    deadline = policy.deadline_ms if isinstance(policy, Policy) else None
+    deadline = classifier.deadline_ms(policy)
     heartbeat = Heartbeat(TELL_SECONDS)
     preprocessor = Preprocessor(classifier.input)
     for start in range(0, len(images), BLOCK):

@@ -2,9 +2,10 @@
 
 For every price of a unit of cost, from nothing to more than any accuracy is worth, coordinate ascent on
 accuracy − price × mean cost: with all other thresholds fixed, sorting the images that reach an exit by their score
-gives the accuracy and cost of every threshold that exit could have, and the best of them is exact. What was passed on
-the way, MSDNet's solution and thresholds common to all exits are the candidates; the best of them for the goal is
-improved by the same steps, now straight towards the goal. So it is never worse than any of them on the split. Ours.
+gives the accuracy and cost of every threshold that exit could have, and the best of them is exact. The intermediate
+solutions, MSDNet's solution and thresholds common to all exits are the candidates. The best three for the goal are
+improved by the same steps, now towards the goal itself, so the result is never worse than any candidate on the split.
+The method is our own.
 """
 
 from __future__ import annotations
@@ -22,22 +23,28 @@ from edgemate.policies.confidence import Confidence
 from edgemate.policies.policy import Policy
 from edgemate.policies.score_policy import ScorePolicy
 
-PRICES = np.geomspace(1e-3, 10.0, 33)  # in accuracy, for all that lies between the first exit's cost and the last's
+PRICES = np.geomspace(1e-3, 10.0, 33)  # of the cost between the first exit and the last, in accuracy
 COMMON = 65
 MAX_SWEEPS = 20
 
-# Of the right answers (n,) and the mean costs (n,) of several candidates: the index of the best.
+# From the numbers of correct images (n,) and the mean costs (n,) of several candidates: the index of the best.
 Choice = Callable[[Array, Array], int]
 
 
 def direct(split: StoredSplit, goal: Goal, score_policy: type[ScorePolicy] = Confidence) -> Policy:
-    """The policy that direct search finds for a goal."""
+    """The policy that direct search finds for a goal.
+
+    Args:
+        split: the stored logits and costs.
+        goal: the goal to reach.
+        score_policy: the policy whose thresholds are searched.
+    """
     thresholds = search(Problem.of(split, score_policy), goal)
     return score_policy(policy_thresholds(score_policy, thresholds), temperature=split.temperatures)
 
 
 def search(problem: Problem, goal: Goal) -> Thresholds:
-    """The best thresholds found for a goal. One that cannot be reached at all is missed by as little as possible."""
+    """The best thresholds found for a goal. A goal that cannot be reached is missed by as little as possible."""
     if not problem.early:
         return ()
     candidates = {*_along_prices(problem), *_common(problem), geometric_thresholds(problem, goal)}
@@ -72,7 +79,7 @@ def _common(problem: Problem) -> Iterator[Thresholds]:
 
 
 def _ascend(problem: Problem, thresholds: Thresholds, choose: Choice) -> Thresholds:
-    """Best thresholds in turn, from the last exit to the first, until none changes."""
+    """Optimize the thresholds one by one, from the last exit to the first, until none changes."""
     current = list(thresholds)
     for _ in range(MAX_SWEEPS):
         before = tuple(current)
@@ -84,7 +91,7 @@ def _ascend(problem: Problem, thresholds: Thresholds, choose: Choice) -> Thresho
 
 
 def _best_threshold(problem: Problem, thresholds: list[float], exit: int, choose: Choice) -> float:
-    """The best threshold of one exit, the others as they are; the one it has where nothing is better."""
+    """The best threshold of one exit with the others fixed; the present one if none is better."""
     images = np.arange(len(problem.correct))
     without = problem.stops([*thresholds[:exit], problem.never, *thresholds[exit + 1 :]])
     reach = np.flatnonzero(without >= exit)
@@ -110,6 +117,6 @@ def _best_threshold(problem: Problem, thresholds: list[float], exit: int, choose
 
 
 def _kept_candidate(scores: Array, last: npt.NDArray[np.intp], threshold: float) -> int:
-    """Which candidate the present threshold is."""
+    """The index of the candidate that the present threshold is."""
     stopped = int(np.searchsorted(-scores, -np.float32(threshold), side="left"))
     return int(np.searchsorted(last, stopped, side="left"))

@@ -28,7 +28,12 @@ BUDGETS = (0.1, 0.3, 0.6)
 
 
 def eenet(split: StoredSplit, goal: Goal) -> Policy:
-    """The learned scheduler for a goal."""
+    """The learned scheduler for a goal.
+
+    Args:
+        split: the stored logits and costs.
+        goal: the goal to reach.
+    """
     if split.exits == 1:
         return Learned((), weights=())
     first, last = split.costs[0], split.costs[-1]
@@ -44,11 +49,11 @@ def eenet(split: StoredSplit, goal: Goal) -> Policy:
 
 
 def train_scores(split: StoredSplit, budget: float) -> list[Array]:
-    """The weights of each exit but the last, as `Learned` takes them.
+    """The weights of each exit but the last: K-1 float32 vectors, as `Learned` takes them.
 
     Args:
-        split: what to train on.
-        budget: mean cost to train for, in the unit of the split's costs.
+        split: the stored logits and costs to train on.
+        budget: the mean cost to train for, in the unit of the split's costs.
     """
     given = [_finite_features(split, exit) for exit in range(1, split.exits)]
     wrong = 1.0 - split.correct

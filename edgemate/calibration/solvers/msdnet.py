@@ -23,7 +23,13 @@ _STEPS = 201
 
 
 def msdnet(split: StoredSplit, goal: Goal, score_policy: type[ScorePolicy] = Confidence) -> Policy:
-    """The geometric policy for a goal. Where scores tie, less may be spent than a budget allows."""
+    """The geometric policy for a goal. Where scores tie, the cost may be below the budget.
+
+    Args:
+        split: the stored logits and costs.
+        goal: the goal to reach.
+        score_policy: the policy whose thresholds are chosen.
+    """
     thresholds = geometric_thresholds(Problem.of(split, score_policy), goal)
     return score_policy(policy_thresholds(score_policy, thresholds), temperature=split.temperatures)
 
@@ -67,7 +73,7 @@ def _fractions(log_q: float, exits: int) -> Array:
 
 
 def _within(problem: Problem, budget: float) -> Thresholds:
-    """The thresholds of the largest q that keeps the budget; of the smallest where none does."""
+    """The thresholds of the largest q within the budget; of the smallest q if none is."""
     low, high = -_WIDEST, _WIDEST
     best = thresholds_for(problem, _fractions(low, problem.early + 1))
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""Choosing a patience: how many times in a row the exits must agree."""
+"""Search for the patience: how many times in a row the exits must agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from edgemate.policies.policy import Policy
 
 
 def patience(split: StoredSplit, goal: Goal) -> Policy:
-    """The patience, 1 to K-2, that reaches the goal best, or the whole network where that does."""
+    """The patience, 1 to K-2, that reaches the goal best; the whole network if that is better.
+
+    Args:
+        split: the stored logits and costs.
+        goal: the goal to reach.
+    """
     policies: list[Policy] = [Patience(times) for times in range(1, split.exits - 1)]
     full = float(split.correct[:, -1].mean())
 
