@@ -21,9 +21,10 @@ import onnxruntime
 
 from edgemate import files
 from edgemate.bundle import Bundle
-from edgemate.exits import Confidence, read_operating_points
+from edgemate.calibration import read_operating_points
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata
+from edgemate.policies import Confidence
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_alternately
@@ -88,7 +89,7 @@ class _Conditional:
 def _same_exits(
     point: Any, segments: AnytimeClassifier, conditional: _Conditional, images: np.ndarray
 ) -> dict[str, Any]:
-    policy, thresholds = point.as_policy(), np.asarray(point.thresholds, np.float32)
+    policy, thresholds = point.as_policy(), np.asarray(point.as_policy().confidence_thresholds(point.exits), np.float32)
     images = [images[i : i + 1] for i in range(len(images))]
     wanted = [segments.classify(image, policy)[0].exit for image in images]
     taken = [conditional.run(image, thresholds) for image in images]
@@ -99,7 +100,7 @@ def _same_exits(
     latency = measure_alternately(calls, warmup=0, repeats=3)
     return {
         "point": point.name,
-        "thresholds": list(point.thresholds),
+        "thresholds": thresholds.tolist(),
         "exits": np.bincount(wanted, minlength=len(segments.exits) + 1)[1:].tolist(),
         "different": sum(a != b for a, b in zip(wanted, taken, strict=True)),
         **{f"{name}_ms": found.p50 / len(images) for name, found in latency.items()},

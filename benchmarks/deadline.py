@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
-from edgemate.exits import Deadline
 from edgemate.export import export_run
 from edgemate.machine import machine_metadata, usable_cores
+from edgemate.policies import Deadline
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, measure_stops

@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
+from edgemate.calibration import CalibrationOptions, Request, calibrate_bundle
 from edgemate.evaluation import exit_accuracy
-from edgemate.exits import Request, calibrate_bundle, write_latency_table
 from edgemate.export import ExportOptions, export_run
+from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
@@ -105,7 +106,7 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
         write_latency_table(bundle, table)
         full, target = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
         drop = max(full - (target - MAX_DROP), 0.0)
-        calibrate_bundle(bundle.path, device="here", requests=(Request("chosen", max_drop=drop),))
+        calibrate_bundle(bundle.path, CalibrationOptions((Request("chosen", max_drop=drop),)), device="here")
         with (
             AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
             AnytimeClassifier.load(reference.path, threads=options.threads, layout="prefixes") as whole,

@@ -19,17 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
+from edgemate.calibration import DEFAULT_REQUESTS, CalibrationOptions, OperatingPoint, Request, calibrate_bundle
 from edgemate.data import load_source, tested_indices
-from edgemate.exits import (
-    DEFAULT_REQUESTS,
-    OperatingPoint,
-    Request,
-    accuracy_gap,
-    calibrate_bundle,
-    write_latency_table,
-)
 from edgemate.export import export_run
+from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata
+from edgemate.monitoring import accuracy_gap
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, Measured, evaluate_policy, measure_stops
 
@@ -52,7 +47,7 @@ def main() -> None:
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             table = measure_stops(classifier, bundle.golden().images, device="here", repeats=options.repeats)
         write_latency_table(bundle, table)
-        points = calibrate_bundle(bundle.path, device="here", requests=requests).points
+        points = calibrate_bundle(bundle.path, CalibrationOptions(requests), device="here").points
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             for point in points.points:
                 [found] = evaluate_policy(classifier, images, test.labels[chosen], point.name, batches=(1,))

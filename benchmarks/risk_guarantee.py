@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
+from edgemate.calibration import Goal, StoredSplit, certify, simulate
+from edgemate.calibration.solvers.direct import direct
 from edgemate.evaluation import trained_model
-from edgemate.exits import Goal, StoredSplit, guaranteed, simulate
-from edgemate.exits.solvers.direct import direct
 from edgemate.machine import machine_metadata
 from edgemate.models import count_costs
 from edgemate.runs import Run
@@ -89,7 +89,7 @@ def _measure(pool: StoredSplit, images: int, risk: float, delta: float, splits: 
         chosen_on, tested_on = pool.part(order[:images]), pool.part(order[images:])
         full = float(tested_on.correct[:, -1].mean())
         policies = {
-            "guaranteed": guaranteed(chosen_on, risk, delta).policy,
+            "guaranteed": certify(chosen_on, risk, delta).policy,
             "unguarded": direct(chosen_on, Goal(max_drop=risk)),
         }
         for name, policy in policies.items():

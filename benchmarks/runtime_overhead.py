@@ -20,8 +20,8 @@ from random_bundle import write_random_bundle
 
 from edgemate import files
 from edgemate.bundle import Bundle
-from edgemate.exits import Confidence, Deadline, Entropy, Margin, Patience, Policy
 from edgemate.machine import machine_metadata
+from edgemate.policies import Confidence, Deadline, Entropy, Margin, Patience, Policy
 from edgemate.runtime import AnytimeClassifier, measure_alternately
 
 TARGET_US = 50

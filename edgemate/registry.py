@@ -216,23 +216,23 @@ SCHEDULES = Registry(
 POLICIES = Registry(
     "exit policy",
     {
-        "confidence": "edgemate.exits.confidence:Confidence",
-        "deadline": "edgemate.exits.deadline:Deadline",
-        "entropy": "edgemate.exits.entropy:Entropy",
-        "fixed": "edgemate.exits.fixed:FixedExit",
-        "learned": "edgemate.exits.learned:Learned",
-        "margin": "edgemate.exits.margin:Margin",
-        "patience": "edgemate.exits.patience:Patience",
+        "confidence": "edgemate.policies.confidence:Confidence",
+        "deadline": "edgemate.policies.deadline:Deadline",
+        "entropy": "edgemate.policies.entropy:Entropy",
+        "fixed": "edgemate.policies.fixed:FixedExit",
+        "learned": "edgemate.policies.learned:Learned",
+        "margin": "edgemate.policies.margin:Margin",
+        "patience": "edgemate.policies.patience:Patience",
     },
 )
 
 SOLVERS = Registry(
     "solver",
     {
-        "direct": "edgemate.exits.solvers.direct:direct",
-        "eenet": "edgemate.exits.solvers.eenet:eenet",
-        "msdnet": "edgemate.exits.solvers.msdnet:msdnet",
-        "patience": "edgemate.exits.solvers.patience:patience",
+        "direct": "edgemate.calibration.solvers.direct:direct",
+        "eenet": "edgemate.calibration.solvers.eenet:eenet",
+        "msdnet": "edgemate.calibration.solvers.msdnet:msdnet",
+        "patience": "edgemate.calibration.solvers.patience_search:patience",
     },
 )
 

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from edgemate import files
+from edgemate.calibration import CalibrationOptions, Request, calibrate
 from edgemate.evaluation import trained_model
-from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.models import MultiExitModel
 from edgemate.models.multi_exit import Prefix, Segment
+from edgemate.policies import FixedExit, Policy
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run, environment_metadata
 from edgemate.runtime import Latency
@@ -91,7 +92,7 @@ def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size:
     costs = np.maximum.accumulate(np.array(costs) + np.arange(network.exits) * 1e-6).tolist()
     request = Request("early", max_drop=MAX_DROP)
     stored = run.read_logits("calibration")
-    point = calibrate(*stored, costs, requests=[request], fit_temperatures=False).points.get("early")
+    point = calibrate(*stored, costs, CalibrationOptions([request], fit_temperatures=False)).points.get("early")
     found = _in_turn(network, blocks, point.as_policy(), device)
     known = labels[: len(blocks) * size]
     timed = {name: found[name]["times"] for name in ("whole", "early")}
@@ -99,7 +100,7 @@ def _measure(run: Run, images: Tensor, labels: np.ndarray, precision: str, size:
     stops = np.bincount(found["early"]["exits"], minlength=network.exits + 1)[1:]
     return {
         "ms_to_stop_at_exit": costs,
-        "thresholds": list(point.thresholds),
+        "thresholds": list(point.thresholds or ()),
         **{name: {**asdict(Latency.of(times)), "accuracy": correct[name]} for name, times in timed.items()},
         "fractions": (stops / len(known)).tolist(),
         "speed_up": float(np.mean(timed["whole"]) / np.mean(timed["early"])),

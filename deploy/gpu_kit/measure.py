@@ -30,9 +30,10 @@ import numpy as np
 
 from edgemate import files
 from edgemate.bundle.manifest import Layout
+from edgemate.calibration import CalibrationOptions, Request, calibrate
 from edgemate.errors import BackendError, EdgemateError
-from edgemate.exits import FixedExit, Policy, Request, calibrate
 from edgemate.machine import machine_metadata
+from edgemate.policies import FixedExit, Policy
 from edgemate.runtime import AnytimeClassifier, Latency, Preprocessor, measure_alternately
 from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
 from edgemate.runtime.stop_times import measure_stops
@@ -197,11 +198,10 @@ def _operating_point(
         stored.logits,
         stored.labels,
         [exit.chained_macs for exit in segments.bundle.manifest.exits],
-        requests=[Request("early", max_drop=MAX_DROP)],
+        CalibrationOptions([Request("early", max_drop=MAX_DROP)], fit_temperatures=False),
         latency=table,
-        fit_temperatures=False,
     ).points.get("early")
-    policy = point.model_copy(update={"temperatures": (1.0,) * len(point.thresholds)}).as_policy()
+    policy = point.as_policy().with_temperatures((1.0,) * (point.exits - 1))
     policies: dict[str, Policy | None] = {
         variant: None if variant.startswith("prefix") else policy for variant in opened
     }
@@ -219,7 +219,7 @@ def _operating_point(
     return {
         "goal": point.goal,
         "ms_to_stop_at_exit": list(table.costs),
-        "thresholds": list(point.thresholds),
+        "thresholds": list(point.thresholds or ()),
         "images": len(images),
         "speed_up": mean["prefix"] / mean["segments"],
         "points_lost": 100 * float(np.mean(correct["prefix"]) - np.mean(correct["segments"])),
@@ -227,9 +227,7 @@ def _operating_point(
             variant: {
                 **asdict(Latency.of(times[variant])),
                 "accuracy": float(np.mean(correct[variant])),
-                "fractions": (
-                    np.bincount(exits[variant], minlength=len(point.thresholds) + 2)[1:] / len(images)
-                ).tolist(),
+                "fractions": (np.bincount(exits[variant], minlength=point.exits + 1)[1:] / len(images)).tolist(),
             }
             for variant in policies
         },

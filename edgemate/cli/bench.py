@@ -44,8 +44,7 @@ def bench(
     from edgemate import files
     from edgemate.bundle import Bundle
     from edgemate.errors import UsageError
-    from edgemate.exits import write_latency_table
-    from edgemate.exits.latency_table import check_tag
+    from edgemate.latency_tables import check_tag, write_latency_table
     from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops
 
     # What can be told without the backend's library comes first: to import it takes time.

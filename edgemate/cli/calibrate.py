@@ -15,7 +15,7 @@ from edgemate.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemate.exits import Calibrated, OperatingPoints, Request
+    from edgemate.calibration import Calibrated, CalibrationOptions, OperatingPoints, Request
     from edgemate.progress import Progress
 
 _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
@@ -41,7 +41,7 @@ def calibrate(
         str | None, typer.Option(help="Save this device's time, as `edgemate bench --device` measured it there.")
     ] = None,
     solver: Annotated[str, typer.Option(help="direct, msdnet, eenet or patience.")] = "direct",
-    measure: Annotated[
+    score: Annotated[
         str | None, typer.Option(help="What thresholds are compared with: confidence (the default), entropy, margin.")
     ] = None,
     temperatures: Annotated[
@@ -57,8 +57,8 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
+    from edgemate.calibration import DEFAULT_REQUESTS, CalibrationOptions, Request, calibrate_bundle
     from edgemate.errors import UsageError
-    from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle
 
     requests: list[Request] = list(DEFAULT_REQUESTS)
     if max_accuracy_drop is not None:
@@ -69,47 +69,32 @@ def calibrate(
         requests.append(Request("macs", mean_macs=_macs(mean_macs)))
     if risk is not None:
         requests.append(Request("guaranteed", risk=risk, delta=delta))
+    options = CalibrationOptions(requests, solver, score, temperatures)
     if (path / "bundle.json").is_file():
         with showing_progress(quiet) as progress, progress.unattended():
-            found = calibrate_bundle(
-                path,
-                device=device,
-                requests=requests,
-                solver=solver,
-                measure=measure,
-                fit_temperatures=temperatures,
-                progress=progress,
-            )
+            found = calibrate_bundle(path, options, device=device, progress=progress)
     elif (path / "recipe.yaml").is_file():
         if device is not None:
             raise UsageError(f"--device: {path} is a run; devices are measured with its bundle")
         with showing_progress(quiet) as progress, progress.unattended():
-            found = _calibrate_run(path, requests, solver, measure, temperatures, progress)
+            found = _calibrate_run(path, options, progress)
     else:
         raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
     if as_json:
-        print_json({**found.points.model_dump(mode="json"), "needed": found.needed, "warnings": list(found.warnings)})
+        result = found.points.model_dump(mode="json")
+        print_json({**result, "required_samples": found.required_samples, "warnings": list(found.warnings)})
     else:
         _print(found, path, make_console())
 
 
-def _calibrate_run(
-    path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool, progress: Progress
-) -> Calibrated:
+def _calibrate_run(path: Path, options: CalibrationOptions, progress: Progress) -> Calibrated:
     from edgemate import files
     from edgemate.profiling import calibrate_run
     from edgemate.runs import Run
 
     run = Run.open(path)
     files.check_folder(path)
-    return calibrate_run(
-        run,
-        requests=requests,
-        solver=solver,
-        measure=measure,
-        fit_temperatures=temperatures,
-        progress=progress,
-    )
+    return calibrate_run(run, options, progress=progress)
 
 
 def _macs(given: str) -> float:
@@ -133,23 +118,21 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
     lines += [f"warning: {said}" for said in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
-            promise = point.guarantee
+            bound = point.guarantee
             lines.append(
-                f"{point.name}: {point.goal}, for images like these; tested on {promise.images:,}, "
-                f"of which stopping early lost {promise.lost} and gained {promise.gained}"
+                f"{point.name}: {point.goal}, for images like these; tested on {bound.images:,}, "
+                f"of which stopping early lost {bound.lost} and gained {bound.gained}"
             )
-        if not point.goal_reached and point.name not in found.needed:
+        if not point.goal_reached and point.name not in found.required_samples:
             lines.append(
                 f"warning: {point.name}: {point.goal} was NOT reached: solver {point.solver!r} has nothing that does; "
                 "what is nearest to it was taken"
             )
-        if point.name in found.needed:
-            needed = found.needed[point.name]
-            how_many = (
-                "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
-            )
+        if point.name in found.required_samples:
+            required = found.required_samples[point.name]
+            how_many = "how many are required is unknown" if required is None else f"about {required:,} are required"
             lines.append(
-                f"{point.name}: {split} are too few to promise {point.goal}; {how_many}; "
+                f"{point.name}: {split} are too few to certify {point.goal}; {how_many}; "
                 "until then it is the whole network"
             )
     lines.append(f"written: {path / 'policies.json'}")
@@ -172,7 +155,7 @@ def _print_temperatures(points: OperatingPoints, console: Console) -> None:
 def _print_points(points: OperatingPoints, console: Console) -> None:
     from rich.table import Table
 
-    from edgemate.cli.figures import engineering, milliseconds, percent, stops_at, teacher_fractions
+    from edgemate.cli.figures import engineering, fractions_of, milliseconds, percent
 
     exits = len(points.points[0].expected.fractions)
     timed = points.device is not None
@@ -187,7 +170,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
         chosen.add_column(column, overflow="fold")
     for point in points.points:
         expected = point.expected
-        how = stops_at(point.policy, point.thresholds, point.patience)
+        how = point.as_policy().description
         chosen.add_row(point.name, how, point.goal if point.goal_reached else f"{point.goal}: not reached")
         times = (milliseconds(expected.mean_ms or 0.0), milliseconds(expected.p99_ms or 0.0)) if timed else ()
         table.add_row(
@@ -195,7 +178,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
             percent(expected.accuracy),
             engineering(expected.mean_macs),
             *times,
-            teacher_fractions(expected.fractions),
+            fractions_of(expected.fractions),
         )
     print_table(table, console)
     print_table(chosen, console)

@@ -14,7 +14,7 @@ from edgemate.wording import counted
 
 if TYPE_CHECKING:
     from edgemate.bundle import Bundle
-    from edgemate.exits import Policy
+    from edgemate.policies import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
 
 
@@ -53,6 +53,7 @@ def classify(
     opened = Bundle.open(bundle)
     chosen = _policy(opened, policy, threshold, exit, deadline_ms)
     fixed = exit is not None and deadline_ms is None
+    deadline_ms = None if chosen is None else chosen.deadline_ms  # a named policy may have one too
     answers: list[tuple[Path, Prediction]] = []
     with AnytimeClassifier.load(
         bundle, backend, threads=threads, verify=False, layout="prefixes" if fixed else "segments"
@@ -93,7 +94,8 @@ def _find(given: list[Path]) -> list[Path]:
 def _policy(
     bundle: Bundle, policy: str | None, threshold: float | None, exit: int | None, deadline_ms: float | None
 ) -> Policy | None:
-    from edgemate.exits import Confidence, Deadline, FixedExit, read_operating_points
+    from edgemate.calibration import read_operating_points
+    from edgemate.policies import Confidence, Deadline, FixedExit
 
     chosen: Policy | None = None
     if policy is not None:
@@ -110,7 +112,7 @@ def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
     # The first runs allocate memory; without this the first images would look slower than they are.
     import numpy as np
 
-    from edgemate.exits import FixedExit
+    from edgemate.policies import FixedExit
 
     nothing = np.zeros(classifier.input.shape(1), dtype=np.float32)
     for _ in range(3):

@@ -12,7 +12,8 @@ from edgemate.cli.screen import print_json
 
 if TYPE_CHECKING:
     from edgemate.bundle import Bundle
-    from edgemate.exits import LatencyTable, OperatingPoint, OperatingPoints
+    from edgemate.calibration import OperatingPoint, OperatingPoints
+    from edgemate.latency_tables import LatencyTable
     from edgemate.runtime import AnytimeClassifier, Measured
     from edgemate.runtime.labeled import LabeledImages
 
@@ -50,9 +51,9 @@ def evaluate(
     """
     from edgemate import files
     from edgemate.bundle import Bundle
+    from edgemate.calibration import read_operating_points
     from edgemate.cli.evaluation_tables import print_report
     from edgemate.errors import UsageError
-    from edgemate.exits import read_operating_points
 
     # What can be told without the backend's library or torch comes first: to import them takes time.
     if output is not None:
@@ -73,10 +74,10 @@ def evaluate(
 
 
 def _compare_statistics(path: Path, other: OperatingPoints, name: str) -> dict[str, Any]:
-    from edgemate.exits import departures, read_statistics
+    from edgemate.monitoring import drift_alerts, read_statistics
 
     statistics = read_statistics(path)
-    point = {"name": name, "measured": [], "departures": departures(statistics, other.get(name))}
+    point = {"name": name, "measured": [], "drift_alerts": drift_alerts(statistics, other.get(name))}
     return {"statistics": statistics.model_dump(mode="json"), "points": [point]}
 
 
@@ -92,7 +93,7 @@ def _evaluate(
     quiet: bool,
 ) -> dict[str, Any]:
     from edgemate.bundle import Bundle
-    from edgemate.exits import read_operating_points
+    from edgemate.calibration import read_operating_points
     from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
 
@@ -176,7 +177,7 @@ def _predicted_times(
 ) -> tuple[LatencyTable | None, dict[str, Any] | None]:
     """The table to predict from, where one is of this machine; whose the times are, and what is otherwise here."""
     from edgemate.errors import EdgemateError
-    from edgemate.exits import read_latency_table
+    from edgemate.latency_tables import read_latency_table
 
     table = classifier.latency_table()
     if table is not None:
@@ -200,7 +201,7 @@ def _row(
     *,
     comparable: bool,
 ) -> dict[str, Any]:
-    from edgemate.exits import accuracy_gap, departures
+    from edgemate.monitoring import accuracy_gap, drift_alerts
 
     expected, first = point.expected, measured[0]
     predicted = {
@@ -226,7 +227,7 @@ def _row(
         "measured": [_measured(one, full["measured"]) for one in measured],
         "accuracy_gap": gap,
         "gaps": gaps,
-        "departures": departures(first.statistics, calibrated),
+        "drift_alerts": drift_alerts(first.statistics, calibrated),
     }
 
 

@@ -33,9 +33,9 @@ def print_report(report: dict[str, Any]) -> None:
     for warning in report.get("warnings", ()):
         _say(console, f"warning: {warning}")
     for row in report["points"]:
-        for departure in row["departures"]:
-            _say(console, f"warning: {row['name']}: {departure}; thresholds picked on other images do not hold")
-        if not row["departures"]:
+        for alert in row["drift_alerts"]:
+            _say(console, f"warning: {row['name']}: {alert}; thresholds picked on other images do not hold")
+        if not row["drift_alerts"]:
             _say(console, f"{row['name']}: fractions and probability are within what was calibrated")
 
 
@@ -57,7 +57,7 @@ def _table(title: str, *figures: str) -> Table:
 
 def _accuracies(report: dict[str, Any]) -> Table:
 
-    from edgemate.cli.figures import teacher_fractions
+    from edgemate.cli.figures import fractions_of
 
     exits = len(report["points"][0]["predicted"]["fractions"])
     title = f"{report['bundle']}: accuracy on {counted(report['images'], 'image')}, and where they stop"
@@ -71,11 +71,11 @@ def _accuracies(report: dict[str, Any]) -> Table:
             _percent(said["accuracy"]),
             "",
             _points(said["drop"]),
-            teacher_fractions(said["fractions"]),
+            fractions_of(said["fractions"]),
         )
         for found in row["measured"]:
             gap = _gap(row) if found["batch"] == 1 else ""
-            cells = (_percent(found["accuracy"]), gap, _points(found["drop"]), teacher_fractions(found["fractions"]))
+            cells = (_percent(found["accuracy"]), gap, _points(found["drop"]), fractions_of(found["fractions"]))
             table.add_row("", f"batch {found['batch']}", *cells)
     return table
 

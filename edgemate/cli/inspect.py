@@ -36,16 +36,18 @@ def inspect(
 
 def _bundle_metadata(path: Path) -> dict[str, Any]:
     from edgemate.bundle import Bundle
-    from edgemate.exits import read_operating_points
-    from edgemate.exits.operating_points import POLICIES_FILE
+    from edgemate.calibration import read_operating_points
+    from edgemate.calibration.operating_points import POLICIES_FILE
 
     bundle = Bundle.open(path)
-    points = read_operating_points(bundle).model_dump(mode="json")["points"] if bundle.has(POLICIES_FILE) else []
+    points = read_operating_points(bundle).points if bundle.has(POLICIES_FILE) else ()
     return {
         "kind": "bundle",
         "path": str(path),
         **bundle.manifest.model_dump(mode="json"),
-        "operating_points": points,
+        "operating_points": [
+            {**point.model_dump(mode="json"), "stops_at": point.as_policy().description} for point in points
+        ],
         "engines": sorted(folder.name for folder in (path / "engines").glob("[!.]*")),
     }
 
@@ -66,7 +68,7 @@ def _run_metadata(path: Path) -> dict[str, Any]:
 
 def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
 
-    from edgemate.cli.figures import engineering, percent, stops_at
+    from edgemate.cli.figures import engineering, percent
 
     _print_pairs(
         {
@@ -100,7 +102,7 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
             expected = point["expected"]
             table.add_row(
                 point["name"],
-                stops_at(point["policy"], point["thresholds"], point["patience"]),
+                point["stops_at"],
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
                 *(percent(share) for share in expected["fractions"]),

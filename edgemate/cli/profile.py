@@ -115,9 +115,9 @@ def _print_points(profile: Profile, console: Console) -> None:
 
 
 def _how(point: Point) -> str:
-    from edgemate.cli.figures import threshold
+    from edgemate.policies.descriptions import format_threshold
 
-    above = "" if point.threshold is None else f"> {threshold(point.threshold)}"
+    above = "" if point.threshold is None else f"> {format_threshold(point.threshold)}"
     if point.kind == "threshold":
         return f"confidence {above}"
     if point.kind == "operating point":

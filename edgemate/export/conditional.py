@@ -83,7 +83,7 @@ def _body(segments: Sequence[ModelProto], exit: int, names: tuple[str, str], out
 
 
 def _is_sure(logits: str, exit: int) -> tuple[list[NodeProto], str]:
-    """Whether the largest probability is above the exit's threshold, computed as `edgemate.exits.scores` does it."""
+    """Whether the largest probability is above the exit's threshold, computed as `edgemate.policies.scores` does it."""
 
     def constant(name: str, value: np.ndarray) -> NodeProto:
         return helper.make_node("Constant", [], [named(name)], named(name), value=numpy_helper.from_array(value))

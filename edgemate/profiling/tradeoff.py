@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.calibration import OperatingPoint, simulate
 from edgemate.evaluation import exit_accuracy
-from edgemate.exits import Confidence, FixedExit, OperatingPoint, Policy, scores, simulate
 from edgemate.models import ExitCost
+from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.profiling.profile_result import Kind, Point
 from edgemate.progress import Progress
 from edgemate.runs import SplitLogits
@@ -208,4 +209,5 @@ def _confidences(logits: Array) -> Array:
 
 def _single(point: OperatingPoint) -> float | None:
     """The threshold of an operating point that has the same one at every exit."""
-    return point.thresholds[0] if len(set(point.thresholds)) == 1 else None
+    thresholds = set(point.thresholds or ())
+    return thresholds.pop() if len(thresholds) == 1 else None

@@ -15,21 +15,12 @@ import numpy.typing as npt
 
 from edgemate.bundle import Bundle, ExitMetadata, InputContract
 from edgemate.bundle.manifest import Layout
+from edgemate.calibration import read_operating_points
+from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import UsageError
-from edgemate.exits import (
-    Confidence,
-    Deadline,
-    FixedExit,
-    LatencyTable,
-    Learned,
-    Policy,
-    ScorePolicy,
-    Statistics,
-    matching_latency_table,
-    read_operating_points,
-    scores,
-)
-from edgemate.exits.operating_points import POLICIES_FILE
+from edgemate.latency_tables import LatencyTable, matching_latency_table
+from edgemate.monitoring import Statistics
+from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.registry import BACKENDS
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.counting import Counts
@@ -133,6 +124,10 @@ class AnytimeClassifier:
         """
         return self._counts.non_finite
 
+    def deadline_ms(self, policy: Policy | str | None) -> float | None:
+        """The deadline of a policy, or of the operating point of that name, in milliseconds; None without one."""
+        return self._policy(policy).deadline_ms
+
     def statistics(self) -> Statistics:
         """What became of all images since the start or the last `reset_statistics()`."""
         return self._counts.statistics()
@@ -158,10 +153,10 @@ class AnytimeClassifier:
         """
         self._need_segments("stream")
         chosen = None if policy is None else self._policy(policy)
-        if isinstance(chosen, Deadline) and chosen.segment_ms is None:
+        if chosen is not None and chosen.needs_segment_ms:
             chosen = chosen.with_segment_ms(self._segment_times(1))
         if chosen is not None:
-            chosen.begin(1, len(self.exits))  # it is for this number of exits
+            chosen.check(len(self.exits))
         images = next(self._preprocessor.batches(image, 2), None)
         if images is None or len(images) != 1:
             raise UsageError("stream: takes one image at a time; use classify for several")
@@ -195,7 +190,7 @@ class AnytimeClassifier:
         chosen = self._policy(policy)
         batches = self._preprocessor.batches(images, min(batch_size, self.backend.largest_batch or batch_size))
         answers = self._answers(batches, chosen)
-        self._counts.add(answers, chosen.ms if isinstance(chosen, Deadline) else None)
+        self._counts.add(answers, chosen.deadline_ms)
         return answers
 
     def latency_table(self) -> LatencyTable | None:
@@ -246,18 +241,18 @@ class AnytimeClassifier:
         if self.layout == "segments":
             return [answer for images in batches for answer in self._classify_batch(images, chosen)]
         if self.layout == "prefixes":
-            if not isinstance(chosen, FixedExit):
+            exit = chosen.fixed_exit
+            if exit is None:
                 raise UsageError(
                     "policy: layout 'prefixes' answers at a fixed exit only; load the bundle with 'segments'"
                 )
-            chosen.begin(0, len(self.exits))  # there is such an exit
-            return [answer for images in batches for answer in self._classify_fixed(images, chosen)]
+            chosen.check(len(self.exits))
+            return [answer for images in batches for answer in self._classify_fixed(images, exit)]
         thresholds = self._thresholds(chosen)
         return [answer for images in batches for answer in self._classify_conditional(images, thresholds)]
 
     def _stream(self, images: Array, policy: Policy | None) -> Iterator[Prediction]:
         exits = len(self.exits)
-        deadline = policy if isinstance(policy, Deadline) else None
         answer: Prediction | None = None
         started = time.perf_counter_ns()
         decider = None if policy is None else policy.begin(1, exits)
@@ -266,7 +261,7 @@ class AnytimeClassifier:
             for exit in range(1, exits + 1):
                 # As in `classify`: an answer that is none does not end it, however late the next one comes.
                 answered = answer is not None and not math.isnan(answer.probability)
-                if answered and deadline is not None and not deadline.fits(exit, _milliseconds_since(started)):
+                if answered and policy is not None and not policy.fits(exit, _milliseconds_since(started)):
                     return
                 logits = flow.advance()
                 final = exit == exits
@@ -278,11 +273,11 @@ class AnytimeClassifier:
                     return
         finally:
             if answer is not None:
-                self._counts.add([answer], None if deadline is None else deadline.ms)
+                self._counts.add([answer], None if policy is None else policy.deadline_ms)
 
     def _classify_batch(self, images: Array, policy: Policy) -> list[Prediction]:
         exits = len(self.exits)
-        if isinstance(policy, Deadline) and policy.segment_ms is None:
+        if policy.needs_segment_ms:
             policy = policy.with_segment_ms(self._segment_times(len(images)))
         answers: dict[int, Prediction] = {}
         rows = np.arange(len(images))
@@ -306,9 +301,9 @@ class AnytimeClassifier:
         self._counts.add_non_finite(decider.non_finite)
         return [answers[row] for row in range(len(images))]
 
-    def _classify_fixed(self, images: Array, policy: FixedExit) -> list[Prediction]:
+    def _classify_fixed(self, images: Array, exit: int) -> list[Prediction]:
         started = time.perf_counter_ns()
-        return self._predictions(self.backend.run_prefix(policy.exit, images), policy.exit, started)
+        return self._predictions(self.backend.run_prefix(exit, images), exit, started)
 
     def _classify_conditional(self, images: Array, thresholds: Array) -> list[Prediction]:
         answers = []
@@ -319,16 +314,13 @@ class AnytimeClassifier:
         return answers
 
     def _thresholds(self, policy: Policy) -> Array:
-        early = range(1, len(self.exits))
-        if isinstance(policy, FixedExit):
-            policy.begin(0, len(self.exits))  # there is such an exit
-            return np.array([0.0 if exit >= policy.exit else 1.0 for exit in early], dtype=np.float32)
-        if isinstance(policy, Confidence) and set(policy.temperatures(len(self.exits))) <= {1.0}:
-            return np.array(policy.thresholds(len(self.exits)), dtype=np.float32)
-        raise UsageError(
-            "policy: layout 'conditional' compares probabilities with thresholds, without a temperature; for other "
-            "policies load the bundle with 'segments'"
-        )
+        thresholds = policy.confidence_thresholds(len(self.exits))
+        if thresholds is None:
+            raise UsageError(
+                "policy: layout 'conditional' compares probabilities with thresholds, without a temperature; for other "
+                "policies load the bundle with 'segments'"
+            )
+        return np.array(thresholds, dtype=np.float32)
 
     def _predictions(
         self, logits: Array, exit: int, started: int, *, final: bool = True, counted: bool = True
@@ -362,7 +354,7 @@ class AnytimeClassifier:
         return kept[1]
 
     def _with_temperatures(self, policy: Policy) -> Policy:
-        return policy if self._temperatures is None else _with_temperatures(policy, self._temperatures[:-1])
+        return policy if self._temperatures is None else policy.with_temperatures(self._temperatures[:-1])
 
     def _segment_times(self, batch: int) -> tuple[float, ...]:
         if batch not in self._segment_ms:
@@ -373,18 +365,6 @@ class AnytimeClassifier:
     def _need_segments(self, what: str) -> None:
         if self.layout != "segments":
             raise UsageError(f"{what}: needs layout 'segments'; this bundle was loaded with {self.layout!r}")
-
-
-def _with_temperatures(policy: Policy, temperatures: tuple[float, ...]) -> Policy:
-    """The policy on scaled logits, unless it has temperatures of its own or looks at no probability."""
-    if isinstance(policy, Deadline):
-        if policy.inner is None:
-            return policy
-        inner = _with_temperatures(policy.inner, temperatures)
-        return Deadline(policy.ms, segment_ms=policy.segment_ms, inner=inner)
-    if isinstance(policy, (ScorePolicy, Learned)) and policy.temperature is None:
-        return policy.with_temperature(temperatures)
-    return policy
 
 
 def _milliseconds_since(started: int) -> float:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterable
 
-from edgemate.exits import Statistics
+from edgemate.monitoring import Statistics
 from edgemate.runtime.prediction import Prediction
 
 

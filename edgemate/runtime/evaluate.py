@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.errors import DataError
-from edgemate.exits import Deadline, Policy, Statistics
+from edgemate.monitoring import Statistics
+from edgemate.policies import Policy
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts
@@ -68,7 +69,7 @@ def evaluate_policy(
     if not len(images):
         raise DataError("there are no images to evaluate on")
     tallies = [_Tally(batch, len(classifier.exits)) for batch in batches]
-    deadline = policy.ms if isinstance(policy, Deadline) else None
+    deadline = classifier.deadline_ms(policy)
     start, done, batch = 0, 0, next(iter(batches), 1)
     report = report_between_calls(lambda: progress.advance(start, len(images), f"{done} in batches of {batch}"))
     preprocessor = Preprocessor(classifier.input)

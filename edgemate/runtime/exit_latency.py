@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgemate.exits import FixedExit
+from edgemate.policies import FixedExit
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.timing import Latency, measure_alternately

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.exits import Confidence, LatencyTable, StopTimes
-from edgemate.exits.latency_table import QUANTILES
+from edgemate.latency_tables import QUANTILES, LatencyTable, StopTimes
 from edgemate.machine import machine_metadata
+from edgemate.policies import Confidence
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.timing import time_rounds

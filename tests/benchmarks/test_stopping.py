@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from scripts import load_script
 
-from edgemate.exits import OperatingPoint, Statistics
+from edgemate.calibration import OperatingPoint
+from edgemate.monitoring import Statistics
+from edgemate.policies import Confidence
 from edgemate.runtime import Measured
 from edgemate.timing import Latency
 
@@ -49,7 +51,7 @@ def test_rows_have_the_accuracy_gap_with_its_standard_error_and_the_drop() -> No
     rows = []
     for name, predicted, found in (("fast", 0.92, 0.914), ("full", 0.93, 0.925)):
         expected = {"accuracy": predicted, "mean_macs": 1.0, "mean_ms": 1.0, "p99_ms": 2.0, "fractions": [1.0]}
-        point = OperatingPoint.model_validate({"name": name, "thresholds": [], "images": 6000, "expected": expected})
+        point = OperatingPoint.of(name, Confidence([]), images=6000, expected=expected)
         statistics = Statistics(answers=(10_000,), probability_sum=1.0)
         rows.append(script._row(point, Measured(1, found, Latency.of([1.0, 1.1]), 1.0, statistics)))
     script.add_drops(rows)

@@ -13,9 +13,10 @@ from small_network import CLASSES
 from typer.testing import CliRunner, Result
 
 from edgemate.bundle import Bundle
+from edgemate.calibration import OperatingPoint, OperatingPoints, read_operating_points, write_operating_points
 from edgemate.cli.classify import classify
 from edgemate.errors import BundleError, DataError, UsageError
-from edgemate.exits import Confidence
+from edgemate.policies import Confidence, Deadline
 from edgemate.runtime import AnytimeClassifier
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
@@ -71,6 +72,18 @@ def test_under_a_deadline_programs_are_told_which_answers_came_late(small_bundle
         assert f"{3 * late} of 3 answers came late" in result.stderr
         assert f"{3 * late} of 3 answers came late" in run(small_bundle.path, images, "--deadline-ms", ms).stdout
     assert "late" not in answers(small_bundle.path, images)[0]
+
+
+def test_an_operating_point_may_have_a_deadline(own_bundle: Path, images: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    expected = read_operating_points(bundle).get("full").expected
+    point = OperatingPoint.of("quick", Deadline(1e-6, inner=Confidence(0.9)), expected=expected)
+    write_operating_points(bundle, OperatingPoints(points=(point,)))
+    found = answers(own_bundle, images, "--policy", "quick")
+    assert [(answer["exit"], answer["late"]) for answer in found] == [(1, True)] * 3
+    assert "deadline 1e-06 ms: 3 of 3 answers came late" in run(own_bundle, images, "--policy", "quick").stdout
+    result = run(own_bundle, images, "--policy", "quick", "--deadline-ms", 5)
+    assert "the inner policy has a deadline too" in str(result.exception)
 
 
 def test_a_table_cuts_nothing_and_folds_no_name(small_bundle: Bundle, tmp_path: Path) -> None:

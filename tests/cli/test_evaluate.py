@@ -15,13 +15,15 @@ from small_network import CLASSES
 from typer.testing import CliRunner
 
 from edgemate.bundle import Bundle, replace_file
+from edgemate.calibration import read_operating_points
 from edgemate.cli.bench import bench
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.evaluation_tables import print_report
 from edgemate.errors import DataError, UsageError
-from edgemate.exits import Statistics, measured_devices, read_operating_points, write_latency_table
+from edgemate.latency_tables import measured_devices, write_latency_table
 from edgemate.machine import processor
+from edgemate.monitoring import Statistics
 from edgemate.runtime import AnytimeClassifier, measure_stops
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
@@ -63,7 +65,7 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, imag
             assert gap["standard_error"] == pytest.approx(error)
             assert gap["beyond_chance"] == (abs(gap["gap"]) > 2 * error)
             assert point["predicted"]["mean_ms"] is None
-    assert report["points"][1]["departures"] == []
+    assert report["points"][1]["drift_alerts"] == []
 
 
 def test_times_are_predicted_from_this_devices_table(own_bundle: Path, images: Path) -> None:
@@ -139,7 +141,7 @@ def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.M
         "measured": [{**found, "batch": 1}, {**found, "batch": 16}],
         "accuracy_gap": {"gap": -0.01234, "standard_error": 0.0042, "beyond_chance": True},
         "gaps": ["accuracy", "mean_ms", "p99_ms"],
-        "departures": [],
+        "drift_alerts": [],
     }
     times = {"device": "here", "differences": []}
     report = {
@@ -183,7 +185,7 @@ def test_other_images_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: 
     report = json.loads(invoke(evaluate, own_bundle, *options, "--json").stdout)
     assert not report["labeled"]
     assert report["points"][0]["measured"][0]["accuracy"] is None
-    assert report["points"][0]["departures"]
+    assert report["points"][0]["drift_alerts"]
     shown = invoke(evaluate, own_bundle, *options)
     assert "warning: balanced: " in shown.stdout
     assert "thresholds picked on other images do not hold" in shown.stdout

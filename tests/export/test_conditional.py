@@ -14,12 +14,12 @@ from two_tensors import two_tensor_model
 
 from edgemate.bundle import Graph
 from edgemate.errors import ExportError
-from edgemate.exits import Confidence
-from edgemate.exits.scores import max_probability
 from edgemate.export import Exported
 from edgemate.export.conditional import conditional_graph
 from edgemate.export.graphs import export_graphs
 from edgemate.export.verify import open_session
+from edgemate.policies import Confidence
+from edgemate.policies.scores import max_probability
 from edgemate.runtime import AnytimeClassifier
 
 

@@ -16,10 +16,10 @@ from runs import reference_logits
 
 from edgemate.distillation.methods.boosted import Boosted
 from edgemate.evaluation import trained_model
-from edgemate.exits import Confidence, FixedExit
-from edgemate.exits.scores import max_probability
 from edgemate.export import Exported, ExportOptions, export_run
 from edgemate.models import count_costs, mean_mixing, softmax_mixing
+from edgemate.policies import Confidence, FixedExit
+from edgemate.policies.scores import max_probability
 from edgemate.runs import Run, read_tensors, write_tensors
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.builder import build_engine

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from told import Told
 
-from edgemate.exits import Confidence, calibrate, simulate
+from edgemate.calibration import calibrate, simulate
 from edgemate.export import Exported
 from edgemate.models import ExitCost
+from edgemate.policies import Confidence
 from edgemate.profiling.tradeoff import measured_points, simulated_points, spread_thresholds
 from edgemate.runs import Run, SplitLogits
 from edgemate.runtime import AnytimeClassifier

@@ -14,7 +14,7 @@ from edgemate.bundle import Bundle
 
 CLASSIFY = """
 import json
-from edgemate.exits import Confidence
+from edgemate.policies import Confidence
 from edgemate.runtime import AnytimeClassifier
 
 with AnytimeClassifier.load(sys.argv[1], threads=1) as classifier:

@@ -13,8 +13,9 @@ from scripted_backend import ScriptedBackend
 from small_network import CLASSES
 
 from edgemate.bundle import Bundle
+from edgemate.calibration import read_operating_points
 from edgemate.errors import BackendError, BundleError, ImageError, UsageError
-from edgemate.exits import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy, read_operating_points
+from edgemate.policies import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy
 from edgemate.runtime import AnytimeClassifier
 
 POLICIES: list[Policy | str | None] = [

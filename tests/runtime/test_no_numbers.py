@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from scripted_backend import StoredBackend
 
 from edgemate.bundle import Bundle
-from edgemate.exits import Confidence, Deadline, Entropy, FixedExit, Learned, Margin, Patience, Policy, simulate
+from edgemate.calibration import simulate
+from edgemate.policies import Confidence, Deadline, Entropy, FixedExit, Learned, Margin, Patience, Policy
 from edgemate.runtime import AnytimeClassifier
 
 CLASSES, EXITS = 4, 3

@@ -16,15 +16,8 @@ from counting_backend import CountingBackend
 from scripted_backend import ScriptedBackend
 
 from edgemate.bundle import Bundle
-from edgemate.exits import (
-    Confidence,
-    Deadline,
-    FixedExit,
-    OperatingPoint,
-    calibrate_bundle,
-    read_operating_points,
-    scores,
-)
+from edgemate.calibration import OperatingPoint, calibrate_bundle, read_operating_points
+from edgemate.policies import Confidence, Deadline, FixedExit, scores
 from edgemate.runtime import AnytimeClassifier, evaluate_policy, measure_stops
 
 

@@ -30,10 +30,10 @@ from edgemate.bundle import (
     InputContract,
     Tensor,
 )
+from edgemate.calibration import CalibrationOptions, calibrate
+from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.core.input_spec import Resize
-from edgemate.exits import calibrate
-from edgemate.exits.operating_points import POLICIES_FILE
-from edgemate.exits.scores import max_probability
+from edgemate.policies.scores import max_probability
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -77,7 +77,9 @@ def write_small_bundle(target: Path, *, conditional: bool = False, network: str 
         labels = np.where(sure, logits[:, 0].argmax(axis=1), logits[:, 2].argmax(axis=1))
         files.write_arrays(writer.path / "golden.npz", {"images": images, "labels": labels, "logits": logits})
         files.write_arrays(writer.path / CALIBRATION_FILE, {"labels": labels, "logits": logits})
-        points = calibrate(logits, labels, MACS, fit_temperatures=False).points.model_dump(mode="json")
+        points = calibrate(logits, labels, MACS, CalibrationOptions(fit_temperatures=False)).points.model_dump(
+            mode="json"
+        )
         files.write_json(writer.path / POLICIES_FILE, points)
         return writer.finish(metadata.model_copy(update=changes))
 

@@ -24,7 +24,7 @@ from fake_cuda import FakeCuda
 from edgemate import files
 from edgemate.bundle import Bundle, Graph
 from edgemate.bundle.manifest import FileMetadata, Layout
-from edgemate.exits.scores import max_probability
+from edgemate.policies.scores import max_probability
 from edgemate.runtime.backends.tensorrt import backend
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.cuda import Cuda

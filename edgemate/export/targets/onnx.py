@@ -14,9 +14,9 @@ from edgemate import files
 from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionMetadata
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.bundle.versioned_json import read_versioned
+from edgemate.calibration import CalibrationOptions, OperatingPoints, calibrate
+from edgemate.calibration.operating_points import FORMAT_VERSION, POLICIES_FILE, REMEDY
 from edgemate.evaluation import collect_logits, trained_model
-from edgemate.exits import OperatingPoints, calibrate
-from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.bundle_metadata import bundle_metadata
 from edgemate.export.calibration_logits import calibration_logits
@@ -165,8 +165,8 @@ def _points(run: Run, logits: Float, labels: Labels, macs: list[int], precision:
     These are without temperatures, so that the conditional graph can be told them too.
     """
     if precision == "fp32" and run.policies_path.is_file():
-        return read_versioned(run.policies_path, OperatingPoints, FORMAT_VERSION)
-    return calibrate(logits, labels, macs, fit_temperatures=False).points
+        return read_versioned(run.policies_path, OperatingPoints, FORMAT_VERSION, remedy=REMEDY)
+    return calibrate(logits, labels, macs, CalibrationOptions(fit_temperatures=False)).points
 
 
 def _reference_logits(model: MultiExitModel, images: Float) -> Float:

@@ -20,7 +20,7 @@ from fake_engine import fake_tensorrt, install, write_engines
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError
-from edgemate.exits import Confidence
+from edgemate.policies import Confidence
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend, _Chain
 from edgemate.runtime.backends.tensorrt.compat import TensorRT

@@ -12,7 +12,7 @@ from bundles import write_small_bundle
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError
-from edgemate.exits import Confidence
+from edgemate.policies import Confidence
 from edgemate.registry import BACKENDS
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines

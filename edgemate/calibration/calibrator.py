@@ -1,0 +1,210 @@
+"""Calibration: temperatures and operating points from stored logits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.calibration.goals import Goal
+from edgemate.calibration.guarantee import certify
+from edgemate.calibration.operating_points import (
+    ExitTemperature,
+    Expected,
+    Guarantee,
+    OperatingPoint,
+    OperatingPoints,
+    Spread,
+)
+from edgemate.calibration.options import CalibrationOptions, Request
+from edgemate.calibration.simulation import simulate
+from edgemate.calibration.stored_split import StoredSplit
+from edgemate.calibration.temperature import fit_temperature, temperature_warning
+from edgemate.errors import UsageError
+from edgemate.latency_tables import LatencyTable
+from edgemate.policies import FixedExit, Policy, ScorePolicy, scores
+from edgemate.progress import SILENT, Progress
+from edgemate.registry import POLICIES, SOLVERS, closest
+
+Array = npt.NDArray[Any]
+_DEFAULTS = CalibrationOptions()
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The result of a calibration.
+
+    Attributes:
+        points: operating points and temperatures.
+        required_samples: for each requested guarantee that could not be certified, by name: about how many images
+            certification takes; None where no number is known to do.
+        warnings: one sentence for each exit whose temperature is at a bound of the search.
+    """
+
+    points: OperatingPoints
+    required_samples: dict[str, int | None]
+    warnings: tuple[str, ...] = ()
+
+
+def calibrate(
+    logits: Array,
+    labels: Array,
+    macs: Sequence[float],
+    options: CalibrationOptions = _DEFAULTS,
+    *,
+    latency: LatencyTable | None = None,
+    progress: Progress = SILENT,
+) -> Calibrated:
+    """Fit temperatures and find an operating point for every request.
+
+    Args:
+        logits: float32 `(N, K, C)` of the calibration split.
+        labels: int `(N,)`.
+        macs: chained MACs of stopping at each exit, `(K,)`.
+        options: what to find and how.
+        latency: the latency table of a device. With one, its times are the costs that thresholds minimize, and times
+            are predicted.
+        progress: notified of each step.
+
+    Raises:
+        UsageError: unknown names, shapes that do not match, or a request that no policy can reach.
+    """
+    split = StoredSplit(logits, labels, list(macs) if latency is None else latency.costs)
+    temperatures = None
+    warnings: list[str] = []
+    if options.fit_temperatures:
+        progress.step("fitting temperatures")
+        fitted = [fit_temperature(logits[:, k], labels) for k in range(split.exits)]
+        temperatures = tuple(ExitTemperature(exit=k, **asdict(found)) for k, found in enumerate(fitted, start=1))
+        checked = (temperature_warning(k + 1, found, logits[:, k], labels) for k, found in enumerate(fitted))
+        warnings = [warning for warning in checked if warning is not None]
+    finder = _Finder(split, tuple(macs), latency, temperatures, options)
+    points = []
+    for request in options.requests:
+        progress.step(f"operating point {request.name}: {request.goal}")
+        points.append(finder.find(request))
+    return Calibrated(
+        OperatingPoints(
+            points=tuple(points),
+            temperatures=temperatures,
+            costs="macs" if latency is None else "latency",
+            device=None if latency is None else latency.device,
+        ),
+        finder.required_samples,
+        tuple(warnings),
+    )
+
+
+class _Finder:
+    """Finds one operating point after the other on the same split."""
+
+    def __init__(
+        self,
+        split: StoredSplit,
+        macs: tuple[float, ...],
+        latency: LatencyTable | None,
+        temperatures: tuple[ExitTemperature, ...] | None,
+        options: CalibrationOptions,
+    ) -> None:
+        self.required_samples: dict[str, int | None] = {}
+        self._split = split
+        self._macs = macs
+        self._latency = latency
+        self._temperatures = None if temperatures is None else tuple(found.temperature for found in temperatures)
+        self._options = options
+        self._solve = _solver(options)
+
+    def find(self, request: Request) -> OperatingPoint:
+        if request.risk is not None:
+            return self._certify(request, request.risk)
+        if request.max_drop is not None:
+            return self._search(request, self._split.costs, Goal(max_drop=request.max_drop))
+        if request.mean_macs is not None:
+            return self._within(request, self._macs, request.mean_macs, "MACs")
+        if request.mean_ms is not None:
+            if self._latency is None:
+                raise UsageError(f"{request.name}: a mean latency needs the latency table of a device")
+            return self._within(request, self._latency.costs, request.mean_ms, "ms")
+        return self._point(request, FixedExit(self._split.exits))
+
+    def _certify(self, request: Request, risk: float) -> OperatingPoint:
+        score = _score_policy(self._options.score or "confidence")
+        found = certify(self._split, risk, request.delta, score)
+        guarantee = None
+        if found.certified:
+            guarantee = Guarantee(
+                risk=found.risk, delta=found.delta, images=found.images, lost=found.lost, gained=found.gained
+            )
+        else:
+            self.required_samples[request.name] = found.required_samples
+        return self._point(request, found.policy, goal_reached=found.certified, solver="guarantee", guarantee=guarantee)
+
+    def _within(self, request: Request, costs: Sequence[float], budget: float, unit: str) -> OperatingPoint:
+        goal = Goal(max_cost=budget)
+        if budget < costs[0]:
+            raise UsageError(
+                f"{request.name}: exit 1 alone takes {costs[0]:.4g} {unit} on average; at least that is needed"
+            )
+        return self._search(request, costs, goal)
+
+    def _search(self, request: Request, costs: Sequence[float], goal: Goal) -> OperatingPoint:
+        split = self._split
+        early = None if self._temperatures is None else self._temperatures[:-1]
+        policy = self._solve(StoredSplit(split.logits, split.labels, costs, early), goal)
+        found = simulate(split.logits, split.labels, costs, policy)
+        reached = goal.reached(found.accuracy, found.mean_cost, float(split.correct[:, -1].mean()))
+        return self._point(request, policy, goal_reached=reached, solver=self._options.solver)
+
+    def _point(self, request: Request, policy: Policy, **fields: Any) -> OperatingPoint:
+        images = self._split.images
+        return OperatingPoint.of(
+            request.name, policy, goal=request.goal, expected=self._expected(policy), images=images, **fields
+        )
+
+    def _expected(self, policy: Policy) -> Expected:
+        split = self._split
+        found = simulate(split.logits, split.labels, self._macs, policy)
+        logits = split.logits[np.arange(split.images), found.exits_taken - 1]
+        if self._temperatures is not None:
+            logits = logits / np.asarray(self._temperatures, dtype=np.float32)[found.exits_taken - 1, None]
+        logits = logits[scores.finite(logits)]
+        probability = scores.max_probability(logits).astype(np.float64)
+        return Expected(
+            accuracy=found.accuracy,
+            mean_macs=found.mean_cost,
+            mean_ms=None if self._latency is None else self._latency.mean_ms(found.fractions),
+            p99_ms=None if self._latency is None else self._latency.p99_ms(found.fractions),
+            fractions=found.fractions,
+            probability=Spread(mean=min(float(probability.mean()), 1.0), deviation=float(probability.std()))
+            if len(probability)
+            else None,
+        )
+
+
+def _solver(options: CalibrationOptions) -> Callable[[StoredSplit, Goal], Policy]:
+    """The solver as a function of split and goal alone."""
+    solve = SOLVERS.get(options.solver)
+    if options.score is None:
+        return solve
+    chosen = _score_policy(options.score)
+    if "score_policy" not in inspect.signature(solve).parameters:
+        raise UsageError(f"score {options.score!r}: solver {options.solver!r} has its own")
+    return lambda split, goal: solve(split, goal, score_policy=chosen)
+
+
+def _score_policy(name: str) -> type[ScorePolicy]:
+    """The registered policy `name`, which must compare a score with thresholds."""
+    found = _as_score_policy(name) if name in POLICIES or ":" in name else None
+    if found is None:
+        known = [policy for policy in POLICIES.names() if _as_score_policy(policy) is not None]
+        raise UsageError(f"unknown score {name!r}; {closest(name, known)}")
+    return found
+
+
+def _as_score_policy(name: str) -> type[ScorePolicy] | None:
+    policy = POLICIES.get(name)
+    return policy if isinstance(policy, type) and issubclass(policy, ScorePolicy) else None

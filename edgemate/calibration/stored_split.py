@@ -1,0 +1,76 @@
+"""The stored logits of every exit on a split, with the cost of stopping at each: what calibration works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import UsageError
+from edgemate.wording import counted
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSplit:
+    """The logits of every exit on a split.
+
+    Attributes:
+        logits: float32 `(N, K, C)`.
+        labels: int `(N,)`.
+        costs: the cost of stopping at each exit, `(K,)`, rising: chained MACs, or milliseconds.
+        temperatures: what the logits of each exit but the last are divided by before they are scored, `(K-1,)`; None
+            leaves them as they are.
+
+    Raises:
+        UsageError: no images, or the shapes do not fit each other.
+    """
+
+    logits: Array
+    labels: Array
+    costs: Sequence[float]
+    temperatures: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 3 or not self.logits.size:
+            raise UsageError(f"logits: must be (images, exits, classes) and not empty, not {self.logits.shape}")
+        images, exits, _ = self.logits.shape
+        if self.labels.shape != (images,) or len(self.costs) != exits:
+            raise UsageError(
+                f"logits {self.logits.shape} need labels ({images},) and {exits} costs, "
+                f"not {self.labels.shape} and {len(self.costs)}"
+            )
+        if self.temperatures is not None and len(self.temperatures) != exits - 1:
+            raise UsageError(
+                f"temperatures: {len(self.temperatures)} given; "
+                f"{counted(exits, 'exit')} need {exits - 1}, all but the last"
+            )
+
+    @property
+    def images(self) -> int:
+        """N, the number of images."""
+        return len(self.labels)
+
+    @property
+    def exits(self) -> int:
+        """K, the number of exits."""
+        return int(self.logits.shape[1])
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each exit predicts the right class: bool `(N, K)`."""
+        right: npt.NDArray[np.bool_] = self.logits.argmax(axis=2) == self.labels[:, None]
+        return right
+
+    def early(self, exit: int) -> Array:
+        """The logits of exit `exit`, 1 to K-1, divided by its temperature: float32 `(N, C)`."""
+        logits: Array = self.logits[:, exit - 1]
+        return logits if self.temperatures is None else logits / np.float32(self.temperatures[exit - 1])
+
+    def part(self, rows: npt.NDArray[np.intp]) -> StoredSplit:
+        """The split of the images at indices `rows` only."""
+        return StoredSplit(self.logits[rows], self.labels[rows], self.costs, self.temperatures)

@@ -1,0 +1,65 @@
+"""Stop when consecutive exits agree (PABEE, Zhou et al. 2020, arXiv 2006.04152)."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import UsageError
+from edgemate.policies.policy import Decider, Mask, Policy
+
+
+class Patience(Policy):
+    """Stop when an exit has predicted the same class as the one before it, `patience` times in a row.
+
+    An exit whose logits are not finite predicts no class, so the count starts again after it.
+
+    Raises:
+        UsageError: `patience` is below 1.
+        TypeError: it is not an integer.
+    """
+
+    name = "patience"
+
+    def __init__(self, patience: int) -> None:
+        if operator.index(patience) < 1:
+            raise UsageError(f"patience: must be 1 or more, not {patience}")
+        self.patience = patience
+
+    def parameters(self) -> dict[str, Any]:
+        """`patience`."""
+        return {"patience": self.patience}
+
+    @property
+    def description(self) -> str:
+        """`patience 2`."""
+        return f"patience {self.patience}"
+
+    def begin(self, images: int, exits: int) -> Decider:
+        """A decider that remembers each image's last class and how often it was repeated."""
+        return _PatienceDecider(self.patience, images)
+
+
+class _PatienceDecider(Decider):
+    def __init__(self, patience: int, images: int) -> None:
+        self._patience = patience
+        self._last = np.full(images, -1, dtype=np.intp)
+        self._agreed = np.zeros(images, dtype=np.intp)
+
+    def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
+        predicted = logits.argmax(axis=1)
+        self._agreed = np.where(predicted == self._last, self._agreed + 1, 0)
+        self._last = predicted
+        mask: Mask = self._agreed >= self._patience
+        return mask
+
+    def disregard(self, rows: Mask) -> None:
+        self._last[rows] = -1  # no class
+        self._agreed[rows] = 0
+
+    def keep(self, kept: npt.NDArray[np.intp]) -> None:
+        self._last = self._last[kept]
+        self._agreed = self._agreed[kept]

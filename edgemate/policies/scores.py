@@ -1,0 +1,59 @@
+"""Scores of logits: float32 `(N, C)` in, one number per image out, float32 `(N,)`.
+
+All take finite logits. They run between two segments of a network that may take a millisecond, so each is a few numpy
+calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def softmax(logits: Array) -> Array:
+    """The softmax of each row: float32 `(N, C)`."""
+    probabilities = _exponentials(logits)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def max_probability(logits: Array) -> Array:
+    """The largest softmax probability, in `[1/C, 1]`; also called confidence."""
+    # The largest exponential is 1 by construction, so the others need no division.
+    largest: Array = 1 / _exponentials(logits).sum(axis=1)
+    return largest
+
+
+def entropy(logits: Array) -> Array:
+    """The entropy of the softmax in nats: 0 if one class has probability 1, `log(C)` if all are equally likely."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    total = exponentials.sum(axis=1)
+    # log(total) - E[shifted] is -sum(p log p) without a logarithm of a probability that may be 0.
+    nats: Array = np.maximum(np.log(total) - (exponentials * shifted).sum(axis=1) / total, 0)
+    return nats
+
+
+def margin(logits: Array) -> Array:
+    """The largest softmax probability less the second largest, in `[0, 1]`; 1 where there is only one class."""
+    if logits.shape[1] == 1:
+        return np.ones(len(logits), dtype=logits.dtype)
+    top = np.partition(softmax(logits), -2, axis=1)
+    lead: Array = top[:, -1] - top[:, -2]
+    return lead
+
+
+def finite(logits: Array) -> npt.NDArray[np.bool_]:
+    """Which images have finite logits only: bool `(N,)`."""
+    mask: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(logits), axis=1)
+    return mask
+
+
+def _exponentials(logits: Array) -> Array:
+    shifted: Array = logits - logits.max(axis=1, keepdims=True)
+    np.exp(shifted, out=shifted)
+    return shifted

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import write_small_bundle
+
+from edgemate.bundle import Bundle
+from edgemate.errors import BundleError
+from edgemate.latency_tables import (
+    QUANTILES,
+    LatencyTable,
+    StopTimes,
+    matching_latency_table,
+    read_latency_table,
+    write_latency_table,
+)
+from edgemate.machine import processor
+
+BACKEND = {"backend": "onnxruntime", "threads": "1"}
+NOW = datetime(2024, 5, 6, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def own_bundle(tmp_path: Path) -> Path:
+    return write_small_bundle(tmp_path / "own").path
+
+
+def table(device: str, *, exits: int = 3, here: bool = True, **changes: Any) -> LatencyTable:
+    times = [
+        StopTimes(exit=k, mean_ms=k, quantiles_ms=(float(k),) * len(QUANTILES), segment_p99_ms=1.0)
+        for k in range(1, exits + 1)
+    ]
+    metadata = {"device": device, "machine": {"processor": processor() if here else "a board"}, "backend": BACKEND}
+    return LatencyTable.model_validate({**metadata, "repeats": 9, "exits": times, **changes})
+
+
+def test_a_table_of_an_older_format_says_what_to_do(own_bundle: Path) -> None:
+    write_latency_table(Bundle.open(own_bundle), table("board"))
+    path = own_bundle / "latency" / "board.json"
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(BundleError, match=r"board\.json: .* older .*format 1.*: run edgemate bench --device again"):
+        read_latency_table(Bundle.open(own_bundle), "board")
+
+
+def found(bundle: Bundle, preferred: str | None = None) -> str | None:
+    table = matching_latency_table(bundle, BACKEND, preferred)
+    return None if table is None else table.device
+
+
+def test_only_a_table_of_this_processor_and_this_backend_matches(own_bundle: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    assert found(bundle) is None
+    write_latency_table(bundle, table("elsewhere", here=False))
+    write_latency_table(bundle, table("more-threads", backend={**BACKEND, "threads": "2"}))
+    assert found(bundle) is None
+    assert found(bundle, "elsewhere") is None
+    write_latency_table(bundle, table("here"))
+    assert found(bundle) == "here"
+
+
+def test_of_several_the_operating_points_own_comes_first_then_the_newest(own_bundle: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    for days, device in enumerate(("b", "c", "a")):
+        write_latency_table(bundle, table(device, measured=NOW + timedelta(days=days)))
+    write_latency_table(bundle, table("0", measured=NOW + timedelta(days=1)))
+    assert found(bundle) == "a"
+    assert found(bundle, "c") == "c"
+    assert found(bundle, "gone") == "a"
+
+
+def test_a_table_that_does_not_say_when_is_as_old_as_its_file(own_bundle: Path) -> None:
+    bundle = Bundle.open(own_bundle)
+    for seconds, device in enumerate(("b", "a")):
+        path = bundle.path / write_latency_table(bundle, table(device))
+        os.utime(path, (1e9 - seconds, 1e9 - seconds))
+    assert found(bundle) == "b"
+
+
+@pytest.mark.parametrize("name", ["a-first", "z-last"])
+def test_tables_of_others_that_cannot_be_read_do_no_harm(own_bundle: Path, name: str) -> None:
+    bundle = Bundle.open(own_bundle)
+    write_latency_table(bundle, table("here"))
+    for content in ("half of it", "{}", '{"format_version": 99}'):
+        (bundle.path / "latency" / f"{name}.json").write_text(content)
+        assert found(bundle) == "here"
+    write_latency_table(bundle, table(name, exits=2))
+    assert found(bundle) == "here"
+
+
+def test_what_differs_here_is_named() -> None:
+    assert table("here").differences(BACKEND) == []
+    assert table("here").differences({**BACKEND, "threads": "4"}) == ["threads 1, here 4"]
+    assert table("far", here=False).differences(BACKEND) == [f"processor a board, here {processor()}"]
+    assert table("old").differences({**BACKEND, "version": "2"}) == ["version unknown, here 2"]
