@@ -44,7 +44,7 @@ def table(exits: int, device: str = "board") -> LatencyTable:
 
 @pytest.mark.parametrize("solver", ["direct", "msdnet", "eenet", "patience"])
 @pytest.mark.parametrize("fit", [True, False])
-def test_what_is_expected_is_what_the_policy_does_and_survives_json(solver: str, fit: bool) -> None:
+def test_expected_figures_are_simulated_and_survive_json(solver: str, fit: bool) -> None:
     logits, labels, costs = make_stored(150, 4, 6)
     found = calibrate(logits, labels, costs, CalibrationOptions(solver=solver, fit_temperatures=fit)).points
     again = OperatingPoints.model_validate_json(found.model_dump_json())
@@ -63,14 +63,14 @@ def test_what_is_expected_is_what_the_policy_does_and_survives_json(solver: str,
     assert isinstance(again.get("fast").as_policy(), Learned) == (solver == "eenet")
 
 
-def test_temperatures_make_confidence_honest() -> None:
+def test_temperatures_calibrate_confidence() -> None:
     random = np.random.default_rng(0)
-    honest = random.normal(size=(3000, 2, 5)).astype(np.float32) * 1.5
+    calibrated = random.normal(size=(3000, 2, 5)).astype(np.float32) * 1.5
     noise = random.gumbel(size=(3000, 5))
-    labels = (honest[:, 0] + noise).argmax(axis=1)
-    boastful = honest.copy()
-    boastful[:, 0] *= 3
-    found = calibrate(boastful, labels, [1.0, 2.0]).points.temperatures
+    labels = (calibrated[:, 0] + noise).argmax(axis=1)
+    overconfident = calibrated.copy()
+    overconfident[:, 0] *= 3
+    found = calibrate(overconfident, labels, [1.0, 2.0]).points.temperatures
     assert found is not None
     assert found[0].temperature == pytest.approx(3, rel=0.1)
     assert found[0].ece_before > 0.1
@@ -90,7 +90,7 @@ def test_an_exit_that_is_always_right_gets_the_lowest_temperature_and_one_class_
     assert alone.get("accurate").expected.fractions == (1, 0, 0)
 
 
-def test_a_latency_table_is_what_is_saved_and_what_times_are_predicted_from() -> None:
+def test_a_latency_table_gives_costs_and_predicted_times() -> None:
     logits, labels, macs = make_stored(500, 3, 5)
     options = CalibrationOptions((Request("quick", mean_ms=2.0),))
     found = calibrate(logits, labels, macs, options, latency=table(3))
@@ -131,7 +131,7 @@ def test_the_p99_of_a_mixture_is_that_of_its_parts_where_there_is_one() -> None:
         ({"requests": (Request("drop", max_drop=2.0),)}, "max_drop: must be a fraction from 0 to 1"),
     ],
 )
-def test_what_cannot_be_used_is_named(options, problem: str) -> None:
+def test_invalid_options_are_named(options, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         calibrate(*make_stored(30, 3, 4), CalibrationOptions(**options))
     assert problem in str(caught.value)
@@ -146,7 +146,7 @@ def test_a_bundle_stays_whole_and_can_be_calibrated_without_its_data(own_bundle:
     assert bundle.manifest.model_copy(update={"files": {}}) == before.model_copy(update={"files": {}})
 
 
-def test_the_only_device_measured_is_the_one_and_others_are_asked_for(own_bundle: Path) -> None:
+def test_the_only_device_measured_is_the_default(own_bundle: Path) -> None:
     bundle = Bundle.open(own_bundle)
     options = CalibrationOptions((Request("latency", mean_ms=2.0),))
     with pytest.raises(UsageError, match="a mean latency needs the device that it is for; none is measured"):
@@ -165,7 +165,7 @@ def test_the_only_device_measured_is_the_one_and_others_are_asked_for(own_bundle
     Bundle.open(own_bundle)
 
 
-def test_a_bundle_of_before_says_what_it_lacks(own_bundle: Path) -> None:
+def test_a_bundle_without_calibration_logits_says_so(own_bundle: Path) -> None:
     manifest = json.loads((own_bundle / "bundle.json").read_text())
     del manifest["files"]["calibration.npz"]
     (own_bundle / "bundle.json").write_text(json.dumps(manifest))
@@ -173,7 +173,7 @@ def test_a_bundle_of_before_says_what_it_lacks(own_bundle: Path) -> None:
         calibrate_bundle(own_bundle)
 
 
-def test_a_calibration_that_was_cut_off_is_put_right_by_the_next(own_bundle: Path) -> None:
+def test_an_interrupted_calibration_is_repaired_by_the_next(own_bundle: Path) -> None:
     (own_bundle / "policies.json").write_text("half of it")
     with pytest.raises(BundleError, match=r"policies\.json: has \d+ bytes where"):
         Bundle.open(own_bundle)
@@ -181,7 +181,7 @@ def test_a_calibration_that_was_cut_off_is_put_right_by_the_next(own_bundle: Pat
     Bundle.open(own_bundle)
 
 
-def test_damaged_logits_are_not_chosen_from(own_bundle: Path) -> None:
+def test_damaged_logits_are_refused(own_bundle: Path) -> None:
     path = own_bundle / "calibration.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     with pytest.raises(BundleError, match=r"calibration\.npz"):

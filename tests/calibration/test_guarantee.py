@@ -32,7 +32,7 @@ def test_a_false_certificate_is_given_no_more_often_than_delta(lost: float, gain
     assert all(fraction <= delta for delta, fraction in rejected.items())
 
 
-def test_certified_bounds_hold_on_fresh_images_as_often_as_they_say() -> None:
+def test_certified_bounds_hold_on_fresh_images_as_often_as_certified() -> None:
     # Drawn with replacement, so what happens to all of them is the truth.
     logits, labels, costs = _network(10_000, seed=1)
     truth = StoredSplit(logits, labels, costs)
@@ -46,13 +46,13 @@ def test_certified_bounds_hold_on_fresh_images_as_often_as_they_say() -> None:
 
 
 def _network(images: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    """Two exits and two classes; exit 1 is the less often right the less sure it is."""
+    """Two exits and two classes; exit 1 is less often right where its confidence is lower."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, images)
-    sure = random.uniform(0, 4, images).astype(np.float32)
-    right = random.random(images) < 1 / (1 + np.exp(-2 * sure))
+    confidence = random.uniform(0, 4, images).astype(np.float32)
+    right = random.random(images) < 1 / (1 + np.exp(-2 * confidence))
     logits = np.zeros((images, 2, 2), np.float32)
-    logits[np.arange(images), 0, np.where(right, labels, 1 - labels)] = sure
+    logits[np.arange(images), 0, np.where(right, labels, 1 - labels)] = confidence
     logits[np.arange(images), 1, np.where(random.random(images) < 0.95, labels, 1 - labels)] = 1
     return logits, labels, [1.0, 3.0]
 
@@ -90,13 +90,13 @@ def test_images_that_lose_need_more_of_them() -> None:
 
 
 @pytest.mark.parametrize("delta", [0.5, 0.05, 1e-6])
-def test_a_loss_that_is_hardly_below_the_risk_needs_more_images_than_can_be_said(delta: float) -> None:
+def test_a_loss_that_is_hardly_below_the_risk_needs_an_unknown_number_of_images(delta: float) -> None:
     assert samples_required((2, 1), 24, 0.0421, delta) is None
     assert samples_required((0, 0), 24, 1e-300, delta) is None
 
 
 @given(st.integers(1, 500), st.data(), st.floats(1e-9, 0.999), st.floats(1e-9, 0.999))
-def test_so_many_images_are_enough_and_one_fewer_is_not(
+def test_the_required_samples_suffice_and_one_fewer_does_not(
     images: int, data: st.DataObject, risk: float, delta: float
 ) -> None:
     lost = data.draw(st.integers(0, images))

@@ -33,12 +33,12 @@ def test_a_bundle_gives_its_points_and_they_give_policies(small_bundle: Bundle) 
     assert len(points.get("fast").thresholds or ()) == 2
 
 
-def test_json_and_back_says_the_same() -> None:
+def test_points_survive_json() -> None:
     points = OperatingPoints(points=(OperatingPoint.model_validate(POINT),))
     assert OperatingPoints.model_validate_json(points.model_dump_json()) == points
 
 
-def test_an_unknown_name_is_answered_with_the_closest() -> None:
+def test_an_unknown_name_suggests_the_closest() -> None:
     points = OperatingPoints(points=(OperatingPoint.model_validate(POINT),))
     with pytest.raises(UsageError, match="unknown operating point 'fats'; did you mean 'fast'"):
         points.get("fats")
@@ -65,7 +65,7 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
         ({"color": "red"}, "Extra inputs"),
     ],
 )
-def test_a_point_holds_together(changes: dict[str, Any], problem: str) -> None:
+def test_an_invalid_point_is_refused(changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         OperatingPoint.model_validate(POINT | changes)
 

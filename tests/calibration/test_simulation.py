@@ -28,7 +28,7 @@ def test_simulating_is_what_one_image_at_a_time_would_do(case: Stored, threshold
 
 
 @given(stored(), st.sampled_from([Confidence(0.6), Entropy(0.5), Margin(0.2), Patience(1), FixedExit(1)]))
-def test_shares_are_of_a_whole(case: Stored, policy) -> None:
+def test_fractions_sum_to_one(case: Stored, policy) -> None:
     found = simulate(*case, policy)
     assert sum(found.fractions) == pytest.approx(1)
     assert len(found.fractions) == case[0].shape[1]
@@ -59,7 +59,7 @@ def test_a_threshold_of_one_is_the_full_network(case: Stored) -> None:
         (lambda x, y, c: simulate(x[:0], y[:0], c, FixedExit(1)), "not empty"),
     ],
 )
-def test_what_cannot_be_used_is_named(call, problem: str) -> None:
+def test_invalid_parameters_are_named(call, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         call(*make_stored(5, 3, 4))
     assert problem in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 from edgemate.monitoring import accuracy_gap
 
 
-def test_its_standard_error_is_that_of_two_draws() -> None:
+def test_the_standard_error_is_that_of_two_samples() -> None:
     found = accuracy_gap(0.93, 6000, 0.92, 10_000)
     assert found.gap == pytest.approx(-0.01)
     assert found.standard_error == pytest.approx(math.sqrt(0.93 * 0.07 / 6000 + 0.92 * 0.08 / 10_000))
@@ -26,7 +26,7 @@ def test_one_gap_in_twenty_is_beyond_two_standard_errors_by_chance() -> None:
     assert 0.03 < beyond < 0.065
 
 
-def test_without_a_number_of_images_nothing_is_said_of_chance() -> None:
+def test_without_a_number_of_images_chance_is_not_judged() -> None:
     found = accuracy_gap(0.9, None, 0.5, 100)
     assert (found.standard_error, found.notable, found.beyond_chance) == (None, True, False)
     assert not accuracy_gap(1.0, 10, 1.0, 10).beyond_chance

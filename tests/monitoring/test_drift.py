@@ -44,7 +44,7 @@ def test_an_exit_that_calibration_never_took_may_be_taken_once() -> None:
     assert drift_alerts(Statistics(answers=(700, 299, 1), probability_sum=950.0), POINT) == []
 
 
-def test_nothing_seen_says_nothing_and_another_network_is_refused() -> None:
+def test_without_images_there_is_no_alert_and_another_network_is_refused() -> None:
     assert drift_alerts(Statistics(answers=(0, 0, 0), probability_sum=0.0), POINT) == []
     with pytest.raises(UsageError, match="statistics are for 2 exits; operating point 'balanced' is for 3"):
         drift_alerts(Statistics(answers=(1, 1), probability_sum=1.0), POINT)

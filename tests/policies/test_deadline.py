@@ -18,27 +18,27 @@ def test_it_stops_when_the_next_segment_does_not_fit() -> None:
     assert decider.stop(1, UNSURE, 6.1).all()
 
 
-def test_the_policy_within_may_stop_earlier() -> None:
+def test_the_inner_policy_may_stop_earlier() -> None:
     decider = Deadline(10.0, segment_ms=(1.0, 4.0, 4.0), inner=Confidence(0.9)).begin(2, 3)
     assert decider.stop(1, SURE, 0.0).tolist() == [True, False]
     assert decider.stop(1, SURE, 9.0).tolist() == [True, True]
 
 
-def test_the_policy_within_forgets_the_images_that_left() -> None:
+def test_the_inner_policy_forgets_the_images_that_left() -> None:
     decider = Deadline(10.0, segment_ms=(1.0, 1.0, 1.0, 1.0), inner=Patience(1)).begin(2, 4)
     decider.stop(1, np.eye(3, dtype=np.float32)[[0, 1]], 0.0)
     decider.keep(np.array([1]))
     assert decider.stop(2, np.eye(3, dtype=np.float32)[[1]], 0.0).tolist() == [True]
 
 
-def test_once_over_it_stays_over_and_the_policy_within_is_not_asked_again() -> None:
+def test_once_over_it_stays_over_and_the_inner_policy_is_not_asked_again() -> None:
     learned = Learned([1.0, 1.0, 1.0], weights=[[0.0] * (6 + k) for k in range(3)])
     for inner in (learned, Patience(9), None):
         decider = Deadline(10.0, segment_ms=(1.0, 9.0, 0.0, 0.0), inner=inner).begin(2, 4)
         logits = np.array([[np.nan, 0, 0], [0, 0, 0]], np.float32)
         assert decider.stop(1, logits, 2.0).tolist() == [False, True]
         decider.keep(np.array([0]))
-        # Segments that take no time would fit again, but the first one that has an answer is late enough.
+        # Segments that take no time would fit again, but the first finite prediction is already late.
         assert decider.stop(2, np.zeros((1, 3), np.float32), 9.0).tolist() == [True]
 
 
@@ -53,7 +53,7 @@ def test_once_over_it_stays_over_and_the_policy_within_is_not_asked_again() -> N
         (lambda: Deadline(1, segment_ms=(1, 1)).begin(1, 3), "2 segment times given; 3 exits need 3"),
     ],
 )
-def test_what_cannot_be_used_is_named(make, problem: str) -> None:
+def test_invalid_parameters_are_named(make, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         make()
     assert problem in str(caught.value)

@@ -19,15 +19,15 @@ def test_scores_rise_with_what_is_weighted_and_earlier_ones_are_remembered() -> 
     assert decider.stop(2, LOGITS[1:2], 0.0).tolist() == [True]
 
 
-def test_no_number_is_not_stopped_at_and_counted() -> None:
+def test_non_finite_logits_do_not_stop_and_are_counted() -> None:
     decider = Learned([0.0, 0.0], weights=WEIGHTS).begin(2, 3)
     assert decider.stop(1, np.array([[np.nan, 0], [0, 0]], np.float32), 0.0).tolist() == [False, True]
     assert decider.non_finite == 1
     assert Learned([0.0, 0.0], weights=WEIGHTS).begin(0, 3).stop(1, np.empty((0, 2), np.float32), 0.0).shape == (0,)
 
 
-def test_an_exit_that_said_nothing_scores_nothing() -> None:
-    # Exit 2 stops what exit 1 scored above 0.5: zeros in the place of what is no number would score far more.
+def test_an_exit_with_non_finite_logits_scores_zero() -> None:
+    # Exit 2 stops what exit 1 scored above 0.5: zeros in place of non-finite logits would score far higher.
     decider = Learned([1.0, 0.5], weights=[[0, 0, 0, 0, 9], [0, 0, 0, 0, 8, -4]]).begin(2, 3)
     decider.stop(1, np.array([[np.nan, 0], [1, 0]], np.float32), 0.0)
     assert decider.stop(2, LOGITS[:2], 0.0).tolist() == [False, True]
@@ -48,7 +48,7 @@ def test_an_exit_that_said_nothing_scores_nothing() -> None:
         ),
     ],
 )
-def test_what_cannot_be_used_is_named(make, problem: str) -> None:
+def test_invalid_parameters_are_named(make, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         make()
     assert problem in str(caught.value)

@@ -7,19 +7,19 @@ from edgemate.errors import UsageError
 from edgemate.policies import Deadline, Patience
 
 
-def named(*classes: int) -> np.ndarray:
+def predicting(*classes: int) -> np.ndarray:
     return np.eye(4, dtype=np.float32)[list(classes)]
 
 
 def test_it_stops_when_exits_agree_often_enough_in_a_row() -> None:
     decider = Patience(2).begin(3, 6)
-    assert decider.stop(1, named(0, 1, 2), 0.0).tolist() == [False, False, False]
-    assert decider.stop(2, named(0, 1, 3), 0.0).tolist() == [False, False, False]
-    assert decider.stop(3, named(0, 2, 3), 0.0).tolist() == [True, False, False]
+    assert decider.stop(1, predicting(0, 1, 2), 0.0).tolist() == [False, False, False]
+    assert decider.stop(2, predicting(0, 1, 3), 0.0).tolist() == [False, False, False]
+    assert decider.stop(3, predicting(0, 2, 3), 0.0).tolist() == [True, False, False]
     decider.keep(np.array([1, 2]))
-    assert decider.stop(4, named(2, 3), 0.0).tolist() == [False, True]
+    assert decider.stop(4, predicting(2, 3), 0.0).tolist() == [False, True]
     decider.keep(np.array([0]))
-    assert decider.stop(5, named(2), 0.0).tolist() == [True]
+    assert decider.stop(5, predicting(2), 0.0).tolist() == [True]
 
 
 NOTHING = np.full((1, 4), np.nan, np.float32)
@@ -29,17 +29,17 @@ NOTHING = np.full((1, 4), np.nan, np.float32)
     "wrap", [lambda policy: policy, lambda policy: Deadline(9.0, segment_ms=[1] * 5, inner=policy)]
 )
 @pytest.mark.parametrize("broken", [(1,), (2,), (1, 2), (3,)])
-@pytest.mark.parametrize("said", [0, 2])
-def test_logits_that_are_no_numbers_agree_with_nothing(wrap, broken: tuple[int, ...], said: int) -> None:
+@pytest.mark.parametrize("predicted", [0, 2])
+def test_non_finite_logits_agree_with_nothing(wrap, broken: tuple[int, ...], predicted: int) -> None:
     # Two exits in a row must agree: with one that names a class, not with one that names none, and not across it.
     decider = wrap(Patience(1)).begin(1, 5)
-    stops = [bool(decider.stop(k, NOTHING if k in broken else named(said), 0.0)[0]) for k in range(1, 5)]
+    stops = [bool(decider.stop(k, NOTHING if k in broken else predicting(predicted), 0.0)[0]) for k in range(1, 5)]
     assert stops == [k > 1 and not {k - 1, k} & set(broken) for k in range(1, 5)]
 
 
-def test_agreement_is_counted_anew_after_an_exit_that_named_no_class() -> None:
+def test_agreement_restarts_after_an_exit_without_a_prediction() -> None:
     decider = Patience(2).begin(1, 7)
-    logits = (named(1), named(1), NOTHING, named(1), named(1), named(1))
+    logits = (predicting(1), predicting(1), NOTHING, predicting(1), predicting(1), predicting(1))
     assert [bool(decider.stop(k, row, 0.0)[0]) for k, row in enumerate(logits, 1)] == [False] * 5 + [True]
 
 

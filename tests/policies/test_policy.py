@@ -17,7 +17,7 @@ BROKEN = np.array([[9, 0, 1], [np.nan, 0, 1], [np.inf, 0, 1], [9, 0, -np.inf]], 
 
 
 @pytest.mark.parametrize("policy", EAGER, ids=lambda policy: type(policy).__name__)
-def test_a_image_whose_logits_are_no_numbers_never_stops_and_is_counted(policy: Policy) -> None:
+def test_an_image_with_non_finite_logits_never_stops_and_is_counted(policy: Policy) -> None:
     decider = policy.begin(4, 3)
     assert decider.stop(1, CLEAR, 0.0).tolist() == [True] * 4
     assert decider.non_finite == 0
@@ -25,7 +25,7 @@ def test_a_image_whose_logits_are_no_numbers_never_stops_and_is_counted(policy: 
     assert decider.non_finite == 3
 
 
-def test_patience_does_not_stop_on_logits_that_are_no_numbers() -> None:
+def test_patience_does_not_stop_on_non_finite_logits() -> None:
     decider = Patience(1).begin(4, 3)
     decider.stop(1, CLEAR, 0.0)
     assert decider.stop(2, BROKEN, 0.0).tolist() == [True, False, False, False]
@@ -36,7 +36,7 @@ def test_an_empty_batch_is_decided(policy: Policy) -> None:
     assert policy.begin(0, 3).stop(1, np.empty((0, 5), np.float32), 0.0).shape == (0,)
 
 
-def test_deciders_of_one_policy_know_nothing_of_each_other() -> None:
+def test_deciders_of_one_policy_share_no_state() -> None:
     policy = Patience(1)
     first, second = policy.begin(1, 3), policy.begin(1, 3)
     assert not first.stop(1, CLEAR[:1], 0.0).any()

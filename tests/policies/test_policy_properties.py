@@ -46,16 +46,14 @@ def test_more_patience_never_costs_less(case: Stored, data: st.DataObject) -> No
 
 
 @given(stored(), st.integers(1, 3), st.data())
-def test_patience_counts_the_exits_in_a_row_that_named_one_class(
-    case: Stored, patience: int, data: st.DataObject
-) -> None:
+def test_patience_counts_consecutive_exits_that_agree(case: Stored, patience: int, data: st.DataObject) -> None:
     logits, labels, costs = case
     broken = data.draw(hnp.arrays(np.bool_, logits.shape[:2]))
     logits = np.where(broken[..., None], np.float32(np.nan), logits)
     taken = []
     for image, lost in zip(logits, broken, strict=True):
-        named = [None if no else int(row.argmax()) for row, no in zip(image, lost, strict=True)]
-        runs = [named[k - patience : k + 1] for k in range(patience, len(named) - 1)]
+        predicted = [None if no else int(row.argmax()) for row, no in zip(image, lost, strict=True)]
+        runs = [predicted[k - patience : k + 1] for k in range(patience, len(predicted) - 1)]
         agreed = [len(set(run)) == 1 and run[0] is not None for run in runs]
-        taken.append(agreed.index(True) + patience + 1 if any(agreed) else len(named))
+        taken.append(agreed.index(True) + patience + 1 if any(agreed) else len(predicted))
     assert simulate(logits, labels, costs, Patience(patience)).exits_taken.tolist() == taken

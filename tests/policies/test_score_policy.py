@@ -59,7 +59,7 @@ def test_each_exit_has_its_own_threshold_and_temperature() -> None:
         (lambda: Margin(0.5, temperature=[1, 1, 1]).begin(1, 3), "temperature has 3 numbers; 3 exits need 2"),
     ],
 )
-def test_what_cannot_be_used_is_named(make, problem: str) -> None:
+def test_invalid_parameters_are_named(make, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         make()
     assert problem in str(caught.value)

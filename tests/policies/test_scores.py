@@ -39,7 +39,7 @@ def test_scores_stay_in_their_ranges(logits: np.ndarray) -> None:
 
 
 @given(LOGITS, st.integers(0, 5))
-def test_a_image_scores_the_same_alone_as_in_its_batch(logits: np.ndarray, row: int) -> None:
+def test_an_image_scores_the_same_alone_as_in_its_batch(logits: np.ndarray, row: int) -> None:
     row %= len(logits)
     for score in (scores.max_probability, scores.entropy, scores.margin):
         np.testing.assert_allclose(score(logits[row : row + 1]), score(logits)[row : row + 1], rtol=1e-6, atol=1e-7)

@@ -86,7 +86,7 @@ def test_no_threshold_common_to_all_exits_is_cheaper_and_as_accurate(
 
 
 def test_it_beats_msdnet_where_exits_are_unequally_sure() -> None:
-    # Exit 1 is right where it is sure; exit 2 is sure and wrong as often as right, so nothing should stop there.
+    # Exit 1 is right where it is confident; exit 2 is confident and half wrong, so no image should stop there.
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 2000)
     logits = np.zeros((2000, 3, 4), np.float32)
@@ -152,10 +152,10 @@ def test_msdnet_spends_its_budget() -> None:
 def test_msdnet_stops_the_images_that_tie_with_the_last_it_wants(score_policy: type[ScorePolicy]) -> None:
     logits, labels, costs = make_stored(100, 3, 5)
     logits[:, :2] *= 0.01
-    logits[:40, :2, 0] = 500  # all as sure as can be: a probability of 1 in float32
+    logits[:40, :2, 0] = 500  # a probability of 1 in float32
     problem = Problem.of(StoredSplit(logits, labels, costs), score_policy)
     thresholds = thresholds_for(problem, np.array([0.2, 0.3, 0.5]))
-    # The twentieth ties with the fortieth; the thirty that exit 2 is to take are then the surest of the rest.
+    # The twentieth ties with the fortieth; exit 2 then takes the thirty highest scores of the rest.
     assert np.bincount(problem.stops(thresholds), minlength=3).tolist() == [40, 30, 30]
 
 
@@ -173,7 +173,7 @@ def test_msdnet_stops_as_its_pytorch_code_does(
         scores = problem.scores[:, exit]
         ranked = np.sort(scores[left])[::-1]
         wanted = min(int(fractions[exit] * len(stops)), len(ranked))
-        # No threshold lets an image stop that an exit is not sure of at all, such as by a margin of 0.
+        # No threshold stops an image with the lowest score there is, such as a margin of 0.
         taken = left & (scores >= ranked[wanted - 1]) & (scores > problem.lowest) if wanted else ~left & False
         assert (stops == exit).tolist() == taken.tolist()
         left &= ~taken

@@ -56,12 +56,12 @@ def test_the_runtime_policy_scores_as_the_solver_did() -> None:
 
 
 def test_it_learns_which_classes_an_exit_can_be_trusted_with() -> None:
-    # Exit 1 is always as sure, and right about two classes only: no threshold on its probability can tell.
+    # Exit 1 is equally confident everywhere and right about two classes only: no threshold can separate them.
     random = np.random.default_rng(0)
     labels = random.integers(0, 4, 1000)
-    named = np.where(labels < 2, labels, random.integers(2, 4, 1000))
+    predicted = np.where(labels < 2, labels, random.integers(2, 4, 1000))
     logits = np.zeros((1000, 2, 4), np.float32)
-    logits[np.arange(1000), 0, named] = 3
+    logits[np.arange(1000), 0, predicted] = 3
     logits[np.arange(1000), 1, labels] = 3
     split = StoredSplit(logits, labels, [1.0, 2.0])
     goal = Goal(max_drop=0.0)
