@@ -50,8 +50,8 @@ class Variant:
     def recipe(self, tree: Mapping[str, Any], seed: int) -> Recipe:
         """The recipe of one run.
 
-        The label's options override the method's defaults. If the recipe has this method alone, its options
-        apply too. The recipe's teacher is kept for methods that learn from one.
+        The label's options override the method's defaults. If the recipe has this method alone, its options apply
+        too. The recipe's teacher is kept for methods that learn from one.
 
         Args:
             tree: the recipe that all variants share, as nested mappings, not yet checked.

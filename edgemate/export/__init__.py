@@ -1,4 +1,4 @@
-"""From a run to a bundle: graphs, proof that they agree with the network, golden samples and operating points."""
+"""Exports a run to a bundle: graphs, their verification, golden samples and operating points."""
 
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.package import Exported, ExportOptions, export_run

@@ -1,4 +1,4 @@
-"""What a bundle's manifest says of the run it was made from."""
+"""The metadata of a bundle, from the run that it is made from."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Prefixes made of segments: what torch has exported once need not be exported again.
+"""Composes prefixes from exported segments, so that torch exports each part of the network once.
 
-torch takes most of an export's time, and a prefix is its segments one after another without the heads of exits before.
+torch takes most of an export's time. A prefix is its segments in order, without the heads of earlier exits.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ def prefix_of(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> Expo
 
     Args:
         segments: 1 to k, in float32, in order.
-        metadata: theirs.
+        metadata: the manifest's entries of the segments.
     """
     exit = metadata[-1].exit
     logits = metadata[-1].outputs[-1]
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
     for segment, of_segment in zip(segments, metadata, strict=True):
-        own_nodes, own_constants = with_own_names(segment, of_segment.exit)
+        own_nodes, own_constants = with_unique_names(segment, of_segment.exit)
         nodes += own_nodes
         constants += own_constants
-    nodes = _needed(nodes, logits.name)
+    nodes = _ancestors(nodes, logits.name)
     read = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -47,10 +47,10 @@ def prefix_of(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> Expo
     return ExportedGraph(made, proto)
 
 
-def with_own_names(segment: ModelProto, exit: int) -> tuple[list[NodeProto], list[TensorProto]]:
-    """A segment's nodes and constants, with names that no other segment has but for what passes between segments."""
+def with_unique_names(segment: ModelProto, exit: int) -> tuple[list[NodeProto], list[TensorProto]]:
+    """A segment's nodes and constants, renamed to be unique; tensors that pass between segments keep their names."""
     graph = segment.graph
-    # What passes from segment to segment has names of its own already.
+    # Tensors that pass from segment to segment have unique names already.
     public = {value.name for value in (*graph.input, *graph.output)}
 
     def renamed(name: str) -> str:
@@ -72,8 +72,8 @@ def with_own_names(segment: ModelProto, exit: int) -> tuple[list[NodeProto], lis
     return nodes, constants
 
 
-def _needed(nodes: Sequence[NodeProto], output: str) -> list[NodeProto]:
-    """Those that the output depends on, in the order they were in."""
+def _ancestors(nodes: Sequence[NodeProto], output: str) -> list[NodeProto]:
+    """The nodes that the output depends on, in their order."""
     wanted, kept = {output}, []
     for node in reversed(nodes):
         if wanted.intersection(node.output):

@@ -1,7 +1,7 @@
-"""One graph that stops by itself: the segments, each but the first inside an `If` of the one before it.
+"""One graph that exits early by itself: the segments, each after the first inside an `If` of the one before it.
 
-It is for one image at a time. After exit k it goes on unless the largest softmax probability is above
-`thresholds[k-1]`, which is what the policy `confidence` does between segments; no temperature is applied.
+It takes one image at a time. It continues after exit k unless the largest softmax probability is above
+`thresholds[k-1]`, as the policy `confidence` does between segments; no temperature is applied.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 
 from edgemate.bundle import Graph, Tensor
 from edgemate.errors import ExportError
-from edgemate.export.composing import with_own_names
+from edgemate.export.composing import with_unique_names
 from edgemate.export.graphs import ExportedGraph
 
 
 def conditional_graph(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> ExportedGraph:
-    """Assemble the conditional graph from segments in any precision, so that it says what they say.
+    """Assemble the conditional graph from segments in any precision; it gives the same logits as these.
 
     It takes `image` (1, C, H, W) and `thresholds` float32 (K-1,), and gives `logits` float32 (1, classes) of the exit
-    that was taken and `exit`, int32 (1,), counted from 1. Another batch than 1 is refused by whatever runs it.
+    that was taken and `exit`, int32 (1,), counted from 1. Its batch is fixed to 1.
 
     Args:
-        segments: in order.
-        metadata: theirs.
+        segments: the segments' graphs, in order.
+        metadata: the manifest's entries of the segments.
 
     Raises:
-        ExportError: there is one segment, so nothing to choose from.
+        ExportError: there is only one segment.
     """
     exits = len(segments)
     if exits < 2:
-        raise ExportError("conditional: the network has one exit, so there is nothing to choose; add exits")
+        raise ExportError("conditional: the network has one exit; this layout needs two or more")
     classes = metadata[-1].outputs[-1].shape[-1]
     image = metadata[0].inputs[0]
     graph = Graph(
@@ -58,22 +58,22 @@ def conditional_graph(segments: Sequence[ModelProto], metadata: Sequence[Graph])
 
 
 def _body(segments: Sequence[ModelProto], exit: int, names: tuple[str, str], outputs: Sequence[Tensor]) -> GraphProto:
-    """Segment `exit` and all that may come after it, as a graph without inputs that gives `names`."""
-    nodes, constants = with_own_names(segments[exit - 1], exit)
+    """Segment `exit` and all later ones, as a graph without inputs that gives `names`."""
+    nodes, constants = with_unique_names(segments[exit - 1], exit)
     logits = segments[exit - 1].graph.output[-1].name
     if exit == len(segments):
         nodes += _answer(logits, exit, names)
     else:
-        decision, sure = _is_sure(logits, exit)
+        decision, above = _is_confident(logits, exit)
         stop = _branch(f"stop_{exit}")
         taken = (f"logits_of_{exit}", f"exit_of_{exit}")
         stop.node.extend(_answer(logits, exit, taken))
         stop.output.extend(_value(tensor, name) for tensor, name in zip(outputs, taken, strict=True))
         later = (f"logits_after_{exit}", f"exit_after_{exit}")
-        go_on = _body(segments, exit + 1, later, outputs)
+        proceed = _body(segments, exit + 1, later, outputs)
         nodes += [
             *decision,
-            helper.make_node("If", [sure], list(names), f"if_{exit}", then_branch=stop, else_branch=go_on),
+            helper.make_node("If", [above], list(names), f"if_{exit}", then_branch=stop, else_branch=proceed),
         ]
     body = _branch(f"exit_{exit}")
     body.node.extend(nodes)
@@ -82,8 +82,8 @@ def _body(segments: Sequence[ModelProto], exit: int, names: tuple[str, str], out
     return body
 
 
-def _is_sure(logits: str, exit: int) -> tuple[list[NodeProto], str]:
-    """Whether the largest probability is above the exit's threshold, computed as `edgemate.policies.scores` does it."""
+def _is_confident(logits: str, exit: int) -> tuple[list[NodeProto], str]:
+    """Nodes that compare the largest probability with the threshold, as policy `confidence` does, and their output."""
 
     def constant(name: str, value: np.ndarray) -> NodeProto:
         return helper.make_node("Constant", [], [named(name)], named(name), value=numpy_helper.from_array(value))
@@ -105,9 +105,9 @@ def _is_sure(logits: str, exit: int) -> tuple[list[NodeProto], str]:
         node("Div", [named("one"), named("sum")], "confidence"),
         node("Gather", ["thresholds", named("place")], "threshold", axis=0),
         node("Greater", [named("confidence"), named("threshold")], "above"),
-        node("Squeeze", [named("above")], "sure"),
+        node("Squeeze", [named("above")], "confident"),
     ]
-    return nodes, named("sure")
+    return nodes, named("confident")
 
 
 def _answer(logits: str, exit: int, names: tuple[str, str]) -> list[NodeProto]:

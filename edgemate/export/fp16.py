@@ -1,7 +1,7 @@
 """Mixed-precision ONNX: float32 in and out, float16 inside, and float32 where float16 might overflow.
 
-ONNX Runtime's own converter writes every value between two float32 nodes as float16, which is where it would overflow;
-so the casts are placed here.
+ONNX Runtime's own converter casts every value between two float32 nodes to float16, where it would overflow, so this
+module places the casts itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from edgemate.errors import ExportError
 from edgemate.export.verify import BATCH, open_session
 
-# These exponentiate, or add up many values and divide only afterwards, so that what they hold in between may be far
-# larger than what they take and give.
+# These exponentiate, or add up many values and divide only afterwards, so their intermediate values may be far larger
+# than their inputs and outputs.
 FRAGILE = frozenset(
     (
         "CumSum",
@@ -42,7 +42,7 @@ FRAGILE = frozenset(
 )
 _MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 
-# Images that were not seen may have larger values; a quarter of float16's largest leaves them room.
+# Other images may have larger values; a quarter of float16's largest leaves room for them.
 HEADROOM = 4
 LARGEST = float(np.finfo(np.float16).max) / HEADROOM
 
@@ -51,17 +51,17 @@ _ALWAYS_FLOAT32 = {"Resize": (1, 2)}
 
 
 def fragile_nodes(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, str]:
-    """Nodes that float16 might not hold: by their operator, or for how large their values are on real images.
+    """Nodes that may overflow in float16, by their operator or by their largest values on real images.
 
-    A node is kept in float32 when a value it takes or gives reaches a quarter of float16's largest, 65504; for a mean,
-    when the sum behind it may.
+    A node is kept in float32 if an input or output reaches a quarter of float16's largest value, 65504; a mean, if its
+    sum may.
 
     Args:
         proto: a float32 graph.
         feeds: its inputs for some images, input → float32 (n, …).
 
     Returns:
-        Node → operator, in the graph's order.
+        Name of the node → operator, in the graph's order.
     """
     shapes = _float_shapes(proto)
     largest = _largest_values(proto, shapes, feeds)
@@ -76,22 +76,22 @@ def fragile_nodes(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]
 
 
 def to_float16(proto: ModelProto, keep: Container[str]) -> ModelProto:
-    """The graph with all nodes in float16 but those named in `keep`; its inputs and outputs stay float32.
+    """Convert all nodes to float16 except those named in `keep`; the graph's inputs and outputs stay float32.
 
     Args:
-        proto: a float32 graph, which may hold Q/DQ pairs: these need opset 19.
-        keep: names of nodes.
+        proto: a float32 graph; with Q/DQ pairs it must be of opset 19 or later.
+        keep: names of the nodes that stay in float32.
 
     Raises:
-        ExportError: it has control flow or functions, which are not looked into.
+        ExportError: the graph has control flow or functions, which are not supported.
     """
     if proto.functions or any(_has_subgraph(node) for node in proto.graph.node):
-        raise ExportError(f"{proto.graph.name}: float16 is not for networks with control flow; export in fp32")
+        raise ExportError(f"{proto.graph.name}: float16 does not support control flow; export in fp32")
     return _Converter(proto, keep).convert()
 
 
 class _Converter:
-    """Walks the nodes in order and notes under which name each value is to be had in which type."""
+    """Converts the nodes in order, and keeps the name of each value in each type."""
 
     def __init__(self, proto: ModelProto, keep: Container[str]) -> None:
         self._proto = proto
@@ -144,17 +144,17 @@ class _Converter:
         """The float type that a node computes in."""
         if node.name in self._keep:
             return TensorProto.FLOAT
-        if node.op_type == "QuantizeLinear":  # it reads what there is
+        if node.op_type == "QuantizeLinear":  # it reads the type that exists already
             name = node.input[0]
             return TensorProto.FLOAT16 if (name, TensorProto.FLOAT16) in self._named else TensorProto.FLOAT
-        if node.op_type == "DequantizeLinear":  # a cast behind it would hide it from the node it is for
+        if node.op_type == "DequantizeLinear":  # a cast after it would hide it from its consumer
             takers = self._takers.get(node.output[0], [])
             if any(taker.name in self._keep for taker in takers):
                 return TensorProto.FLOAT
         return TensorProto.FLOAT16
 
     def _as(self, name: str, kind: int) -> str:
-        """What `name` is called in that type; casts it, or converts it where it is a constant, the first time."""
+        """The name of value `name` in that type. The first time, a constant is converted, and any other value cast."""
         if (name, kind) not in self._named:
             other = TensorProto.FLOAT if kind == TensorProto.FLOAT16 else TensorProto.FLOAT16
             wanted = f"{name}_float16" if kind == TensorProto.FLOAT16 else f"{name}_float32"
@@ -180,18 +180,18 @@ def _convert_attributes(node: NodeProto) -> None:
 
 
 def _half(tensor: TensorProto, name: str) -> TensorProto:
-    """A float32 constant as float16; what is too large or too small to be told from 0 becomes the nearest that is."""
+    """A float32 constant as float16. Values out of range are clipped, and underflow gives the smallest subnormal."""
     values = numpy_helper.to_array(tensor)
-    metadata = np.finfo(np.float16)
-    clipped = np.where(np.isfinite(values), np.clip(values, metadata.min, metadata.max), values).astype(np.float16)
+    limits = np.finfo(np.float16)
+    clipped = np.where(np.isfinite(values), np.clip(values, limits.min, limits.max), values).astype(np.float16)
     vanished = (clipped == 0) & (values != 0)
     return numpy_helper.from_array(
-        np.where(vanished, np.copysign(metadata.smallest_subnormal, values), clipped).astype(np.float16), name
+        np.where(vanished, np.copysign(limits.smallest_subnormal, values), clipped).astype(np.float16), name
     )
 
 
 def _float_shapes(proto: ModelProto) -> dict[str, tuple[int, ...]]:
-    """Every float32 value of the graph with its shape without the batch; 0 stands for a size that is not known."""
+    """Name of every float32 value → its shape without the batch; 0 for an unknown size."""
     graph: GraphProto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
     shapes = {
         value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim[1:])
@@ -205,7 +205,7 @@ def _float_shapes(proto: ModelProto) -> dict[str, tuple[int, ...]]:
 def _largest_values(
     proto: ModelProto, shapes: Mapping[str, Any], feeds: Mapping[str, npt.NDArray[np.float32]]
 ) -> dict[str, float]:
-    """The largest absolute number of every float32 value, constants included, over the images."""
+    """Name of every float32 value, constants included → its largest absolute number over the images."""
     constants = {tensor.name: np.abs(numpy_helper.to_array(tensor)) for tensor in proto.graph.initializer}
     found = {name: float(values.max(initial=0.0)) for name, values in constants.items() if name in shapes}
     probed = ModelProto()
@@ -230,7 +230,7 @@ def _largest_values(
 
 
 def _averaged(shapes: Mapping[str, tuple[int, ...]], node: NodeProto) -> float:
-    """How many values one number of a mean is made of."""
+    """The number of values that a node averages per output."""
     if node.op_type == "AveragePool":
         kernel = next(attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape")
         return float(math.prod(kernel))

@@ -1,4 +1,4 @@
-"""Golden samples: real inputs and what the network says to them, so that a device can prove its own numerics."""
+"""Golden samples: real inputs with the network's logits, which a device verifies its own numerics against."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgemate.runs import Golden
 
 
 def golden_samples(golden: Golden, logits: npt.NDArray[np.float32], count: int) -> dict[str, npt.NDArray[Any]]:
-    """Up to `count` of a run's golden images, from as many classes as there are.
+    """Up to `count` of a run's golden images, stratified by class.
 
     Args:
         golden: images (n, C, H, W) and labels (n,).
-        logits: the network's, (n, K, classes).
-        count: how many to take.
+        logits: the network's logits, float32 (n, K, classes).
+        count: number of images to take.
 
     Returns:
         `images`, `labels` and `logits` of those images, as `golden.npz` holds them.

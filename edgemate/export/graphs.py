@@ -19,17 +19,17 @@ from edgemate.export.ir_version import lower_ir_version
 from edgemate.export.pooling import pool_globally
 from edgemate.models import MultiExitModel, Prefix, Segment
 
-# The lowest that torch's exporter writes by itself; higher gains nothing here. TensorRT 10, 11 and RTX read it.
-# TensorRT 8.5 and 8.6 know opset 17: they take no offence at 18, so what opset 18 changed must not be in a graph.
+# The lowest that torch's exporter writes without conversion. TensorRT 10, 11 and RTX read it. TensorRT 8.5 and 8.6 know
+# opset 17 and do not refuse 18, so a graph must not hold an operator that opset 18 changed.
 OPSET = 18
 
-# A batch of one can be frozen into the graph, for torch.export takes a size of one for a constant.
+# With a batch of one, torch.export would treat the batch size as a constant.
 EXAMPLE_BATCH = 2
 
 
 @dataclass(frozen=True)
 class ExportedGraph:
-    """A graph as the manifest describes it, and the graph itself."""
+    """A graph and its entry in the manifest."""
 
     metadata: Graph
     proto: onnx.ModelProto
@@ -97,7 +97,7 @@ _LAYOUTS: dict[Layout, Callable[[MultiExitModel, torch.Tensor], Iterator[Exporte
 
 
 class _FlatSegment(nn.Module):
-    """A segment over a flat list of tensors, as a graph has them."""
+    """A segment that takes and gives flat lists of tensors, as an ONNX graph does."""
 
     def __init__(self, segment: Segment, names: Sequence[str], *, with_features: bool) -> None:
         super().__init__()
@@ -109,20 +109,20 @@ class _FlatSegment(nn.Module):
         features, logits = self.segment(dict(zip(self.names, tensors, strict=True)))
         if not self.with_features:
             return (logits,)
-        # One tensor cannot have two names, which torch before 2.9 gives up the input's for.
-        handed_on = (
+        # A tensor that is input and output would have two names; torch before 2.9 drops the input's.
+        outputs = (
             tensor.clone() if any(tensor is given for given in tensors) else tensor for tensor in features.values()
         )
-        return (*handed_on, logits)
+        return (*outputs, logits)
 
 
 def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[torch.Tensor]) -> ExportedGraph:
     batch = torch.export.Dim("batch")
     sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
     try:
-        with _without_chatter():
-            # Given the module itself, torch.onnx would go on where torch.export refuses, up to a trace (before 2.9) in
-            # which a branch that depends on the image is frozen as the example took it.
+        with _quiet():
+            # Given the module itself, torch.onnx falls back when torch.export refuses, before 2.9 as far as a trace,
+            # which freezes a branch that depends on the image.
             exported = torch.export.export(module.eval(), (example,), dynamic_shapes=(sizes,), strict=False)
             program = torch.onnx.export(
                 exported,
@@ -134,7 +134,7 @@ def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[tor
                 output_names=[tensor.name for tensor in metadata.outputs],
                 verbose=False,
             )
-    except Exception as error:  # torch.export raises whatever the network's own code or the tracer does
+    except Exception as error:  # the network's own code and the tracer may raise anything
         reason = " ".join(str(error).split())[:300]
         raise ExportError(f"{metadata.file}: torch cannot export this part of the network: {reason}") from error
     assert program is not None
@@ -146,7 +146,7 @@ def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[tor
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:
-    """Drop the notes that torch leaves on every node: stack traces, with the paths of the machine they come from."""
+    """Remove torch's annotations of every node: stack traces with paths of this machine."""
     for graph in (proto.graph, *proto.functions):
         del graph.metadata_props[:]
         for item in (*graph.node, *graph.value_info):
@@ -162,8 +162,8 @@ def _tensors(tensors: dict[str, torch.Tensor]) -> tuple[Tensor, ...]:
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Keep the exporter's notices, which are about its own insides, off the screen; its errors are raised anyway."""
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's log and warnings about its own internals; its errors are still raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""INT8 as Q/DQ pairs in the graph, the only form that every TensorRT takes, by ONNX Runtime's static quantizer."""
+"""INT8 as Q/DQ pairs in the graph, the form that every TensorRT reads, by ONNX Runtime's static quantizer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnx import ModelProto
 
 from edgemate.export.verify import BATCH
 
-# What a GPU multiplies in INT8. The rest, sums over branches and activations, stays float: TensorRT merges it into
-# these, and the logits that a policy reads are not rounded to 256 steps.
+# The operators that a GPU computes in INT8. The rest, sums over branches and activations, stays float: TensorRT fuses
+# it into these, and the logits that a policy reads are not rounded to 256 steps.
 _QUANTIZED = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
 
 _OPTIONS = {
-    "ActivationSymmetric": True,  # TensorRT takes no zero point but 0
+    "ActivationSymmetric": True,  # TensorRT supports no zero point but 0
     "CalibTensorRangeSymmetric": True,
     "WeightSymmetric": True,
     "QuantizeBias": False,  # TensorRT refuses a bias that is dequantized from int32
@@ -29,19 +29,19 @@ _OPTIONS = {
 
 
 def to_int8(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]]) -> ModelProto:
-    """The graph with a Q/DQ pair before every convolution and matrix product, weights stored as int8 per channel.
+    """Insert a Q/DQ pair before every convolution and matrix product; weights are stored as int8 per channel.
 
-    The range of a value is the largest it takes on the images, in either direction.
+    The range of a value is symmetric, up to its largest absolute value on the images.
 
     Args:
         proto: a float32 graph.
-        feeds: its inputs for the images of the INT8 calibration, input → float32 (n, …).
+        feeds: its inputs for the images of the INT8 calibration, name → float32 (n, …).
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     ready = ModelProto()
     ready.CopyFrom(proto)
-    # Without this mark the quantizer advises, through Python's root logger, to fold what torch has folded already.
+    # Without this property the quantizer logs advice to fold constants, which torch has done already.
     onnx.helper.set_model_props(ready, {"onnx.quant.pre_process": "onnxruntime.quant"})
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -66,7 +66,7 @@ def to_int8(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]]) -> 
 
 
 class _Batches:
-    """What the quantizer calls a calibration data reader."""
+    """The quantizer's calibration data reader."""
 
     def __init__(self, feeds: Mapping[str, npt.NDArray[np.float32]]) -> None:
         self._remaining = self._batches(feeds)

@@ -1,4 +1,4 @@
-"""`export_run`: from a run to a bundle for some target."""
+"""`export_run`: export a run to a bundle for a target."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from edgemate.runs import Run
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How a bundle is made.
+    """Options of an export.
 
     Attributes:
-        layouts: how the network is cut into graphs.
-        precision: what the graphs compute in. All but `fp32` need the run's dataset, to set and check it on.
-        tolerance: how far a graph may be from the network, in place of what is usual for the precision; see `Limits`.
-        samples: golden samples that go into the bundle.
-        engine_batch: smallest, usual and largest batch of the engines; the builder's own if None. For `trt`, `trt-rtx`.
-        require_engines: having no engine built here is an error. For `trt`.
+        layouts: the layouts to export, each a way to cut the network into graphs.
+        precision: precision of the graphs. All but `fp32` need the run's dataset, for calibration and verification.
+        tolerance: replaces the precision's limit on the difference from the network; see `Limits`.
+        samples: number of golden samples in the bundle.
+        engine_batch: smallest, usual and largest batch of the engines; None for the builder's. For `trt`, `trt-rtx`.
+        require_engines: raise an error if no engine can be built here. For `trt`.
         compute_capabilities: GPUs to build for ahead of time, such as `8.6`. For `trt-rtx`.
-        overwrite: replace a bundle that is already there.
-        progress: told what is being done.
+        overwrite: replace an existing bundle.
+        progress: receives the steps of the export.
     """
 
     layouts: tuple[Layout, ...] = ("segments", "prefixes")
@@ -42,13 +42,13 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle, and how its making went.
+    """The result of an export.
 
     Attributes:
         bundle: the bundle.
-        agreement: how well its graphs agree with the network: layout → one entry per exit.
-        engines: engine files that were built here.
-        no_engines: why none was, where engines were wanted.
+        agreement: layout → agreement of its graphs with the network, one entry per exit.
+        engines: engine files that were built on this machine.
+        no_engines: why the target built no engines; None if it did, or needs none.
     """
 
     bundle: Bundle
@@ -58,20 +58,20 @@ class Exported:
 
 
 def export_run(run: Run, output: str | Path, *, target: str = "onnx", options: ExportOptions | None = None) -> Exported:
-    """Make the bundle of a finished run in folder `output`. When anything fails, no bundle is left there.
+    """Export a finished run to a bundle in folder `output`. If the export fails, no bundle is left there.
 
     Args:
         run: the run.
         output: the bundle's folder.
-        target: registered export target.
-        options: how; the defaults if None.
+        target: name of a registered export target.
+        options: options of the export; the defaults if None.
 
     Raises:
         ExportError: a graph cannot be made or does not agree with the network, or the target is unavailable.
         BundleError: `output` exists and may not be replaced.
         RunError: the run's files cannot be read.
-        DataError: a precision other than fp32 is wanted, and the run's dataset is not at hand.
-        BackendError: engines are required, or for a certain GPU, and cannot be built here; a bundle may be left then.
+        DataError: the precision is not fp32, and the run's dataset is unavailable.
+        BackendError: engines that are required, or for a named GPU, cannot be built here; a bundle may be left.
         UsageError: the target is unknown.
     """
     exported: Exported = EXPORT_TARGETS.get(target)(run, Path(output), options or ExportOptions())

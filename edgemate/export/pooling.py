@@ -1,7 +1,7 @@
-"""Global means as GlobalAveragePool, the form that every TensorRT reads.
+"""Writes global means as GlobalAveragePool, the form that every TensorRT reads.
 
 torch writes a mean over height and width as ReduceMean with its axes as an input, as opset 18 has it. TensorRT 8.5 and
-8.6 look for them in an attribute, find none, and average over all axes, the batch too, without a word.
+8.6 look for an attribute, find none, and silently average over all axes, including the batch.
 """
 
 from __future__ import annotations

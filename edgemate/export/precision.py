@@ -1,4 +1,4 @@
-"""Precision in the graph, the same for every TensorRT and for ONNX Runtime: `fp32`, `fp16`, `int8`, `int8+fp16`."""
+"""Converts graphs to `fp16`, `int8` or `int8+fp16`, in a form that every TensorRT and ONNX Runtime read."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from edgemate.export.verify import BATCH, open_session
 
 Float = npt.NDArray[np.float32]
 
-# From here on Q/DQ pairs may be float16. TensorRT 8 does not read it, which has builder flags for the mixture instead.
+# From this opset on, Q/DQ pairs may be float16. TensorRT 8 does not read it; its builder has flags for the mixture.
 MIXED_OPSET = 19
 
 
 def convert_layout(folder: Path, graphs: Sequence[Graph], precision: Precision, images: Float) -> tuple[str, ...]:
-    """Rewrite a layout's float32 files in another precision. What they take and give stays float32.
+    """Convert a layout's float32 files to another precision. Their inputs and outputs stay float32.
 
-    Every segment is calibrated on what the float32 segments before it give, so an error of one is not hidden in the
-    ranges of the next.
+    Every segment is calibrated on the outputs of the float32 segments before it, so that an error of one is not hidden
+    in the ranges of the next.
 
     Args:
-        folder: what the graphs' file names are relative to.
+        folder: folder that the graphs' file names are relative to.
         graphs: segments in order, or prefixes.
-        precision: what to write.
-        images: real images, float32 (n, C, H, W).
+        precision: precision to convert to.
+        images: real images after preprocessing, float32 (n, C, H, W).
 
     Returns:
-        The nodes that stayed in float32 because float16 might not hold them, as the manifest names them.
+        The nodes that stayed in float32 because they may overflow in float16, as the manifest names them.
 
     Raises:
         ExportError: a graph cannot be converted; one with control flow cannot be float16.
@@ -55,7 +55,7 @@ def convert_layout(folder: Path, graphs: Sequence[Graph], precision: Precision, 
             converted, fragile = convert_graph(proto, precision, feeds)
         except ExportError:
             raise
-        except Exception as error:  # neither onnx nor the quantizer has a base class for what it cannot do
+        except Exception as error:  # onnx and the quantizer have no common base class of errors
             reason = " ".join(str(error).split())[:300]
             raise ExportError(f"{graph.file}: cannot be converted to {precision}: {reason}") from error
         files.write_bytes(path, converted.SerializeToString())
@@ -66,12 +66,12 @@ def convert_layout(folder: Path, graphs: Sequence[Graph], precision: Precision, 
 def convert_graph(
     proto: ModelProto, precision: Precision, feeds: Mapping[str, Float]
 ) -> tuple[ModelProto, dict[str, str]]:
-    """One float32 graph in another precision, and the nodes (name → operator) that float16 might not hold.
+    """One float32 graph in another precision, and the nodes (name → operator) that may overflow in float16.
 
     Args:
         proto: the graph.
-        precision: the wanted one.
-        feeds: its inputs for real images, input → float32 (n, …).
+        precision: precision to convert to.
+        feeds: its inputs for real images, name → float32 (n, …).
     """
     halved = "fp16" in precision
     fragile = fragile_nodes(proto, feeds) if halved else {}

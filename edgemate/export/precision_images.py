@@ -1,4 +1,4 @@
-"""The calibration images that a lower precision is set and checked on."""
+"""The images of the calibration split that a lower precision is calibrated and verified on."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from edgemate.data import EvaluationTransform, load_source, splits_of, stratifie
 from edgemate.errors import RunError
 from edgemate.runs import Run
 
-# Ranges settle after some hundred images; a change of accuracy takes more to see.
+# INT8 ranges settle after some hundred images; a change of accuracy takes more to see.
 RANGE_IMAGES = 256
 CHECK_IMAGES = 500
 
 
 @dataclass(frozen=True, eq=False)
 class PrecisionImages:
-    """Two samples of the calibration split with no image in common, both with the class fractions kept.
+    """Two disjoint samples of the calibration split, both stratified by class.
 
     Attributes:
-        indices: of the images for the ranges, among the dataset's training images, ascending.
-        ranges: those images, ready for the network: float32 (n, C, H, W).
-        images: the images for the check, float32 (m, C, H, W).
-        labels: theirs, int64 (m,).
+        indices: indices of the images for the ranges in the dataset's training images, ascending.
+        ranges: those images after preprocessing, float32 (n, C, H, W).
+        images: the images for verification after preprocessing, float32 (m, C, H, W).
+        labels: labels of `images`, int64 (m,).
     """
 
     indices: tuple[int, ...]
@@ -35,7 +35,7 @@ class PrecisionImages:
 
 
 def precision_images(run: Run) -> PrecisionImages:
-    """Draw both samples; the same ones on every machine. A small split is shared out evenly.
+    """Draw both samples, the same ones on every machine. A small split is divided in half.
 
     Raises:
         DataError: the dataset is missing or damaged.
@@ -48,7 +48,9 @@ def precision_images(run: Run) -> PrecisionImages:
     if not np.array_equal(labels, run.read_logits("calibration").labels):
         raise RunError(f"{run.path}: was not trained on the images that dataset {section.name} now has")
     if len(labels) < 2:
-        raise RunError(f"{run.path}: one calibration image is too few to set a precision on; raise the fraction")
+        raise RunError(
+            f"{run.path}: one calibration image is too few to calibrate a precision; raise data.calibration_fraction"
+        )
     chosen = stratified_sample(labels, min(RANGE_IMAGES, len(labels) // 2))
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     checked = rest[stratified_sample(labels[rest], CHECK_IMAGES)]

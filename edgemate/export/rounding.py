@@ -1,8 +1,7 @@
-"""Float16 on a machine that has none.
+"""Emulates float16 on a CPU without float16 kernels.
 
-ONNX Runtime has no float16 kernels for most CPUs. It computes such nodes in float32 and, where two follow each other,
-leaves out the rounding in between, so that a value too large for float16 passes unharmed. What a GPU would say is only
-seen where every value is really rounded.
+ONNX Runtime has no float16 kernels for most CPUs. It computes such nodes in float32 and skips the rounding between two
+of them, so that a value too large for float16 does not overflow. Rounding every value shows what a GPU computes.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 
 def with_rounding(proto: ModelProto) -> ModelProto:
-    """The graph in float32, with every value that was float16 rounded to it, overflow included.
+    """The graph in float32, with every float16 value rounded to float16, overflow included.
 
-    Products are summed in float32 before they are rounded, as GPUs do. A graph without float16 is given back as it is.
+    Products are summed in float32 before they are rounded, as GPUs do. A graph without float16 is returned unchanged.
     """
     graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph
     halves = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}

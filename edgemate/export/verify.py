@@ -1,4 +1,4 @@
-"""Proof that graphs compute what the network computes, on real images, in ONNX Runtime on the CPU."""
+"""Verifies that graphs compute the same as the network, on real images, in ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ BATCH = 32
 
 
 def check_graph(path: Path, metadata: Graph) -> None:
-    """Check one ONNX file with `onnx.checker`, and its inputs and outputs against what the manifest will say.
+    """Check one ONNX file with `onnx.checker`, and its inputs and outputs against the manifest.
 
     Raises:
-        ExportError: it is no valid graph, or a name, type or shape differs; a batch that is not dynamic is one.
+        ExportError: the graph is not valid, or a name or shape differs, such as a batch that is not dynamic.
     """
     proto = onnx.load(path)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"{metadata.file}: is no valid ONNX graph: {' '.join(str(error).split())}") from error
+        raise ExportError(f"{metadata.file}: not a valid ONNX graph: {' '.join(str(error).split())}") from error
     for declared, actual in ((metadata.inputs, proto.graph.input), (metadata.outputs, proto.graph.output)):
-        promised = [(tensor.name, tensor.shape) for tensor in declared]
+        expected = [(tensor.name, tensor.shape) for tensor in declared]
         found = [(value.name, _shape(value)) for value in actual]
-        if promised != found:
-            raise ExportError(f"{metadata.file}: has tensors {found} where {promised} were to be")
+        if expected != found:
+            raise ExportError(f"{metadata.file}: has tensors {found} instead of {expected}")
 
 
 def verify_layout(
@@ -55,14 +55,14 @@ def verify_layout(
     """Run a layout's graphs on real images, one alone and the rest in batches, and compare every exit.
 
     Args:
-        folder: what the graphs' file names are relative to.
-        layout: segments are chained, each fed with what the one before it gave; prefixes are run from the image; the
-            conditional graph is made to stop at every exit in turn.
+        folder: folder that the graphs' file names are relative to.
+        layout: segments are chained, each with the outputs of the one before it; prefixes are run from the image; the
+            conditional graph is run once per exit, with thresholds that lead to it.
         graphs: one per exit, in order, or the one conditional graph.
         images: float32 (n, C, H, W).
         reference: the network's logits, float32 (n, K, C).
-        limits: what is refused.
-        labels: int64 (n,), to compare the accuracy too.
+        limits: limits on the difference.
+        labels: int64 (n,); if given, the accuracy is compared too.
 
     Returns:
         One entry per exit.
@@ -82,9 +82,9 @@ def verify_layout(
 
 
 def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images: Float) -> Float:
-    """What a layout's graphs say of images (n, C, H, W) at every exit, float16 rounded: float32 (n, K, classes)."""
+    """Logits of a layout's graphs on images (n, C, H, W), with float16 values rounded: float32 (n, K, classes)."""
     protos = [onnx.load(folder / graph.file) for graph in graphs]
-    if layout == "conditional":  # in float16 its segments were looked at by themselves
+    if layout == "conditional":  # its segments have been verified by themselves, rounded
         return _run_conditional(open_session(protos[0].SerializeToString()), images, graphs[0].exit)
     sessions = [open_session(with_rounding(proto).SerializeToString()) for proto in protos]
     batches = [images[:1], *(images[start : start + BATCH] for start in range(1, len(images), BATCH))]
@@ -92,7 +92,7 @@ def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images:
 
 
 def open_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
-    """A session for a file, or for a serialized graph, on the CPU and without chatter."""
+    """An inference session for a file or a serialized graph, on the CPU, that logs errors only."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     given = graph if isinstance(graph, bytes) else str(graph)
@@ -139,9 +139,9 @@ def _compare(
 
 
 def _beyond_chance(count: int, changed: int, *, limit: float, images: int) -> bool:
-    """Whether a count over so many images is more than the limit, a share of them, and its standard error allow.
+    """Whether a count exceeds `limit`, a fraction of the images, by more than its standard error.
 
-    Of few images one or two more differ by chance; the standard error is the root of how many changed at all.
+    Among few images one or two differ by chance. The standard error is the square root of `changed`.
     """
     return count > limit * images + math.sqrt(changed)
 

@@ -1,7 +1,7 @@
-"""What every exit and every operating point costs, on paper and on a clock, and how right it is.
+"""Counted cost, measured latency and accuracy of every exit and operating point.
 
-The names below are found on first use, so that what is wrong with a request is told before torch is loaded. No module
-may have the name of one of them, since importing it would put the module in that name's place.
+The names below are imported on first use, so that an invalid request fails before torch is imported. No module may
+have the name of one of them, since importing the module would replace the name.
 """
 
 from __future__ import annotations

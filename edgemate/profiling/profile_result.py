@@ -1,4 +1,4 @@
-"""What `edgemate profile` finds, as data: `profile.json` and the rows of `tradeoff.csv`."""
+"""The result of `edgemate profile`, as stored in `profile.json` and `tradeoff.csv`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Kind = Literal["threshold", "operating point", "fixed exit", "full network"]
 
 @dataclass(frozen=True)
 class ExitProfile:
-    """One exit, used as the only one unless it says otherwise, for one image.
+    """One exit, for one image. Figures are of the exit's prefix unless stated otherwise.
 
     Attributes:
         exit: k, 1-based.
-        name: of its cut point.
+        name: name of its cut point.
         macs: MACs of the prefix.
         flops: 2 × macs.
         chained_macs: MACs of segments 1 … k, every earlier head included.
@@ -53,20 +53,20 @@ class Point:
     """One point of a trade-off curve, and one row of `tradeoff.csv`.
 
     Attributes:
-        curve: which curve.
-        kind: a threshold of the display sweep, an operating point whose threshold was chosen on the calibration split,
-            one exit for every image (a prefix), or the same at the last exit.
-        name: of the operating point; else empty.
+        curve: the curve that the point belongs to.
+        kind: a threshold of the sweep, an operating point that was calibrated on the calibration split, a fixed exit
+            (its prefix), or the full network (the last exit's prefix).
+        name: name of the operating point; else empty.
         threshold: confidence that stops an image; None without a policy.
-        exit: the only exit that answers; None with a policy.
+        exit: the fixed exit; None with a policy.
         accuracy: top-1 in [0, 1].
         macs: mean MACs per image.
         flops: 2 × macs.
-        latency_ms: mean over images at batch 1, of each the median of five runs; None where nothing was run.
-        latency_p50_ms: median.
-        latency_p99_ms: 99th percentile.
-        images: how many test images this is of.
-        provenance: simulated (scored from stored logits) or measured (the work was really skipped, on a clock).
+        latency_ms: mean over images at batch 1 of the median of five passes; None if simulated.
+        latency_p50_ms: median over images.
+        latency_p99_ms: 99th percentile over images.
+        images: number of test images.
+        provenance: simulated (computed from stored logits) or measured (run with early exit, and timed).
     """
 
     curve: Curve
@@ -86,16 +86,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything found of a run.
+    """All results of a run.
 
     Attributes:
-        run: its name.
-        machine: metadata of the machine the times were taken on.
-        threads: CPU threads that PyTorch and ONNX Runtime each had.
+        run: name of the run.
+        machine: metadata of the machine that the latencies were measured on.
+        threads: CPU threads of PyTorch and of ONNX Runtime.
         ensemble_accuracy: top-1 on the test split of the mean of all exits' probabilities.
         exits: one entry per exit.
-        points: of both trade-off curves.
-        skipped_operators: operator → times it occurs; MACs leave these out.
+        points: points of both trade-off curves.
+        skipped_operators: operator → number of occurrences; MACs do not include these.
     """
 
     run: str
@@ -108,7 +108,7 @@ class Profile:
 
     @property
     def not_monotone(self) -> dict[str, list[int]]:
-        """Each latency of `ExitProfile` → the exits whose median is above that of a later one."""
+        """Name of each latency of `ExitProfile` → the exits whose median is above that of a later exit."""
         columns = ("pytorch", "onnxruntime_prefix", "onnxruntime_segments")
         return {name: slower_than_later([getattr(exit, name).p50 for exit in self.exits]) for name in columns}
 

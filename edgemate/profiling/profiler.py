@@ -1,4 +1,4 @@
-"""`profile_run`: measure a run and write down what was found."""
+"""`profile_run`: measure a run and store its profile."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def profile_run(
     """Measure a finished run on this machine's CPU; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
 
     Args:
-        run: the run. Its dataset must be at hand.
-        images: test images to really classify for the accuracy-latency curve.
+        run: the run. Its dataset must be available.
+        images: number of test images to classify for the accuracy-latency curve.
         threads: CPU threads for PyTorch and for ONNX Runtime; all usable cores if None.
         repeats: timed calls per exit.
-        progress: told what is being done and how far it is.
+        progress: receives the steps, and how far each is.
 
     Raises:
         UsageError: a number is not positive.
         DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
-        RunError: the run's files cannot be read, or its dataset is another now.
+        RunError: the run's files cannot be read, or its dataset has changed.
     """
     for name, number in (("images", images), ("threads", threads), ("repeats", repeats)):
         if number is not None and number < 1:
@@ -60,7 +60,7 @@ def profile_run(
     with progress.unattended():
         progress.step("reading test images")
         inputs, labels = sample_test_split(run, images)
-        progress.step("counting what every exit costs")
+        progress.step("counting the cost of every exit")
         model = trained_model(run)
         costs = count_costs(model, inputs.shape[1:])
         image = torch.from_numpy(inputs[:1])
@@ -68,7 +68,7 @@ def profile_run(
     test, metadata = run.read_logits("test"), run.read_metadata()
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(progress=progress)).bundle
-        # `full` is the end of the sweep already.
+        # The sweep ends with `full`.
         named = [point for point in read_operating_points(bundle).points if point.name != "full"]
         progress.step("timing every exit in PyTorch, round")
         in_pytorch = pytorch_latency(model, inputs[:1], threads, repeats, progress)

@@ -1,4 +1,4 @@
-"""`edgemate calibrate RUN`: operating points that every float32 bundle of the run is exported with."""
+"""Calibration of a run: the operating points that its float32 bundles are exported with."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def calibrate_run(
     *,
     progress: Progress = SILENT,
 ) -> Calibrated:
-    """Write `policies.json` into the run. Costs are MACs: times are measured on bundles.
+    """Choose operating points on the run's stored logits, and write its `policies.json`. Costs are MACs.
 
     Arguments are those of `edgemate.calibration.calibrate`.
 
     Raises:
         RunError: the run's files cannot be read.
-        UsageError: a request cannot be reached, or is in milliseconds; or there is no such solver. Of these the last
-            two are told before torch is imported.
+        UsageError: a request cannot be met, is in milliseconds, or the solver is unknown. The last two are raised
+            before torch is imported.
     """
     if any(request.mean_ms is not None for request in options.requests):
         raise UsageError(
@@ -36,7 +36,7 @@ def calibrate_run(
     from edgemate.evaluation import trained_model
     from edgemate.models import count_costs
 
-    progress.step("counting what every exit costs")
+    progress.step("counting the cost of every exit")
     costs = count_costs(trained_model(run), run.read_golden().images.shape[1:])
     found = calibrate(
         *run.read_logits("calibration"),

@@ -1,4 +1,4 @@
-"""Test images of a run's dataset, ready for its network."""
+"""Samples of the test images of a run's dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgemate.runs import Run
 
 
 def sample_test_split(run: Run, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Up to `count` images of the test split, with the class fractions kept.
+    """Up to `count` images of the test split, stratified by class and preprocessed.
 
     Returns:
         Images float32 (n, C, H, W) and labels int64 (n,).
@@ -31,7 +31,12 @@ def sample_test_split(run: Run, count: int) -> tuple[npt.NDArray[np.float32], np
 
 
 def sample_test_images(run: Run, count: int) -> tuple[Images, npt.NDArray[np.int64]]:
-    """The same as they are before they are made ready: all test images, and the indices (n,). Raises the same."""
+    """The sample of `sample_test_split` before preprocessing: all test images, and the sample's indices, int64 (n,).
+
+    Raises:
+        DataError: the dataset is missing or damaged.
+        RunError: it is not the one that the run was tested on.
+    """
     section = run.read_recipe().data
     images = load_source(section.name, section.options).test
     tested = tested_indices(images.labels, section.test_limit)

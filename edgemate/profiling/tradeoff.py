@@ -24,7 +24,7 @@ from edgemate.timing import Latency, report_between_calls, time_in_turns
 SIMULATED_THRESHOLDS = 41
 MEASURED_THRESHOLDS = 11
 PASSES = 5
-# Where a call takes longer than this, an interruption is no multiple of it, and so many passes do.
+# If calls take longer than this, interruptions matter less, and fewer passes are enough.
 SLOW_MS, PASSES_IF_SLOW = 2.0, 3
 BLOCK = 25
 WARMUP = 3
@@ -33,15 +33,15 @@ Array = npt.NDArray[Any]
 
 
 def spread_thresholds(logits: Array, costs: Sequence[float], count: int) -> list[float]:
-    """Confidence thresholds whose mean costs lie evenly between everything at exit 1 and the whole network.
+    """Confidence thresholds whose mean costs are evenly spaced between exit 1 and the full network.
 
     Args:
         logits: float32 (N, K, C).
-        costs: of stopping at each exit, (K,).
-        count: how many to pick; fewer come back where the same threshold would be picked twice.
+        costs: cost of stopping at each exit, (K,).
+        count: number of thresholds; duplicates are removed, so fewer may be returned.
 
     Returns:
-        Ascending; the first is 0 and the last 1. Empty for one exit, where there is nothing to decide.
+        The thresholds, ascending, from 0 to 1; none for a network with one exit.
     """
     if len(costs) == 1:
         return []
@@ -58,7 +58,7 @@ def spread_thresholds(logits: Array, costs: Sequence[float], count: int) -> list
 def simulated_points(
     test: SplitLogits, costs: Sequence[ExitCost], operating_points: Sequence[OperatingPoint]
 ) -> list[Point]:
-    """Accuracy against MACs on the whole test split, scored from its stored logits."""
+    """Points of accuracy against MACs, simulated from the stored logits of the whole test split."""
     logits, labels = test
     chained = [float(cost.chained_macs) for cost in costs]
 
@@ -98,31 +98,31 @@ def measured_points(
     operating_points: Sequence[OperatingPoint],
     progress: Progress,
 ) -> list[Point]:
-    """Accuracy against latency: every image really classified, at batch 1, by every policy and fixed exit in turn.
+    """Points of accuracy against latency: every image is classified at batch 1 by every policy and fixed exit.
 
-    An image's time is that of the whole `classify` call on its ready tensor, the median of five passes, which keeps
-    an interruption of many times the network's own time out of the mean; three do where the median call takes longer
-    than 2 ms. In every pass all ways to answer take turns over blocks of images, in an order drawn anew for each, so
-    that what else the machine does falls on all alike.
-    Turns at every single image would be fairer still, but on busy cores waking another session's threads can take
-    longer than the network, so each turn begins with calls that are not counted.
+    An image's latency is the time of the whole `classify` call on its preprocessed tensor: the median of five passes,
+    which removes interruptions that take many times longer than the network; of three passes if the median call takes
+    longer than 2 ms. In every pass all variants take turns over blocks of images, in a random order per block, so that
+    other load on the machine affects all alike. Turns at every single image would be fairer, but on busy cores waking
+    another session's threads can take longer than the network, so each turn covers a block and begins with calls that
+    are not timed.
 
     Args:
-        segments: the bundle, loaded with that layout: for policies.
-        prefixes: the same: for fixed exits, one graph each.
-        images: float32 (N, C, H, W).
+        segments: the bundle, loaded with layout `segments`, for the policies.
+        prefixes: the bundle, loaded with layout `prefixes`, for the fixed exits.
+        images: preprocessed images, float32 (N, C, H, W).
         labels: int64 (N,).
-        thresholds: confidence thresholds to run.
-        operating_points: to run as well.
+        thresholds: confidence thresholds to measure.
+        operating_points: operating points to measure.
         progress: advanced at each block and once a second, outside of what is timed.
     """
-    ways = _ways(segments, prefixes, thresholds, operating_points)
-    milliseconds = np.empty((len(ways), len(images), PASSES))
+    variants = _variants(segments, prefixes, thresholds, operating_points)
+    milliseconds = np.empty((len(variants), len(images), PASSES))
     passes = PASSES
-    answers = np.empty((len(ways), len(images)), dtype=np.int64)
-    exits = np.empty((len(ways), len(images)), dtype=np.int64)
+    answers = np.empty((len(variants), len(images)), dtype=np.int64)
+    exits = np.empty((len(variants), len(images)), dtype=np.int64)
     random = np.random.default_rng(0)
-    progress.step(f"measuring {len(ways)} ways to answer, image")
+    progress.step(f"measuring {len(variants)} variants, image")
     turn = start = 0
 
     def report() -> None:
@@ -136,18 +136,21 @@ def measured_points(
             break
         block = range(start, min(start + BLOCK, len(images)))
         report()
-        calls = {w: [partial(way.classify, images[i : i + 1]) for i in block] for w, way in enumerate(ways)}
+        calls = {w: [partial(variant.classify, images[i : i + 1]) for i in block] for w, variant in enumerate(variants)}
         for timed in time_in_turns(calls, warmup=WARMUP, random=random, before=between_calls):
             w, i, (prediction,) = timed.key, block[timed.index], timed.result
             milliseconds[w, i, turn] = timed.milliseconds
             answers[w, i], exits[w, i] = prediction.index, prediction.exit
-    of_images = np.median(milliseconds[:, :, :passes], axis=2)
-    return [way.point(answers[w] == labels, exits[w], Latency.of(of_images[w].tolist())) for w, way in enumerate(ways)]
+    per_image = np.median(milliseconds[:, :, :passes], axis=2)
+    return [
+        variant.point(answers[w] == labels, exits[w], Latency.of(per_image[w].tolist()))
+        for w, variant in enumerate(variants)
+    ]
 
 
 @dataclass(frozen=True)
-class _Way:
-    """One way to answer: what the point will say of it, how to do it, and MACs per exit it may stop at (K,)."""
+class _Variant:
+    """A policy or fixed exit to measure: values of its point, the call, and the MACs of stopping at each exit, (K,)."""
 
     kind: Kind
     name: str
@@ -157,7 +160,7 @@ class _Way:
     macs: Array
 
     def point(self, correct: Array, exits: Array, latency: Latency) -> Point:
-        """What came of it: per image whether the answer is right (N,) and the exit taken (N,)."""
+        """The point, from whether each prediction is correct, bool (N,), and the exit taken, int64 (N,)."""
         macs = float(self.macs[exits - 1].mean())
         return Point(
             curve="accuracy-latency",
@@ -176,24 +179,26 @@ class _Way:
         )
 
 
-def _ways(
+def _variants(
     segments: AnytimeClassifier,
     prefixes: AnytimeClassifier,
     thresholds: Sequence[float],
     operating_points: Sequence[OperatingPoint],
-) -> list[_Way]:
+) -> list[_Variant]:
     chained = np.array([metadata.chained_macs for metadata in segments.exits], dtype=np.float64)
     alone = np.array([metadata.macs for metadata in segments.exits], dtype=np.float64)
 
-    def by_policy(kind: Kind, name: str, threshold: float | None, policy: Policy) -> _Way:
-        return _Way(kind, name, threshold, None, partial(segments.classify, policy=policy), chained)
+    def by_policy(kind: Kind, name: str, threshold: float | None, policy: Policy) -> _Variant:
+        return _Variant(kind, name, threshold, None, partial(segments.classify, policy=policy), chained)
 
-    ways = [by_policy("threshold", "", threshold, Confidence(threshold)) for threshold in thresholds]
-    ways += [by_policy("operating point", point.name, _single(point), point.as_policy()) for point in operating_points]
+    variants = [by_policy("threshold", "", threshold, Confidence(threshold)) for threshold in thresholds]
+    variants += [
+        by_policy("operating point", point.name, _single(point), point.as_policy()) for point in operating_points
+    ]
     for exit in range(1, len(segments.exits) + 1):
         kind = _fixed(exit, len(segments.exits))
-        ways.append(_Way(kind, "", None, exit, partial(prefixes.classify, policy=FixedExit(exit)), alone))
-    return ways
+        variants.append(_Variant(kind, "", None, exit, partial(prefixes.classify, policy=FixedExit(exit)), alone))
+    return variants
 
 
 def _fixed(exit: int, exits: int) -> Kind:

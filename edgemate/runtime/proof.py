@@ -98,8 +98,8 @@ def prove(
     return tuple(ExitProof(exit, *found[exit], latency[exit]) for exit in exits)
 
 
-def _answer(backend: Any, layout: Layout, exit: int, exits: int, images: Array) -> Array:
-    """Logits `(N, C)` of one exit; `run_conditional` is not every backend's."""
+def _answer(backend: Backend, layout: Layout, exit: int, exits: int, images: Array) -> Array:
+    """Logits of one exit, float32 `(N, C)`."""
     if layout == "prefixes":
         return np.asarray(backend.run_prefix(exit, images))
     if layout == "segments":

@@ -157,5 +157,5 @@ def test_control_flow_is_refused() -> None:
     )
     condition = helper.make_node("Constant", [], ["yes"], "yes", value=numpy_helper.from_array(np.array(True)))
     choice = helper.make_node("If", ["yes"], ["y"], "choice", then_branch=branch, else_branch=branch)
-    with pytest.raises(ExportError, match="float16 is not for networks with control flow"):
+    with pytest.raises(ExportError, match="float16 does not support control flow"):
         to_float16(graph_of(condition, choice), ())

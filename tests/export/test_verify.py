@@ -133,12 +133,12 @@ def test_a_frozen_batch_is_refused(exported: Exported, folder: Path) -> None:
         check_graph(path, metadata)
 
 
-def test_a_graph_must_keep_the_manifests_word(exported: Exported, folder: Path) -> None:
+def test_a_graph_must_match_the_manifest(exported: Exported, folder: Path) -> None:
     metadata = exported.bundle.manifest.graphs["prefixes"][0]
     other = Graph(
         exit=1, file=metadata.file, inputs=metadata.inputs, outputs=(Tensor(name="logits_1", shape=("batch", 11)),)
     )
-    with pytest.raises(ExportError, match=r"has tensors .* where .*\('batch', 11\)"):
+    with pytest.raises(ExportError, match=r"has tensors .* instead of .*\('batch', 11\)"):
         check_graph(folder / metadata.file, other)
 
 
@@ -147,5 +147,5 @@ def test_an_invalid_graph_is_refused(exported: Exported, folder: Path) -> None:
     proto = onnx.load(folder / metadata.file)
     proto.graph.node[0].op_type = "Convolve"
     onnx.save(proto, folder / metadata.file)
-    with pytest.raises(ExportError, match=r"prefix_1.onnx: is no valid ONNX graph: .*Convolve"):
+    with pytest.raises(ExportError, match=r"prefix_1.onnx: not a valid ONNX graph: .*Convolve"):
         check_graph(folder / metadata.file, metadata)

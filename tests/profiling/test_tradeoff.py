@@ -85,7 +85,7 @@ def test_measured_points_really_ran(finished_run: Run, exported: Exported) -> No
         points = measured_points(segments, prefixes, images, labels[:30], [0.0, 0.6, 1.0], [], told)
     assert [point.kind for point in points] == ["threshold"] * 3 + ["fixed exit"] * 2 + ["full network"]
     assert calls["segments"] == calls["prefixes"] > 30 * 3 * 5
-    assert told[0] == "measuring 6 ways to answer, image"
+    assert told[0] == "measuring 6 variants, image"
     assert f"{told[0]}: 25 of 150" in told
     for point in points:
         assert point.provenance == "measured"

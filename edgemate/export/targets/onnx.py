@@ -1,4 +1,4 @@
-"""`onnx`: a bundle of ONNX graphs, for ONNX Runtime and as what every engine is built from."""
+"""`onnx`: a bundle of ONNX graphs, for ONNX Runtime and for building engines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Labels = npt.NDArray[np.int64]
 def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
     """Graphs, verification, golden samples and operating points. Arguments and errors are `export_run`'s."""
     with BundleWriter(output, overwrite=options.overwrite) as writer, options.progress.unattended():
-        options.progress.step("counting what every exit costs")
+        options.progress.step("counting the cost of every exit")
         model = trained_model(run)
         golden = run.read_golden()
         costs = count_costs(model, golden.images.shape[1:])
@@ -62,7 +62,7 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
 
 
 class _Graphs:
-    """The bundle's graphs while they are made, and how each layout was last found to agree with the network."""
+    """The bundle's graphs while they are made, and the last measured agreement of each layout with the network."""
 
     def __init__(self, folder: Path, model: MultiExitModel, options: ExportOptions) -> None:
         self.graphs: dict[Layout, list[Graph]] = {}
@@ -72,12 +72,12 @@ class _Graphs:
         self._options = options
 
     def make(self, images: Float, reference: Float) -> None:
-        """Every layout that torch exports, in float32."""
+        """Export every layout but the conditional graph, in float32."""
         layouts = [layout for layout in self._options.layouts if layout != "conditional"]
         if "segments" not in layouts and "conditional" in self._options.layouts:
-            layouts.append("segments")  # it is made of these
+            layouts.append("segments")  # which the conditional graph is made of
         limits = self._limits() if self._options.precision == "fp32" else Limits.of("fp32")
-        for layout in sorted(layouts, key=lambda layout: layout != "segments"):  # the prefixes are made of these
+        for layout in sorted(layouts, key=lambda layout: layout != "segments"):  # prefixes are made of these
             self.graphs[layout] = []
             composed = layout == "prefixes" and "segments" in self.graphs
             made = self._prefixes() if composed else export_graphs(self._model, images.shape[1:], layout)
@@ -87,7 +87,7 @@ class _Graphs:
             self._verify(layout, images, reference, limits)
 
     def convert(self, run: Run) -> PrecisionMetadata:
-        """Every layout so far into the wanted precision, compared on images that its ranges were not found on."""
+        """Convert every layout so far to the precision, and verify it on images that its ranges do not come from."""
         precision = self._options.precision
         self._options.progress.step(f"{precision}: preparing calibration images")
         images = precision_images(run)
@@ -110,7 +110,7 @@ class _Graphs:
         )
 
     def assemble_conditional(self, images: Float, reference: Float) -> None:
-        """The conditional graph, from the segments in the precision that they have now."""
+        """Make the conditional graph from the segments in their current precision."""
         self._options.progress.step("conditional: assembling the segments")
         segments = self.graphs["segments"]
         protos = [onnx.load(self._folder / graph.file) for graph in segments]
@@ -119,19 +119,19 @@ class _Graphs:
         self._verify("conditional", images, reference, self._limits())
 
     def calibration_logits(self, run: Run) -> SplitLogits:
-        """What the graphs say of the calibration split."""
-        self._options.progress.step("answering the calibration split")
+        """Logits of the graphs on the calibration split."""
+        self._options.progress.step("computing the logits of the calibration split")
         layout: Layout = "segments" if "segments" in self.graphs else "prefixes"
         return calibration_logits(run, self._folder, layout, self.graphs[layout], self._options.precision)
 
     def prune_unrequested(self) -> None:
-        """Segments that only the conditional graph was made of; what was found of them is true of both, and stays."""
+        """Remove segments that only the conditional graph was made of. Their agreement holds for it too, and stays."""
         for layout in set(self.graphs) - set(self._options.layouts):
             for graph in self.graphs.pop(layout):
                 (self._folder / graph.file).unlink()
 
     def _prefixes(self) -> Iterator[ExportedGraph]:
-        """Those of the segments that are there."""
+        """The prefixes, composed from the exported segments."""
         segments = self.graphs["segments"]
         protos = [onnx.load(self._folder / graph.file) for graph in segments]
         return (prefix_of(protos[:exit], segments[:exit]) for exit in range(1, len(segments) + 1))
@@ -160,9 +160,9 @@ class _Graphs:
 
 
 def _points(run: Run, logits: Float, labels: Labels, macs: list[int], precision: Precision) -> OperatingPoints:
-    """The operating points that `edgemate calibrate RUN` wrote, which are for float32 graphs; else the default ones.
+    """The operating points of the run, which are for float32 graphs; without these the default ones.
 
-    These are without temperatures, so that the conditional graph can be told them too.
+    The default ones have no temperatures, so that the conditional graph can use them too.
     """
     if precision == "fp32" and run.policies_path.is_file():
         return read_versioned(run.policies_path, OperatingPoints, FORMAT_VERSION, remedy=REMEDY)

@@ -18,8 +18,8 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
     """The ONNX bundle, and its engines if this machine has TensorRT and a GPU. Arguments and errors are `export_run`'s.
 
     Raises:
-        BackendError: no engine can be built here and `options.require_engines`, which leaves no bundle; or TensorRT
-            fails at one, which leaves the bundle without it.
+        BackendError: no engine can be built here and `options.require_engines` is set, which leaves no bundle; or
+            TensorRT fails to build one, which leaves the bundle without it.
     """
     trt: TensorRT | None = None
     problem = None
@@ -27,10 +27,10 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
         trt = load_tensorrt("tensorrt")
         check_options(trt, build_options(options))
     except BackendError as error:
-        if trt is not None:  # an option that is unavailable is not the lack of a GPU
+        if trt is not None:  # an unsupported option, which is not the lack of a GPU
             raise
         if options.require_engines:
-            raise BackendError(f"{output}: --require-engines: {error}") from error
+            raise BackendError(f"{output}: require_engines: {error}") from error
         problem = str(error)
     exported = export_onnx(run, output, options)
     if trt is None:
@@ -39,13 +39,13 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
 
 
 def build_options(options: ExportOptions) -> BuildOptions:
-    """What the builder is asked for."""
+    """The options of the engine builder."""
     batch = BatchRange() if options.engine_batch is None else BatchRange(*options.engine_batch)
     return BuildOptions(batch=batch, compute_capabilities=options.compute_capabilities)
 
 
 def check_options(trt: TensorRT, options: BuildOptions) -> None:
-    """BackendError where TensorRT cannot do what is asked; found out before a network is exported in vain."""
+    """Raise BackendError if TensorRT does not support the options, before any graph is exported."""
     builder = trt.create_builder(options)
     trt.apply(builder.create_builder_config(), options, builder)
 

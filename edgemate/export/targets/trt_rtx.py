@@ -16,14 +16,14 @@ def export_trt_rtx(run: Run, output: Path, options: ExportOptions) -> Exported:
     """The ONNX bundle and its engines. Arguments and errors are `export_run`'s.
 
     Raises:
-        UsageError: no compute capability is named, and there is no GPU here to take it from.
+        UsageError: no compute capability is given, and this machine has no GPU.
         BackendError: TensorRT-RTX is not installed or does not build for that GPU, which leaves no bundle; or it fails
-            at a graph, which leaves the bundle without that engine.
+            to build an engine, which leaves the bundle without it.
     """
     trt = load_tensorrt("tensorrt_rtx")
     if trt.device is None and not options.compute_capabilities:
         raise UsageError(
-            "--target trt-rtx: this machine has no GPU to build for; name some: --compute-capability 8.6,8.9"
+            "target trt-rtx: this machine has no GPU to build for; set compute_capabilities, such as 8.6,8.9"
         )
     check_options(trt, build_options(options))
     return with_engines(export_onnx(run, output, options), trt, options)

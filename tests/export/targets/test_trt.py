@@ -60,7 +60,7 @@ def test_required_engines_that_cannot_be_built_leave_nothing(
     finished_run: Run, exports: list[ExportOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(LOAD, no_gpu)
-    with pytest.raises(BackendError, match=r"bundle: --require-engines: TensorRT needs an NVIDIA GPU"):
+    with pytest.raises(BackendError, match=r"bundle: require_engines: TensorRT needs an NVIDIA GPU"):
         export_run(finished_run, tmp_path / "bundle", target="trt", options=ExportOptions(require_engines=True))
     assert not exports
     assert list(tmp_path.iterdir()) == []
