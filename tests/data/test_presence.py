@@ -12,7 +12,6 @@ from PIL import Image
 from edgemate.config import Data, Unlabeled
 from edgemate.data import check_data, load_source
 from edgemate.errors import DataError
-from edgemate.registry import DATA_CHECKS, DATASETS
 
 
 def put_images(root: Path, *places: str) -> str:
@@ -95,7 +94,3 @@ def test_the_second_domain_is_looked_for_too() -> None:
     second = Unlabeled(name="arrays", options={"path": "nowhere.npz"})
     with pytest.raises(DataError, match=r"nowhere\.npz"):
         check_data(Data(name="digits", unlabeled=second))
-
-
-def test_checks_are_of_registered_datasets() -> None:
-    assert set(DATA_CHECKS.names()) <= set(DATASETS.names())
