@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
-from edgemate.evaluation import exit_accuracy
+from edgemate.core.scoring import exit_accuracy
 from edgemate.exits import Request, calibrate_bundle, write_latency_table
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from edgemate import files
+from edgemate.core.scoring import exit_accuracy
 from edgemate.distillation.mixing import up_to_own_exit
-from edgemate.evaluation import exit_accuracy
 from edgemate.machine import machine_metadata
 from edgemate.models import mean_mixing
 from edgemate.runs import Run, read_tensors

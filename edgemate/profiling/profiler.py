@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from edgemate import files
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error
 from edgemate.errors import UsageError
-from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error, trained_model
+from edgemate.evaluation import trained_model
 from edgemate.exits import read_operating_points
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.evaluation import exit_accuracy
+from edgemate.core.scoring import exit_accuracy
 from edgemate.exits import Confidence, FixedExit, OperatingPoint, Policy, scores, simulate
 from edgemate.models import ExitCost
 from edgemate.profiling.profile import Kind, Point

@@ -18,12 +18,13 @@ from rich.console import Console
 
 from edgemate import files
 from edgemate.config import Recipe
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy
 from edgemate.data import EvaluationTransform, PreparedData
 from edgemate.data.loaders import ImageLoader
 from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation import Method, build_method
 from edgemate.errors import RunError, TrainingError
-from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
+from edgemate.evaluation import collect_logits
 from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress

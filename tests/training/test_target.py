@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from edgemate.config import Recipe
+from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import RecipeError
-from edgemate.evaluation import exit_accuracy
 from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, check_recipe, train
 from recipes import small_recipe

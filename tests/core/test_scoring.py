@@ -8,12 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemate.evaluation import (
-    ensemble_accuracy,
-    exit_accuracy,
-    expected_calibration_error,
-    negative_log_likelihood,
-)
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error, negative_log_likelihood
 
 Case = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
