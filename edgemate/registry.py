@@ -1,4 +1,4 @@
-"""Names a recipe or a command line may use, and the factory behind each.
+"""The registered names of parts, and the factory behind each.
 
 A part is registered by one line in the tables at the end: `name: "module:attribute"`. The module is imported only when
 the part is used, so listing names is cheap and the device never imports what is not installed there.
@@ -20,7 +20,7 @@ class Registry:
     """The registered names of one kind of part.
 
     Args:
-        kind: what the parts are, in the singular, for messages ("backbone").
+        kind: of the parts, singular, for messages ("backbone").
         targets: name → "module:attribute".
     """
 
@@ -53,7 +53,8 @@ class Registry:
         """The factory behind a registered name or a dotted path.
 
         Raises:
-            UsageError: the name is unknown (the message names the closest ones), or the dotted path leads nowhere.
+            UsageError: the name is unknown (the message names the closest ones), or the dotted path cannot be
+                imported.
         """
         _, attribute = self.place(name)
         try:
@@ -83,7 +84,7 @@ class Registry:
             raise UsageError(self.not_importable(name, error)) from error
 
     def not_importable(self, name: str, reason: object) -> str:
-        """The message for a dotted path that leads nowhere."""
+        """The message for a dotted path that cannot be imported."""
         return f"{self.kind} {name!r} cannot be imported: {reason}"
 
     def unknown(self, name: str) -> str:
@@ -92,7 +93,7 @@ class Registry:
 
 
 def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
-    """What would have worked instead of `given`: the closest of the known names, else all of them."""
+    """A hint at what would work instead of `given`: the closest of the known names, else all of them."""
     near = difflib.get_close_matches(given, list(known), n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(name) for name in near) + "?"

@@ -46,7 +46,7 @@ def test_a_spec_survives_json(spec):
     assert InputSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def test_json_has_the_words_of_the_manifest():
+def test_json_has_the_keys_of_the_manifest():
     spec = input_spec(UNSIZED, image_size=224, interpolation="bicubic").with_normalization([0.1, 0.2, 0.3], [1, 1, 1])
     assert spec.to_json() == {
         "channels": 3,
