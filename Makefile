@@ -35,7 +35,7 @@ test-slow: install
 PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
 	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
 EXTRAS_ort := [ort]
-DEVICE_TESTS := tests/test_images.py tests/bundle tests/exits tests/runtime tests/test_files.py tests/test_machine.py \
+DEVICE_TESTS := tests/core tests/bundle tests/exits tests/runtime tests/test_files.py tests/test_machine.py \
 	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py on_tensorrt.py)
 
 test-device: install .venv-device-base/.installed .venv-device-ort/.installed

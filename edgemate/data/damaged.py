@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.core.image_files import check_file
 from edgemate.data.source import FileImages, Images
 from edgemate.errors import DataError, ImageError
-from edgemate.images import check_file
 from edgemate.progress import SILENT, Progress
 
 Used = tuple[Images, npt.NDArray[np.int64]]
@@ -23,7 +23,7 @@ _THREADS, _CHUNK = 8, 256
 
 
 def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> None:
-    """Check every image file in use by `edgemate.images.check_file`.
+    """Check every image file in use by `edgemate.core.image_files.check_file`.
 
     100,000 files take 4 to 6 s on 2 cores if they are in the system's cache.
 
@@ -59,7 +59,7 @@ def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> No
 
 
 def find_damaged(paths: Sequence[Path], progress: Progress = SILENT) -> dict[int, str]:
-    """The files that `edgemate.images.check_file` finds damaged: index in `paths` → problem."""
+    """The files that `edgemate.core.image_files.check_file` finds damaged: index in `paths` → problem."""
     found: dict[int, str] = {}
 
     def look(start: int) -> dict[int, str]:

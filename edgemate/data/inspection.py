@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.config import Data
+from edgemate.core.image_files import read_header
 from edgemate.data.damaged import Used
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.source import FileImages, Images
 from edgemate.data.splits import splits_of, splits_own_dataset, tested_indices
 from edgemate.errors import ImageError
-from edgemate.images import read_header
 from edgemate.machine import usable_cores
 from edgemate.progress import SILENT, Progress
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from edgemate.core.image_files import decode
 from edgemate.errors import DataError
-from edgemate.images import decode
 
 
 class Images(Protocol):
@@ -92,7 +92,7 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Images in files, decoded on access by `edgemate.images.decode`, as on the device.
+    """Images in files, decoded on access by `edgemate.core.image_files.decode`, as on the device.
 
     Attributes:
         paths: one file per image.

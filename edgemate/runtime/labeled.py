@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate import files
+from edgemate.core.image_files import IMAGE_SUFFIXES, find_images
 from edgemate.errors import DataError
-from edgemate.images import IMAGE_SUFFIXES, find_images
 from edgemate.runtime.preprocessing import ImageInput
 
 

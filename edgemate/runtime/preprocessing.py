@@ -15,9 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgemate.bundle import InputContract
+from edgemate.core.image_files import decode
 from edgemate.core.resizing import center_crop, resize
 from edgemate.errors import ImageError
-from edgemate.images import decode
 
 Array = npt.NDArray[Any]
 ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
@@ -27,8 +27,8 @@ class Preprocessor:
     """Turns images into batches of the network's input, float32 `(N, channels, height, width)`.
 
     An image is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a preprocessed float32 array
-    `(channels, height, width)`. Files and PIL images are decoded by `edgemate.images.decode`, as in training. Arrays
-    are RGB; `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` converts OpenCV's BGR. A fourth channel is dropped.
+    `(channels, height, width)`. Files and PIL images are decoded by `edgemate.core.image_files.decode`, as in training.
+    Arrays are RGB; `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` converts OpenCV's BGR. A fourth channel is dropped.
     """
 
     def __init__(self, contract: InputContract) -> None:

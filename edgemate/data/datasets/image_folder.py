@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgemate.core.image_files import IMAGE_SUFFIXES, find_images, is_image
 from edgemate.data.damaged import find_damaged
 from edgemate.data.root import locate
 from edgemate.data.seeding import Purpose
 from edgemate.data.source import DataSource, FileImages
 from edgemate.data.splits import hold_out
 from edgemate.errors import DataError
-from edgemate.images import IMAGE_SUFFIXES, find_images, is_image
 from edgemate.registry import closest
 
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from PIL import Image
 
 from edgemate.bundle import InputContract
+from edgemate.core.image_files import check_file, decode, find_images, read_header
 from edgemate.data.source import FileImages
 from edgemate.errors import ImageError
-from edgemate.images import check_file, decode, find_images, read_header
 from edgemate.runtime import Preprocessor
 
 GRAY = np.arange(256, dtype=np.uint8).reshape(16, 16)
