@@ -24,7 +24,7 @@ import numpy as np
 
 from edgemate import files
 from edgemate.calibration import CalibrationOptions, Request, calibrate_bundle
-from edgemate.evaluation import exit_accuracy
+from edgemate.core.scoring import exit_accuracy
 from edgemate.export import ExportOptions, export_run
 from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from edgemate import files
-from edgemate.evaluation import exit_accuracy
+from edgemate.core.scoring import exit_accuracy
 from edgemate.machine import machine_metadata
 from edgemate.models import mean_mixing, softmax_mixing
 from edgemate.runs import Run, read_tensors

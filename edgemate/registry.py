@@ -1,16 +1,16 @@
-"""Names a recipe or a command line may use, and the factory behind each.
+"""The registered names of parts, and the factory behind each.
 
 A part is registered by one line in the tables at the end: `name: "module:attribute"`. The module is imported only when
-the part is used, so listing names costs nothing and the device never imports what it has not got.
-A dotted path, `my_pkg.my_mod:Factory`, stands for a user's own part wherever a registered name may stand.
+the part is used, so listing names is cheap and the device never imports what is not installed there.
+A dotted path, `my_pkg.my_mod:Factory`, is accepted wherever a registered name is, for a user's own part.
 """
 
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import importlib
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from edgemate.errors import UsageError
@@ -20,7 +20,7 @@ class Registry:
     """The registered names of one kind of part.
 
     Args:
-        kind: what the parts are, in the singular, for messages ("backbone").
+        kind: of the parts, singular, for messages ("backbone").
         targets: name → "module:attribute".
     """
 
@@ -28,9 +28,9 @@ class Registry:
         self.kind = kind
         self._targets = dict(targets)
 
-    def names(self, pattern: str = "*") -> list[str]:
-        """Registered names that match a shell-style pattern, sorted."""
-        return sorted(fnmatch.filter(self._targets, pattern))
+    def names(self) -> list[str]:
+        """Registered names, sorted."""
+        return sorted(self._targets)
 
     def __contains__(self, name: str) -> bool:
         return name in self._targets
@@ -53,19 +53,38 @@ class Registry:
         """The factory behind a registered name or a dotted path.
 
         Raises:
-            UsageError: the name is unknown (the message names the closest ones), or the dotted path leads nowhere.
+            UsageError: the name is unknown (the message names the closest ones), or the dotted path cannot be
+                imported.
         """
-        module, attribute = self.place(name)
+        _, attribute = self.place(name)
         try:
-            found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+            found: Callable[..., Any] = getattr(self._module(name), attribute)
+        except AttributeError as error:
+            raise UsageError(self.not_importable(name, error)) from error
+        return found
+
+    def companion(self, name: str, prefix: str) -> Callable[..., Any] | None:
+        """The function `<prefix><factory>` in the module of a factory; None where the module has none.
+
+        So a part may come with an optional function that needs no registry line of its own.
+
+        Raises:
+            UsageError: as for `get`.
+        """
+        _, attribute = self.place(name)
+        found: Callable[..., Any] | None = getattr(self._module(name), prefix + attribute, None)
+        return found
+
+    def _module(self, name: str) -> ModuleType:
+        try:
+            return importlib.import_module(self.place(name)[0])
         except (ImportError, AttributeError, ValueError, SyntaxError) as error:
             if name in self:  # our own part: what it needs is not installed
                 raise UsageError(f"{self.kind} {name!r} cannot be used here: {error}") from error
             raise UsageError(self.not_importable(name, error)) from error
-        return found
 
     def not_importable(self, name: str, reason: object) -> str:
-        """The message for a dotted path that leads nowhere."""
+        """The message for a dotted path that cannot be imported."""
         return f"{self.kind} {name!r} cannot be imported: {reason}"
 
     def unknown(self, name: str) -> str:
@@ -74,13 +93,15 @@ class Registry:
 
 
 def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
-    """What would have worked instead of `given`: the closest of the known names, else all of them."""
+    """A hint at what would work instead of `given`: the closest of the known names, else all of them."""
     near = difflib.get_close_matches(given, list(known), n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(name) for name in near) + "?"
     return "known: " + ", ".join(sorted(known))
 
 
+# A module may have `check_<factory>` beside a dataset's factory: it takes the same options and raises DataError where
+# the files are missing, without reading them (see `edgemate.data.presence`).
 DATASETS = Registry(
     "dataset",
     {
@@ -90,18 +111,6 @@ DATASETS = Registry(
         "digits": "edgemate.data.datasets.digits:digits",
         "fashion_mnist": "edgemate.data.datasets.fashion_mnist:fashion_mnist",
         "image_folder": "edgemate.data.datasets.image_folder:image_folder",
-    },
-)
-
-# What looks, in no time, whether a dataset's files are there; it takes the dataset's options.
-DATA_CHECKS = Registry(
-    "check of a dataset",
-    {
-        "arrays": "edgemate.data.datasets.arrays:check_arrays",
-        "cifar10": "edgemate.data.datasets.cifar:check_cifar10",
-        "cifar100": "edgemate.data.datasets.cifar:check_cifar100",
-        "fashion_mnist": "edgemate.data.datasets.fashion_mnist:check_fashion_mnist",
-        "image_folder": "edgemate.data.datasets.image_folder:check_image_folder",
     },
 )
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from edgemate import registry
@@ -23,5 +25,16 @@ def test_a_miss_names_the_closest() -> None:
         table.get("xyz")
 
 
-def test_names_can_be_listed_by_wildcard() -> None:
-    assert registry.BACKBONES.names("resnet1*") == ["resnet101", "resnet110", "resnet152", "resnet18"]
+def test_names_are_sorted() -> None:
+    assert Registry("head", {"linear": "builtins:int", "conv": "builtins:int"}).names() == ["conv", "linear"]
+
+
+def test_a_companion_is_found_beside_the_factory_and_may_be_missing() -> None:
+    table = Registry("number", {"whole": "math:trunc", "absent": "no_such_module:x"})
+    assert table.companion("whole", "") is math.trunc
+    assert table.companion("math:sin", "a") is math.asin
+    assert table.companion("whole", "check_") is None
+    with pytest.raises(UsageError, match="number 'absent' cannot be used here: No module named 'no_such_module'"):
+        table.companion("absent", "check_")
+    with pytest.raises(UsageError, match="unknown number 'hole'; did you mean 'whole'"):
+        table.companion("hole", "check_")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.core.scoring import expected_calibration_error, negative_log_likelihood
 from edgemate.policies import scores
 
 Array = npt.NDArray[Any]
@@ -91,14 +92,8 @@ def _slope(logits: Array, labels: Array, inverse: float) -> float:
 
 
 def _nll(logits: Array, labels: Array) -> float:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_total = np.log(np.exp(shifted).sum(axis=1))
-    return max(float((log_total - shifted[np.arange(len(labels)), labels]).mean()), 0.0)
+    return max(float(negative_log_likelihood(logits[:, None], labels)[0]), 0.0)
 
 
 def _ece(logits: Array, labels: Array) -> float:
-    """Expected calibration error with 15 bins of equal width, each open below and closed above."""
-    confidence = scores.max_probability(logits)
-    gap = (logits.argmax(axis=1) == labels) - confidence
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.intp) - 1, 0, BINS - 1)
-    return min(float(np.abs(np.bincount(bins, weights=gap, minlength=BINS)).sum() / len(labels)), 1.0)
+    return float(expected_calibration_error(logits[:, None], labels, BINS)[0])

@@ -10,7 +10,7 @@ from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 
 if TYPE_CHECKING:
-    from edgemate.data.checking import DataReport
+    from edgemate.data.inspection import DataReport
 
 data = typer.Typer(help="Check the images of a recipe.", no_args_is_help=True)
 
@@ -38,12 +38,12 @@ def check(
     from edgemate.cli.screen import print_json
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe
-    from edgemate.data.checking import check_data
+    from edgemate.data.inspection import inspect_data
 
     section = load_recipe(find_recipe(recipe), overrides or []).data
     with showing_progress(quiet, steps=False) as progress, progress.unattended():
         progress.step("reading the dataset")
-        report = check_data(section, progress)
+        report = inspect_data(section, progress)
     if as_json:
         print_json(report.to_json())
     else:

@@ -86,7 +86,7 @@ def validate(
 
     for given in recipe:
         path = find_recipe(given)
-        loaded = load_recipe(path, overrides or [], tell=print)
+        loaded = load_recipe(path, overrides or [], notify=print)
         check_early(loaded, str(path))
 
         from edgemate.training import check_recipe  # only now, since it imports torch

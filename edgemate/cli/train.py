@@ -41,7 +41,7 @@ def train(
         raise UsageError("--resume and --force exclude each other: go on with the run, or start it anew")
     path = find_recipe(recipe)
     notes: list[str] = []
-    checked = load_recipe(path, overrides or [], tell=notes.append)
+    checked = load_recipe(path, overrides or [], notify=notes.append)
     folder = output or Path("runs") / run_name(path)
     check_early(checked, str(path))
     if check_run_place(checked, folder, resume=resume, replace=force):

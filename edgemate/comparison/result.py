@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error
 from edgemate.runs import Run, Split
 
 

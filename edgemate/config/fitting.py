@@ -1,4 +1,4 @@
-"""A schedule that does not fit into its epochs, made shorter: so a recipe can be tried for an epoch."""
+"""Shortening a schedule that does not fit into its epochs, so that a recipe can be tried for one epoch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Tree = Mapping[str, Any]
 def fit_to_epochs(
     tree: Tree, written: Tree | None = None, over: Tree | None = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """A recipe whose warm-up and milestones end within its epochs, and one sentence for each that was changed.
+    """Make warm-up and milestones end within the epochs; return the recipe and one sentence per changed value.
 
-    What does not fit because `over` changes the epochs is scaled with them. A warm-up that never fitted takes half of
-    the epochs; milestones that never fitted are left for the recipe's check to refuse.
+    A value that does not fit because `over` changes the epochs is scaled with them. A warm-up that never fitted is set
+    to half of the epochs; milestones that never fitted are left to the recipe's validation, which refuses them.
 
     Args:
-        tree: the recipe as nested mappings, perhaps with mistakes, which are left as they are.
-        written: the recipe before `over` was laid over it.
-        over: what was laid over it.
+        tree: the recipe as nested mappings, not yet validated; other mistakes are left unchanged.
+        written: the recipe before `over` was merged over it.
+        over: the overrides.
     """
     section = dict(_section(tree))
     epochs = _number(section.get("epochs"))

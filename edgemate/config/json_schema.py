@@ -1,4 +1,4 @@
-"""The recipe's JSON Schema, for editors: with the options of every registered part."""
+"""The recipe's JSON Schema for editors, with the options of every registered part."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgemate.registry import Registry
 def recipe_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a recipe, `extends` included.
 
-    Names are offered, not enforced, since a dotted path may stand there too; options follow the name.
+    Names are suggested, not enforced, since a dotted path is valid too; the schema of options depends on the name.
     """
     schema = Recipe.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["properties"] = {"extends": {"type": "string", "description": "A recipe this one is laid over."}} | schema[
-        "properties"
-    ]
+    schema["properties"] = {
+        "extends": {"type": "string", "description": "A recipe that this one is merged over."}
+    } | schema["properties"]
     # Sections may come from the extended file.
     schema.pop("required", None)
     definitions = schema["$defs"]
@@ -57,7 +57,7 @@ def _options(registry: Registry, name: str, definitions: dict[str, Any]) -> dict
 
 
 def _part(registry: Registry, written_out: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """A name, `{name: options}`, or the form that is written out in full."""
+    """A name, `{name: options}`, or a mapping with name and options."""
     options = {name: _options(registry, name, definitions) for name in registry.names()}
     short = {
         "type": "object",

@@ -18,39 +18,39 @@ from edgemate.errors import RecipeError
 
 
 def load_recipe(
-    path: str | Path, overrides: Sequence[str] = (), *, tell: Callable[[str], None] | None = None
+    path: str | Path, overrides: Sequence[str] = (), *, notify: Callable[[str], None] | None = None
 ) -> Recipe:
     """Read a recipe, what it extends, and the overrides; check all of it.
 
     Args:
         path: the YAML file.
-        overrides: `section.key=value` strings, the value in YAML, laid over the file.
-        tell: called with a sentence for each value that was changed so that the recipe fits itself.
+        overrides: `section.key=value` strings, the value in YAML, merged over the file.
+        notify: called with a sentence for each value that was changed to fit the epochs.
 
     Returns:
         The recipe with every default filled in, options of named parts included.
 
     Raises:
         RecipeError: the file cannot be read or is not valid YAML, or the recipe has problems, all in one message.
-        UsageError: an override is not of that form.
+        UsageError: an override has another form.
     """
     over = parse_overrides(overrides)
     written = read_tree(Path(path))
     tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipe = parse_recipe(tree, str(path))
-    if tell is not None:
+    if notify is not None:
         for note in notes:
-            tell(note)
+            notify(note)
     return recipe
 
 
 def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
-    """Check a recipe given as a mapping; `source` is what messages call it. Raises RecipeError."""
+    """Validate a recipe given as a mapping; `source` names it in messages. Raises RecipeError."""
     tree, _ = fit_to_epochs(tree)
     try:
         recipe = Recipe.model_validate(dict(tree))
     except ValidationError as error:
-        # Also look at the parts whose names can be read, so that one message has everything.
+        # Also check the parts whose names are readable, so that one message has everything.
         raise RecipeError(source, problems_of(error, Recipe) + resolve_options(tree, import_paths=False)[1]) from error
     resolved, problems = resolve_options(recipe.model_dump())
     if problems:
@@ -59,18 +59,18 @@ def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
 
 
 def read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's mapping, laid over the one it extends, not yet checked. Raises RecipeError where it cannot be read."""
+    """A recipe's mapping, merged over the one it extends, not yet validated. Raises RecipeError if unreadable."""
     tree = _read_yaml(path)
     base = tree.pop("extends", None)
     if base is None:
         return tree
     if not isinstance(base, str):
-        raise RecipeError(str(path), [f"extends: should name one other file, not {base!r}"])
+        raise RecipeError(str(path), [f"extends: should be the path of one other file, not {base!r}"])
     base_path = path.parent / base
     if any(base_path.resolve() == other.resolve() for other in (*seen, path)):
         raise RecipeError(str(path), [f"extends: {base} leads back to this file"])
     if not base_path.is_file():
-        raise RecipeError(str(path), [f"extends: there is no file {base_path}"])
+        raise RecipeError(str(path), [f"extends: no such file: {base_path}"])
     return merge(read_tree(base_path, (*seen, path)), tree)
 
 
@@ -78,7 +78,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise RecipeError(str(path), ["there is no such file; `edgemate recipes list` names those at hand"]) from error
+        raise RecipeError(str(path), ["no such file; `edgemate recipes list` lists the shipped recipes"]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), [f"cannot be read as text: {_one_line(error)}"]) from error
     try:
@@ -91,14 +91,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key given twice instead of keeping the last."""
+    """A SafeLoader that raises for a duplicate key instead of keeping the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for i, key in enumerate(keys):
             if key in keys[:i]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", node.value[i][0].start_mark
+                    None, None, f"duplicate key {key!r}", node.value[i][0].start_mark
                 )
         return super().construct_mapping(node, deep)
 

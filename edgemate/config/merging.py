@@ -1,4 +1,4 @@
-"""`extends:` and `--set`: one mapping laid over another."""
+"""Merging one recipe's mapping over another, and parsing overrides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from edgemate.errors import UsageError
 
-# Options belong to the name beside them: naming another part leaves the old part's options behind.
+# Options belong to the name beside them: naming another part drops the old part's options.
 _OPTIONS_OF = {
     "name": "options",
     "backbone": "options",
@@ -18,17 +18,17 @@ _OPTIONS_OF = {
     "optimizer": "optimizer_options",
     "schedule": "schedule_options",
 }
-# Of two ways to say one thing, the later one counts: what it takes the place of is left behind, options included.
-_IN_PLACE_OF = {"method": ("methods",), "methods": ("method", "options")}
+# Of two alternative keys the later one counts: it drops the other one, options included.
+_REPLACES = {"method": ("methods",), "methods": ("method", "options")}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top: mappings merge, everything else replaces."""
+    """`over` merged over `base`: mappings are merged, other values are replaced."""
     merged = dict(base)
     for name, options in _OPTIONS_OF.items():
         if name in over and name in base and over[name] != base[name]:
             merged.pop(options, None)
-    for name, others in _IN_PLACE_OF.items():
+    for name, others in _REPLACES.items():
         if over.get(name) is not None:
             for other in others:
                 merged.pop(other, None)
@@ -49,11 +49,11 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            raise UsageError(f"--set {override!r}: write section.key=value, for example optimization.lr=0.05")
+            raise UsageError(f"override {override!r}: write section.key=value, for example optimization.lr=0.05")
         try:
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"--set {override!r}: the value is not valid YAML") from error
+            raise UsageError(f"override {override!r}: the value is not valid YAML") from error
         for key in reversed(keys):
             value = {key: value}
         merged = merge(merged, value)

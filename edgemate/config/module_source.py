@@ -10,17 +10,17 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-# By these a module may bind, or a package have, what its top-level statements do not show.
+# With these a module may bind names that its top-level statements do not show.
 _DYNAMIC = frozenset({"__getattr__", "__path__", "exec", "globals", "locals", "setattr", "vars"})
 
 
 @dataclass(frozen=True)
 class ModuleSource:
-    """What the statements of a module say.
+    """The names that the statements of a module bind.
 
     Attributes:
-        bound: top-level name → the statement that binds it; None where several do, or one within an `if` or the like.
-        dynamic: it may bind other names too.
+        bound: top-level name → the statement that binds it; None if several do, or one inside an `if` or another block.
+        dynamic: the module may bind other names too.
     """
 
     bound: dict[str, ast.stmt | None]
@@ -29,7 +29,7 @@ class ModuleSource:
 
 @cache
 def read_source(module: str) -> ModuleSource | None:
-    """The source of a module; None where it has none that can be read and parsed."""
+    """The source of a module; None if it has none that can be read and parsed."""
     try:
         spec = _find(module)
     except _UncertainError:
@@ -49,9 +49,9 @@ def read_source(module: str) -> ModuleSource | None:
 
 
 def why_missing(module: str, attribute: str) -> str | None:
-    """Why `from module import attribute` must fail, in Python's words; None where it may work.
+    """Why `from module import attribute` must fail, in Python's words; None if it may work.
 
-    Raises nothing and imports nothing, so that a mistyped name is found before what the module would import.
+    Raises nothing and imports nothing, so that a mistyped name is reported before a slow import.
     """
     names = module.split(".")
     if not all(name.isidentifier() for name in names):
@@ -72,13 +72,13 @@ def why_missing(module: str, attribute: str) -> str | None:
 
 
 def _shows_all(package: str) -> bool:
-    """Whether all modules of a package, or for "" all of the outermost, can be found without importing it."""
+    """Whether all modules of a package (all top-level modules for "") can be found without importing it."""
     source = read_source(package) if package else None
     return not package or (package not in sys.modules and source is not None and not source.dynamic)
 
 
 class _UncertainError(Exception):
-    """Only importing tells."""
+    """Only importing the module can tell."""
 
 
 def _find(module: str) -> ModuleSpec | None:
@@ -117,7 +117,7 @@ def _binds_unseen(node: ast.AST) -> bool:
 
 
 def _names(statement: ast.stmt) -> Iterator[tuple[str, bool]]:
-    """The names that a top-level statement binds, and whether it plainly does: once, and whatever happens."""
+    """The names that a top-level statement binds, and whether it binds each once and unconditionally."""
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         yield statement.name, True
     elif isinstance(statement, (ast.Import, ast.ImportFrom)):

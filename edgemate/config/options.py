@@ -1,6 +1,6 @@
-"""The options of a part, read off its factory: every keyword-only argument is an option.
+"""The options of a part, read from its factory: every keyword-only argument is an option.
 
-So the annotation and the default in the code are the schema, and nothing has to be written twice.
+The annotation and the default in the code are the schema, so nothing is written twice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowe
 
 
 def part_options(registry: Registry, name: str) -> type[BaseModel]:
-    """The options of a registered part, read off its source where that says them, or of a dotted path.
+    """The options of a registered part or a dotted path; of a registered part without importing it, if possible.
 
     Raises:
         UsageError: the name is unknown, or its module has to be imported and cannot be.

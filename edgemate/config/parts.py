@@ -1,4 +1,4 @@
-"""Where a recipe names registered parts, and the check of their names and options."""
+"""The recipe's keys that name registered parts, and the validation of names and options."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ LISTS = (
 
 
 def resolve_options(tree: Mapping[str, Any], *, import_paths: bool = True) -> tuple[dict[str, Any], list[str]]:
-    """Check the names and options of every part.
+    """Validate the names and options of every part.
 
-    A dotted path is imported, which may take seconds, only where there is no other problem.
+    A dotted path is imported, which may take seconds, only if there is no other problem.
 
     Args:
-        tree: a recipe as nested mappings; places that do not hold a name are passed over.
-        import_paths: also check the options of dotted paths; otherwise only whether they can lead anywhere.
+        tree: a recipe as nested mappings; keys that hold no name are skipped.
+        import_paths: also validate the options of dotted paths; otherwise only whether these can be imported.
 
     Returns:
         The tree with every option's default filled in, and the problems found.
@@ -107,7 +107,7 @@ class _Place:
 
 
 def _fill_in(place: _Place) -> list[str]:
-    """Put the options, with every default, in their place. Returns what is wrong with them or with the name."""
+    """Fill in the defaults of a part's options. Returns the problems of its name and options."""
     name = place.holder[place.key]
     try:
         model = part_options(place.registry, name)

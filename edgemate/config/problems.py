@@ -1,4 +1,4 @@
-"""pydantic's errors, said in the recipe's own words: the key's path, what was given, what would work."""
+"""Pydantic's errors as sentences about the recipe: the key's path, what was given, what would work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _sentence(item: dict[str, Any], model: type[BaseModel], prefix: str) -> str:
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Names of the fields that are known at a place in the tree."""
+    """Names of the known fields at a location in the tree."""
     here: type[BaseModel] | None = model
     for step in location:
         if isinstance(step, int):

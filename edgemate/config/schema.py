@@ -1,4 +1,4 @@
-"""The recipe as pydantic models: one class per section, in the order they stand in the YAML.
+"""The recipe as pydantic models: one class per section, in the order of the YAML.
 
 A name (`backbone: resnet18`) is a registered name or a dotted path; the `options` beside it are checked against the
 keyword-only arguments of the factory behind that name (see `edgemate.config.options`).
@@ -16,7 +16,7 @@ Ensemble = Literal["none", "mean", "learned"]
 
 
 class Section(BaseModel):
-    """A mapping of the YAML. Unknown keys are errors; values do not change once checked."""
+    """A mapping of the YAML. Unknown keys are errors; sections are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -48,24 +48,25 @@ class Unlabeled(Section):
     """A second domain: images of the same classes whose labels training never sees."""
 
     name: str | None = Field(
-        None, description="Registered dataset; if absent the same one, its training split split between the domains."
+        None,
+        description="Registered dataset; if absent, the training split of data.name is split between the domains.",
     )
     options: Options = Field({}, description="Options of the dataset.")
-    corruptions: list[Part] = Field([], description="Laid over its images, for training and test, in this order.")
+    corruptions: list[Part] = Field([], description="Applied to its images, for training and test, in this order.")
     fraction: Fraction | None = Field(
         None,
         description="Fraction of the training split that becomes the unlabeled domain, where one dataset is split "
         "between both domains; 0.5 if absent.",
     )
-    limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many unlabeled images.")
+    limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Largest number of unlabeled images.")
     per_batch: Annotated[int, Field(gt=0)] | None = Field(
         None, description="Unlabeled images in a batch; as many as labeled ones if absent."
     )
 
     @model_validator(mode="after")
-    def _options_are_of_a_set(self) -> Unlabeled:
+    def _check_options(self) -> Unlabeled:
         if self.options and self.name is None:
-            raise ValueError("options are of the dataset that name gives, and there is no name: add it")
+            raise ValueError("options need a dataset: set name")
         return self
 
 
@@ -73,9 +74,9 @@ class Data(Section):
     """Which images, how they are split and prepared."""
 
     name: str = Field(description="Registered dataset.")
-    options: Options = Field({}, description="Options of the dataset: root, path, download …")
+    options: Options = Field({}, description="Options of the dataset, such as root, path or download.")
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = Field(
-        None, description="Side in pixels; native by default."
+        None, description="Height and width of the input in pixels; the images' own size if absent."
     )
     resize: Literal["stretch", "shorter_side"] | None = Field(None, description="How images reach image_size.")
     resize_to: Annotated[int, Field(ge=4, le=4096)] | None = Field(
@@ -86,24 +87,26 @@ class Data(Section):
         None, description="Per channel, of pixels in [0, 1]; from the training split if absent."
     )
     std: list[Annotated[float, Field(gt=0)]] | None = None
-    calibration_fraction: Fraction = Field(0.1, description="Share of the training images held out for thresholds.")
+    calibration_fraction: Fraction = Field(0.1, description="Fraction of the training images held out for thresholds.")
     split_seed: Annotated[int, Field(ge=0)] = 0
-    train_limit: Annotated[int, Field(gt=0)] | None = Field(None, description="Use only so many training images.")
+    train_limit: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Largest number of training images; a stratified sample."
+    )
     calibration_limit: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Use only so many calibration images, with the class fractions kept."
+        None, description="Largest number of calibration images; a stratified sample."
     )
     test_limit: Annotated[int, Field(gt=0)] | None = Field(
-        None, description="Use only so many test images, of each domain, with the class fractions kept."
+        None, description="Largest number of test images of each domain; a stratified sample."
     )
     augmentation: list[Part] = []
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
     @model_validator(mode="after")
-    def _only_one_set_is_split(self) -> Data:
+    def _check_fraction(self) -> Data:
         other = self.unlabeled
         if other and other.fraction is not None and other.name not in (None, self.name):
             raise ValueError(
-                f"unlabeled.fraction splits one dataset, but unlabeled.name is {other.name}: leave one of them out"
+                f"unlabeled.fraction splits one dataset, but unlabeled.name is {other.name}; remove one of them"
             )
         return self
 
@@ -116,31 +119,31 @@ class Model(Section):
 
 
 class Exits(Section):
-    """Where the network is cut and which head stands there."""
+    """Where the network is cut, and the head of every exit."""
 
     at: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="Cut points in order, the backbone's end last; the backbone's usual ones if absent."
+        None, description="Cut points in order, the backbone's end last; the backbone's default ones if absent."
     )
     head: str = "linear"
     options: Options = {}
     ensemble: Ensemble = Field(
         "none",
-        description="What exit k answers with: its own logits, the mean of those of exits 1 … k, or the method's "
+        description="Output of exit k: its own logits, the mean of the logits of exits 1 … k, or the method's "
         "learned ensemble of them.",
     )
 
     @field_validator("at")
     @classmethod
-    def _no_cut_twice(cls, at: list[str] | None) -> list[str] | None:
+    def _check_unique(cls, at: list[str] | None) -> list[str] | None:
         if at is not None and len(set(at)) != len(at):
-            raise ValueError("a cut point is named twice")
+            raise ValueError("a cut point occurs twice; name each once")
         return at
 
 
 class Distillation(Section):
     """The objective that trains all exits together: one method, or the weighted sum of several."""
 
-    method: str | None = Field("mate", description="Registered method; null where there are several.")
+    method: str | None = Field("mate", description="Registered method; null if there are several under methods.")
     options: Options = Field({}, description="Options of the method.")
     methods: Annotated[list[WeightedMethod], Field(min_length=1)] | None = Field(
         None, description="Several methods instead of one, each a name, {name: options}, or name, weight and options."
@@ -153,30 +156,30 @@ class Distillation(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_way_of_naming(cls, value: Any) -> Any:
+    def _check_alternatives(cls, value: Any) -> Any:
         if not isinstance(value, dict) or value.get("methods") is None:
             return value
         if value.get("method") is not None or value.get("options"):
             given = "method" if value.get("method") is not None else "options"
             raise ValueError(
-                f"{given} beside methods: name one under method, with its options, or all of them under methods, each "
-                "with its own"
+                f"{given} and methods are both set; set method and options for one method, or methods for several, "
+                "each with its own options"
             )
         return {**value, "method": None}
 
     @model_validator(mode="after")
-    def _named_once(self) -> Distillation:
+    def _check_names(self) -> Distillation:
         names = self.names
         if not names:
-            raise ValueError("name a method, or several under methods")
+            raise ValueError("no method is set; set method, or methods for several")
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"methods names {name} twice; give it one weight and one set of options")
+                raise ValueError(f"methods has {name} twice; name it once, with one weight and one set of options")
         return self
 
     @property
     def names(self) -> list[str]:
-        """The method, or the methods, by name."""
+        """Names of the methods, in order."""
         if self.methods is not None:
             return [part.name for part in self.methods]
         return [self.method] if self.method is not None else []
@@ -186,7 +189,7 @@ class Optimization(Section):
     """Optimizer, schedule and regularization."""
 
     epochs: Annotated[int, Field(gt=0)] = Field(
-        description="Where --set changes them, a warm-up and milestones that do not fit any more change with them."
+        description="Training epochs. If an override changes them, warm-up and milestones that do not fit are scaled."
     )
     batch_size: Annotated[int, Field(ge=2)] = 128
     optimizer: str = "sgd"
@@ -196,10 +199,12 @@ class Optimization(Section):
     schedule: str = "cosine"
     schedule_options: Options = {}
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="Epochs of linear warm-up; shortened where it does not end within epochs."
+        0.0, description="Epochs of linear warm-up; shortened if it does not end within epochs."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="Largest norm of the whole gradient.")
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Largest norm of the gradient over all parameters; off if absent."
+    )
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Decay of averaged weights per step; off if absent."
     )
@@ -211,13 +216,15 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
-        description="bf16 and fp16 are mixed; fp16 needs a GPU. auto: bf16 where the hardware has it, else fp32 on a "
-        "CPU and fp16 on a GPU.",
+        description="bf16 and fp16 are mixed precision; fp16 needs a GPU. auto: bf16 if the hardware supports it, else "
+        "fp32 on a CPU and fp16 on a GPU.",
     )
     channels_last: Literal["auto"] | bool = Field(
-        "auto", description="Memory format NHWC. auto: where it is safe and was measured to help."
+        "auto", description="Memory format NHWC. auto: if it is safe and was measured to be faster."
     )
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that prepare images; 0 prepares in line.")
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Data loader worker processes; 0 loads images in the main process."
+    )
     data_on_device: bool = Field(
         False,
         description="Keep the images on the training device and crop and flip them there; for datasets in memory, "
@@ -228,17 +235,17 @@ class Training(Section):
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     weights: Literal["last", "best"] = Field(
         "last",
-        description="The epoch that is kept; best is by mean accuracy over exits on the calibration split.",
+        description="Epoch whose weights are kept; best: highest calibration accuracy, averaged over exits.",
     )
     checkpoint_every: Annotated[int, Field(gt=0)] = Field(
         1,
-        description="Write the state that --resume goes on from after every so many epochs, and after the last; what "
-        "came after it is trained again.",
+        description="Epochs between checkpoints; one is also written after the last epoch. Resuming trains the epochs "
+        "after the last checkpoint again.",
     )
     keep_every: Annotated[int, Field(gt=0)] | None = Field(
         None,
-        description="Beside it keep the weights of every so many epochs, and of the last, in checkpoints/; none if "
-        "absent.",
+        description="Epochs between weights that are kept in checkpoints/, which also gets those of the last epoch; "
+        "none if absent.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The recipes that come with edgemate, by name: `digits/resnet8_mate`."""
+"""The recipes that are shipped with edgemate, by name, such as `digits/resnet8_mate`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edgemate.registry import closest
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Name → file, sorted by name. Files that others extend, `_*.yaml`, are left out."""
+    """Name → file, sorted by name, without files that are only extended (`_*.yaml`)."""
     root = recipes_root()
     found = sorted(root.rglob("*.yaml")) if root else []
     return {path.relative_to(root).with_suffix("").as_posix(): path for path in found if path.name[0] != "_" and root}
 
 
 def find_recipe(given: str) -> Path:
-    """The file that a person means: a path, or the name of a recipe that comes with edgemate.
+    """The file of a recipe given by its path or by the name of a shipped recipe.
 
     Raises:
         UsageError: it is neither.
@@ -29,17 +29,17 @@ def find_recipe(given: str) -> Path:
     name = given.removeprefix("recipes/").removesuffix(".yaml")
     if name in shipped:
         return shipped[name]
-    raise UsageError(f"{given}: no such file, and no recipe of that name; {closest(name, list(shipped))}")
+    raise UsageError(f"{given}: no such file or shipped recipe; {closest(name, list(shipped))}")
 
 
 def run_name(recipe: Path) -> str:
-    """What a run of this recipe is called: `digits-resnet8_mate` for `recipes/digits/resnet8_mate.yaml`."""
+    """Default name of a run of this recipe: `digits-resnet8_mate` for `recipes/digits/resnet8_mate.yaml`."""
     parent = recipe.parent.name
     return recipe.stem if parent in ("", "recipes") else f"{parent}-{recipe.stem}"
 
 
 def recipes_root() -> Path | None:
-    """The folder of shipped recipes: beside the package in a checkout, else where the installation put it."""
+    """The folder of shipped recipes: beside the package in a checkout, else in the installation's share/; or None."""
     for root in (Path(__file__).parents[2] / "recipes", Path(sys.prefix) / "share" / "edgemate" / "recipes"):
         if root.is_dir():
             return root

@@ -1,8 +1,7 @@
-"""What a registered part's source says of it, so that no recipe needs the part's module to be checked.
+"""A registered part's options, read from its source, so that a recipe is validated without importing the part.
 
-Such a module mostly imports torch, which takes seconds, while its factory's keyword-only arguments are written with
-numbers and names of `typing` and `pydantic`. What is written with more than these is not read here: the caller then
-imports the module.
+Most of these modules import torch, which takes seconds, while a factory's keyword-only arguments use only numbers and
+names of `typing` and `pydantic`. If they use anything else, the caller has to import the module.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ _PLAIN = (
 
 
 def stand_in(module: str, attribute: str) -> Callable[..., Any] | None:
-    """A function with the name, the docstring and the keyword-only arguments of a factory, or of a class's constructor.
+    """A function with the name, docstring and keyword-only arguments of a factory, or of a class's constructor.
 
-    Its annotations and defaults are values equal to the factory's own.
+    Its annotations and defaults equal those of the factory.
 
     Args:
-        module: where the factory is; it is not imported.
-        attribute: its name there.
+        module: of the factory; it is not imported.
+        attribute: name of the factory in the module.
 
     Returns:
-        The function, which does nothing; None where the source does not plainly say what its arguments are.
+        The function, which does nothing; None if the arguments cannot be read from the source.
     """
     try:
         home, definition = _definition(module, attribute)
@@ -62,7 +61,7 @@ def stand_in(module: str, attribute: str) -> Callable[..., Any] | None:
 
 
 def class_constant(module: str, attribute: str, name: str) -> Any:
-    """The constant that a class of ours, or the nearest class above it, gives a name. Raises LookupError otherwise."""
+    """The constant value of a class attribute, inherited ones included. Raises LookupError if it is not constant."""
     try:
         home, definition = _definition(module, attribute)
         while isinstance(definition, ast.ClassDef):
@@ -75,15 +74,15 @@ def class_constant(module: str, attribute: str, name: str) -> Any:
             home, definition = _base(home, definition)
     except _UnclearError:
         pass
-    raise LookupError(f"{module}:{attribute} does not plainly say what {name} is")
+    raise LookupError(f"{module}:{attribute}: {name} is not a constant in the source")
 
 
 class _UnclearError(Exception):
-    """The source does not plainly say it."""
+    """The source is not simple enough to be read."""
 
 
 def _definition(module: str, name: str) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
-    """The only, undecorated definition of a name, and the module it stands in."""
+    """The module of the only, undecorated definition of a name, and that definition."""
     source = read_source(module)
     statement = source.bound.get(name) if source else None
     if isinstance(statement, ast.ImportFrom):
@@ -108,7 +107,7 @@ def _constructor(module: str, definition: ast.ClassDef) -> tuple[str, ast.Functi
 
 
 def _base(module: str, definition: ast.ClassDef) -> tuple[str, ast.FunctionDef | ast.ClassDef]:
-    """The class right above, where there is one only, of ours."""
+    """The module and definition of the only base class."""
     if len(definition.bases) != 1 or not isinstance(definition.bases[0], ast.Name):
         raise _UnclearError
     return _definition(module, definition.bases[0].id)
@@ -132,7 +131,7 @@ def _with_options_of(module: str, function: ast.FunctionDef, name: str) -> Calla
     for expression in (*annotations, *given.kw_defaults):
         if expression is not None:
             namespace |= _values_in(module, expression)
-    exec(f"def {name}({ast.unparse(wanted)}): ...", namespace)  # what is in it was looked at node by node
+    exec(f"def {name}({ast.unparse(wanted)}): ...", namespace)  # every node of it has been checked
     made: Callable[..., Any] = namespace[name]
     return made
 
@@ -170,7 +169,7 @@ def _value(module: str, name: str) -> Any:
 
 
 def _origin(statement: ast.ImportFrom, name: str) -> tuple[str, str]:
-    """Module and name there of what `from … import` binds; only of ours and of light modules."""
+    """Module and original name of what `from … import` binds; only from this package and light modules."""
     home = statement.module or ""
     if statement.level or home.partition(".")[0] not in (*_LIGHT, _PACKAGE):
         raise _UnclearError

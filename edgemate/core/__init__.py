@@ -1,1 +1,1 @@
-"""What training and device share: the network's input, resizing, and scores of logits. No torch, no onnx."""
+"""What training and device share: image files, the network's input, resizing, and scores of logits, without torch."""

@@ -1,6 +1,6 @@
 """Data: named datasets, splits, transforms and loaders.
 
-The names below are found on first use, so that a dataset can be named and its options checked without loading torch.
+The names below are imported on first use, so that a dataset's options can be checked without importing torch.
 """
 
 from __future__ import annotations

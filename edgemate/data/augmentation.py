@@ -1,6 +1,6 @@
 """Augmentations by name: torchvision v2 transforms of one uint8 image (C, H, W).
 
-Every factory takes the spec of the network's input first; what follows are the options a recipe can set.
+Every factory takes the input specification first; the arguments after it are the options of a recipe.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ def random_crop(
     padding: Annotated[int, Field(ge=0)] = 4,
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
 ) -> v2.Transform:
-    """A window of the network's size at a random place, after padding every side.
+    """A crop of the network's input size at a random position, after padding every side.
 
     Args:
-        spec: of the network's input.
+        spec: input specification of the network.
         padding: pixels on every side.
         padding_mode: `constant` pads with black.
 
     Raises:
-        UsageError: there are not that many pixels to reflect.
+        UsageError: the padding is larger than the image allows.
     """
     limit = min(spec.height, spec.width) - (padding_mode == "reflect")
     if padding_mode in ("reflect", "symmetric") and padding > limit:
-        raise UsageError(f"random_crop: padding is {padding}; {padding_mode} allows at most {limit} at this image size")
+        raise UsageError(
+            f"random_crop: padding is {padding}; {padding_mode} padding allows at most {limit} at this image size"
+        )
     return v2.RandomCrop((spec.height, spec.width), padding=padding or None, padding_mode=padding_mode)
 
 
 def random_resized_crop(spec: InputSpec, *, min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08) -> v2.Transform:
-    """A window of random place, area and shape (3:4 to 4:3), resized to the network's size (arXiv 1409.4842).
+    """A crop of random position, area and aspect ratio (3:4 to 4:3), resized to the input size (arXiv 1409.4842).
 
     Args:
-        spec: of the network's input.
-        min_scale: smallest area, as a share of the whole image's.
+        spec: input specification of the network.
+        min_scale: smallest area, as a fraction of the image's.
     """
     return v2.RandomResizedCrop((spec.height, spec.width), scale=(min_scale, 1.0), antialias=True)
 
 
 def horizontal_flip(spec: InputSpec, *, p: Probability = 0.5) -> v2.Transform:
-    """Left to right, with probability `p`."""
+    """Flip left to right, with probability `p`."""
     return v2.RandomHorizontalFlip(p)
 
 
@@ -62,14 +64,14 @@ def random_affine(
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     shear: Annotated[float, Field(ge=0, lt=90)] = 0.0,
 ) -> v2.Transform:
-    """Rotation, shift, zoom and shear, bilinear; what comes in from outside is black.
+    """Rotation, translation, scaling and shear with bilinear interpolation; pixels from outside the image are black.
 
     Args:
-        spec: of the network's input.
-        degrees: largest rotation either way.
-        translate: largest shift either way, as a share of the width or height.
-        scale: largest zoom either way: 0.1 draws factors from 0.9 to 1.1.
-        shear: largest horizontal shear either way, in degrees.
+        spec: input specification of the network.
+        degrees: largest rotation in either direction.
+        translate: largest translation in either direction, as a fraction of the width or height.
+        scale: largest change of scale: 0.1 draws factors from 0.9 to 1.1.
+        shear: largest horizontal shear in either direction, in degrees.
     """
     return v2.RandomAffine(
         degrees,
@@ -88,20 +90,20 @@ def color_jitter(
     saturation: NotNegative = 0.2,
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0,
 ) -> v2.Transform:
-    """Brightness, contrast, saturation and hue, in random order; the last two leave gray images as they are.
+    """Random brightness, contrast, saturation and hue, in random order; the last two do not change gray images.
 
     Args:
-        spec: of the network's input.
-        brightness: 0.2 draws factors from 0.8 to 1.2; so do the next two.
-        contrast: see brightness.
-        saturation: see brightness.
-        hue: largest turn either way, as a share of the color circle.
+        spec: input specification of the network.
+        brightness: 0.2 draws factors from 0.8 to 1.2.
+        contrast: like brightness.
+        saturation: like brightness.
+        hue: largest rotation in either direction, as a fraction of the color circle.
     """
     return v2.ColorJitter(brightness, contrast, saturation, hue)
 
 
 def auto_augment(spec: InputSpec, *, policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet") -> v2.Transform:
-    """A policy learned by AutoAugment (arXiv 1805.09501) on the dataset named."""
+    """The policy that AutoAugment (arXiv 1805.09501) learned on the dataset `policy`."""
     return v2.AutoAugment(v2.AutoAugmentPolicy(policy))
 
 
@@ -111,7 +113,7 @@ def rand_augment(
     num_ops: Annotated[int, Field(gt=0)] = 2,
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9,
 ) -> v2.Transform:
-    """RandAugment (arXiv 1909.13719): `num_ops` operations of strength `magnitude`, of 30."""
+    """RandAugment (arXiv 1909.13719): `num_ops` random operations of strength `magnitude`, 0 to 30."""
     return v2.RandAugment(num_ops, magnitude)
 
 
@@ -123,14 +125,14 @@ def trivial_augment(spec: InputSpec) -> v2.Transform:
 def random_erasing(
     spec: InputSpec, *, p: Probability = 0.5, max_area: Annotated[float, Field(gt=0.02, le=1)] = 0.33
 ) -> v2.Transform:
-    """A random rectangle painted over (arXiv 1708.04896), with probability `p`.
+    """Erase a random rectangle (arXiv 1708.04896), with probability `p`.
 
-    It runs on the uint8 image, like all augmentations, and paints with the mean color, which normalization turns
-    into zeros to within half a gray level: the same as erasing after normalization.
+    Like all augmentations it works on the uint8 image. It fills with the mean color, which normalization maps to zero
+    to within half a gray level, as erasing after normalization would.
 
     Args:
-        spec: of the network's input.
+        spec: input specification of the network.
         p: probability.
-        max_area: largest rectangle, as a share of the image; the smallest is 0.02.
+        max_area: largest rectangle, as a fraction of the image; the smallest is 0.02.
     """
     return v2.RandomErasing(p, scale=(0.02, max_area), value=[float(round(255 * mean)) for mean in spec.mean])

@@ -1,8 +1,8 @@
-"""Torchvision v2 transforms applied to a batch with parameters of its own for every image.
+"""Torchvision v2 transforms applied to a batch, with separate random parameters for every image.
 
-A v2 transform draws once per call, so that one call on a batch would treat all its images alike, and one call per
-image costs more than training a small network on it. Crops and flips, which nearly every recipe has, are therefore
-done here for a whole batch at once; any other transform is called image by image.
+A v2 transform draws once per call: one call on a batch would treat all images alike, and one call per image costs more
+than training a small network on it. Crops and flips, which nearly every recipe has, are therefore implemented here for
+a whole batch; any other transform is called image by image.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgemate.errors import DataError
 
 
 def batchwise(transform: v2.Transform) -> Callable[[Tensor], Tensor]:
-    """What `transform` does to one image, for uint8 (N, C, H, W), drawing from torch's global generator."""
+    """Apply `transform` to every image of uint8 (N, C, H, W), drawing from torch's global generator."""
     if type(transform) is v2.RandomCrop and not transform.pad_if_needed and transform.fill == 0:
         return Crop(transform)
     if type(transform) is v2.RandomHorizontalFlip:
@@ -27,12 +27,12 @@ def batchwise(transform: v2.Transform) -> Callable[[Tensor], Tensor]:
 
 
 class Crop:
-    """`v2.RandomCrop`, with a place of its own for every image.
+    """`v2.RandomCrop`, with a separate random position for every image.
 
     Attributes:
-        size: (height, width) of the window.
-        padding: pixels (above, below), (left, right).
-        mode: NumPy's name for what is padded with; torchvision's names are the same.
+        size: (height, width) of the crop, in pixels.
+        padding: ((top, bottom), (left, right)), in pixels.
+        mode: NumPy's padding mode; torchvision's names are the same.
     """
 
     def __init__(self, transform: v2.RandomCrop) -> None:
@@ -43,7 +43,7 @@ class Crop:
         self.mode = transform.padding_mode
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """The windows (N, C, *size) of images (N, C, H, W)."""
+        """Crops (N, C, *size) of images (N, C, H, W)."""
         padded = torch.from_numpy(np.pad(batch.numpy(), ((0, 0), (0, 0), *self.padding), mode=self.mode))
         return crop_each(padded, *self.draw(len(batch), *batch.shape[2:]), *self.size)
 
@@ -56,17 +56,17 @@ class Crop:
 
 
 class Flip:
-    """`v2.RandomHorizontalFlip`, with a throw of its own for every image."""
+    """`v2.RandomHorizontalFlip`, drawn separately for every image."""
 
     def __init__(self, probability: float) -> None:
         self._probability = probability
 
     def __call__(self, batch: Tensor) -> Tensor:
-        """The images (N, C, H, W), some of them mirrored."""
+        """The images (N, C, H, W), some of them flipped."""
         return flip_each(batch, self.draw(len(batch)))
 
     def draw(self, n: int) -> Tensor:
-        """Which of `n` images to mirror, bool (n,)."""
+        """Which of `n` images to flip, bool (n,)."""
         return torch.rand(n) < self._probability
 
 
@@ -84,20 +84,20 @@ def stack(images: Sequence[Tensor]) -> Tensor:
     if len(shapes) > 1:
         raise DataError(
             f"data.augmentation leaves images of different shapes, {shapes[0]} and {shapes[-1]}; "
-            "put one that brings them to data.image_size, such as random_crop, in its place"
+            "replace it by one that gives data.image_size, such as random_crop"
         )
     return torch.stack(list(images))
 
 
 def crop_each(batch: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """Of every image of (N, C, H, W) the window whose upper left corner is (top[n], left[n])."""
+    """Crop every image of (N, C, H, W) at the upper left corner (top[n], left[n])."""
     # NumPy copies windows five times as fast as torch does.
     windows = np.lib.stride_tricks.sliding_window_view(batch.numpy(), (height, width), axis=(2, 3))
     return torch.from_numpy(windows[np.arange(len(batch)), :, top.numpy(), left.numpy()])
 
 
 def flip_each(batch: Tensor, flip: Tensor) -> Tensor:
-    """The images of (N, C, H, W) with those mirrored left to right where flip[n]."""
+    """Flip image n of (N, C, H, W) left to right where flip[n]."""
     pixels, chosen = batch.numpy().copy(), flip.numpy()
     pixels[chosen] = pixels[chosen][..., ::-1]
     return torch.from_numpy(pixels)

@@ -32,18 +32,18 @@ HALF = 0.5
 
 @dataclass(frozen=True, eq=False)
 class PreparedData:
-    """A dataset, split and ready to load.
+    """A dataset with its splits, input specification and loaders.
 
     Attributes:
         source: the dataset.
         splits: indices into it.
-        spec: of the network's input.
-        transform: the training images'.
+        spec: input specification of the network.
+        transform: of the training images.
         batch_size: images per batch.
         workers: processes that prepare batches.
         seed: of the training order and augmentation.
-        target: the second domain, where there is one.
-        left_out: damaged files that are in no split, because the recipe says so.
+        target: the second domain; None without one.
+        left_out: damaged files that the recipe excludes from all splits.
     """
 
     source: DataSource
@@ -62,7 +62,7 @@ class PreparedData:
         return self.source.classes
 
     def train_loader(self, rank: int = 0, replicas: int = 1) -> ImageLoader:
-        """Shuffled, augmented batches; see `edgemate.data.loaders.train_loader`."""
+        """Shuffled, augmented batches of the training split; see `edgemate.data.loaders.train_loader`."""
         return train_loader(
             self.source.train,
             self.splits.train,
@@ -92,15 +92,15 @@ class PreparedData:
         )
 
     def calibration_loader(self) -> ImageLoader:
-        """The calibration split, in order."""
+        """Batches of the calibration split, in order."""
         return self._evaluation_loader("calibration")
 
     def test_loader(self) -> ImageLoader:
-        """The test split, in order."""
+        """Batches of the test split, in order."""
         return self._evaluation_loader("test")
 
     def mixed_loader(self, rank: int = 0, replicas: int = 1) -> ImageLoader:
-        """The training batches with unlabeled images of the target behind the labeled ones; see `mixed_loader`.
+        """Training batches of labeled source images followed by unlabeled target images; see `mixed_loader`.
 
         Raises:
             DataError: there is no target.
@@ -116,7 +116,7 @@ class PreparedData:
         )
 
     def target_test_loader(self) -> ImageLoader:
-        """The target's test split, in order. Raises DataError where there is no target."""
+        """Batches of the target's test split, in order. Raises DataError without a target."""
         target = self._target()
         return evaluation_loader(
             target.test,
@@ -128,7 +128,7 @@ class PreparedData:
 
     def _target(self) -> Target:
         if self.target is None:
-            raise DataError("there is no target domain; data.unlabeled names one")
+            raise DataError("there is no target domain; set data.unlabeled")
         return self.target
 
     def _evaluation_loader(self, name: Literal["calibration", "test"]) -> ImageLoader:

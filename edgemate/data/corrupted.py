@@ -1,4 +1,4 @@
-"""Images of a dataset with corruptions laid over them, the same ones every time an image is looked at."""
+"""Images of a dataset with corruptions, the same ones every time an image is read."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _CHUNK = 1_000
 
 @dataclass(frozen=True, eq=False)
 class CorruptedImages:
-    """Some images of a dataset, corrupted; a `Images`.
+    """Corrupted images of a dataset; implements `Images`.
 
     Attributes:
-        images: the dataset's.
+        images: of the dataset.
         indices: which of them, int64 (N,).
-        labels: int64 (N,), from 0, or −1 where they are not to be known.
-        corruptions: laid over each other in this order.
-        key: with an image's index and the corruption's place it decides what is drawn; not negative.
+        labels: int64 (N,), from 0, or −1 for unknown.
+        corruptions: applied in this order.
+        key: seeds the corruptions, together with an image's index and the corruption's position; not negative.
     """
 
     images: Images
@@ -45,7 +45,7 @@ class CorruptedImages:
 
     @cached_property
     def array(self) -> npt.NDArray[np.uint8] | None:
-        """The corrupted images uint8 (N, H, W, C) where the dataset's lie in memory, else None."""
+        """The corrupted images uint8 (N, H, W, C) if the dataset is in memory, else None."""
         clean = self.images.array
         if clean is None:
             return None
@@ -72,8 +72,8 @@ class CorruptedImages:
             found = corruption(pixels, seeds)
             if found.shape != pixels.shape or found.dtype != torch.uint8:
                 raise DataError(
-                    f"data.unlabeled.corruptions.{place} gives {found.dtype} of shape {tuple(found.shape[1:])}; "
-                    f"torch.uint8 of {tuple(pixels.shape[1:])}, the image's own, is needed"
+                    f"data.unlabeled.corruptions.{place} returns {found.dtype} of shape {tuple(found.shape[1:])}; "
+                    f"it must return torch.uint8 of {tuple(pixels.shape[1:])}, the shape of the image"
                 )
             pixels = found
         return pixels

@@ -1,7 +1,7 @@
-"""Corruptions by name: what turns the images of one domain into those of another.
+"""Corruptions by name: they turn the images of one domain into those of another.
 
-A corruption is a callable of uint8 images (N, C, H, W) and one seed per image, and gives uint8 of the same shape.
-What it does to an image depends on that image and its seed alone. The options of its factory are those of a recipe.
+A corruption is a callable of uint8 images (N, C, H, W) and one seed per image that returns uint8 of the same shape. The
+result for an image depends on that image and its seed only. The options of a factory are those of a recipe.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-# Partial functions, not lambdas: a worker that is spawned gets them by pickle.
+# Partial functions, not lambdas: they are pickled for spawned workers.
 Corruption = Callable[[Tensor, Sequence[int]], Tensor]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
 def invert() -> Corruption:
-    """Every pixel v becomes 255 − v."""
+    """Invert every pixel: v becomes 255 − v."""
     return _invert
 
 
 def brightness(*, factor: NotNegative = 0.5) -> Corruption:
-    """Every pixel times `factor`, clipped at white."""
+    """Multiply every pixel by `factor`, clipped at 255."""
     return partial(_brightness, factor=factor)
 
 
 def contrast(*, factor: NotNegative = 0.5) -> Corruption:
-    """The distance of every pixel from the image's mean gray times `factor`, clipped."""
+    """Multiply every pixel's distance from the image's mean gray by `factor`, clipped to 0 to 255."""
     return partial(_contrast, factor=factor)
 
 
 def gaussian_blur(*, sigma: Annotated[float, Field(gt=0, le=32)] = 1.0) -> Corruption:
-    """A Gaussian blur.
+    """Gaussian blur.
 
     Args:
-        sigma: its standard deviation in pixels; the kernel reaches three of them, as far as the image does.
+        sigma: standard deviation in pixels; the kernel reaches three of them, or to the border of a smaller image.
     """
     return partial(_blur, sigma=sigma)
 
 
 def gaussian_noise(*, sigma: Annotated[float, Field(gt=0, le=1)] = 0.1) -> Corruption:
-    """Independent normal noise on every pixel, clipped.
+    """Independent Gaussian noise on every pixel, clipped.
 
     Args:
-        sigma: its standard deviation, of pixels in [0, 1].
+        sigma: standard deviation, for pixels in [0, 1].
     """
     return partial(_noise, sigma=sigma)
 
@@ -69,7 +69,7 @@ def _contrast(pixels: Tensor, seeds: Sequence[int], factor: float) -> Tensor:
 
 
 def _blur(pixels: Tensor, seeds: Sequence[int], sigma: float) -> Tensor:
-    # Beyond the border the image is mirrored, which asks for a border narrower than the image.
+    # The image is padded by reflection, which must be narrower than the image.
     reach = max(1, min(math.ceil(3 * sigma), min(pixels.shape[-2:]) - 1))
     blurred: Tensor = tvf.gaussian_blur(pixels, [2 * reach + 1] * 2, [sigma, sigma])
     return blurred

@@ -1,4 +1,4 @@
-"""Damaged image files, found before anything is made of them."""
+"""Search for damaged image files before training."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.core.image_files import check_file
 from edgemate.data.source import FileImages, Images
 from edgemate.errors import DataError, ImageError
-from edgemate.images import check_file
 from edgemate.progress import SILENT, Progress
 
 Used = tuple[Images, npt.NDArray[np.int64]]
-"""Images, and the indices of those that are used."""
+"""Images, and the indices of those in use, int64 (N,)."""
 
 _NAMED = 10
-# Threads do not help where the files lie in memory, and do where a disk or a network answers late.
+# Threads do not help if the files are cached in memory, but do on a slow disk or network.
 _THREADS, _CHUNK = 8, 256
 
 
 def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> None:
-    """Look at every image file that is used, as `edgemate.images.check_file` does.
+    """Check every image file in use by `edgemate.core.image_files.check_file`.
 
-    100,000 take 4 to 6 s on 2 cores where the files are in the system's cache.
+    100,000 files take 4 to 6 s on 2 cores if they are in the system's cache.
 
     Args:
-        splits: what is used, by the name of the split. Images that do not lie in files are passed over.
-        progress: told how far it has come.
+        splits: images in use, by the name of the split. Images in memory are skipped.
+        progress: told how many files have been checked.
 
     Raises:
-        DataError: there are damaged files; the first ten are named, and how many there are in each split.
+        DataError: files are damaged. The message names the first ten, and counts them by split.
     """
     paths: list[Path] = []
     ends: dict[str, int] = {}
@@ -59,7 +59,7 @@ def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> No
 
 
 def find_damaged(paths: Sequence[Path], progress: Progress = SILENT) -> dict[int, str]:
-    """Which of the files are damaged, as far as `edgemate.images.check_file` sees it: what is wrong, by place."""
+    """The files that `edgemate.core.image_files.check_file` finds damaged: index in `paths` → problem."""
     found: dict[int, str] = {}
 
     def look(start: int) -> dict[int, str]:
@@ -73,9 +73,9 @@ def find_damaged(paths: Sequence[Path], progress: Progress = SILENT) -> dict[int
 
     window = _CHUNK * _THREADS
     if paths:
-        progress.step("looking at image files, file")
+        progress.step("checking image files, file")
     with ThreadPoolExecutor(_THREADS) as pool:
-        # A window at a time, so that Ctrl-C does not wait for all that is left.
+        # A window at a time, so that Ctrl-C does not wait for the rest.
         for first in range(0, len(paths), window):
             for problems in pool.map(look, range(first, min(first + window, len(paths)), _CHUNK)):
                 found |= problems

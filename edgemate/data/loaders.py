@@ -1,7 +1,7 @@
-"""Loaders of batches: shuffled and augmented by epoch for training, in fixed order for evaluation.
+"""Data loaders: shuffled and augmented by epoch for training, in fixed order for evaluation.
 
-A sampler's item is a whole batch, so that images in memory are gathered and augmented together. It carries the seed
-of its augmentation, so that a batch is the same whichever process prepares it and whatever came before.
+A sampler's item is a whole batch, so that images in memory are gathered and augmented together. It carries the seed of
+its augmentation, so that a batch does not depend on the process that prepares it or on earlier batches.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.data.workers import check_sockets, shared, translate_worker_errors
+from edgemate.data.workers import check_sockets, share_batch, translate_worker_errors
 from edgemate.errors import EdgemateError
 
 Indices = npt.NDArray[np.int64]
 LabeledBatch = tuple[Tensor, Tensor]
-"""Images float32 (N, C, H, W), normalized, and labels int64 (N,), −1 where an image has none."""
+"""Images float32 (N, C, H, W), normalized, and labels int64 (N,), −1 for unlabeled images."""
 
 
 def train_loader(
@@ -38,10 +38,10 @@ def train_loader(
     rank: int = 0,
     replicas: int = 1,
 ) -> ImageLoader:
-    """Batches of the images at `indices`, in an order and with an augmentation that only (seed, epoch) decide.
+    """Batches of the images at `indices`; order and augmentation are a function of (seed, epoch) only.
 
     The epoch is 0 until `loader.sampler.set_epoch(epoch)` is called (Lightning does it). A last batch of one image is
-    left out, since batch normalization cannot train on it.
+    dropped, since batch normalization cannot train on it.
 
     Args:
         images: the dataset's training images.
@@ -49,9 +49,9 @@ def train_loader(
         transform: augmentation and normalization.
         batch_size: images per batch.
         seed: not negative.
-        workers: processes that prepare batches; 0 prepares them in line.
-        rank: of this process, where several train together: each takes every `replicas`-th batch.
-        replicas: how many do.
+        workers: processes that prepare batches; 0 prepares them in the calling process.
+        rank: of this process in distributed training: it gets every `replicas`-th batch.
+        replicas: number of processes.
     """
     batches = EpochBatches(indices, batch_size, seed, rank, replicas)
     return image_loader(TrainingSet(images, transform), batches, workers)
@@ -66,10 +66,10 @@ def evaluation_loader(
 
 
 class ImageLoader(DataLoader[LabeledBatch]):
-    """A torch DataLoader of labeled batches that raises a worker's EdgemateError as it was.
+    """A torch DataLoader of labeled batches that raises a worker's EdgemateError unchanged.
 
-    Raised in the worker, it would come out with that process's traceback in its message. Raises DataError where workers
-    cannot pass batches on or are ended.
+    Raised in the worker, it would have that process's traceback in its message. Iteration raises DataError if workers
+    cannot pass batches on or are killed.
     """
 
     def __iter__(self) -> Iterator[LabeledBatch]:  # type: ignore[override]
@@ -81,14 +81,14 @@ class ImageLoader(DataLoader[LabeledBatch]):
                 yield batch
             else:
                 return
-        # Workers that are still there when the error's traceback is collected as garbage take five seconds each to end.
+        # Workers still alive when the error's traceback is garbage-collected take five seconds each to end.
         self._iterator = None
         raise batch
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """Which images (N,), and the seed of what is drawn for them."""
+    """Indices of a batch's images, int64 (N,), and the seed of its augmentation."""
 
     indices: Indices
     seed: int
@@ -106,7 +106,7 @@ class EpochBatches(Sampler[TrainingBatch]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -154,15 +154,15 @@ class _EvaluationSet(Dataset[LabeledBatch]):
 
 
 def image_loader(images: Dataset[LabeledBatch], batches: Any, workers: int) -> ImageLoader:
-    """A loader of the batches that the dataset gives for each of `batches`."""
+    """A loader of `images[batch]` for every batch of the sampler `batches`."""
     return ImageLoader(
         images,
         sampler=batches,
         batch_size=None,
-        collate_fn=shared,  # type: ignore[arg-type]
+        collate_fn=share_batch,  # type: ignore[arg-type]
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        # Else every iteration would draw from the global generator, and dropout would depend on how often one began.
+        # Otherwise every iteration would draw from the global generator, and dropout would depend on their number.
         generator=torch.Generator(),
     )

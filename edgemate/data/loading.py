@@ -1,4 +1,4 @@
-"""Datasets by their names, without torch."""
+"""Loading datasets by name, without torch."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from edgemate.wording import counted
 
 
 def load_source(name: str, options: Mapping[str, Any] | None = None) -> DataSource:
-    """The dataset of that name. Raises UsageError where the name is unknown and DataError where it is unavailable."""
+    """Load a dataset. Raises UsageError if the name is unknown and DataError if the dataset is unavailable."""
     source = DATASETS.get(name)(**(options or {}))
     if not isinstance(source, DataSource):
-        raise DataError(f"dataset {name} gives a {type(source).__name__}; an edgemate.data.DataSource is needed")
+        raise DataError(f"dataset {name} returns a {type(source).__name__}; it must return an edgemate.data.DataSource")
     return source
 
 
 def require_same_task(source: DataSource, target: DataSource) -> None:
-    """Both domains must have the same classes and channels. Raises DataError where they have not."""
+    """Require the same classes and channels of both domains. Raises DataError."""
     if target.classes != source.classes:
         only = sorted(set(source.classes) ^ set(target.classes))
-        differing = f"{only[0]!r} is in one of them only" if only else "their order differs"
+        differing = f"only one of them has {only[0]!r}" if only else "their order differs"
         raise DataError(
-            f"data.unlabeled.name: {target.name} has not the classes of {source.name} ({differing}); "
-            "both domains must have the same ones"
+            f"data.unlabeled.name: the classes of {target.name} are not those of {source.name} ({differing}); "
+            "both domains must have the same classes"
         )
     if target.channels != source.channels:
         raise DataError(
             f"data.unlabeled.name: {target.name} has {counted(target.channels, 'channel')} and {source.name} "
             f"{source.channels}; "
-            "both domains must have as many (image_folder has the option channels)"
+            "both domains must have the same number (image_folder has the option channels)"
         )

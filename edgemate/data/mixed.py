@@ -1,4 +1,4 @@
-"""Batches of two domains: labeled images of the source, and behind them unlabeled ones of the target."""
+"""Batches of two domains: labeled images of the source, followed by unlabeled images of the target."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """Images and how they become the network's input."""
+    """The images of one domain and the transform to the network's input."""
 
     images: Images
     transform: TrainingTransform
@@ -37,27 +37,27 @@ class Domain:
 def mixed_loader(
     source: Domain, target: Domain, batches: EpochBatches, *, per_batch: int | None, workers: int = 0
 ) -> ImageLoader:
-    """The source's batches, each with images of the target behind its own; their labels are the target's, −1.
+    """Batches of the source, each followed by images of the target, whose labels are −1.
 
-    An epoch is one of the source's. The target's images come in random order, again from the start where an epoch
-    needs more of them than there are; `(seed, epoch)` of `batches` decides order and augmentation.
+    An epoch is one epoch of the source. The target's images are in random order and are shuffled again once all have
+    been used; `(seed, epoch)` of `batches` determines order and augmentation.
 
     Args:
         source: the labeled images.
         target: the unlabeled images, all of which are used.
         batches: of the source.
-        per_batch: the target's images in a batch; as many as the source's if None.
-        workers: processes that prepare batches; 0 prepares them in line.
+        per_batch: images of the target in a batch; as many as of the source if None.
+        workers: processes that prepare batches; 0 prepares them in the calling process.
     """
     if workers:
-        target.images.array  # noqa: B018 - corrupted images are made on first use: once here, not in every worker
+        target.images.array  # noqa: B018 - corrupted images are computed on first use: once here, not in every worker
     mixed = MixedBatches(batches, len(target.images), per_batch)
     return image_loader(_MixedSet(source, target), mixed, workers)
 
 
 @dataclass(frozen=True, eq=False)
 class MixedBatch:
-    """Which images of the source and which of the target."""
+    """A batch of the source and the target's batch that follows it."""
 
     source: TrainingBatch
     target: TrainingBatch
@@ -76,7 +76,7 @@ class MixedBatches(Sampler[MixedBatch]):
         self._batches, self._n, self._per_batch = batches, n, per_batch
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
+        """Set the epoch of the next iteration."""
         self._batches.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class MixedBatches(Sampler[MixedBatch]):
     def __iter__(self) -> Iterator[MixedBatch]:
         batches = self._batches
         seed, epoch = batches.seed, batches.epoch
-        # Every batch but an epoch's last is full, so a batch's place follows from its number alone.
+        # Every batch but an epoch's last is full, so a batch's position follows from its number.
         full = self._per_batch or batches.batch_size
         laps = _Laps(self._n, seed, epoch)
         for step, source in enumerate(batches):
@@ -96,7 +96,7 @@ class MixedBatches(Sampler[MixedBatch]):
 
 
 class _Laps:
-    """An endless row of images: all in random order, all again in another, and so on."""
+    """An endless sequence of image indices: all of them in random order, then all in another order, and so on."""
 
     def __init__(self, n: int, seed: int, epoch: int) -> None:
         self._n, self._seed, self._epoch = n, seed, epoch
@@ -104,14 +104,14 @@ class _Laps:
         self._order = np.empty(0, np.int64)
 
     def take(self, start: int, count: int) -> Indices:
-        """The images at places `start` to `start + count − 1`."""
+        """The indices at positions `start` to `start + count − 1`, int64 (count,)."""
         taken = []
         while count > 0:
-            lap, place = divmod(start, self._n)
+            lap, position = divmod(start, self._n)
             if lap != self._lap:
                 self._lap = lap
                 self._order = permutation(self._n, Purpose.UNLABELED_ORDER, self._seed, self._epoch, lap)
-            piece = self._order[place : place + count]
+            piece = self._order[position : position + count]
             taken.append(piece)
             start, count = start + len(piece), count - len(piece)
         return np.concatenate(taken)

@@ -1,4 +1,4 @@
-"""A dataset as a bundle names it: what is kept of its options, and the test split found again by them."""
+"""A dataset as a bundle names it: its portable options, and its test split loaded by them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from edgemate.registry import DATASETS
 if TYPE_CHECKING:
     from edgemate.data.source import Images
 
-# Where the images lie is a machine's own affair; which of them are test images is not.
+# Where the images are differs between machines; which of them are test images does not.
 _OF_THE_MACHINE = ("root", "download")
 
 
 def portable_options(name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options that decide which images a dataset's test split has, to be kept elsewhere.
+    """The options that determine the images of a dataset's test split, to be stored elsewhere.
 
-    A path inside the data root is kept relative to it, so that another machine finds it in its own.
+    A path inside the data root is stored relative to it, so that another machine finds it in its own data root.
 
     Args:
-        name: of the dataset. None is returned for a user's own part, which nothing but a recipe may name.
-        options: its options.
+        name: of the dataset.
+        options: of the dataset.
+
+    Returns:
+        The options; None for a user's own dataset, which only a recipe may name.
     """
     if name not in DATASETS:
         return None
@@ -39,23 +42,25 @@ def portable_options(name: str, options: Mapping[str, Any]) -> dict[str, Any] | 
 
 
 def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequence[str]) -> Images:
-    """The test split of the dataset that a file from elsewhere names.
+    """The test split of a dataset that an untrusted file names.
 
-    Such a file is not trusted: of all names that a recipe may use, only registered datasets are loaded.
+    Only registered datasets are loaded, not the dotted paths that a recipe may use.
 
     Args:
         name: of the dataset.
-        options: as `portable_options` gave them; None where they are not known.
-        classes: what the dataset's classes must be.
+        options: as `portable_options` returned them; None if unknown.
+        classes: the expected class names.
 
     Raises:
-        DataError: no dataset is registered under that name, its options are not known or are none of its own, it
-            is unavailable here, or it has other classes.
+        DataError: the name is not registered, the options are unknown or invalid, the dataset is unavailable, or it
+            has other classes.
     """
     if name not in DATASETS:
-        raise DataError(f"{name!r} is no registered dataset, and no other is loaded because a file names it")
+        raise DataError(
+            f"{name!r} is not a registered dataset; only registered datasets are loaded by name from a file"
+        )
     if options is None:
-        raise DataError(f"with which options {name} was split is not known; export the run again to have them kept")
+        raise DataError(f"{name}: the options of its split are not stored; export the run again to store them")
     try:
         part_options(DATASETS, name).model_validate(dict(options))
     except ValidationError as error:
@@ -64,8 +69,7 @@ def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequ
     source = load_source(name, options)
     if tuple(source.classes) != tuple(classes):
         raise DataError(
-            f"{source.name} has other classes here: {', '.join(source.classes[:5])} … instead of "
-            f"{', '.join(classes[:5])} …"
+            f"{source.name}: its classes are {', '.join(source.classes[:5])} … instead of {', '.join(classes[:5])} …"
         )
     return source.test
 

@@ -1,8 +1,7 @@
-"""Images that lie on the training device as uint8, cropped, flipped and normalized there.
+"""Images kept on the training device as uint8, and cropped, flipped and normalized there.
 
-Order and augmentation are drawn as the loaders draw them, from the same seeds on the CPU; so the batches are those of
-`edgemate.data.loaders`, bit for bit. What travels to the device is, per image, its number and the row and column that
-every pixel comes from.
+Order and augmentation are drawn on the CPU from the same seeds as in `edgemate.data.loaders`, so the batches are
+bit for bit the same. Per image, only its index and the source rows and columns of its pixels are sent to the device.
 """
 
 from __future__ import annotations
@@ -24,37 +23,37 @@ from edgemate.data.transforms import Normalize, TrainingTransform, seeded
 from edgemate.errors import DataError
 
 Indices = npt.NDArray[np.int64]
-# Of the memory that is free, what images may take: the network and its activations need the rest.
-SHARE = 0.5
+# Images may take this fraction of the free memory: the network and its activations need the rest.
+MAX_FRACTION = 0.5
 BLACK = -1
-"""Stands for a row or column outside the image."""
+"""Index of a row or column outside the image."""
 
 
 class ImagesOnDevice:
     """The images at `indices` and their labels, on a device.
 
     Args:
-        images: of a dataset that lies in memory.
-        indices: int64 (N,); where batches name images, they count along these.
-        spec: of the network's input.
-        device: the training's.
+        images: of a dataset in memory.
+        indices: int64 (N,); batches index into these.
+        spec: input specification of the network.
+        device: the training device.
 
     Raises:
-        DataError: the images do not lie in memory at the network's size, or do not fit on the device.
+        DataError: the images are not in memory at the network's input size, or do not fit on the device.
     """
 
     def __init__(self, images: Images, indices: Indices, spec: InputSpec, device: torch.device) -> None:
         array = images.array
         if array is None or spec.resize is not None:
             raise DataError(
-                "training.data_on_device is for datasets that lie in memory at the network's size, such as cifar100 "
-                "and arrays, without data.image_size; set it to false to have images prepared by a loader"
+                "training.data_on_device needs a dataset that is in memory at the network's input size, such as "
+                "cifar100 and arrays, without data.image_size; set it to false to use a data loader"
             )
         needed, free = len(indices) * array[0].nbytes, free_bytes(device)
-        if free is not None and needed > SHARE * free:
+        if free is not None and needed > MAX_FRACTION * free:
             raise DataError(
-                f"training.data_on_device: {len(indices)} images take {needed / 2**30:.1f} GiB, over half of the "
-                f"{free / 2**30:.1f} GiB that are free on {device}; set it to false to have a loader bring them"
+                f"training.data_on_device: {len(indices)} images take {needed / 2**30:.1f} GiB, more than half of "
+                f"the {free / 2**30:.1f} GiB that are free on {device}; set it to false to use a data loader"
             )
         self.size = (spec.height, spec.width)
         self._pixels = torch.from_numpy(array[indices]).to(device)
@@ -62,18 +61,18 @@ class ImagesOnDevice:
         self._normalize = Normalize(spec, device)
 
     def batch(self, indices: Indices, rows: Tensor, columns: Tensor) -> LabeledBatch:
-        """Normalized images (n, C, h, w), laid out as NHWC in memory, and labels (n,), on the device.
+        """Normalized images (n, C, h, w) in channels_last memory format and labels (n,), on the device.
 
         Args:
             indices: which images, (n,).
-            rows: the row that each row of pixels comes from, or `BLACK`: int64 (n, h) on the CPU.
-            columns: likewise, (n, w).
+            rows: source row of every row of the result, or `BLACK`: int64 (n, h) on the CPU.
+            columns: source column of every column, or `BLACK`: int64 (n, w) on the CPU.
         """
         device = self._pixels.device
-        # One journey for everything; a device must not wait for three.
+        # One transfer for everything; three would make the device wait.
         sent = _to_send([torch.from_numpy(indices).unsqueeze(1), rows, columns], device).to(device, non_blocking=True)
         chosen, rows, columns = sent[:, 0], sent[:, 1 : 1 + rows.shape[1]], sent[:, 1 + rows.shape[1] :]
-        # A row of −1 is the last one, and painted over.
+        # Row −1 reads the last row, which is then masked.
         pixels = self._pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
         outside = (rows == BLACK)[:, :, None] | (columns == BLACK)[:, None, :]
         pixels = pixels.masked_fill_(outside[..., None], 0).permute(0, 3, 1, 2)
@@ -81,7 +80,7 @@ class ImagesOnDevice:
 
 
 class Batches(Protocol):
-    """A number of batches that can be gone through again and again."""
+    """A sized, repeatable iterable of batches."""
 
     def __len__(self) -> int: ...
 
@@ -92,12 +91,12 @@ class OnDeviceLoader:
     """Batches of images on a device.
 
     Args:
-        images: what is there.
-        batches: which of them, and the seed of what is drawn for them.
-        augmentations: torchvision's random crop and horizontal flip, any of them, in order.
+        images: on the device.
+        batches: indices into the images, and the seed of their augmentation.
+        augmentations: torchvision's random crop and horizontal flip only, in order.
 
     Raises:
-        DataError: there is another augmentation.
+        DataError: an augmentation is not supported on the device.
     """
 
     def __init__(self, images: ImagesOnDevice, batches: Batches, augmentations: Sequence[v2.Transform] = ()) -> None:
@@ -119,7 +118,7 @@ class OnDeviceLoader:
 
 
 class OnDeviceTrainLoader(OnDeviceLoader):
-    """Batches of the epoch that `sampler.set_epoch(epoch)` chooses, which Lightning does as for any loader."""
+    """Batches of the epoch that `sampler.set_epoch(epoch)` sets, which Lightning calls as for any loader."""
 
     def __init__(self, images: ImagesOnDevice, batches: EpochBatches, augmentations: Sequence[v2.Transform]) -> None:
         super().__init__(images, batches, augmentations)
@@ -137,7 +136,7 @@ def train_loader_on(
     rank: int = 0,
     replicas: int = 1,
 ) -> OnDeviceTrainLoader:
-    """The batches of `edgemate.data.loaders.train_loader`, made on `device`; arguments as there. Raises DataError."""
+    """The batches of `edgemate.data.loaders.train_loader`, made on `device`; same arguments. Raises DataError."""
     there = ImagesOnDevice(images, indices, transform.spec, device)
     places = EpochBatches(np.arange(len(indices), dtype=np.int64), batch_size, seed, rank, replicas)
     return OnDeviceTrainLoader(there, places, transform.augmentations)
@@ -154,9 +153,9 @@ def evaluation_loader_on(
 
 
 def _to_send(parts: list[Tensor], device: torch.device) -> Tensor:
-    """The parts (n, m) side by side, int64, where a GPU can fetch them while the host goes on.
+    """The parts (n, m) concatenated along m, int64, in pinned memory for a GPU.
 
-    From memory that may be paged out, CUDA copies at most 64 KiB without making the host wait.
+    From pageable memory, CUDA copies at most 64 KiB without blocking the host.
     """
     shape = (len(parts[0]), sum(part.shape[1] for part in parts))
     sent = torch.empty(shape, dtype=torch.int64, pin_memory=device.type == "cuda")
@@ -164,12 +163,12 @@ def _to_send(parts: list[Tensor], device: torch.device) -> Tensor:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free on a GPU; None for a CPU, where the images lie in memory anyway."""
+    """Free memory of a GPU in bytes; None for a CPU, where the images are in memory anyway."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
 Move = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From the rows (n, h) and columns (n, w) that pixels come from to those after an augmentation."""
+"""Maps the source rows (n, h) and columns (n, w) of an image to those after an augmentation."""
 
 
 def _move(augmentation: v2.Transform) -> Move:
@@ -179,8 +178,8 @@ def _move(augmentation: v2.Transform) -> Move:
     if isinstance(found, Flip):
         return _FlipMove(found)
     raise DataError(
-        f"training.data_on_device: {type(augmentation).__name__} cannot be drawn for images on the device, only "
-        "random_crop and horizontal_flip; set it to false to have a loader draw it"
+        f"training.data_on_device: {type(augmentation).__name__} is not available on the device, only "
+        "random_crop and horizontal_flip; set it to false to use a data loader"
     )
 
 
@@ -199,8 +198,8 @@ class _CropMove:
 
 
 def _shifted(places: Tensor, padding: tuple[int, int], start: Tensor, length: int, mode: str) -> Tensor:
-    """Padded rows or columns (n, m), of each image `length` from its own start: (n, length)."""
-    # Padding repeats the same places for every image: those of an image whose places are their own numbers.
+    """Rows or columns (n, m), padded and cropped to `length` from each image's start: (n, length)."""
+    # Padding is the same for every image: that of the indices 0 to m − 1.
     own = np.arange(places.shape[1])
     padded = np.pad(own, padding, constant_values=BLACK) if mode == "constant" else np.pad(own, padding, mode=mode)  # type: ignore[call-overload]
     window = torch.from_numpy(padded)[start[:, None] + torch.arange(length)]

@@ -1,23 +1,27 @@
-"""Whether the files of a recipe's datasets are there, told before anything is read or torch is imported."""
+"""Whether the files of a recipe's datasets exist, checked before anything is read or torch is imported."""
 
 from __future__ import annotations
 
 from edgemate.config import Data
-from edgemate.registry import DATA_CHECKS
+from edgemate.registry import DATASETS
 
 
 def check_data(section: Data) -> None:
-    """Look for the files of a recipe's datasets, and at how they are laid out; their content is not read.
+    """Check that the files of a recipe's datasets exist and are laid out as needed; their content is not read.
+
+    A dataset may have such a check: the function `check_<factory>` in the factory's module.
 
     Args:
-        section: the recipe's, with every option.
+        section: the recipe's, with every option filled in.
 
     Raises:
-        DataError: a dataset will not be found when it is loaded.
+        DataError: files of a dataset are missing.
+        UsageError: a dataset is unknown or cannot be imported.
     """
     named = [(section.name, section.options)]
     if section.unlabeled is not None and section.unlabeled.name is not None:
         named.append((section.unlabeled.name, section.unlabeled.options))
     for name, options in named:
-        if name in DATA_CHECKS:
-            DATA_CHECKS.get(name)(**options)
+        check = DATASETS.companion(name, "check_")
+        if check is not None:
+            check(**options)

@@ -1,4 +1,4 @@
-"""Where datasets lie on this machine."""
+"""Where datasets are on this machine."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def data_root(root: str | None) -> Path:
 
 
 def locate(path: str) -> Path:
-    """A file or folder named by a recipe: as given, else under the data root.
+    """A file or folder that a recipe names: relative to the current folder, else to the data root.
 
     Raises:
-        DataError: it is in neither place.
+        DataError: neither exists.
     """
     given = Path(path).expanduser()
     rooted = data_root(None) / given

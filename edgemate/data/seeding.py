@@ -1,7 +1,7 @@
-"""Random choices as pure functions of a key: the same on every machine, whatever was drawn before.
+"""Random choices as pure functions of a key: the same on every machine, independent of earlier draws.
 
-Only NumPy's bit generators are promised to stay the same from version to version (NEP 19), `Generator.permutation` is
-not; so everything here is built on raw bits.
+NumPy guarantees the streams of its bit generators across versions (NEP 19), but not `Generator.permutation`; so
+everything here is built on raw bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 
 class Purpose(IntEnum):
-    """What is drawn, first in every key, so that one seed gives unrelated draws for different purposes."""
+    """The first part of every key, so that one seed gives independent draws for different purposes."""
 
     TEST_SPLIT = 1
     CALIBRATION_SPLIT = 2

@@ -1,4 +1,4 @@
-"""What a dataset is to the rest of the house: labeled images for training and for testing."""
+"""The interface of a dataset: labeled images for training and for testing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from edgemate.core.image_files import decode
 from edgemate.errors import DataError
-from edgemate.images import decode
 
 
 class Images(Protocol):
@@ -20,16 +20,16 @@ class Images(Protocol):
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """Class indices (N,)."""
+        """Class indices, int64 (N,)."""
 
     @property
     def array(self) -> npt.NDArray[np.uint8] | None:
-        """All images (N, H, W, C) where they lie in memory, else None."""
+        """All images, uint8 (N, H, W, C), if they are in memory, else None."""
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> Image.Image:
-        """One image, of mode L or RGB. Raises ImageError where it cannot be read."""
+        """One image, of mode L or RGB. Raises ImageError if it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class DataSource:
     """A dataset.
 
     Attributes:
-        name: what messages call it.
+        name: for messages.
         classes: class names; a label is an index into them.
         channels: 1 (gray) or 3 (RGB).
-        train: the images that training and calibration share.
-        test: the images that only tests see.
-        size: (height, width) of every image, or None where they differ.
-        left_out: damaged files that are in no split, because an option says so.
+        train: the images that are split into training and calibration.
+        test: the images of the test split.
+        size: (height, width) of every image, or None if they differ.
+        left_out: damaged files that an option of the dataset excludes.
 
     Raises:
-        DataError: no images, or a label that is no class.
+        DataError: there are no images, or a label is not a class index.
     """
 
     name: str
@@ -64,8 +64,8 @@ class DataSource:
             low, high = int(images.labels.min()), int(images.labels.max())
             if low < 0 or high >= len(self.classes):
                 raise DataError(
-                    f"dataset {self.name}: {split} labels run from {low} to {high}; "
-                    f"{len(self.classes)} classes allow 0 to {len(self.classes) - 1}"
+                    f"dataset {self.name}: {split} labels are from {low} to {high}; "
+                    f"with {len(self.classes)} classes they must be from 0 to {len(self.classes) - 1}"
                 )
 
 
@@ -92,7 +92,7 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Images in files, decoded when asked for by `edgemate.images.decode`, as the device does it.
+    """Images in files, decoded on access by `edgemate.core.image_files.decode`, as on the device.
 
     Attributes:
         paths: one file per image.

@@ -1,4 +1,4 @@
-"""Train, calibration and test: who may see which images."""
+"""Training, calibration and test splits."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ def split(
 
     Args:
         source: the dataset.
-        calibration_fraction: share of the training images held out, between 0 and 1.
+        calibration_fraction: of the training images, to hold out; between 0 and 1.
         seed: not negative; the same seed gives the same splits on every machine.
-        train_limit: keep only so many of the training images that are left, with the class fractions kept.
-            The other splits do not depend on it.
-        calibration_limit: the same for the calibration split; the images left out are not trained on.
-        test_limit: the same for the test split, see `tested_indices`.
+        train_limit: largest size of the training split, which stays stratified. The other splits do not depend on it.
+        calibration_limit: largest size of the calibration split; the images left out are not trained on.
+        test_limit: largest size of the test split, see `tested_indices`.
 
     Raises:
         UsageError: a limit is not positive.
@@ -50,7 +49,9 @@ def split(
     labels = source.train.labels
     train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
     if len(calibration) == 0:
-        raise DataError(f"dataset {source.name}: no class has two training images, so none can be held out")
+        raise DataError(
+            f"dataset {source.name}: no class has two training images, so no calibration split can be held out"
+        )
     return Splits(
         limited(labels, train, train_limit, seed),
         limited(labels, calibration, calibration_limit, seed, Purpose.CALIBRATION_LIMIT),
@@ -59,7 +60,7 @@ def split(
 
 
 def splits_of(section: Data, source: DataSource) -> Splits:
-    """The splits that a recipe's data section asks for; for `train` only where no second domain has its share of it."""
+    """The splits of a recipe's data section. `train` includes a second domain's images if it is split off them."""
     return split(
         source,
         section.calibration_fraction,
@@ -71,7 +72,7 @@ def splits_of(section: Data, source: DataSource) -> Splits:
 
 
 def splits_own_dataset(section: Data) -> bool:
-    """Whether both domains are of the same dataset, so that its training split is split between them."""
+    """Whether both domains share one dataset, whose training split is then split between them."""
     other = section.unlabeled
     if other is None:
         return False
@@ -79,9 +80,9 @@ def splits_own_dataset(section: Data) -> bool:
 
 
 def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
-    """Sorted indices of the test split: of all test images, or of `test_limit` with the class fractions kept.
+    """Sorted indices of the test split: all test images, or a stratified sample of `test_limit`.
 
-    They depend on nothing else, so that a bundle finds them again, and runs with other seeds are tested on the same.
+    They depend on nothing else, so that a bundle finds them again, and runs with other seeds use the same images.
     """
     everything = np.arange(len(labels), dtype=np.int64)
     return limited(labels, everything, test_limit, 0, Purpose.TEST_LIMIT)
@@ -90,7 +91,7 @@ def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
 def limited(
     labels: Indices, indices: Indices, limit: int | None, seed: int, purpose: Purpose = Purpose.TRAIN_LIMIT
 ) -> Indices:
-    """`indices`, or `limit` of them with the class fractions kept; drawn for `purpose`. Raises UsageError."""
+    """`indices`, or a stratified sample of `limit` of them. Raises UsageError if the limit is not positive."""
     if limit is None:
         return indices
     if limit < 1:
@@ -100,23 +101,23 @@ def limited(
 
 
 def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> tuple[Indices, Indices]:
-    """Part images in two, by class: a class with two images or more is in both parts, one with one in the first.
+    """Split images in two, by class: a class of two images or more is in both parts, a class of one in the first.
 
     Args:
         labels: int64 (N,).
-        fraction: share of the second part, between 0 and 1. Its size is round(N × fraction), moved no further than
-            the classes ask.
-        purpose: what the parts are for.
+        fraction: of the images, for the second part; between 0 and 1. Its size is round(N × fraction), adjusted
+            where the classes require it.
+        purpose: of the split; part of the seed.
         seed: not negative.
 
     Returns:
-        Sorted indices of the part kept and of the part held out.
+        Sorted indices of the part kept and of the part held out, int64.
 
     Raises:
         UsageError: `fraction` is not between 0 and 1.
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"the fraction to hold out is {fraction:g}; it must lie between 0 and 1")
+        raise UsageError(f"the fraction to hold out is {fraction:g}; it must be between 0 and 1")
     order, last = _by_class(labels, purpose, seed)
     candidates = order[~last]
     shared_classes = int((np.bincount(labels) >= 2).sum())
@@ -126,21 +127,21 @@ def hold_out(labels: Indices, fraction: float, purpose: Purpose, seed: int) -> t
 
 
 def stratified_sample(labels: Indices, count: int, seed: int = 0) -> Indices:
-    """Sorted indices of `count` images (of all where there are fewer) with the class fractions kept."""
+    """Sorted indices of a stratified sample of `count` images, or of all if there are fewer."""
     order, _ = _by_class(labels, Purpose.SAMPLE, seed)
     return np.sort(order[:count])
 
 
 def _by_class(labels: Indices, purpose: Purpose, seed: int) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    # A random order each of whose prefixes has the fractions of the classes: the r-th of n images of a class stands at
-    # (r + ½)/n of the way, its first at the very start. Also says of each place whether it is its class's last image.
+    # A random order whose every prefix is stratified: the r-th of n images of a class is at position (r + ½)/n, the
+    # first at 0. Also returns for every position whether it is the last image of its class.
     shuffled = permutation(len(labels), purpose, seed)
     grouped = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels)
     rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     size = np.repeat(counts, counts)
-    share = np.where(rank == 0, 0, (rank + 0.5) / size)
+    position = np.where(rank == 0, 0, (rank + 0.5) / size)
     tie = np.empty_like(shuffled)
     tie[shuffled] = np.arange(len(labels))
-    order = np.lexsort((tie[grouped], share))
+    order = np.lexsort((tie[grouped], position))
     return grouped[order], (rank == size - 1)[order]

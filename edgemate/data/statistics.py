@@ -20,14 +20,14 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, of pixels scaled to [0, 1] and as the network sees them.
 
-    Exact over all images where they lie in memory at their final size; else over a seeded sample of at most
-    2,000, resized and cropped.
+    Exact over all images if they are in memory at their final size; else over a seeded sample of at most 2,000,
+    resized and cropped.
 
     Args:
-        images: the images of the training split, among others.
-        indices: which of them to look at: the training split's, so that nothing is learned from the others.
+        images: the dataset's training images.
+        indices: of the training split, int64 (N,).
         spec: the steps before normalization.
-        seed: draws the sample.
+        seed: of the sample.
 
     Raises:
         DataError: a channel is constant.
@@ -46,7 +46,7 @@ def channel_statistics(
     mean = fractions @ levels
     std = np.sqrt((fractions * (levels - mean[:, None]) ** 2).sum(axis=1))
     if not std.all():
-        raise DataError("the training images are all of one color in some channel; set data.mean and data.std")
+        raise DataError("a channel is constant over all training images; set data.mean and data.std")
     return tuple(round(float(x), 6) for x in mean), tuple(round(float(x), 6) for x in std)
 
 

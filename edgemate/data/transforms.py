@@ -44,9 +44,9 @@ class TrainingTransform:
     images, random_crop takes uncropped ones.
 
     Args:
-        spec: of the network's input.
-        augmentations: torchvision v2 transforms of uint8 (C, H, W), in order. What they draw, they must draw from
-            torch's global generator on the CPU.
+        spec: input specification of the network.
+        augmentations: torchvision v2 transforms of uint8 (C, H, W), in order. They must draw from torch's global
+            generator on the CPU only.
 
     Attributes:
         spec: as given.
@@ -65,10 +65,10 @@ class TrainingTransform:
     def __call__(self, images: Images, indices: Indices, seed: int) -> Tensor:
         """The images at `indices` (N,), augmented, as float32 (N, C, H, W).
 
-        A pure function of its arguments: torch's global generator neither matters nor moves.
+        A pure function of its arguments: torch's global generator is neither used nor changed.
 
         Raises:
-            DataError: an augmentation leaves images of another shape than the network takes.
+            DataError: the augmented images do not have the shape or dtype of the network's input.
         """
         prepared = self._prepare(images, indices)
         with seeded(seed):
@@ -102,14 +102,14 @@ class TrainingTransform:
 
 
 class Normalize:
-    """uint8 (..., C, H, W) on `device` to float32: scaled to [0, 1], less the mean, by the standard deviation."""
+    """Normalize uint8 (..., C, H, W) on `device`: scale to [0, 1], subtract the mean, divide by the std."""
 
     def __init__(self, spec: InputSpec, device: torch.device | str = "cpu") -> None:
         self._mean = torch.tensor(spec.mean, dtype=torch.float32, device=device).view(-1, 1, 1)
         self._std = torch.tensor(spec.std, dtype=torch.float32, device=device).view(-1, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """The network's input of the pixels' shape."""
+        """float32 of the same shape."""
         return pixels.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)
 
 
@@ -133,8 +133,8 @@ def _gather(array: npt.NDArray[np.uint8], indices: Indices) -> Tensor:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator on the CPU set to `seed` within, and afterwards where it was before."""
-    # torch.manual_seed would also move the generators of GPUs, which fork_rng(devices=[]) does not put back.
+    """Set torch's global CPU generator to `seed` within the block, and restore its state afterwards."""
+    # torch.manual_seed would also set the generators of GPUs, which fork_rng(devices=[]) does not restore.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -1,8 +1,8 @@
-"""What the processes that prepare images need of the system, and what is said where they do not get it.
+"""What data loader workers need of the system, and clear errors where they lack it.
 
-Batches pass between processes in shared memory, and the handles to it through a socket in the folder of temporary
-files. Torch shares a batch in a thread of the worker that only prints what fails, after which the loader waits for
-ever. So sockets are tried beforehand, and a batch is put into shared memory by the worker itself.
+Batches are passed between processes in shared memory, and their handles through a socket in the folder of temporary
+files. Torch shares a batch in a thread of the worker that only prints errors, after which the loader waits forever. So
+sockets are checked beforehand, and the worker itself moves a batch into shared memory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_sockets(workers: int) -> None:
-    """Make a socket as a worker will.
+    """Check that a worker can open a socket.
 
     Raises:
-        DataError: that fails, as it does where its path would have over 107 bytes.
+        DataError: it cannot, for example because the socket's path would have more than 107 bytes.
     """
     if not workers or get_sharing_strategy() != "file_descriptor":  # type: ignore[no-untyped-call]
         return
@@ -35,14 +35,14 @@ def check_sockets(workers: int) -> None:
         Listener().close()
     except OSError as error:
         raise DataError(
-            f"training.workers={workers}: the processes that prepare images cannot pass them on, since no socket can "
-            f"be made among the temporary files ({error}); set TMPDIR to a folder that can be written to, with a "
-            "short path, or training.workers=0"
+            f"training.workers={workers}: the workers cannot pass images on, since no socket can be created in the "
+            f"folder of temporary files ({error}); set TMPDIR to a writable folder with a short path, or "
+            "training.workers=0"
         ) from error
 
 
-def shared(batch: tuple[Tensor, ...] | EdgemateError) -> tuple[Tensor, ...] | EdgemateError:
-    """In a worker, the batch in shared memory, or the error to pass on where it does not fit; elsewhere the batch."""
+def share_batch(batch: tuple[Tensor, ...] | EdgemateError) -> tuple[Tensor, ...] | EdgemateError:
+    """In a worker: the batch in shared memory, or a DataError if it does not fit. Elsewhere: the batch unchanged."""
     worker = get_worker_info()
     if worker is None or isinstance(batch, EdgemateError):
         return batch
@@ -52,50 +52,51 @@ def shared(batch: tuple[Tensor, ...] | EdgemateError) -> tuple[Tensor, ...] | Ed
         size = sum(tensor.nbytes for tensor in batch) / 2**20
         return DataError(
             f"training.workers={worker.num_workers}: a batch of {size:.1f} MiB does not fit into shared memory, "
-            f"beside those before it ({_reason(error)}){_in_all()}; {_ADVICE}"
+            f"in addition to earlier ones ({_reason(error)}){_shared_memory_size()}; {_ADVICE}"
         )
 
 
 @contextmanager
 def translate_worker_errors(workers: int) -> Iterator[None]:
-    """Within it, a RuntimeError of torch's about its workers becomes the DataError that `ended` makes of it."""
+    """Raise the DataError of `worker_error` in place of torch's RuntimeError about its workers."""
     try:
         yield
     except RuntimeError as error:
-        told = ended(error, workers)
-        if told is None:
+        translated = worker_error(error, workers)
+        if translated is None:
             raise
-        raise told from error
+        raise translated from error
 
 
-def ended(error: RuntimeError, workers: int) -> DataError | None:
-    """The error to raise instead of torch's, where the latter says that a worker was ended or cannot be reached."""
-    told = str(error)
-    if told.startswith("Too many open files"):
+def worker_error(error: RuntimeError, workers: int) -> DataError | None:
+    """The error to raise instead of torch's if a worker was killed or cannot be reached; None for other errors."""
+    message = str(error)
+    if message.startswith("Too many open files"):
         return DataError(
-            f"training.workers={workers}: too many files are open for batches to pass between processes; raise the "
+            f"training.workers={workers}: too many open files to pass batches between processes; raise the "
             "limit (ulimit -n), or set training.workers=0"
         )
-    if not told.startswith("DataLoader worker (pid"):
+    if not message.startswith("DataLoader worker (pid"):
         return None
-    signal = re.search(r"killed by signal: ([\w ]+)", f"{told} {error.__cause__}")
+    signal = re.search(r"killed by signal: ([\w ]+)", f"{message} {error.__cause__}")
     how = f" ({signal[1]})" if signal else ""
-    reason = f", as happens where memory or shared memory is short{_in_all()}; {_ADVICE}"
-    if signal and signal[1] in _SENT_BY_SOMEBODY:
-        reason = "; --resume goes on from the last checkpoint"
-    return DataError(f"training.workers={workers}: a process that prepares images was ended{how}{reason}")
+    reason = f", as happens when memory or shared memory runs out{_shared_memory_size()}; {_ADVICE}"
+    if signal and signal[1] in _SENT_BY_USER:
+        reason = "; resume the run to continue from its last checkpoint"
+    return DataError(f"training.workers={workers}: a worker was killed{how}{reason}")
 
 
-_SENT_BY_SOMEBODY = ("Terminated", "Interrupt", "Hangup")
+_SENT_BY_USER = ("Terminated", "Interrupt", "Hangup")
 _ADVICE = (
-    "set training.workers=0 or a smaller optimization.batch_size, or give a container more (docker run --shm-size=1g)"
+    "set training.workers=0 or a smaller optimization.batch_size, or give a container more shared memory "
+    "(docker run --shm-size=1g)"
 )
 
 
-def _in_all() -> str:
+def _shared_memory_size() -> str:
     if not _SHARED_MEMORY.is_dir():
         return ""
-    return f", of which there are {shutil.disk_usage(_SHARED_MEMORY).total >> 20:,} MiB in all"
+    return f", of {shutil.disk_usage(_SHARED_MEMORY).total >> 20:,} MiB in total"
 
 
 def _reason(error: RuntimeError) -> str:

@@ -1,20 +1,6 @@
-"""Logits of every exit for a split, and their accuracy and calibration error."""
+"""Logits of every exit on a split, and the trained networks that give them."""
 
 from edgemate.evaluation.logits import collect_logits
-from edgemate.evaluation.metrics import (
-    ensemble_accuracy,
-    exit_accuracy,
-    expected_calibration_error,
-    negative_log_likelihood,
-)
 from edgemate.evaluation.trained import trained_model, untrained_model
 
-__all__ = [
-    "collect_logits",
-    "ensemble_accuracy",
-    "exit_accuracy",
-    "expected_calibration_error",
-    "negative_log_likelihood",
-    "trained_model",
-    "untrained_model",
-]
+__all__ = ["collect_logits", "trained_model", "untrained_model"]

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from edgemate.bundle import BundleMetadata, ExitMetadata, Graph, InputContract, PrecisionMetadata
 from edgemate.bundle.manifest import Layout
+from edgemate.core.scoring import exit_accuracy
 from edgemate.data import portable_options
 from edgemate.errors import RunError
-from edgemate.evaluation import exit_accuracy
 from edgemate.machine import package_version
 from edgemate.models import Costs
 from edgemate.runs import Run, RunMetadata

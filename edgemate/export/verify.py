@@ -14,6 +14,7 @@ import onnxruntime
 
 from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout
+from edgemate.core.agreement import compare_logits
 from edgemate.errors import ExportError
 from edgemate.export.agreement import Agreement, Limits
 from edgemate.export.rounding import with_rounding
@@ -110,19 +111,16 @@ def _compare(
                 f"{where}: {whose} logits are not finite for {broken} of "
                 f"{counted(len(values), 'image')}; the limit is 0"
             )
-    difference = float(np.abs(logits - reference).max())
-    limit = limits.difference * max(1.0, float(np.abs(reference).max()))
-    differing = int((logits.argmax(1) != reference.argmax(1)).sum())
-    agreement = 1 - differing / len(logits)
-    if difference > limit:
+    found = compare_logits(logits, reference, limits.difference)
+    if found.largest_difference > found.limit:
         raise ExportError(
-            f"{where}: the largest difference from the network is {difference:.3g} over "
+            f"{where}: the largest difference from the network is {found.largest_difference:.3g} over "
             f"{counted(len(logits), 'image')}; "
-            f"the limit is {limit:.3g} (tolerance {limits.difference:g})"
+            f"the limit is {found.limit:.3g} (tolerance {limits.difference:g})"
         )
-    if _beyond_chance(differing, differing, limit=1 - limits.agreement, images=len(logits)):
+    if _beyond_chance(found.differing, found.differing, limit=1 - limits.agreement, images=len(logits)):
         raise ExportError(
-            f"{where}: top-1 agrees with the network for {agreement:.2%} of {counted(len(logits), 'image')}; "
+            f"{where}: top-1 agrees with the network for {found.agreement:.2%} of {counted(len(logits), 'image')}; "
             f"the limit is {limits.agreement:.2%}"
         )
     change = None
@@ -135,7 +133,7 @@ def _compare(
                 f"{where}: top-1 accuracy falls by {100 * -change:.2f} points over {counted(len(labels), 'image')}; "
                 f"the limit is {100 * limits.accuracy_loss:.2f} (tolerance {limits.difference:g})"
             )
-    return Agreement(exit, difference, limit, agreement, change, len(logits))
+    return Agreement(exit, found.largest_difference, found.limit, found.agreement, change, found.images)
 
 
 def _beyond_chance(count: int, changed: int, *, limit: float, images: int) -> bool:

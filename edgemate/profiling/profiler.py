@@ -9,8 +9,9 @@ import torch
 
 from edgemate import files
 from edgemate.calibration import read_operating_points
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error
 from edgemate.errors import UsageError
-from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error, trained_model
+from edgemate.evaluation import trained_model
 from edgemate.export import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.models import Prefix, count_costs

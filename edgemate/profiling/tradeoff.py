@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.calibration import OperatingPoint, simulate
-from edgemate.evaluation import exit_accuracy
+from edgemate.core.scoring import exit_accuracy
 from edgemate.models import ExitCost
 from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.profiling.profile_result import Kind, Point

@@ -35,8 +35,8 @@ class AnytimeClassifier:
     """An opened bundle on a backend. Use it as a context manager, or `close()` it.
 
     Images are paths, PIL images, uint8 arrays `(H, W)` or `(H, W, C)` in RGB, not BGR as OpenCV's are, or ready
-    float32 arrays `(C, H, W)` and, for several at once, `(N, C, H, W)`. What `edgemate.images.decode` says of files
-    and PIL images holds here.
+    float32 arrays `(C, H, W)` and, for several at once, `(N, C, H, W)`. Files and PIL images are decoded by
+    `edgemate.core.image_files.decode`.
 
     Several threads may share one: what they do is counted together, under a lock. Whether their segments run at the
     same time is the backend's affair.

@@ -1,4 +1,4 @@
-"""Images with or without labels, from a folder or an `.npz` file, without anything of what trained the network."""
+"""Images with or without labels, from a folder or an `.npz` file, on the device."""
 
 from __future__ import annotations
 
@@ -10,41 +10,50 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate import files
+from edgemate.core.image_files import IMAGE_SUFFIXES, find_images
 from edgemate.errors import DataError
-from edgemate.images import IMAGE_SUFFIXES, find_images
 from edgemate.runtime.preprocessing import ImageInput
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
-    """N images; `labels` are class indices `(N,)`, or None where nobody knows."""
+    """N images and their labels.
+
+    Attributes:
+        images: paths or uint8 arrays.
+        labels: class indices, int64 (N,); None if unknown.
+    """
 
     images: Sequence[ImageInput]
     labels: npt.NDArray[np.int64] | None
 
 
 def read_labeled(path: Path, classes: Sequence[str]) -> LabeledImages:
-    """The images at `path`.
+    """Read the images in a folder or an `.npz` file.
 
-    A folder with one folder per class, named as `classes` are, gives labeled images; any other folder all images
-    in it, unlabeled. An `.npz` file has `x_test` (or `images`), uint8 `(N, H, W)` or `(N, H, W, C)`, and perhaps
-    `y_test` (or `labels`), integers `(N,)`.
+    A folder with one subfolder per class, named as in `classes`, gives labeled images; any other folder gives all
+    images in it, unlabeled. An `.npz` file has `x_test` (or `images`), uint8 (N, H, W) or (N, H, W, C), and optionally
+    `y_test` (or `labels`), integers (N,).
+
+    Args:
+        path: the folder or file.
+        classes: the bundle's class names.
 
     Raises:
-        DataError: there are no images, or labels that are no classes.
+        DataError: there are no images, or a label is not a class.
     """
     if path.is_dir():
         return _folder(path, list(classes))
     if path.suffix == ".npz":
         return _arrays(path, len(classes))
-    raise DataError(f"{path}: is no folder of images and no .npz file")
+    raise DataError(f"{path}: is neither a folder of images nor an .npz file")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, sorted, without hidden ones. Raises DataError where there is none."""
+    """All image files below a folder, sorted, without hidden ones. Raises DataError if there is none."""
     found = find_images(folder)
     if not found:
-        raise DataError(f"{folder}: no image in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise DataError(f"{folder}: has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return found
 
 
@@ -55,7 +64,7 @@ def _folder(path: Path, classes: list[str]) -> LabeledImages:
         return LabeledImages(list_images(path), None)
     if len(known) < len(folders):
         strange = next(folder.name for folder in folders if folder not in known)
-        raise DataError(f"{path}: {strange!r} is none of the bundle's classes: {', '.join(classes)}")
+        raise DataError(f"{path}: folder {strange!r} is not one of the bundle's classes: {', '.join(classes)}")
     images: list[Path] = []
     labels: list[int] = []
     for folder in known:
@@ -79,5 +88,7 @@ def _arrays(path: Path, classes: int) -> LabeledImages:
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise DataError(f"{path}: y_test must be integers ({len(images)},), not {labels.dtype} {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(f"{path}: y_test runs from {labels.min()} to {labels.max()}; the bundle has {classes} classes")
+        raise DataError(
+            f"{path}: y_test has labels from {labels.min()} to {labels.max()}; the bundle has {classes} classes"
+        )
     return LabeledImages(list(images), labels.astype(np.int64))

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgemate.bundle import InputContract
+from edgemate.core.image_files import decode
 from edgemate.core.resizing import center_crop, resize
 from edgemate.errors import ImageError
-from edgemate.images import decode
 
 Array = npt.NDArray[Any]
 ImageInput: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
@@ -27,8 +27,8 @@ class Preprocessor:
     """Turns images into batches of the network's input, float32 `(N, channels, height, width)`.
 
     An image is a path, a PIL image, a uint8 array `(H, W)` or `(H, W, C)`, or a preprocessed float32 array
-    `(channels, height, width)`. Files and PIL images are decoded by `edgemate.images.decode`, as in training. Arrays
-    are RGB; `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` converts OpenCV's BGR. A fourth channel is dropped.
+    `(channels, height, width)`. Files and PIL images are decoded by `edgemate.core.image_files.decode`, as in training.
+    Arrays are RGB; `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)` converts OpenCV's BGR. A fourth channel is dropped.
     """
 
     def __init__(self, contract: InputContract) -> None:
@@ -53,15 +53,15 @@ class Preprocessor:
         if isinstance(image, (str, os.PathLike)):
             return self._from_image(image, os.fspath(image))
         raise ImageError(
-            f"{type(image).__name__} is not an image; give a path, a PIL image, a uint8 array (H, W, C) or a ready "
-            f"float32 array"
+            f"{type(image).__name__} is not an image; give a path, a PIL image, a uint8 array (H, W, C) or a "
+            f"preprocessed float32 array"
         )
 
     def batches(self, images: ImageInput | Sequence[ImageInput], size: int) -> Iterator[Array]:
-        """One image, a list of them, or a ready float32 array `(N, channels, height, width)`, `size` at a time.
+        """One image, a list of them, or a preprocessed float32 array `(N, channels, height, width)`, `size` at a time.
 
         Raises:
-            ImageError: as `prepare`; earlier batches have been given by then.
+            ImageError: as `prepare`; earlier batches have been yielded by then.
         """
         if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype == np.float32:
             for start in range(0, len(images), size):
@@ -94,7 +94,7 @@ class Preprocessor:
     def _checked(self, array: Array, name: str) -> Array:
         expected = self._contract.shape(1)[1:]
         if array.shape != expected:
-            raise ImageError(f"{name}: prepared it is {array.shape}; the network takes {expected}")
+            raise ImageError(f"{name}: its shape after preprocessing is {array.shape}; the network takes {expected}")
         return array
 
 
@@ -103,7 +103,7 @@ def _image_of_array(array: Array) -> Image.Image:
         array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ImageError(
-            f"{array.dtype} array {array.shape} is not an image; give uint8 (H, W) or (H, W, C), or ready float32 "
+            f"{array.dtype} array {array.shape} is not an image; give uint8 (H, W) or (H, W, C), or float32 "
             f"(channels, height, width)"
         )
     if not array.size:

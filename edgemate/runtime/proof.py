@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
+from edgemate.core.agreement import compare_logits
 from edgemate.errors import BackendError
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.backends.base import Backend
@@ -118,17 +119,15 @@ def _answer(backend: Backend, layout: Layout, exit: int, exits: int, images: Arr
 def _compare(
     layout: Layout, exit: int, logits: Array, reference: Array, tolerance: float
 ) -> tuple[float, float, float, int, str | None]:
-    difference = float(np.abs(logits - reference).max())
-    limit = tolerance * max(1.0, float(np.abs(reference).max()))
-    agreement = float((logits.argmax(axis=1) == reference.argmax(axis=1)).mean())
-    broken = int((~np.isfinite(logits)).any(axis=1).sum())
-    samples = counted(len(logits), "golden sample")
+    found = compare_logits(logits, reference, tolerance)
+    samples = counted(found.images, "golden sample")
     problem = None
-    if broken:
-        problem = f"{layout}, exit {exit}: logits are not finite for {broken} of {samples}"
-    elif difference > limit:
+    if found.not_finite:
+        problem = f"{layout}, exit {exit}: logits are not finite for {found.not_finite} of {samples}"
+    elif found.largest_difference > found.limit:
         problem = (
-            f"{layout}, exit {exit}: the largest difference from the network is {difference:.3g} on {samples}; "
-            f"the limit is {limit:.3g} (tolerance {tolerance:g})"
+            f"{layout}, exit {exit}: the largest difference from the network is {found.largest_difference:.3g} on "
+            f"{samples}; "
+            f"the limit is {found.limit:.3g} (tolerance {tolerance:g})"
         )
-    return difference, limit, agreement, len(logits), problem
+    return found.largest_difference, found.limit, found.agreement, found.images, problem

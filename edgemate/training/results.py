@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy
 from edgemate.data import EvaluationTransform, PreparedData
 from edgemate.data.loaders import ImageLoader
-from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
+from edgemate.evaluation import collect_logits
 from edgemate.progress import Progress
 from edgemate.runs import Run, RunMetadata, Split, write_tensors
 from edgemate.training.callbacks import Record

@@ -223,7 +223,7 @@ def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None
     (tmp_path / "data" / "unheard of").mkdir()
     strange = invoke(evaluate, own_bundle, *options)
     assert isinstance(strange.exception, DataError)
-    assert "'unheard of' is none of the bundle's classes" in str(strange.exception)
+    assert "folder 'unheard of' is not one of the bundle's classes" in str(strange.exception)
 
 
 def test_where_no_images_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:

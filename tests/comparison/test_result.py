@@ -8,7 +8,7 @@ from edgemate.comparison import comparison_plot
 from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.result import figures_of
 from edgemate.comparison.table import comparison_markdown
-from edgemate.evaluation import exit_accuracy
+from edgemate.core.scoring import exit_accuracy
 from edgemate.runs import Run
 
 

@@ -20,34 +20,34 @@ def write(folder: Path, **optimization: Any) -> Path:
     return path
 
 
-def test_a_warm_up_is_shortened_with_the_epochs_and_that_is_said(tmp_path: Path) -> None:
+def test_a_warm_up_is_shortened_with_the_epochs_and_reported(tmp_path: Path) -> None:
     notes: list[str] = []
     path = write(tmp_path, epochs=100, warmup_epochs=5)
-    recipe = load_recipe(path, ["optimization.epochs=1"], tell=notes.append)
+    recipe = load_recipe(path, ["optimization.epochs=1"], notify=notes.append)
     assert recipe.optimization.warmup_epochs == 0.05
     assert notes == ["optimization.warmup_epochs: 5 does not end within 1 epoch; 0.05 is used"]
-    assert load_recipe(path, ["optimization.epochs=6"], tell=notes.append).optimization.warmup_epochs == 5, "it fits"
+    assert load_recipe(path, ["optimization.epochs=6"], notify=notes.append).optimization.warmup_epochs == 5, "it fits"
     assert len(notes) == 1
 
 
 @pytest.mark.parametrize("overrides", [[], ["optimization.epochs=2", "optimization.warmup_epochs=3"]])
-def test_a_warm_up_that_never_fitted_takes_half_of_the_epochs(tmp_path: Path, overrides: list[str]) -> None:
+def test_a_warm_up_that_never_fitted_is_set_to_half_of_the_epochs(tmp_path: Path, overrides: list[str]) -> None:
     notes: list[str] = []
-    recipe = load_recipe(write(tmp_path, epochs=2, warmup_epochs=2), overrides, tell=notes.append)
+    recipe = load_recipe(write(tmp_path, epochs=2, warmup_epochs=2), overrides, notify=notes.append)
     assert recipe.optimization.warmup_epochs == 1
     assert len(notes) == 1
 
 
-def test_milestones_are_moved_with_the_epochs(tmp_path: Path) -> None:
+def test_milestones_are_scaled_with_the_epochs(tmp_path: Path) -> None:
     notes: list[str] = []
     path = write(tmp_path, epochs=200, schedule="multi_step", schedule_options={"milestones": [100, 150]})
-    recipe = load_recipe(path, ["optimization.epochs=2"], tell=notes.append)
+    recipe = load_recipe(path, ["optimization.epochs=2"], notify=notes.append)
     assert recipe.optimization.schedule_options["milestones"] == [1, 1.5]
     assert notes == [
         "optimization.schedule_options.milestones: 100, 150 of 200 epochs become 1, 1.5 of 2 epochs",
     ]
     given = ["optimization.epochs=2", "optimization.schedule_options.milestones=[7]"]
-    assert load_recipe(path, given, tell=notes.append).optimization.schedule_options["milestones"] == [7]
+    assert load_recipe(path, given, notify=notes.append).optimization.schedule_options["milestones"] == [7]
     assert len(notes) == 1
 
 
@@ -74,12 +74,12 @@ def test_a_warm_up_always_ends_and_what_fits_is_left(
 
 
 @pytest.mark.parametrize("section", [None, [], {"epochs": "three"}, {"epochs": 0}, {"epochs": 1, "warmup_epochs": "x"}])
-def test_mistakes_are_left_to_be_named(section: Any) -> None:
+def test_mistakes_are_left_to_validation(section: Any) -> None:
     tree = {**SMALLEST, "optimization": section}
     assert fit_to_epochs(tree) == (tree, [])
 
 
-def test_what_was_fitted_is_what_a_recipe_says() -> None:
+def test_the_recipe_has_the_fitted_values() -> None:
     recipe = parse_recipe({**SMALLEST, "optimization": {"epochs": 3, "warmup_epochs": 5}}, "r.yaml")
     assert recipe.optimization.warmup_epochs == 1.5
     assert parse_recipe(recipe.model_dump(mode="json"), "r.yaml") == recipe

@@ -12,7 +12,7 @@ def test_the_schema_offers_every_registered_name_and_its_options() -> None:
     assert by_name["mate"]["properties"]["options"]["additionalProperties"] is False
 
 
-def test_sections_stand_in_the_order_of_a_recipe() -> None:
+def test_sections_are_in_the_order_of_a_recipe() -> None:
     assert list(recipe_schema()["properties"]) == [
         "extends",
         "data",

@@ -53,7 +53,7 @@ def imported() -> list[str]:
         ("loose.inner.parts", "backbone", None),
     ],
 )
-def test_what_is_not_there_is_known_without_importing(module: str, attribute: str, reason: str | None) -> None:
+def test_missing_names_are_found_without_importing(module: str, attribute: str, reason: str | None) -> None:
     assert why_missing(module, attribute) == reason
     assert imported() == []
 
@@ -61,18 +61,18 @@ def test_what_is_not_there_is_known_without_importing(module: str, attribute: st
 @pytest.mark.parametrize(
     "text", ["def __getattr__(name): ...", "from math import *", "globals()['x'] = 1", "if True:\n    x = 1"]
 )
-def test_what_a_module_may_bind_on_import_is_not_called_missing(folder: Path, text: str) -> None:
+def test_names_that_a_module_may_bind_on_import_are_not_missing(folder: Path, text: str) -> None:
     (folder / "mine" / "parts.py").write_text(text)
     assert why_missing("mine.parts", "x") is None
 
 
-def test_a_package_may_make_modules_of_its_own(folder: Path) -> None:
+def test_a_package_may_create_modules(folder: Path) -> None:
     (folder / "mine" / "__init__.py").write_text("__path__.append('elsewhere')")
     assert why_missing("mine.other", "x") is None
 
 
 @pytest.mark.parametrize("module", ["mine.parts", "mine.deep.parts", "loose.inner.parts"])
-def test_a_part_is_imported_when_all_else_is_well_and_its_options_checked(module: str) -> None:
+def test_a_part_is_imported_if_all_else_is_valid_and_its_options_checked(module: str) -> None:
     named = SMALLEST | {"model": {"backbone": f"{module}:backbone"}}
     assert parse_recipe(named, "r.yaml").model.options == {"width": 3}
     with pytest.raises(RecipeError, match=r"model\.options\.widht: unknown key; did you mean 'width'"):
@@ -82,7 +82,7 @@ def test_a_part_is_imported_when_all_else_is_well_and_its_options_checked(module
 @pytest.mark.parametrize(
     "wrong", [{"optimization": {"epochs": 0}}, {"exits": {"head": "linaer"}}, {"exits": {"options": {"dropuot": 1}}}]
 )
-def test_a_part_is_not_imported_where_something_else_is_wrong(wrong: dict[str, object]) -> None:
+def test_a_part_is_not_imported_if_something_else_is_wrong(wrong: dict[str, object]) -> None:
     with pytest.raises(RecipeError):
         parse_recipe(SMALLEST | {"model": {"backbone": "mine.parts:backbone"}} | wrong, "r.yaml")
     assert imported() == []

@@ -18,7 +18,7 @@ PARTS = [(registry, name) for registry in REGISTRIES.values() for name in regist
 
 
 @pytest.mark.parametrize(("registry", "name"), PARTS, ids=lambda value: value if isinstance(value, str) else value.kind)
-def test_the_options_read_off_the_source_are_those_of_the_factory(registry: Registry, name: str) -> None:
+def test_the_options_read_from_the_source_are_those_of_the_factory(registry: Registry, name: str) -> None:
     read = stand_in(*registry.place(name))
     assert read is not None, "its module would have to be imported to check a recipe"
     ours, real = options_model(read), options_model(registry.get(name))
@@ -30,7 +30,7 @@ def test_the_options_read_off_the_source_are_those_of_the_factory(registry: Regi
 
 
 @pytest.mark.parametrize("name", METHODS.names())
-def test_a_methods_need_of_a_teacher_is_read_off_its_source(name: str) -> None:
+def test_a_methods_need_of_a_teacher_is_read_from_its_source(name: str) -> None:
     assert class_constant(*METHODS.place(name), "needs_teacher") == METHODS.get(name).needs_teacher  # type: ignore[attr-defined]
 
 
@@ -74,7 +74,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "def part(:",
     ],
 )
-def test_what_the_source_does_not_plainly_say_is_left_to_the_import(module: Path, text: str) -> None:
+def test_a_source_that_is_not_simple_is_left_to_the_import(module: Path, text: str) -> None:
     module.write_text(text)
     assert stand_in("written", "part") is None
 

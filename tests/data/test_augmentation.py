@@ -54,7 +54,7 @@ def test_padding_that_cannot_be_reflected_is_refused():
     augmentation.random_crop(spec_of(), padding=11, padding_mode="reflect")
     augmentation.random_crop(spec_of(), padding=12, padding_mode="symmetric")
     augmentation.random_crop(spec_of(), padding=40)
-    with pytest.raises(UsageError, match="padding is 12; reflect allows at most 11"):
+    with pytest.raises(UsageError, match="padding is 12; reflect padding allows at most 11"):
         augmentation.random_crop(spec_of(), padding=12, padding_mode="reflect")
-    with pytest.raises(UsageError, match="padding is 13; symmetric allows at most 12"):
+    with pytest.raises(UsageError, match="padding is 13; symmetric padding allows at most 12"):
         augmentation.random_crop(spec_of(), padding=13, padding_mode="symmetric")

@@ -54,7 +54,7 @@ def test_a_batch_of_one_is_cropped_as_torchvision_does_from_the_same_seed(mode, 
         assert torch.equal(ours[0], crop(image[0]))
 
 
-def test_every_place_is_drawn_and_every_image_has_its_own():
+def test_every_position_is_drawn_separately_for_every_image():
     batch = torch.arange(25, dtype=torch.uint8).view(1, 1, 5, 5).expand(400, 1, 5, 5)
     torch.manual_seed(0)
     corners = batchwise(v2.RandomCrop((3, 3)))(batch)[:, 0, 0, 0]

@@ -51,7 +51,7 @@ def test_a_given_normalization_is_kept():
         prepare("digits", mean=[0.5] * 3, std=[0.5] * 3)
 
 
-def test_the_training_seed_moves_neither_splits_nor_spec():
+def test_the_training_seed_changes_neither_splits_nor_spec():
     one, other = prepare("digits", seed=0), prepare("digits", seed=1)
     assert one.spec == other.spec
     np.testing.assert_array_equal(one.splits.train, other.splits.train)
@@ -74,15 +74,15 @@ def test_arrays_and_folders(tmp_path):
     assert torch.isfinite(images).all()
 
 
-def test_names_that_are_not_known_are_usage_errors():
+def test_unknown_names_are_usage_errors():
     with pytest.raises(UsageError, match="did you mean 'digits'"):
         prepare("digit")
     with pytest.raises(UsageError, match="did you mean 'random_crop'"):
         prepare("digits", augmentation=["random_crpo"])
 
 
-def test_a_plug_in_must_give_a_data_source():
-    with pytest.raises(DataError, match=r"gives a OrderedDict; an edgemate\.data\.DataSource is needed"):
+def test_a_plug_in_must_return_a_data_source():
+    with pytest.raises(DataError, match=r"returns a OrderedDict; it must return an edgemate\.data\.DataSource"):
         load_source("collections:OrderedDict")
 
 

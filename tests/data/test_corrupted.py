@@ -27,14 +27,14 @@ def test_chosen_images_are_corrupted_in_order():
     np.testing.assert_array_equal(corrupted(corruptions=()).array, CLEAN.array[CHOSEN])
 
 
-def test_a_image_is_corrupted_the_same_way_whatever_is_chosen_beside_it():
+def test_an_image_is_corrupted_the_same_way_in_any_selection():
     alone = corrupted(np.array([7])).array
     np.testing.assert_array_equal(corrupted().array[3], alone[0])
     assert not np.array_equal(corrupted(key=(1, 0)).array[3], alone[0])
     assert not np.array_equal(corrupted(key=(0, 1)).array[3], alone[0])
 
 
-def test_two_corruptions_of_one_kind_draw_apart():
+def test_two_corruptions_of_one_kind_draw_independently():
     twice = corrupted(corruptions=[gaussian_noise(sigma=0.02)] * 2).array.astype(int)
     once = corrupted(corruptions=[gaussian_noise(sigma=0.02)]).array.astype(int)
     first, second = once - CLEAN.array[CHOSEN], twice - once
@@ -52,6 +52,8 @@ def test_images_in_files_are_corrupted_when_they_are_read(tmp_path):
     assert gray.image(0).mode == "L"
 
 
-def test_a_corruption_must_give_images_of_the_same_kind():
-    with pytest.raises(DataError, match=r"corruptions\.0 gives torch\.float32 of shape \(3, 8, 8\); torch\.uint8"):
+def test_a_corruption_must_return_images_of_the_same_kind():
+    with pytest.raises(
+        DataError, match=r"corruptions\.0 returns torch\.float32 of shape \(3, 8, 8\); it must return torch\.uint8"
+    ):
         _ = corrupted(corruptions=[lambda pixels, seeds: pixels.to(torch.float32)]).array

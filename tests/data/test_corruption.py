@@ -54,7 +54,7 @@ def test_a_blur_wider_than_the_image_still_fits() -> None:
     assert gaussian_blur(sigma=20)(BATCH, SEEDS).shape == BATCH.shape
 
 
-def test_noise_has_the_deviation_asked_for_and_follows_the_seed() -> None:
+def test_noise_has_the_given_deviation_and_depends_on_the_seed() -> None:
     gray = torch.full((2, 1, 100, 100), 128, dtype=torch.uint8)
     noisy = gaussian_noise(sigma=0.1)(gray, [3, 4]).float()
     assert abs(float(noisy.mean()) - 128) < 1

@@ -28,10 +28,10 @@ def cut(path: Path) -> Path:
     return path
 
 
-def test_whole_files_are_no_news(folder):
+def test_whole_files_pass(folder):
     told = Told()
     build(folder, progress=told)
-    assert told[-1] == "looking at image files, file: 32 of 32"
+    assert told[-1] == "checking image files, file: 32 of 32"
 
 
 def test_damaged_files_of_every_split_are_named_together_before_anything_is_decoded(folder):
@@ -47,7 +47,7 @@ def test_damaged_files_of_every_split_are_named_together_before_anything_is_deco
     assert sorted(line.strip().split(": ")[0] for line in lines) == sorted(map(str, (test, first, second)))
 
 
-def test_of_many_the_first_ten_are_named_and_all_counted(folder):
+def test_of_many_damaged_files_the_first_ten_are_named_and_all_counted(folder):
     for path in (folder / "train").rglob("*.png"):
         path.write_text("no image")
     source = image_folder(path=str(folder))
@@ -59,7 +59,7 @@ def test_of_many_the_first_ten_are_named_and_all_counted(folder):
     assert lines[-1].strip() == "and 14 more"
 
 
-def test_files_that_a_limit_keeps_out_of_the_run_are_not_looked_at(folder):
+def test_files_excluded_by_a_limit_are_not_checked(folder):
     used = build(folder, train_limit=4)
     kept = {used.source.train.paths[i] for i in (*used.splits.train, *used.splits.calibration)}
     for path in set(used.source.train.paths) - kept:
@@ -69,7 +69,7 @@ def test_files_that_a_limit_keeps_out_of_the_run_are_not_looked_at(folder):
         build(folder)
 
 
-def test_the_unlabeled_domain_is_looked_at_too(folder, tmp_path):
+def test_the_unlabeled_domain_is_checked_too(folder, tmp_path):
     for split in ("train", "test"):
         write_folders(tmp_path / "other" / split, per_class=3)
     plan = Unlabeled(name="image_folder", options={"path": str(tmp_path / "other")})
@@ -80,7 +80,7 @@ def test_the_unlabeled_domain_is_looked_at_too(folder, tmp_path):
         build(folder, unlabeled=plan)
 
 
-def test_images_in_memory_are_passed_over():
+def test_images_in_memory_are_skipped():
     source = array_source()
     require_whole({"train": (source.train, range(40))})
 
@@ -102,10 +102,10 @@ def test_a_class_of_damaged_files_only_is_an_error(folder):
         image_folder(path=str(folder), skip_damaged=True)
 
 
-def test_many_files_are_looked_at_in_their_order(tmp_path):
+def test_many_files_are_checked_in_order(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(3000)]
     told = Told()
     found = find_damaged(paths, told)
     assert list(found) == list(range(3000))
     assert found[2999] == f"{paths[2999]}: no such file"
-    assert told[1:] == [f"looking at image files, file: {done} of 3000" for done in (2048, 3000)]
+    assert told[1:] == [f"checking image files, file: {done} of 3000" for done in (2048, 3000)]

@@ -69,14 +69,14 @@ def test_an_epoch_depends_on_the_seed_and_its_number_only():
     assert not same(epoch_of(training(seed=1), 0), epochs[0])
 
 
-def test_an_iteration_broken_off_changes_nothing_later():
+def test_an_aborted_iteration_does_not_change_later_ones():
     loader = training()
     whole = epoch_of(loader, 1)
     next(iter(loader))
     assert same(epoch_of(loader, 1), whole)
 
 
-def test_the_global_generator_neither_matters_nor_moves():
+def test_the_global_generator_is_neither_used_nor_changed():
     torch.manual_seed(7)
     before = torch.get_rng_state()
     list(training())
@@ -84,7 +84,7 @@ def test_the_global_generator_neither_matters_nor_moves():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_workers_give_what_one_process_gives():
+def test_workers_give_the_same_batches_as_one_process():
     alone, with_workers = training(), training(workers=2)
     for epoch in (0, 3):
         assert same(epoch_of(alone, epoch), epoch_of(with_workers, epoch))
@@ -97,7 +97,7 @@ def test_workers_give_what_one_process_gives():
     seed=st.integers(0, 2**32),
     epoch=st.integers(0, 50),
 )
-def test_an_epoch_has_every_image_once_but_a_lonely_last_one(n, batch_size, replicas, seed, epoch):
+def test_an_epoch_has_every_image_once_but_a_last_batch_of_one(n, batch_size, replicas, seed, epoch):
     whole = EpochBatches(np.arange(100, 100 + n), batch_size, seed)
     whole.set_epoch(epoch)
     batches = list(whole)

@@ -46,7 +46,7 @@ def same(one, other):
     )
 
 
-def test_labeled_images_come_first_and_as_many_unlabeled_behind_them():
+def test_labeled_images_are_followed_by_as_many_unlabeled_ones():
     loader = mixed()
     batches = list(loader)
     assert len(batches) == len(loader) == 3
@@ -56,7 +56,7 @@ def test_labeled_images_come_first_and_as_many_unlabeled_behind_them():
         assert (labels[n:] == -1).all()
 
 
-def test_the_labeled_half_is_what_there_would_be_without_a_target():
+def test_the_labeled_half_is_the_same_as_without_a_target():
     plain = train_loader(SOURCE.train, np.arange(40), TrainingTransform(SPEC, AUGMENTATIONS), batch_size=16, seed=0)
     known = [(images[labels >= 0], labels[labels >= 0]) for images, labels in mixed(per_batch=5)]
     assert same(known, list(plain))
@@ -72,7 +72,7 @@ def test_an_epoch_depends_on_the_seed_and_its_number_only():
     assert not same(epoch_of(mixed(seed=1), 0), epochs[0])
 
 
-def test_workers_give_what_one_process_gives():
+def test_workers_give_the_same_batches_as_one_process():
     assert same(epoch_of(mixed(), 2), epoch_of(mixed(workers=2), 2))
 
 
@@ -84,7 +84,7 @@ def test_workers_give_what_one_process_gives():
     replicas=st.integers(1, 3),
     epoch=st.integers(0, 9),
 )
-def test_unlabeled_images_come_in_laps_over_all_of_them(n, unlabeled, batch_size, per_batch, replicas, epoch):
+def test_all_unlabeled_images_are_used_before_any_again(n, unlabeled, batch_size, per_batch, replicas, epoch):
     def batches(rank, replicas):
         found = MixedBatches(EpochBatches(np.arange(n), batch_size, 3, rank, replicas), unlabeled, per_batch)
         found.set_epoch(epoch)

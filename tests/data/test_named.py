@@ -19,7 +19,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
-def test_what_decides_the_split_is_kept_and_where_a_machine_has_it_is_not(root: Path) -> None:
+def test_options_of_the_split_are_portable_and_those_of_the_machine_are_not(root: Path) -> None:
     assert portable_options("digits", {"test_seed": 1}) == {"test_seed": 1}
     assert portable_options("cifar10", {"root": "/here", "download": False}) == {}
     assert portable_options("arrays", {"path": str(root / "own" / "a.npz")}) == {"path": "own/a.npz"}
@@ -28,7 +28,7 @@ def test_what_decides_the_split_is_kept_and_where_a_machine_has_it_is_not(root: 
     assert portable_options("my_pkg.mod:MyData", {"password": "x"}) is None
 
 
-def test_the_split_found_again_is_the_one_that_was_kept(root: Path) -> None:
+def test_the_named_split_is_the_original_one(root: Path) -> None:
     for options in ({}, {"test_seed": 1}, {"test_seed": 1, "test_fraction": 0.5}):
         found = named_test_split("digits", portable_options("digits", options), DIGITS)
         expected = load_source("digits", options).test
@@ -41,11 +41,11 @@ def test_the_split_found_again_is_the_one_that_was_kept(root: Path) -> None:
     assert len(named_test_split("arrays", options, ("0", "1", "2"))) == 4
 
 
-def test_no_code_is_run_because_a_file_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_code_named_by_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "planted.py").write_text("raise SystemExit('this ran')")
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("os:abort", "planted:data", "planted", "edgemate.data.datasets.digits:digits", ""):
-        with pytest.raises(DataError, match="is no registered dataset, and no other is loaded"):
+        with pytest.raises(DataError, match="is not a registered dataset; only registered datasets are loaded"):
             named_test_split(name, {}, DIGITS)
     assert "planted" not in sys.modules
 
@@ -53,19 +53,21 @@ def test_no_code_is_run_because_a_file_names_it(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("digits", None, "with which options digits was split is not known; export the run again"),
+        ("digits", None, "digits: the options of its split are not stored; export the run again"),
         ("digits", {"seed": 1}, "digits: option seed: Extra inputs"),
         ("digits", {"test_seed": -1}, "digits: option test_seed: Input should be greater"),
         ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
         ("arrays", {}, "arrays: option path: Field required"),
     ],
 )
-def test_what_cannot_be_found_is_said(root: Path, name: str, options: dict[str, object] | None, problem: str) -> None:
+def test_an_unavailable_split_is_an_error(
+    root: Path, name: str, options: dict[str, object] | None, problem: str
+) -> None:
     with pytest.raises(DataError) as caught:
         named_test_split(name, options, DIGITS)
     assert problem in str(caught.value)
 
 
-def test_another_dataset_of_the_same_name_is_told_by_its_classes() -> None:
-    with pytest.raises(DataError, match="digits has other classes here: 0, 1, 2, 3, 4 … instead of a, b …"):
+def test_another_dataset_of_the_same_name_is_recognized_by_its_classes() -> None:
+    with pytest.raises(DataError, match="digits: its classes are 0, 1, 2, 3, 4 … instead of a, b …"):
         named_test_split("digits", {}, ("a", "b"))

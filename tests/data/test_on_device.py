@@ -75,27 +75,27 @@ def test_an_epoch_depends_on_the_seed_and_its_number_only():
     assert not same(epoch_of(both(crop, seed=1)[1], 2), second)
 
 
-def test_the_global_generator_neither_matters_nor_moves():
+def test_the_global_generator_is_neither_used_nor_changed():
     torch.manual_seed(7)
     before = torch.get_rng_state()
     list(both([v2.RandomCrop((8, 6), padding=2), v2.RandomHorizontalFlip()])[1])
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_batches_are_laid_out_as_the_network_likes_them():
+def test_batches_are_channels_last():
     images, labels = next(iter(both([v2.RandomHorizontalFlip()])[1]))
     assert (images.dtype, tuple(images.shape), labels.dtype) == (torch.float32, (16, 3, 8, 6), torch.int64)
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_images_there_stay_as_they_are():
+def test_the_images_on_the_device_are_not_changed():
     _, loader = both([v2.RandomCrop((8, 6), padding=2), v2.RandomHorizontalFlip(1.0)])
     before = loader._images._pixels.clone()
     list(loader)
     assert torch.equal(loader._images._pixels, before)
 
 
-def test_what_a_gpu_fetches_lies_where_it_can_fetch_it(monkeypatch):
+def test_data_sent_to_a_gpu_is_in_pinned_memory(monkeypatch):
     asked = []
     empty = torch.empty
 
@@ -128,7 +128,9 @@ def test_the_digits_as_a_recipe_describes_them():
 
 
 def test_another_augmentation_is_refused():
-    with pytest.raises(DataError, match=r"RandAugment cannot .* only random_crop and horizontal_flip; set it to false"):
+    with pytest.raises(
+        DataError, match=r"RandAugment is not available .* only random_crop and horizontal_flip; set it to false"
+    ):
         both([v2.RandomHorizontalFlip(), v2.RandAugment()])
 
 
@@ -136,7 +138,7 @@ def test_images_in_files_and_images_to_be_resized_are_refused(tmp_path):
     source = array_source()
     files = FileImages([write_image(tmp_path / "a.png", (8, 8))], np.zeros(1, np.int64), 3)
     spec = input_spec(source)
-    with pytest.raises(DataError, match="datasets that lie in memory"):
+    with pytest.raises(DataError, match="needs a dataset that is in memory"):
         ImagesOnDevice(files, np.arange(1), spec, CPU)
     with pytest.raises(DataError, match=r"without data\.image_size"):
         ImagesOnDevice(source.train, np.arange(4), input_spec(source, image_size=16), CPU)
@@ -147,5 +149,7 @@ def test_images_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3)
     ImagesOnDevice(source.train, np.arange(40), input_spec(source), CPU)
     monkeypatch.setattr(on_device, "free_bytes", lambda device: 2 * 40 * 8 * 8 * 3 - 1)
-    with pytest.raises(DataError, match=r"40 images take 0\.0 GiB, over half of the 0\.0 GiB that are free on cpu"):
+    with pytest.raises(
+        DataError, match=r"40 images take 0\.0 GiB, more than half of the 0\.0 GiB that are free on cpu"
+    ):
         ImagesOnDevice(source.train, np.arange(40), input_spec(source), CPU)

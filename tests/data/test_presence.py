@@ -12,7 +12,6 @@ from PIL import Image
 from edgemate.config import Data, Unlabeled
 from edgemate.data import check_data, load_source
 from edgemate.errors import DataError
-from edgemate.registry import DATA_CHECKS, DATASETS
 
 
 def put_images(root: Path, *places: str) -> str:
@@ -50,52 +49,48 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_image_folder_is_judged_as_loading_judges_it(tmp_path: Path, layout: str) -> None:
+def test_the_check_of_an_image_folder_agrees_with_loading_it(tmp_path: Path, layout: str) -> None:
     options = {"path": put_images(tmp_path / "images", *LAYOUTS[layout])}
-    told = outcome("image_folder", options, load=False)
-    assert told == outcome("image_folder", options, load=True)
-    assert (told is None) == (layout in ("classes", "deep", "split", "val"))
+    checked = outcome("image_folder", options, load=False)
+    assert checked == outcome("image_folder", options, load=True)
+    assert (checked is None) == (layout in ("classes", "deep", "split", "val"))
 
 
-def test_a_file_is_no_image_folder(tmp_path: Path) -> None:
+def test_a_file_is_not_an_image_folder(tmp_path: Path) -> None:
     options = {"path": put_images(tmp_path, "1.png") + "/1.png"}
     assert outcome("image_folder", options, load=False) == outcome("image_folder", options, load=True) is not None
 
 
 @pytest.mark.parametrize("key", [None, "x_train", "y_test"])
-def test_an_array_file_is_judged_by_its_keys(tmp_path: Path, key: str | None) -> None:
+def test_the_check_of_an_array_file_looks_for_its_keys(tmp_path: Path, key: str | None) -> None:
     arrays = {f"{kind}_{split}": np.zeros((2, 4, 4) if kind == "x" else 2, np.uint8)
               for kind in "xy" for split in ("train", "test")}  # fmt: skip
     arrays.pop(key, None) if key else None
     np.savez(tmp_path / "own.npz", **arrays)  # type: ignore[arg-type]
     options = {"path": str(tmp_path / "own.npz")}
-    told = outcome("arrays", options, load=False)
-    assert told == outcome("arrays", options, load=True)
-    assert (told is None) == (key is None)
+    checked = outcome("arrays", options, load=False)
+    assert checked == outcome("arrays", options, load=True)
+    assert (checked is None) == (key is None)
 
 
-def test_what_is_no_array_file_is_judged_as_loading_judges_it(tmp_path: Path) -> None:
+def test_the_check_of_another_file_agrees_with_loading_it(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     np.save(tmp_path / "single.npy", np.zeros(3))
     for name in ("text.npz", "single.npy", "absent.npz"):
         options = {"path": str(tmp_path / name)}
-        told = outcome("arrays", options, load=False)
-        assert told is not None
-        assert told == outcome("arrays", options, load=True)
+        checked = outcome("arrays", options, load=False)
+        assert checked is not None
+        assert checked == outcome("arrays", options, load=True)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
-def test_files_that_may_be_fetched_are_not_missed(tmp_path: Path, name: str) -> None:
+def test_files_that_may_be_downloaded_are_not_required(tmp_path: Path, name: str) -> None:
     check_data(Data(name=name, options={"root": str(tmp_path), "download": True}))
     with pytest.raises(DataError, match="or EDGEMATE_DATA to a folder that holds it"):
         check_data(Data(name=name, options={"root": str(tmp_path), "download": False}))
 
 
-def test_the_second_domain_is_looked_for_too() -> None:
+def test_the_second_domain_is_checked_too() -> None:
     second = Unlabeled(name="arrays", options={"path": "nowhere.npz"})
     with pytest.raises(DataError, match=r"nowhere\.npz"):
         check_data(Data(name="digits", unlabeled=second))
-
-
-def test_checks_are_of_registered_datasets() -> None:
-    assert set(DATA_CHECKS.names()) <= set(DATASETS.names())

@@ -14,7 +14,7 @@ def labels(*values):
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_image_in_memory_keeps_its_pixels(channels, mode):
+def test_an_image_in_memory_keeps_its_pixels(channels, mode):
     array = toy_data.pixels(2, 5, 7, channels)
     image = ArrayImages(array, labels(0, 1)).image(1)
     assert image.mode == mode
@@ -68,5 +68,5 @@ def test_a_dataset_needs_images_and_labels_that_are_classes():
     )
     with pytest.raises(DataError, match="no test images"):
         DataSource("toy", ("a", "b", "c"), 1, some, none)
-    with pytest.raises(DataError, match="training labels run from 0 to 2; 2 classes allow 0 to 1"):
+    with pytest.raises(DataError, match="training labels are from 0 to 2; with 2 classes they must be from 0 to 1"):
         DataSource("toy", ("a", "b"), 1, some, some)

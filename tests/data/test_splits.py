@@ -23,7 +23,7 @@ def source_of(labels):
 
 
 @given(labels=label_lists, fraction=fractions, seed=seeds)
-def test_holding_out_parts_the_images_by_class(labels, fraction, seed):
+def test_holding_out_splits_the_images_by_class(labels, fraction, seed):
     kept, held = hold_out(labels, fraction, Purpose.CALIBRATION_SPLIT, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([kept, held])), np.arange(len(labels)))
     counts = np.bincount(labels)
@@ -34,7 +34,7 @@ def test_holding_out_parts_the_images_by_class(labels, fraction, seed):
 
 
 @given(per_class=st.integers(2, 40), classes=st.integers(1, 6), fraction=fractions, seed=seeds)
-def test_shares_of_the_classes_are_kept(per_class, classes, fraction, seed):
+def test_class_fractions_are_kept(per_class, classes, fraction, seed):
     labels = np.repeat(np.arange(classes), per_class)
     _, held = hold_out(labels, fraction, Purpose.CALIBRATION_SPLIT, seed)
     counts = np.bincount(labels[held], minlength=classes)
@@ -67,7 +67,7 @@ def test_splits_are_seeded_disjoint_and_limited(labels, fraction, seed, limit):
 
 
 @given(labels=label_lists, seed=seeds, limit=st.integers(1, 130))
-def test_each_limit_moves_its_own_split_only(labels, seed, limit):
+def test_each_limit_changes_its_own_split_only(labels, seed, limit):
     source = source_of(np.concatenate([labels, labels]))
     whole = split(source, 0.5, seed)
     for name in ("train", "calibration", "test"):

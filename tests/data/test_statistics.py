@@ -13,7 +13,7 @@ from edgemate.errors import DataError
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_they_are_those_of_the_images_asked_for_and_no_others(channels, monkeypatch):
+def test_only_the_given_images_count(channels, monkeypatch):
     monkeypatch.setattr(statistics, "_CHUNK", 7)
     source = array_source(n=60, channels=channels)
     indices = np.arange(0, 60, 3)
@@ -23,7 +23,7 @@ def test_they_are_those_of_the_images_asked_for_and_no_others(channels, monkeypa
     np.testing.assert_allclose(std, seen.std(axis=(0, 1, 2)), atol=1e-6)
 
 
-def test_files_are_looked_at_as_the_network_sees_them(tmp_path):
+def test_files_are_resized_and_cropped_first(tmp_path):
     paths = [write_image(tmp_path / f"{i}.png", size=(40, 20), seed=i) for i in range(3)]
     files = FileImages(paths, np.zeros(3, np.int64), 3)
     source = replace(array_source(), train=files, size=None)
@@ -34,7 +34,7 @@ def test_files_are_looked_at_as_the_network_sees_them(tmp_path):
     np.testing.assert_allclose(std, seen.std(axis=(0, 1, 2)), atol=1e-6)
 
 
-def test_a_sample_is_seeded_and_near_the_whole(monkeypatch):
+def test_a_sample_is_seeded_and_close_to_the_exact_statistics(monkeypatch):
     source = array_source(n=200)
     spec = input_spec(source, image_size=16)
     whole, _ = channel_statistics(source.train, np.arange(200), spec, seed=0)

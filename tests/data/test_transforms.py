@@ -50,8 +50,8 @@ def test_arrays_and_their_images_one_by_one_give_the_same(options):
     source = array_source(size=(8, 8))
     transform = EvaluationTransform(spec_for(source, **options))
     together = transform(source.train, np.array([3, 1, 2]))
-    apart = torch.cat([transform(source.train, np.array([i])) for i in (3, 1, 2)])
-    assert torch.equal(together, apart)
+    separately = torch.cat([transform(source.train, np.array([i])) for i in (3, 1, 2)])
+    assert torch.equal(together, separately)
     if not options:
         for i, index in enumerate((3, 1, 2)):
             torch.testing.assert_close(together[i], of_torchvision(source.train.image(index)))
@@ -67,7 +67,7 @@ def test_training_without_augmentation_is_evaluation(options, channels):
     assert torch.equal(training, EvaluationTransform(spec)(source.train, indices))
 
 
-def test_what_is_drawn_depends_on_the_seed_only_and_leaves_the_global_generator_alone():
+def test_augmentation_depends_on_the_seed_only_and_keeps_the_global_generator():
     source = array_source()
     transform = TrainingTransform(spec_for(source), [v2.RandomCrop(8, padding=2), v2.RandAugment()])
     torch.manual_seed(1)

@@ -119,20 +119,20 @@ def test_a_domain_of_another_size_needs_an_image_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"classes": np.array(["a", "b", "d"])}, "has not the classes of arrays"),
+        ({"classes": np.array(["a", "b", "d"])}, "the classes of arrays are not those of arrays"),
         ({"x_train": pixels(12, 8, 8), "x_test": pixels(6, 8, 8)}, "has 1 channel and arrays 3"),
     ],
 )
-def test_domains_that_do_not_fit_each_other_are_refused(tmp_path, changes, said):
+def test_domains_that_do_not_fit_each_other_are_refused(tmp_path, changes, message):
     one, other = archive(tmp_path / "one.npz"), archive(tmp_path / "other.npz", **changes)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         prepare("arrays", options={"path": str(one)}, unlabeled=Unlabeled(name="arrays", options={"path": str(other)}))
 
 
 def test_without_a_target_there_are_no_mixed_batches():
-    with pytest.raises(DataError, match=r"data\.unlabeled names one"):
+    with pytest.raises(DataError, match=r"there is no target domain; set data\.unlabeled"):
         prepare("digits").mixed_loader()
 
 

@@ -12,8 +12,9 @@ from told import Told
 
 from edgemate.bundle import Bundle
 from edgemate.calibration import read_operating_points, simulate
+from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import BundleError, ExportError, UsageError
-from edgemate.evaluation import exit_accuracy, trained_model
+from edgemate.evaluation import trained_model
 from edgemate.export import Exported, ExportOptions, Limits, export_run
 from edgemate.export.graphs import ExportedGraph
 from edgemate.policies import FixedExit

@@ -13,8 +13,8 @@ import torch
 from figures import drawn_axes, shown_labels
 from PIL import Image
 
+from edgemate.core.scoring import exit_accuracy, expected_calibration_error
 from edgemate.errors import RunError, UsageError
-from edgemate.evaluation import exit_accuracy, expected_calibration_error
 from edgemate.export import Exported
 from edgemate.profiling import Profile, profile_run, tradeoff_plot
 from edgemate.runs import Run

@@ -12,7 +12,7 @@ BY_RUN = {run_name(path): path for path in RECIPES.values()}
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_shipped_recipe_holds_together(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_recipe_is_valid(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe(RECIPES[name])
     teacher = recipe.distillation.teacher
     if teacher is not None and teacher.startswith("runs/"):

@@ -116,7 +116,7 @@ def test_arrays_of_pixels_are_images() -> None:
     np.testing.assert_array_equal(preprocessor.prepare(pixels[::-1, ::-1]), expected[:, ::-1, ::-1])
 
 
-def test_ready_arrays_are_taken_as_they_are() -> None:
+def test_preprocessed_arrays_are_not_changed() -> None:
     ready = np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype(np.float32)
     preprocessor = Preprocessor(contract())
     np.testing.assert_array_equal(preprocessor.prepare(ready[0]), ready[0])
@@ -124,7 +124,7 @@ def test_ready_arrays_are_taken_as_they_are() -> None:
     np.testing.assert_array_equal(np.concatenate(list(preprocessor.batches(list(ready), 2))), ready)
 
 
-def test_batches_are_no_larger_than_asked() -> None:
+def test_batches_are_not_larger_than_requested() -> None:
     images = [noise(8, 8, seed=seed) for seed in range(7)]
     preprocessor = Preprocessor(contract())
     assert [len(batch) for batch in preprocessor.batches(images, 3)] == [3, 3, 1]
@@ -186,8 +186,11 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, write: Any, proble
 @pytest.mark.parametrize(
     ("image", "problem"),
     [
-        (np.zeros((8, 9, 3), np.uint8), "uint8 array (8, 9, 3): prepared it is (3, 8, 9); the network takes (3, 8, 8)"),
-        (np.zeros((3, 8, 9), np.float32), "float32 array: prepared it is (3, 8, 9)"),
+        (
+            np.zeros((8, 9, 3), np.uint8),
+            "uint8 array (8, 9, 3): its shape after preprocessing is (3, 8, 9); the network takes (3, 8, 8)",
+        ),
+        (np.zeros((3, 8, 9), np.float32), "float32 array: its shape after preprocessing is (3, 8, 9)"),
         (np.zeros((8, 8, 3)), "float64 array (8, 8, 3) is not an image"),
         (np.zeros((2, 8, 8, 3), np.uint8), "uint8 array (2, 8, 8, 3) is not an image"),
         (np.zeros((8, 8, 2), np.uint8), "is not an image"),
@@ -207,7 +210,7 @@ def test_a_batch_of_another_shape_is_refused() -> None:
         list(Preprocessor(contract()).batches(np.zeros((2, 3, 9, 9), np.float32), 2))
 
 
-def test_a_sliver_is_not_blown_up() -> None:
+def test_a_sliver_is_not_enlarged_beyond_the_limit() -> None:
     metadata = contract(1, 400, 400, resize=Resize(mode="shorter_side", size=400), center_crop=(400, 400))
     with pytest.raises(ImageError, match="would become 1600000x400, which is too large"):
         Preprocessor(metadata).prepare(np.zeros((1, 4000), np.uint8))

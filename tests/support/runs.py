@@ -11,8 +11,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from edgemate.config import parse_recipe
+from edgemate.core.scoring import ensemble_accuracy, exit_accuracy
 from edgemate.data import build_data
-from edgemate.evaluation import collect_logits, ensemble_accuracy, exit_accuracy
+from edgemate.evaluation import collect_logits
 from edgemate.models import MultiExitModel, build_model
 from edgemate.runs import Run, RunMetadata, environment_metadata, write_tensors
 

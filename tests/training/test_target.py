@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from edgemate.config import Recipe
+from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import RecipeError
-from edgemate.evaluation import exit_accuracy
 from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, check_recipe, train
 from recipes import small_recipe
@@ -135,7 +135,7 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
         (["data.unlabeled.name=arrays"], "data.unlabeled.options.path: missing"),
         (["data.unlabeled.name=cifar10", "data.unlabeled.fraction=0.3"], "unlabeled.fraction splits one dataset"),
         (["data.unlabeled.options={path: x}"], "options are of the dataset that name gives"),
-        (["data.unlabeled.sharre=0.3"], "data.unlabeled.sharre: unknown key; did you mean 'share'"),
+        (["data.unlabeled.fractoin=0.3"], "data.unlabeled.fractoin: unknown key; did you mean 'fraction'"),
     ],
 )
 def test_mistakes_are_named_before_any_data_is_read(overrides: list[str], said: str) -> None:

@@ -12,8 +12,9 @@ from told import Told
 from toy_data import write_folders
 
 from edgemate.cli.figures import engineering
+from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import DataError, RecipeError, RunError, TrainingError
-from edgemate.evaluation import exit_accuracy, trained_model
+from edgemate.evaluation import trained_model
 from edgemate.models import count_costs
 from edgemate.runs import Run, read_tensors
 from edgemate.training import callbacks, optimizers, train

@@ -1,4 +1,4 @@
-"""Torchvision's datasets as ours, and their many ways to fail as one."""
+"""Torchvision's datasets as DataSource, with one error for all their ways to fail."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bo
     """The training and the test set of a torchvision dataset class.
 
     Raises:
-        DataError: the files are not under `root` and may not or cannot be downloaded, or are damaged.
+        DataError: the files are missing under `root` and cannot be downloaded, or are damaged.
     """
     try:
         with warnings.catch_warnings():
-            # CIFAR's own archive, of 2009, has a dtype spelled as NumPy no longer likes it.
+            # CIFAR's archive of 2009 spells a dtype in a way that NumPy deprecates.
             warnings.filterwarnings("ignore", message=r"dtype\(\): align")
             return factory(root=root, train=True, download=download), factory(root=root, train=False, download=download)
     except Exception as error:  # torchvision passes on whatever the network, an archive or a parser raises
@@ -30,10 +30,10 @@ def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bo
 
 
 def check_folder_of(name: str, root: Path, folder: str, download: bool) -> None:
-    """Look whether `root` has the folder in which torchvision looks for the files, where they may not be downloaded.
+    """Check that `root` has the folder that torchvision reads, unless it may be downloaded.
 
     Raises:
-        DataError: it has not.
+        DataError: the folder is missing and `download` is False.
     """
     if not download and not (root / folder).is_dir():
         raise DataError(_not_loaded(name, root, f"there is no folder {root / folder}", download))
@@ -48,7 +48,7 @@ def _not_loaded(name: str, root: Path, reason: str, download: bool) -> str:
 
 
 def array_images(images: Any, labels: Any) -> ArrayImages:
-    """Images of a torchvision dataset as uint8 (N, H, W, C)."""
+    """Images uint8 (N, H, W) or (N, H, W, C) and labels (N,) of a torchvision dataset."""
     array = np.asarray(images, dtype=np.uint8)
     if array.ndim == 3:
         array = array[..., None]

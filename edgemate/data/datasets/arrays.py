@@ -1,4 +1,4 @@
-"""Images and labels in one `.npz` file: the simplest way to bring one's own data."""
+"""Images and labels in one `.npz` file: the simplest way to use your own data."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ def arrays(*, path: str) -> DataSource:
     """The images of an `.npz` file.
 
     Its keys: `x_train` and `x_test`, uint8 (N, H, W) or (N, H, W, C) with C = 1 or 3, all of one size; `y_train` and
-    `y_test`, integers (N,) from 0; and, if wanted, `classes`, strings (K,), which are "0", "1" … where absent.
+    `y_test`, integers (N,) from 0; and optionally `classes`, strings (K,), "0", "1" … by default.
 
     Args:
-        path: the file, from the current folder or from the data root.
+        path: the file, relative to the current folder or to the data root.
 
     Raises:
-        DataError: the file is missing or no such file; the message names the key.
+        DataError: the file is missing or not such a file; the message names the key.
     """
     return read_source(locate(path), "arrays")
 
 
 def check_arrays(*, path: str) -> None:
-    """Look whether the file is there and has the keys that `arrays` needs. Raises DataError."""
+    """Check that the file exists and has the keys that `arrays` needs. Raises DataError."""
     located = locate(path)
     _open(located, lambda archive: _require_keys(located, archive))
 
 
 def read_source(path: Path, name: str) -> DataSource:
-    """The dataset in the `.npz` file at `path`, laid out as for `arrays`. Raises DataError."""
+    """Read the dataset in an `.npz` file with the keys of `arrays`. Raises DataError."""
     found = _read(path)
     train = ArrayImages(_images(path, "x_train", found), _labels(path, "y_train", found))
     test = ArrayImages(_images(path, "x_test", found), _labels(path, "y_test", found))
     if train.array.shape[1:] != test.array.shape[1:]:
         raise DataError(
             f"{path}: x_train holds images of shape {train.array.shape[1:]}, x_test of {test.array.shape[1:]}; "
-            "(H, W, C) must be one"
+            "(H, W, C) must be the same"
         )
     height, width, channels = train.array.shape[1:]
     return DataSource(
@@ -72,17 +72,17 @@ def _open(path: Path, use: Callable[[Any], Result]) -> Result:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} is a single .npy array; numpy.savez writes the .npz that is needed")
+                raise DataError(f"{path} is a single .npy array; write an .npz file with numpy.savez")
             return use(archive)
     except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as .npz ({_reason(error)}); numpy.savez writes such a file") from error
+        raise DataError(f"{path} cannot be read as .npz ({_reason(error)}); write it with numpy.savez") from error
 
 
 def _require_keys(path: Path, archive: Any) -> None:
     for key in ("x_train", "y_train", "x_test", "y_test"):
         if key not in archive.files:
             has = ", ".join(sorted(archive.files)) or "nothing"
-            raise DataError(f"{path}: {key} is missing; x_train, y_train, x_test and y_test are needed, it has {has}")
+            raise DataError(f"{path}: {key} is missing; x_train, y_train, x_test and y_test are required, found {has}")
 
 
 def _members(path: Path, archive: Any) -> dict[str, Array]:
@@ -93,7 +93,7 @@ def _members(path: Path, archive: Any) -> dict[str, Array]:
             try:
                 found[key] = archive[key]
             except _UNREADABLE as error:
-                raise DataError(f"{path}: {key} cannot be read ({_reason(error)}); write the file anew") from error
+                raise DataError(f"{path}: {key} cannot be read ({_reason(error)}); write the file again") from error
     return found
 
 
@@ -105,7 +105,7 @@ def _images(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.uin
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
         raise DataError(
-            f"{path}: {key} has shape {found[key].shape}; (N, H, W), (N, H, W, 1) or (N, H, W, 3) is needed"
+            f"{path}: {key} has shape {found[key].shape}; (N, H, W), (N, H, W, 1) or (N, H, W, 3) is required"
         )
     return array
 
@@ -115,12 +115,12 @@ def _labels(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.int
     if array.dtype.kind not in "iu":
         raise DataError(f"{path}: {key} is {array.dtype}; labels must be integers")
     if array.shape != (len(found[images]),):
-        raise DataError(f"{path}: {key} has shape {array.shape}; {images} needs ({len(found[images])},)")
+        raise DataError(f"{path}: {key} has shape {array.shape}; ({len(found[images])},) is required for {images}")
     highest = len(found["classes"]) - 1 if "classes" in found and found["classes"].ndim == 1 else None
     low, high = int(array.min()), int(array.max())
     if low < 0 or (highest is not None and high > highest):
-        allowed = "from 0 on" if highest is None else f"from 0 to {highest}, one per entry of classes"
-        raise DataError(f"{path}: {key} runs from {low} to {high}; labels must run {allowed}")
+        allowed = "be 0 or more" if highest is None else f"be from 0 to {highest}, one per entry of classes"
+        raise DataError(f"{path}: {key} has labels from {low} to {high}; labels must {allowed}")
     return array.astype(np.int64)
 
 
@@ -129,10 +129,10 @@ def _classes(path: Path, found: dict[str, Array]) -> tuple[str, ...]:
         return tuple(str(k) for k in range(int(max(found["y_train"].max(), found["y_test"].max())) + 1))
     array = found["classes"]
     if array.dtype.kind != "U" or array.ndim != 1:
-        raise DataError(f"{path}: classes is {array.dtype} of shape {array.shape}; strings of shape (K,) are needed")
+        raise DataError(f"{path}: classes is {array.dtype} of shape {array.shape}; strings of shape (K,) are required")
     names = tuple(array.tolist())
     if len(set(names)) != len(names):
-        raise DataError(f"{path}: classes names a class twice; every name must be its own")
+        raise DataError(f"{path}: classes has a name twice; class names must be unique")
     return names
 
 

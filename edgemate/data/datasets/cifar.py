@@ -18,11 +18,11 @@ def cifar10(*, root: str | None = None, download: bool = True) -> DataSource:
     """50,000 training and 10,000 test images of ten classes, RGB, 32 × 32 pixels.
 
     Args:
-        root: folder that holds cifar-10-batches-py; $EDGEMATE_DATA, else ~/.cache/edgemate/data, if not given.
-        download: fetch the files through torchvision, which checks their MD5 on each use, where they are missing.
+        root: folder that holds cifar-10-batches-py; $EDGEMATE_DATA, else ~/.cache/edgemate/data, by default.
+        download: download missing files through torchvision, which checks their MD5 at each use.
 
     Raises:
-        DataError: the files are missing and cannot be fetched, or are damaged.
+        DataError: the files are missing and cannot be downloaded, or are damaged.
     """
     from torchvision.datasets import CIFAR10
 
@@ -34,11 +34,11 @@ def cifar100(*, root: str | None = None, download: bool = True) -> DataSource:
 
     Args:
         root: folder that holds cifar100.npz (as dataset `arrays` takes it) or cifar-100-python; $EDGEMATE_DATA, else
-            ~/.cache/edgemate/data, if not given.
-        download: fetch the files through torchvision, which checks their MD5 on each use, where both are missing.
+            ~/.cache/edgemate/data, by default.
+        download: download the files through torchvision, which checks their MD5 at each use, if both are missing.
 
     Raises:
-        DataError: the files are missing and cannot be fetched, or are damaged.
+        DataError: the files are missing and cannot be downloaded, or are damaged.
     """
     folder = data_root(root)
     archive = folder / _ARCHIVE
@@ -51,12 +51,12 @@ def cifar100(*, root: str | None = None, download: bool = True) -> DataSource:
 
 
 def check_cifar10(*, root: str | None = None, download: bool = True) -> None:
-    """Look whether the files are there, where they may not be fetched. Raises DataError."""
+    """Check that the files exist, unless they may be downloaded. Raises DataError."""
     check_folder_of("cifar10", data_root(root), "cifar-10-batches-py", download)
 
 
 def check_cifar100(*, root: str | None = None, download: bool = True) -> None:
-    """Look whether the files are there, where they may not be fetched. Raises DataError."""
+    """Check that the files exist, unless they may be downloaded. Raises DataError."""
     folder = data_root(root)
     if not (folder / _ARCHIVE).is_file():
         check_folder_of("cifar100", folder, "cifar-100-python", download)

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: nothing to fetch."""
+"""Handwritten digits that are included in scikit-learn: nothing to download."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def digits(
     """1,797 scanned digits, gray, 8 × 8 pixels (`sklearn.datasets.load_digits`).
 
     They are the test part of UCI's Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998). Their 17 gray
-    levels are spread over 0 to 255.
+    levels are scaled to 0 to 255.
 
     Args:
-        test_fraction: share of the images in the test split, which is drawn by class.
-        test_seed: draws it.
+        test_fraction: of the images, for the test split, which is stratified by class.
+        test_seed: of the random test split.
     """
     from sklearn.datasets import load_digits
 

@@ -11,11 +11,11 @@ def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSour
     """60,000 training and 10,000 test images of ten kinds of clothes, gray, 28 × 28 pixels (arXiv 1708.07747).
 
     Args:
-        root: folder that holds FashionMNIST/raw; $EDGEMATE_DATA, else ~/.cache/edgemate/data, if not given.
-        download: fetch the files through torchvision where they are missing.
+        root: folder that holds FashionMNIST/raw; $EDGEMATE_DATA, else ~/.cache/edgemate/data, by default.
+        download: download missing files through torchvision.
 
     Raises:
-        DataError: the files are missing and cannot be fetched, or are damaged.
+        DataError: the files are missing and cannot be downloaded, or are damaged.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -31,5 +31,5 @@ def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSour
 
 
 def check_fashion_mnist(*, root: str | None = None, download: bool = True) -> None:
-    """Look whether the files are there, where they may not be fetched. Raises DataError."""
+    """Check that the files exist, unless they may be downloaded. Raises DataError."""
     check_folder_of("fashion_mnist", data_root(root), "FashionMNIST/raw", download)

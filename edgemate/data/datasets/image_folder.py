@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgemate.core.image_files import IMAGE_SUFFIXES, find_images, is_image
 from edgemate.data.damaged import find_damaged
 from edgemate.data.root import locate
 from edgemate.data.seeding import Purpose
 from edgemate.data.source import DataSource, FileImages
 from edgemate.data.splits import hold_out
 from edgemate.errors import DataError
-from edgemate.images import IMAGE_SUFFIXES, find_images, is_image
 from edgemate.registry import closest
 
 
@@ -31,21 +31,21 @@ def image_folder(
 ) -> DataSource:
     """Images of any size in one folder per class; the folders' names are the classes.
 
-    The class folders lie in train/ and in test/ (or val/, where there is no test/), or else right in the folder, in
-    which case a test split is drawn. A class's images may lie in folders of their own below it; hidden ones are
-    passed over.
+    The class folders are in train/ and test/ (or val/ if there is no test/), or directly in the folder, in which case
+    the test split is random. Images are also found in subfolders of a class; hidden files and folders are skipped.
 
     Args:
-        path: the folder, from the current folder or from the data root.
-        channels: 1 to turn the images gray, 3 for RGB.
-        test_fraction: share of the images in the test split, by class, where it has to be drawn.
-        test_seed: draws it.
-        skip_damaged: leave out files whose header or end is damaged, which is looked up each time the dataset is
-            loaded; without it they end a training before it starts. Damage within a file ends it in either case;
-            `edgemate data check` finds that.
+        path: the folder, relative to the current folder or to the data root.
+        channels: 1 to convert to gray, 3 for RGB.
+        test_fraction: of the images, for a random test split, stratified by class.
+        test_seed: of a random test split.
+        skip_damaged: leave out files whose header or end is damaged, checked each time the dataset is loaded;
+            without it they are an error before training starts. Damage within a file is an error in either case;
+            `edgemate data check` finds it.
 
     Raises:
-        DataError: the folder is missing or not laid out so, a class has no images, or test/ has a class of its own.
+        DataError: the folder is missing or has another layout, a class has no images, or test/ has a class that train/
+            does not have.
     """
     root = locate(path)
     train, held = _split_folders(root)
@@ -73,10 +73,10 @@ def image_folder(
 
 
 def check_image_folder(*, path: str, **_: Any) -> None:
-    """Look whether the folder is laid out as `image_folder` needs it; of a class the first image is enough.
+    """Check that the folder has the layout that `image_folder` needs; one image per class is enough.
 
     Raises:
-        DataError: it is not.
+        DataError: it does not.
     """
     train, held = _split_folders(locate(path))
     classes = _class_folders(train, None)
@@ -89,23 +89,23 @@ def check_image_folder(*, path: str, **_: Any) -> None:
 
 
 def _split_folders(root: Path) -> tuple[Path, Path | None]:
-    """Where the classes' folders of the training split lie, and those of the test split unless it has to be drawn."""
+    """The folders that hold the class folders of the training and of the test split; None if the latter is random."""
     if not root.is_dir():
         raise DataError(
-            f"{root} is no folder; image_folder needs one with a folder per class, or with train/ and test/"
+            f"{root} is not a folder; image_folder needs one with a folder per class, or with train/ and test/"
         )
     if not (root / "train").is_dir():
         return root, None
     held = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
     if held is None:
-        raise DataError(f"{root} has train/ but neither test/ nor val/; add one, with a folder per class")
+        raise DataError(f"{root} has train/ but neither test/ nor val/; add one of them, with a folder per class")
     return root / "train", held
 
 
 def _scan(
     folder: Path, skip_damaged: bool, classes: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], list[Path], npt.NDArray[np.int64], tuple[Path, ...]]:
-    """Classes, files, their labels (N,), and the damaged files that are not among them."""
+    """Class names, files, their labels (N,), and the damaged files that were left out."""
     names = _class_folders(folder, classes)
     classes = tuple(names) if classes is None else tuple(classes)
     paths: list[Path] = []
@@ -119,28 +119,28 @@ def _scan(
         left_out += [found[place] for place in damaged]
         whole = [path for place, path in enumerate(found) if place not in damaged]
         if not whole:
-            raise DataError(f"{folder / name} has damaged images only; add some or remove it")
+            raise DataError(f"{folder / name} has damaged images only; add whole images or remove the folder")
         paths += whole
         labels += [classes.index(name)] * len(whole)
     return classes, paths, np.asarray(labels, dtype=np.int64), tuple(left_out)
 
 
 def _class_folders(folder: Path, classes: Sequence[str] | None) -> list[str]:
-    """The names of the classes' folders, sorted; all must be among `classes`, where these are given."""
+    """Sorted names of the class folders; all must be in `classes` if that is given."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
-        raise DataError(f"{folder} has no folders; one per class is needed")
+        raise DataError(f"{folder} has no folders; one per class is required")
     for name in names:
         if classes is not None and name not in classes:
-            raise DataError(f"{folder / name} is a class that train/ has not; {closest(name, list(classes))}")
+            raise DataError(f"{folder / name} is a class that train/ does not have; {closest(name, list(classes))}")
     return names
 
 
 def _has_image(folder: Path) -> bool:
-    """Whether there is an image right in a folder. Unlike `rglob`, it stops at the first of perhaps many thousands."""
+    """Whether there is an image directly in a folder. Unlike `rglob`, it stops at the first of many thousands."""
     with os.scandir(folder) as entries:
         return any(is_image(Path(entry.path), folder) for entry in entries)
 
 
 def _no_images(folder: Path) -> str:
-    return f"{folder} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
+    return f"{folder} has no images ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove the folder"

@@ -41,13 +41,13 @@ def test_labels_of_any_integer_type_become_int64(tmp_path, dtype):
         ({"x_train": np.array([{}] * 12)}, "x_train cannot be read .*allow_pickle"),
         ({"y_train": np.zeros(12)}, "y_train is float64; labels must be integers"),
         ({"y_train": np.zeros(12, dtype=bool)}, "y_train is bool; labels must be integers"),
-        ({"y_train": np.arange(11)}, r"y_train has shape \(11,\); x_train needs \(12,\)"),
-        ({"y_test": np.zeros((6, 1), dtype=int)}, r"y_test has shape \(6, 1\); x_test needs \(6,\)"),
-        ({"y_train": np.arange(12)}, "y_train runs from 0 to 11; labels must run from 0 to 2"),
-        ({"y_test": np.arange(6) - 1, "classes": None}, "y_test runs from -1 to 4; labels must run from 0 on"),
+        ({"y_train": np.arange(11)}, r"y_train has shape \(11,\); \(12,\) is required for x_train"),
+        ({"y_test": np.zeros((6, 1), dtype=int)}, r"y_test has shape \(6, 1\); \(6,\) is required for x_test"),
+        ({"y_train": np.arange(12)}, "y_train has labels from 0 to 11; labels must be from 0 to 2"),
+        ({"y_test": np.arange(6) - 1, "classes": None}, "y_test has labels from -1 to 4; labels must be 0 or more"),
         ({"classes": np.array([1, 2, 3])}, r"classes is int64 of shape \(3,\); strings"),
         ({"classes": np.array([["a", "b", "c"]])}, "classes is"),
-        ({"classes": np.array(["a", "b", "b"])}, "classes names a class twice"),
+        ({"classes": np.array(["a", "b", "b"])}, "classes has a name twice"),
         ({"classes": np.array(["a", "b", None])}, "classes cannot be read .*allow_pickle"),
     ],
 )
@@ -88,7 +88,7 @@ def damaged(path):
     ],
     ids=["text", "empty", "pickle", "folder", "npy", "truncated", "damaged"],
 )
-def test_what_is_no_archive_is_one_line_that_names_the_file(tmp_path, spoil):
+def test_a_file_that_is_not_an_archive_is_one_line_that_names_it(tmp_path, spoil):
     path = tmp_path / "a.npz"
     spoil(path)
     with pytest.raises(DataError) as caught:

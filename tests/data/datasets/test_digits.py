@@ -16,7 +16,7 @@ def test_all_1797_digits_are_there_once():
     assert source.train.labels.dtype == np.int64
 
 
-def test_gray_levels_are_spread_over_a_byte():
+def test_gray_levels_are_scaled_to_a_byte():
     array = digits().train.array
     assert sorted(np.unique(array)) == [round(level * 255 / 16) for level in range(17)]
 

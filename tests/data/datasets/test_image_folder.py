@@ -21,13 +21,13 @@ def test_classes_are_the_folders_of_train(tmp_path, held):
     assert source.test.labels.tolist() == [0, 0, 1, 1]
 
 
-def test_test_goes_before_val(tmp_path):
+def test_test_takes_precedence_over_val(tmp_path):
     for name, count in (("train", 3), ("val", 2), ("test", 1)):
         write_folders(tmp_path / name, per_class=count)
     assert len(image_folder(path=str(tmp_path)).test) == 2
 
 
-def test_a_test_split_is_drawn_where_there_is_none(tmp_path):
+def test_a_missing_test_split_is_drawn(tmp_path):
     write_folders(tmp_path, ("cat", "dog"), per_class=8)
     source = image_folder(path=str(tmp_path), test_fraction=0.25)
     assert source.classes == ("cat", "dog")
@@ -36,7 +36,7 @@ def test_a_test_split_is_drawn_where_there_is_none(tmp_path):
     assert len(source.train) == 12
 
 
-def test_images_below_and_of_any_case_are_found_and_other_files_passed_over(tmp_path):
+def test_images_in_subfolders_and_of_any_case_are_found_and_other_files_skipped(tmp_path):
     write_folders(tmp_path, per_class=2)
     write_image(tmp_path / "cat" / "deep" / "er" / "A.JPEG")
     write_image(tmp_path / "cat" / ".hidden" / "a.png")
@@ -61,7 +61,7 @@ def test_every_wrong_layout_is_one_line(tmp_path):
 
     assert "no such file or folder" in message()
     (tmp_path / "root").touch()
-    assert "is no folder" in message()
+    assert "is not a folder" in message()
     (tmp_path / "root").unlink()
     (tmp_path / "root").mkdir()
     assert "has no folders" in message()
@@ -70,7 +70,7 @@ def test_every_wrong_layout_is_one_line(tmp_path):
     write_image(tmp_path / "root" / "test" / "cta" / "a.png")
     assert "cat has no images" in message()
     write_image(tmp_path / "root" / "train" / "cat" / "a.png")
-    assert "cta is a class that train/ has not; did you mean 'cat'?" in message()
+    assert "cta is a class that train/ does not have; did you mean 'cat'?" in message()
 
 
 def test_real_imagenette():

@@ -18,7 +18,7 @@ from edgemate.errors import DataError
 
 
 @pytest.mark.parametrize("factory", [fashion_mnist, cifar10, cifar100])
-def test_a_missing_root_is_one_line_that_says_what_to_set(tmp_path, factory):
+def test_a_missing_root_is_one_line_that_names_what_to_set(tmp_path, factory):
     with pytest.raises(DataError) as caught:
         factory(root=str(tmp_path / "none"), download=False)
     message = str(caught.value)
@@ -65,7 +65,7 @@ def test_damaged_files_are_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_what_torchvision_gives_becomes_arrays(monkeypatch, tmp_path):
+def test_torchvisions_images_become_arrays(monkeypatch, tmp_path):
     def factory(root, train, download):
         warnings.warn("dtype(): align should be passed as Python or NumPy boolean", stacklevel=1)
         return SimpleNamespace(data=pixels(4, 32, 32, 3), targets=[0, 1, 1, 0], classes=["a", "b"])
@@ -86,7 +86,7 @@ def test_what_torchvision_gives_becomes_arrays(monkeypatch, tmp_path):
     assert source.train.labels.dtype == np.int64
 
 
-def test_cifar100_is_read_from_an_archive_where_there_is_one(tmp_path):
+def test_cifar100_is_read_from_an_archive_if_there_is_one(tmp_path):
     archive(tmp_path / "cifar100.npz")
     source = cifar100(root=str(tmp_path), download=False)
     assert (source.name, source.classes) == ("cifar100", ("a", "b", "c"))

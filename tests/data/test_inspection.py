@@ -10,7 +10,7 @@ from told import Told
 from toy_data import archive, pixels, write_folders, write_image
 
 from edgemate.config import Data
-from edgemate.data.checking import check_data
+from edgemate.data.inspection import inspect_data
 from edgemate.errors import DataError
 
 
@@ -24,10 +24,10 @@ def folder(tmp_path):
 
 
 def report_on(path, **options):
-    return check_data(Data(name="image_folder", options={"path": str(path)}, **options)).to_json()
+    return inspect_data(Data(name="image_folder", options={"path": str(path)}, **options)).to_json()
 
 
-def test_what_is_whole_is_counted_per_split_and_class(folder):
+def test_images_are_counted_per_split_and_class(folder):
     found = report_on(folder, calibration_fraction=0.25)
     assert {name: split["images"] for name, split in found["splits"].items()} == {
         "train": 18,
@@ -67,7 +67,7 @@ def test_the_same_pixels_in_two_splits_are_found_however_they_are_stored(folder)
     assert {one["image"] for one in group} == {str(original), str(folder / "test" / "dog" / "same.bmp")}
 
 
-def test_turned_and_transparent_images_are_told_as_they_are_seen(folder):
+def test_sizes_are_upright_and_transparency_is_reported(folder):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels(10, 300, 4)).save(folder / "train" / "cat" / "turned.png", exif=exif)
@@ -87,7 +87,7 @@ def test_images_in_memory_are_checked_too(tmp_path):
     x_train, x_test = pixels(12, 8, 8, 3), pixels(6, 8, 8, 3, seed=1)
     x_test[4] = x_train[7]
     path = archive(tmp_path / "a.npz", x_train=x_train, x_test=x_test)
-    found = check_data(Data(name="arrays", options={"path": str(path)})).to_json()
+    found = inspect_data(Data(name="arrays", options={"path": str(path)})).to_json()
     [group] = found["duplicates"]
     assert {one["image"].split()[1] for one in group} == {"7", "4"}
     assert {"split": "test", "image": "test 4"} in group
@@ -104,24 +104,26 @@ def test_the_unlabeled_domain_is_checked_too(folder, tmp_path):
     assert found["splits"]["unlabeled"]["images"] == 6
     assert [entry["split"] for entry in found["damaged"]] == ["target_test"]
     write_image(tmp_path / "other" / "train" / "eel" / "0.png")
-    with pytest.raises(DataError, match="'eel' is in one of them only"):
+    with pytest.raises(DataError, match="only one of them has 'eel'"):
         report_on(folder, unlabeled=other)
 
 
-def test_files_left_out_are_no_damage(folder):
+def test_files_left_out_are_not_reported_as_damaged(folder):
     path = folder / "train" / "cat" / "0.png"
     path.write_text("no image")
     section = Data(name="image_folder", options={"path": str(folder), "skip_damaged": True})
-    found = check_data(section).to_json()
+    found = inspect_data(section).to_json()
     assert (found["damaged"], found["left_out"]) == ([], [str(path)])
 
 
-def test_progress_is_told(folder):
+def test_progress_is_reported(folder):
     told = Told()
-    check_data(Data(name="image_folder", options={"path": str(folder)}), told)
+    inspect_data(Data(name="image_folder", options={"path": str(folder)}), told)
     assert told[-1] == "decoding, image: 30 of 30"
 
 
 def test_torch_is_not_needed():
-    script = "import sys, edgemate.data.checking, edgemate.data.datasets.image_folder; sys.exit('torch' in sys.modules)"
+    script = (
+        "import sys, edgemate.data.inspection, edgemate.data.datasets.image_folder; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

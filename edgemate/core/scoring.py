@@ -1,30 +1,30 @@
-"""Accuracy and calibration error of every exit. Logits (N, K, C), labels (N,), in numpy."""
+"""Accuracy and calibration of every exit: logits float (N, K, C), labels int (N,)."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+Logits = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Float64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 
-def exit_accuracy(logits: Float32, labels: Labels) -> Float64:
+def exit_accuracy(logits: Logits, labels: Labels) -> Float64:
     """Top-1 accuracy per exit, in [0, 1]: (K,)."""
     _check(logits, labels)
     correct: Float64 = (logits.argmax(-1) == labels[:, None]).mean(0)
     return correct
 
 
-def ensemble_accuracy(logits: Float32, labels: Labels) -> float:
+def ensemble_accuracy(logits: Logits, labels: Labels) -> float:
     """Top-1 accuracy, in [0, 1], of the mean of all exits' probabilities."""
     _check(logits, labels)
     mean = np.exp(_log_softmax(logits)).mean(1)
     return float((mean.argmax(-1) == labels).mean())
 
 
-def negative_log_likelihood(logits: Float32, labels: Labels) -> Float64:
+def negative_log_likelihood(logits: Logits, labels: Labels) -> Float64:
     """Mean negative log-likelihood of the label per exit, in nats: (K,)."""
     _check(logits, labels)
     of_label = np.take_along_axis(_log_softmax(logits), labels[:, None, None], axis=-1)[..., 0]
@@ -32,11 +32,11 @@ def negative_log_likelihood(logits: Float32, labels: Labels) -> Float64:
     return mean
 
 
-def expected_calibration_error(logits: Float32, labels: Labels, bins: int = 15) -> Float64:
+def expected_calibration_error(logits: Logits, labels: Labels, bins: int = 15) -> Float64:
     """Expected calibration error per exit, in [0, 1]: (K,).
 
-    The confidences are put into `bins` bins of equal width, each open below and closed above; the gap between mean
-    confidence and accuracy is averaged over bins, weighted by their images (Guo et al. 2017, equation 3).
+    Confidences go into `bins` bins of equal width, each open below and closed above. The gap between mean confidence
+    and accuracy is averaged over the bins, weighted by their numbers of images (Guo et al. 2017, equation 3).
     """
     _check(logits, labels)
     confidence = np.exp(_log_softmax(logits).max(-1))
@@ -44,18 +44,18 @@ def expected_calibration_error(logits: Float32, labels: Labels, bins: int = 15) 
     bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     errors = np.empty(logits.shape[1])
     for k in range(logits.shape[1]):
-        # |accuracy − confidence| of a bin, times its fraction of the images, is |sum of the differences| / N.
+        # |accuracy − confidence| of a bin, weighted by its fraction of the images, is |sum of the differences| / N.
         gaps = np.bincount(bin_of[:, k], weights=correct[:, k] - confidence[:, k], minlength=bins)
-        errors[k] = np.abs(gaps).sum() / len(labels)
+        errors[k] = min(np.abs(gaps).sum() / len(labels), 1.0)
     return errors
 
 
-def _log_softmax(logits: Float32) -> Float64:
+def _log_softmax(logits: Logits) -> Float64:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     log_probabilities: Float64 = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return log_probabilities
 
 
-def _check(logits: Float32, labels: Labels) -> None:
+def _check(logits: Logits, labels: Labels) -> None:
     if logits.ndim != 3 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(f"logits (N, K, C) and labels (N,) are needed, not {logits.shape} and {labels.shape}")

@@ -1,4 +1,4 @@
-"""What a dataset holds, found by decoding all of it."""
+"""Inspection of a dataset: every image decoded, counted and compared."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.config import Data
+from edgemate.core.image_files import read_header
 from edgemate.data.damaged import Used
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.source import FileImages, Images
 from edgemate.data.splits import splits_of, splits_own_dataset, tested_indices
 from edgemate.errors import ImageError
-from edgemate.images import read_header
 from edgemate.machine import usable_cores
 from edgemate.progress import SILENT, Progress
 
 FEW = 10
-"""Classes with fewer images than this in a split are named."""
+"""Classes with fewer images than this in a split are reported."""
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class Found:
+class InspectedImage:
     """One image.
+
 
     Attributes:
         name: its path, or its split and its index in the dataset.
-        split: where it is used.
-        problem: what is wrong with it; the rest is unknown then.
-        size: (width, height) in pixels, upright.
+        split: name of the split that uses it.
+        problem: why it cannot be decoded; None if it can. The other fields are unset otherwise.
+        size: (width, height) in pixels, after the EXIF orientation.
         kind: file format and mode as stored, or "array" and mode.
         alpha: it has transparency, which decoding drops.
-        digest: of the decoded pixels.
+        digest: 128-bit hash of the decoded pixels.
     """
 
     name: str
@@ -52,31 +53,31 @@ class Found:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What `check_data` found.
+    """The result of `inspect_data`.
 
     Attributes:
-        dataset: its name.
+        dataset: name of the dataset.
         classes: class names.
-        counts: images per class (K,), by split.
-        images: every image.
-        left_out: damaged files that are in no split, because the recipe says so.
+        counts: split → images per class, int64 (classes,).
+        images: every image of every split.
+        left_out: damaged files that the recipe excludes from all splits.
     """
 
     dataset: str
     classes: tuple[str, ...]
     counts: dict[str, npt.NDArray[np.int64]]
-    images: tuple[Found, ...]
+    images: tuple[InspectedImage, ...]
     left_out: tuple[str, ...]
 
     @property
-    def damaged(self) -> list[Found]:
-        """The images that cannot be decoded."""
+    def damaged(self) -> list[InspectedImage]:
+        """Images that cannot be decoded."""
         return [image for image in self.images if image.problem is not None]
 
     @property
-    def duplicates(self) -> list[list[Found]]:
-        """Images of the same pixels that are in more than one split, together."""
-        same: dict[bytes, list[Found]] = defaultdict(list)
+    def duplicates(self) -> list[list[InspectedImage]]:
+        """Groups of images with identical pixels that occur in more than one split."""
+        same: dict[bytes, list[InspectedImage]] = defaultdict(list)
         for image in self.images:
             if image.problem is None:
                 same[image.digest].append(image)
@@ -84,7 +85,7 @@ class DataReport:
 
     @property
     def few(self) -> list[tuple[str, str, int]]:
-        """Class, split and number of images where these are fewer than `FEW`."""
+        """(class, split, images) for every class with fewer than `FEW` images in a split."""
         return [
             (self.classes[k], name, int(count))
             for name, counts in self.counts.items()
@@ -93,7 +94,7 @@ class DataReport:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain values. Sizes are [min, median, max] in pixels, or null where nothing can be decoded."""
+        """The report as JSON values. Sizes are [min, median, max] in pixels, or null if no image can be decoded."""
         whole = [image for image in self.images if image.problem is None]
         return {
             "dataset": self.dataset,
@@ -116,15 +117,15 @@ class DataReport:
         }
 
 
-def check_data(section: Data, progress: Progress = SILENT) -> DataReport:
-    """Decode every image that a recipe's splits hold, those of a second dataset under data.unlabeled too.
+def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
+    """Decode every image of a recipe's splits, and of a second dataset under data.unlabeled.
 
     Args:
         section: the recipe's data section.
-        progress: told how far it has come.
+        progress: told how many images are decoded.
 
     Raises:
-        DataError: a dataset is missing; damaged images are in the report.
+        DataError: a dataset is missing. Damaged images are no error: they are in the report.
         UsageError: a name is unknown, or an option is out of range.
     """
     source = load_source(section.name, section.options)
@@ -146,7 +147,7 @@ def check_data(section: Data, progress: Progress = SILENT) -> DataReport:
         source.name,
         source.classes,
         {name: _per_class(one, len(source.classes)) for name, one in used.items()},
-        tuple(_look_at_all(used, progress)),
+        tuple(_inspect_all(used, progress)),
         tuple(str(path) for one in sources for path in one.left_out),
     )
 
@@ -156,7 +157,7 @@ def _per_class(used: Used, classes: int) -> npt.NDArray[np.int64]:
     return np.bincount(images.labels[indices], minlength=classes).astype(np.int64)
 
 
-def _look_at_all(used: dict[str, Used], progress: Progress) -> Iterator[Found]:
+def _inspect_all(used: dict[str, Used], progress: Progress) -> Iterator[InspectedImage]:
     places = [(name, images, int(i)) for name, (images, indices) in used.items() for i in indices]
     progress.step("decoding, image")
     cores = usable_cores()
@@ -165,26 +166,26 @@ def _look_at_all(used: dict[str, Used], progress: Progress) -> Iterator[Found]:
         for first in range(0, len(places), window):  # a window at a time, so that Ctrl-C does not wait for the rest
             last = min(first + window, len(places))
             chunks = [places[start : min(start + _CHUNK, last)] for start in range(first, last, _CHUNK)]
-            for found in pool.map(_look_at_some, chunks):
+            for found in pool.map(_inspect_chunk, chunks):
                 yield from found
             progress.advance(last, len(places))
 
 
-def _look_at_some(places: Sequence[tuple[str, Images, int]]) -> list[Found]:
-    return [_look_at(*place) for place in places]
+def _inspect_chunk(places: Sequence[tuple[str, Images, int]]) -> list[InspectedImage]:
+    return [_inspect(*place) for place in places]
 
 
-def _look_at(split_name: str, images: Images, index: int) -> Found:
+def _inspect(split_name: str, images: Images, index: int) -> InspectedImage:
     path = images.paths[index] if isinstance(images, FileImages) else None
     name = f"{split_name} {index}" if path is None else str(path)
     try:
         header = None if path is None else read_header(path)
         image = images.image(index)
     except ImageError as error:
-        return Found(name, split_name, str(error))
+        return InspectedImage(name, split_name, str(error))
     digest = hashlib.blake2b(repr((image.mode, image.size)).encode() + image.tobytes(), digest_size=16).digest()
     kind = f"array {image.mode}" if header is None else f"{header.format} {header.mode}"
-    return Found(name, split_name, None, image.size, kind, header is not None and header.alpha, digest)
+    return InspectedImage(name, split_name, None, image.size, kind, header is not None and header.alpha, digest)
 
 
 def _spread(values: Sequence[int]) -> list[float] | None:

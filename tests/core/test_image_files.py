@@ -15,9 +15,9 @@ from hypothesis import given
 from PIL import Image
 
 from edgemate.bundle import InputContract
+from edgemate.core.image_files import check_file, decode, find_images, read_header
 from edgemate.data.source import FileImages
 from edgemate.errors import ImageError
-from edgemate.images import check_file, decode, find_images, read_header
 from edgemate.runtime import Preprocessor
 
 GRAY = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -184,13 +184,13 @@ def test_lab_is_converted() -> None:
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_what_has_no_known_range_is_refused_by_name(tmp_path: Path, mode: str, channels: int) -> None:
+def test_images_of_unknown_range_are_refused_by_name(tmp_path: Path, mode: str, channels: int) -> None:
     image = Image.new(mode, (16, 16), 7)
     image.save(tmp_path / "depth.tiff")
     for given_one, name in ((image, "PIL image"), (tmp_path / "depth.tiff", str(tmp_path / "depth.tiff"))):
         with pytest.raises(ImageError) as caught:
             decode(given_one, channels)
-        assert str(caught.value).startswith(f"{name}: holds ")
+        assert str(caught.value).startswith(f"{name}: has ")
         assert "\n" not in str(caught.value)
 
 
@@ -237,7 +237,7 @@ def test_every_exif_orientation_is_turned_upright(orientation: int, kind: str, s
     np.testing.assert_array_equal(decode(found, 1), found)  # upright already
 
 
-def test_damaged_exif_data_does_not_cost_the_image() -> None:
+def test_damaged_exif_data_is_ignored() -> None:
     buffer = io.BytesIO()
     image(COLOR, "RGB").save(buffer, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     with Image.open(buffer) as opened:
@@ -253,7 +253,7 @@ def test_the_first_frame_is_the_image(tmp_path: Path, suffix: str, options: Any)
     np.testing.assert_array_equal(decode(path, 1), GRAY)
 
 
-def test_reading_warns_of_nothing(tmp_path: Path) -> None:
+def test_reading_raises_no_warning(tmp_path: Path) -> None:
     FILES["P transparent png"][1](tmp_path / "a.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -276,7 +276,7 @@ def test_a_truncated_file_is_found_without_decoding_the_whole_ones(tmp_path: Pat
         check_file(path)
 
 
-def test_what_follows_the_end_of_a_whole_file_does_no_harm(tmp_path: Path) -> None:
+def test_bytes_after_the_end_of_a_whole_file_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "longer.jpg"
     image(COLOR, "RGB").save(path)
     path.write_bytes(path.read_bytes() + b"\0" * 40)
@@ -292,7 +292,7 @@ def test_what_follows_the_end_of_a_whole_file_does_no_harm(tmp_path: Path) -> No
         (lambda path: None, "no such file"),
     ],
 )
-def test_what_is_no_image_is_named(tmp_path: Path, spoil: Callable[[Path], Any], problem: str) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, spoil: Callable[[Path], Any], problem: str) -> None:
     path = tmp_path / "broken.png"
     spoil(path)
     for read in (lambda: decode(path, 3), lambda: check_file(path), lambda: read_header(path)):
@@ -302,13 +302,13 @@ def test_what_is_no_image_is_named(tmp_path: Path, spoil: Callable[[Path], Any],
 
 
 @pytest.mark.parametrize(("kind", "alpha"), [("RGB png", False), ("RGBA png", True), ("P transparent png", True)])
-def test_a_header_tells_of_transparency(tmp_path: Path, kind: str, alpha: bool) -> None:
+def test_a_header_reports_transparency(tmp_path: Path, kind: str, alpha: bool) -> None:
     FILES[kind][1](tmp_path / "a.png")
     header = read_header(tmp_path / "a.png")
     assert (header.format, header.alpha) == ("PNG", alpha)
 
 
-def test_images_are_found_by_suffix_and_hidden_ones_passed_over(tmp_path: Path) -> None:
+def test_images_are_found_by_suffix_and_hidden_ones_skipped(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "deep/er/c.webp", "._a.jpg", ".cache/d.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

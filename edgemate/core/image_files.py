@@ -1,6 +1,6 @@
-"""The one place where image files are found, checked and decoded, so that training and the device see the same pixels.
+"""Finding, checking and decoding image files, in training and on the device alike, so that both see the same pixels.
 
-What becomes of each kind of image is written down in docs/images.md.
+docs/images.md describes how each kind of image is decoded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgemate.errors import ImageError
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 _SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
-# What Pillow opens in mode I although the file holds 16 bits: PGM, and PNG before Pillow 10.
+# Formats that Pillow opens in mode I although the file has 16 bits: PGM, and PNG before Pillow 10.
 _SIXTEEN_BITS_IN_I = frozenset({"PNG", "PPM"})
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 _UPRIGHT = {
@@ -33,21 +33,21 @@ _LAST_BYTES = {"GIF": b"\x3b", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b
 
 
 def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str = "PIL image") -> Image.Image:
-    """An image file, or an image that Pillow has opened or made, as 8 bits per channel, upright.
+    """Decode an image file or a PIL image to 8 bits per channel, upright.
 
-    - The EXIF orientation is applied; what is upright already has none.
-    - Color becomes gray by ITU-R 601 luma of its RGB values, so gray is the same whatever way the colors were stored.
-    - 16 bits become 8 by their high byte. That is what Pillow itself does with 16-bit RGB, in all its versions, so a
-      16-bit gray file and the same file in RGB agree. 32-bit integers and floats have no known range and are refused.
-    - Alpha is dropped, as by torchvision, OpenCV and TensorFlow: no background color has to be invented, pretrained
-      weights saw the same, and the padding byte of a camera's four channels cannot blank the image.
-    - Of an animation or a file of several pages the first frame is taken, of an opened image the current one.
-    - ICC profiles are ignored: values are taken to be sRGB.
+    - The EXIF orientation is applied.
+    - Color is converted to gray by the ITU-R 601 luma of its RGB values, however the colors were stored.
+    - 16 bits are converted to 8 by their high byte, as Pillow does for 16-bit RGB in all versions, so a 16-bit gray
+      file and the same file in RGB agree. 32-bit integers and floats have no known range and are an error.
+    - Alpha is dropped, as in torchvision, OpenCV and TensorFlow: no background color has to be chosen, pretrained
+      weights saw the same, and the padding byte of a four-channel camera cannot blank the image.
+    - Of an animation or a file with several pages the first frame is used, of an opened PIL image the current one.
+    - ICC profiles are ignored: values are assumed to be sRGB.
 
     Args:
         image: a path, or a PIL image, which is not changed.
         channels: 1 for gray, 3 for RGB (not BGR).
-        name: what messages call a PIL image; a file is called by its path.
+        name: of a PIL image in messages; a file is named by its path.
 
     Returns:
         A new image of mode L or RGB, without metadata.
@@ -68,12 +68,12 @@ def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself.
+    """Metadata of an image file.
 
     Attributes:
         format: Pillow's name for it, such as JPEG.
         mode: Pillow's name for how its pixels are stored, such as RGB or I;16.
-        alpha: there is transparency, which decoding drops.
+        alpha: the image has transparency, which decoding drops.
     """
 
     format: str
@@ -82,18 +82,18 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """What a file says of itself, without decoding it. Raises ImageError where Pillow does not know it as an image.
+    """Read a file's header without decoding it. Raises ImageError if Pillow does not recognize it as an image.
 
-    Pillow refuses a width or height of 0 by itself.
+    Pillow itself refuses a width or height of 0.
     """
     return _header_and_end(path)[0]
 
 
 def check_file(path: Path) -> None:
-    """Find out without decoding, as far as that can be, whether an image file is whole.
+    """Check an image file for damage without decoding it, as far as possible.
 
-    Its header is read. JPEG, PNG and GIF files whose last bytes are not those that end such a file, which are most
-    truncated ones and few others, are decoded. Damage within a file is not seen.
+    Its header is read. JPEG, PNG and GIF files that do not end with their format's last bytes, which are most truncated
+    files and few others, are decoded. Damage within a file is not detected.
 
     Raises:
         ImageError: it is damaged, missing or not an image.
@@ -104,12 +104,12 @@ def check_file(path: Path) -> None:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, by its suffix, sorted; hidden files and folders are passed over."""
+    """All image files below a folder, by suffix, sorted; hidden files and folders are skipped."""
     return sorted(entry for entry in folder.rglob("*") if is_image(entry, folder))
 
 
 def is_image(entry: Path, folder: Path) -> bool:
-    """Whether what lies somewhere below a folder is an image file that is not hidden, by its suffix."""
+    """Whether a path below a folder is an image file, by its suffix, and not hidden."""
     hidden = any(part.startswith(".") for part in entry.relative_to(folder).parts)
     return not hidden and entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
 
@@ -142,7 +142,7 @@ def _decoded(image: Image.Image, mode: str, name: str) -> Image.Image:
     plain = _eight_bits(image, name)
     if turn is not None:
         plain = plain.transpose(turn)
-    # Copied even where the mode is right: the image given is its owner's, or a file that is closed now.
+    # Copied even if the mode is right: the caller may change the given image, and its file is closed afterwards.
     ready = plain.convert(mode)
     ready.info.clear()  # an orientation that was applied must not be applied again
     return ready
@@ -153,19 +153,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata says nothing about the pixels
+    except Exception:  # damaged metadata does not mean damaged pixels
         return 1
 
 
 def _eight_bits(image: Image.Image, name: str) -> Image.Image:
-    """The image in mode L where it is gray and in mode RGB where it is not."""
+    """The image in mode L if it is gray, else in mode RGB."""
     mode = image.mode
     if mode in _SIXTEEN_BITS or (mode == "I" and image.format in _SIXTEEN_BITS_IN_I):
         return _high_bytes(image)
     if mode[0] in "IF":
-        kind = "floats" if mode == "F" else "integers of more than 16 bits or with a sign"
-        raise ImageError(f"{name}: holds {kind} (mode {mode}), whose range is not known; save it with 8 or 16 bits")
-    if "transparency" in image.info:  # dropped anyway; converting a palette with it would warn
+        kind = "floats" if mode == "F" else "signed integers or integers of more than 16 bits"
+        raise ImageError(f"{name}: has {kind} (mode {mode}), whose range is unknown; save it with 8 or 16 bits")
+    if "transparency" in image.info:  # dropped anyway; converting a palette with it warns
         image = image.copy()
         del image.info["transparency"]
     if mode in ("La", "RGBa"):
