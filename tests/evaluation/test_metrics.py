@@ -34,7 +34,7 @@ def probabilities(row: npt.NDArray[np.float32]) -> list[float]:
 
 
 @given(cases())
-def test_accuracy_is_the_share_of_right_answers(case: Case) -> None:
+def test_accuracy_is_the_fraction_of_correct_predictions(case: Case) -> None:
     logits, labels = case
     for k, accuracy in enumerate(exit_accuracy(logits, labels)):
         right = sum(int(np.argmax(logits[i, k])) == label for i, label in enumerate(labels))
