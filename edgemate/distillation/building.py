@@ -25,7 +25,7 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
     else:
         parts = [METHODS.get(part.name)(setting, **part.options) for part in distillation.methods]
         weights = [part.weight for part in distillation.methods]
-        _refuse_beside_sums(distillation.names, parts, setting)
+        _check_companions(distillation.names, parts, setting)
         method = Combined(setting, distillation.names, parts, weights)
     if not method.has_loss:
         names = ", ".join(distillation.names)
@@ -47,8 +47,8 @@ def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Tea
     )
 
 
-def _refuse_beside_sums(names: Sequence[str], parts: Sequence[Method], setting: Setting) -> None:
-    """A method that trains sums of logits leaves no meaning in one exit's own, which the others would read."""
+def _check_companions(names: Sequence[str], parts: Sequence[Method], setting: Setting) -> None:
+    """Refuse a method that trains sums of logits beside one that reads the exits' own logits."""
     for name, part in zip(names, parts, strict=True):
         if setting.ensemble != "none" or part.mixing() is None:
             continue

@@ -42,12 +42,12 @@ class Combined(Method):
         return [method for method in self.methods if isinstance(method, Method)]
 
     def bind(self, model: MultiExitModel) -> None:
-        """Show the network to every method."""
+        """Bind every method to the network."""
         for method in self.parts:
             method.bind(model)
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
-        """The weighted sum."""
+        """The weighted sum of the methods' losses, and their weighted terms."""
         labeled = labeled_part(outputs, batch) if self.uses_unlabeled else (outputs, batch)
         totals: list[Tensor] = []
         terms: dict[str, Tensor] = {}
@@ -81,7 +81,7 @@ class Combined(Method):
         return [optimizer for method in self.parts for optimizer in method.optimizers()]
 
     def report(self) -> dict[str, float]:
-        """Every method's figures."""
+        """Every method's figures, each under `name.key`."""
         return {
             f"{name}.{key}": value
             for name, method in zip(self.names, self.parts, strict=True)

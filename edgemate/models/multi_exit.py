@@ -78,7 +78,7 @@ class MultiExitModel(nn.Module):
 
     @property
     def exits(self) -> int:
-        """K."""
+        """K, the number of exits."""
         return len(self.stages)
 
     def set_mixing(self, weights: Tensor | None) -> None:

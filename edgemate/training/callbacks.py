@@ -88,7 +88,7 @@ class BestEpoch(Callback):
             self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch so far."""
+        """Score, number and weights of the best epoch so far."""
         return {"score": self.score, "epoch": self.epoch, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

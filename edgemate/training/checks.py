@@ -95,7 +95,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
             attempt("distillation", lambda: with_method(setting_of(recipe, model, 2)))
 
     def with_teacher(model: MultiExitModel, reference: str) -> None:
-        setting = setting_of(recipe, model, 2, find_teacher(reference).sketch())
+        setting = setting_of(recipe, model, 2, find_teacher(reference).untrained())
         attempt("distillation", lambda: with_method(setting))
 
     def with_method(setting: Setting) -> None:

@@ -32,11 +32,11 @@ class Live(Callback):
         self._file = Heartbeat(_FILE_SECONDS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here."""
+        """Start the countdown."""
         self._countdown = Countdown(trainer.max_epochs or 1, int(trainer.num_training_batches))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the epoch."""
+        """Report the epoch."""
         epoch = trainer.current_epoch + 1
         self._countdown.begin(epoch)
         self._images.restart()
@@ -56,7 +56,7 @@ class Live(Callback):
             self._write(trainer.current_epoch + 1, done)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name what is done now."""
+        """Report that the calibration split is evaluated."""
         self.progress.step(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, calibration split, batch")
 
     def on_validation_batch_end(

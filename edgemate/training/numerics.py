@@ -144,7 +144,7 @@ def has_native_bf16() -> bool:
     if os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "")).upper() in _NO_BF16:
         return False
     # The second is False too where oneDNN is left out of torch, or too old for the processor.
-    return any(_asked(name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")) and bool(
+    return any(_torch_reports(name) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")) and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
 
@@ -176,7 +176,7 @@ def unsafe_in_channels_last(model: nn.Module, shape: tuple[int, int, int] | None
     return named
 
 
-def _asked(name: str) -> bool:
+def _torch_reports(name: str) -> bool:
     # A private name of torch's, absent from some versions: without it the feature counts as missing.
     ask: Callable[[], bool] = getattr(torch.cpu, name, lambda: False)
     return bool(ask())

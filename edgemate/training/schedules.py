@@ -26,7 +26,7 @@ def learning_rate(settings: Optimization) -> Schedule:
 
 
 def constant(epochs: float) -> Schedule:
-    """1 throughout."""
+    """Factor 1 in all epochs."""
     return lambda position: 1.0
 
 

@@ -32,7 +32,7 @@ class Speed(Callback):
         self._started = self._ready = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch is here."""
+        """Add the time that the loop waited for this batch."""
         self._waited += time.perf_counter() - self._ready
         self._images += len(batch[0])
 
@@ -46,7 +46,7 @@ class Speed(Callback):
         self._trained = self._ready - self._started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch down."""
+        """Append the epoch's row to the file."""
         self.rows.append(
             {
                 "epoch": trainer.current_epoch + 1,

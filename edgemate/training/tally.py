@@ -18,7 +18,7 @@ class Tally:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Set all counts to 0."""
         self._images: Tensor | None = None
         self._right: Tensor | None = None
         self._ensemble: Tensor | None = None
@@ -27,14 +27,14 @@ class Tally:
     def add(self, logits: Tensor, labels: Tensor, teachers: Tensor | None = None) -> None:
         """Count a batch: logits (N, K, C), labels (N,), teachers' logits (N, T, C) if there are any.
 
-        An image without a label, −1, does not count: no class is right for it, and it is not among the images.
+        An image without a label, −1, is not counted.
         """
         self._images = _plus(self._images, (labels >= 0).sum())
-        self._right = _plus(self._right, _right(logits, labels))
+        self._right = _plus(self._right, _correct(logits, labels))
         mean = logits.softmax(-1).mean(1, keepdim=True)
-        self._ensemble = _plus(self._ensemble, _right(mean, labels))
+        self._ensemble = _plus(self._ensemble, _correct(mean, labels))
         if teachers is not None:
-            self._teachers = _plus(self._teachers, _right(teachers, labels))
+            self._teachers = _plus(self._teachers, _correct(teachers, labels))
 
     def accuracies(self) -> dict[str, float]:
         """`exit1` … `exitK`, their `mean`, the `ensemble`, and `teacher1` …, in [0, 1]; empty before any batch."""
@@ -51,7 +51,7 @@ class Tally:
         return found
 
 
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(-1) == labels.unsqueeze(1)).sum(0).to(torch.float64)
 
 

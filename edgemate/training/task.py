@@ -72,7 +72,7 @@ class MultiExitTask(LightningModule):
                 logits=outputs.logits.float(), pooled=tuple(feature.float() for feature in outputs.pooled)
             )
             loss = self.method(outputs, Batch(images, labels), self._progress(batch_index))
-        self._look_at(loss.total, batch_index)
+        self._check_loss(loss.total, batch_index)
         self.train_tally.add(self.model.ensemble_logits(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
             self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + term
@@ -168,14 +168,14 @@ class MultiExitTask(LightningModule):
         epochs = self.optimization.epochs
         return Progress(self.current_epoch, epochs, (self.current_epoch + batch_index / self.steps_per_epoch) / epochs)
 
-    def _look_at(self, loss: Tensor, batch_index: int) -> None:
+    def _check_loss(self, loss: Tensor, batch_index: int) -> None:
         if self._watch is None:
             self._watch = LossWatch(1 if loss.device.type == "cpu" else _STEPS_UNSEEN)
         bad = self._watch.add(loss, last=batch_index + 1 >= self.steps_per_epoch)
         if bad:
-            self._stop_at(bad, batch_index)
+            self._raise_bad_loss(bad, batch_index)
 
-    def _stop_at(self, bad: BadLoss, batch_index: int) -> None:
+    def _raise_bad_loss(self, bad: BadLoss, batch_index: int) -> None:
         """Name the step and, where they are still there, the largest gradients of the step before."""
         norms = {
             name: parameter.grad.norm().item()

@@ -19,8 +19,8 @@ def make_discriminator() -> DomainDiscriminator:
 @pytest.mark.parametrize("is_source", [True, False])
 def test_the_loss_is_binary_cross_entropy_of_the_domain(is_source: bool) -> None:
     discriminator, given = make_discriminator(), features()
-    said = discriminator.layers(given).squeeze(1)
-    expected = F.binary_cross_entropy_with_logits(said, torch.full((6,), float(is_source)))
+    logit = discriminator.layers(given).squeeze(1)
+    expected = F.binary_cross_entropy_with_logits(logit, torch.full((6,), float(is_source)))
     for strength in (0.0, 0.3, 1.0):
         torch.testing.assert_close(discriminator(given, is_source, strength), expected)
 

@@ -39,7 +39,7 @@ def test_an_exits_sum_moves_that_exit_alone() -> None:
     assert all(feature.grad is None for feature in outputs.pooled)
 
 
-def test_what_is_deployed_answers_with_the_sums_that_were_trained() -> None:
+def test_the_deployed_logits_are_the_sums_that_were_trained() -> None:
     outputs, labels = make_outputs(2)
     method = Boosted(SETTING, weight=0.5)
     weights = method.mixing()

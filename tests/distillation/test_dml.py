@@ -19,7 +19,7 @@ def test_a_three_exit_example() -> None:
     from_uniform = 0.5 * math.log(2 / 3) + 0.5 * math.log(2)
     across = 0.5 * math.log(3)  # KL((.75, .25) ‖ (.25, .75)) = (.75 − .25) log 3
     assert loss.terms["peers"].item() == pytest.approx(0.5 * 2 * (to_uniform + from_uniform + across))
-    # Labels (p − 1), then half of Σ_j (p_i − p_j): exit 1 stands between the others, which are pulled to the middle.
+    # Labels (p − 1), then half of Σ_j (p_i − p_j): exit 1 is between the others, which are pulled to the middle.
     expected = [-0.5 + 0.0, -0.25 + 0.5 * (0.25 + 0.5), -0.75 + 0.5 * (-0.25 - 0.5)]
     assert gradient_to_class_0(logits, loss.total) == pytest.approx(expected)
 

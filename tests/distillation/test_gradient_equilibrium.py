@@ -25,15 +25,15 @@ def test_a_stage_gets_the_mean_of_the_gradients_of_the_exits_behind_it() -> None
     method = GradientEquilibrium(Setting(3, 2, (1, 1, 1)))
     stages, heads = scaled((2.0, 3.0, 5.0)), scaled((1.0, 10.0, 100.0))
     features = {"features": torch.tensor(1.0)}
-    said, behind = [], []
+    logits, behind = [], []
     for exit, (stage, head) in enumerate(zip(stages, heads, strict=True), 1):
         features = {"features": stage * features["features"]}
         features["features"].retain_grad()
         behind.append(features["features"])
         read, features = method.at_cut(exit, features)
-        said.append(head * read["features"])
-    assert [value.item() for value in said] == [2, 60, 3000]
-    torch.stack(said).sum().backward()
+        logits.append(head * read["features"])
+    assert [value.item() for value in logits] == [2, 60, 3000]
+    torch.stack(logits).sum().backward()
     assert gradients_of(behind) == pytest.approx([1531 / 3, 510 / 2, 100])
     assert gradients_of(stages) == pytest.approx([1531 / 3, 2 * 255, 6 * 100])
     assert gradients_of(heads) == [2, 6, 30]

@@ -35,7 +35,7 @@ def test_kds_temperature_softens_both_and_weighs_its_square() -> None:
     assert gradient_to_class_0(logits, loss.total) == pytest.approx([2 * (0.5 - 0.9), 2 * (0.75 - 0.9)])
 
 
-def test_only_the_final_exit_may_be_taught_and_the_others_have_their_labels_whole() -> None:
+def test_the_teacher_may_be_for_the_final_exit_only() -> None:
     logits = log3_logits(0, 1)
     method = KD(two_class_setting(2, Fixed(2 * LOG3, 0)), temperature=1, alpha=0.5, exits="final")
     loss = method(ExitOutputs(logits, ()), first_class(), START)

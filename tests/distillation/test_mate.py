@@ -121,7 +121,7 @@ def test_a_teacher_worse_than_another_exit_moves_its_weight_there() -> None:
     assert (method.weights()[:, 2] > 0.9).all()
 
 
-def test_the_proximity_term_keeps_teachers_apart() -> None:
+def test_the_proximity_term_keeps_teachers_different() -> None:
     """The reason for μ: without it every row goes to the best exit, with it row k stays nearer to exit k."""
     labels = torch.arange(C).repeat(5)
     right = F.one_hot(labels, C).float()

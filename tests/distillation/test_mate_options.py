@@ -59,8 +59,8 @@ def test_the_loss_with_more_or_fewer_teachers_than_exits_is_the_formulas(teacher
     for i, first in enumerate(primary_teachers(K, teachers)):
         total = total + F.cross_entropy(logits[:, i], labels)
         for k in range(teachers):
-            share = 1.0 if teachers == 1 else 0.6 if k == first else 0.4 / (teachers - 1)
-            total = total + share * kl(ensembles[:, k], logits[:, i])
+            weight = 1.0 if teachers == 1 else 0.6 if k == first else 0.4 / (teachers - 1)
+            total = total + weight * kl(ensembles[:, k], logits[:, i])
     for k, own in enumerate(own_exits(K, teachers)):
         total = total + F.cross_entropy(ensembles[:, k], labels) + 2 * kl(ensembles[:, k], logits[:, own])
     torch.testing.assert_close(loss_of(method, 4).total, total)

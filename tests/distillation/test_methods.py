@@ -77,7 +77,7 @@ def test_the_loss_moves_nobodys_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_method_restored_from_its_state_goes_on_alike(name: str) -> None:
+def test_a_method_restored_from_its_state_continues_alike(name: str) -> None:
     method = build(name)
     loss_of(method, 3)  # whatever it learns of a batch is in the state
     torch.manual_seed(1)

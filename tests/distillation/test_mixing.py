@@ -1,4 +1,4 @@
-"""With which weights what is deployed answers, by recipe and method."""
+"""Mixing weights of the deployed network, by recipe and method."""
 
 from dataclasses import replace
 

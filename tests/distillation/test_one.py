@@ -54,7 +54,7 @@ def test_the_gate_and_the_features_learn_from_the_teachers_labels_alone() -> Non
 
 
 @pytest.mark.parametrize(
-    ("fraction", "share", "weight"),
+    ("fraction", "ramp_up", "weight"),
     [
         (0.0, 0.27, math.exp(-5)),
         (0.135, 0.27, math.exp(-5 / 4)),
@@ -64,10 +64,12 @@ def test_the_gate_and_the_features_learn_from_the_teachers_labels_alone() -> Non
         (0.5, 1.0, math.exp(-5 / 4)),
     ],
 )
-def test_the_teachers_weight_rises_over_a_share_of_the_training(fraction: float, share: float, weight: float) -> None:
+def test_the_teachers_weight_rises_over_a_fraction_of_the_training(
+    fraction: float, ramp_up: float, weight: float
+) -> None:
     outputs, labels = make_outputs(2)
     torch.manual_seed(0)
-    method = ONE(SETTING, alpha=2.0, ramp_up=share)
+    method = ONE(SETTING, alpha=2.0, ramp_up=ramp_up)
     now = method(outputs, batch_of(labels), Progress(0, 10, fraction)).terms
     end = method(outputs, batch_of(labels), END).terms
     assert now["teacher"].item() == pytest.approx(weight * end["teacher"].item())

@@ -55,7 +55,7 @@ def test_the_recipes_own_teacher_is_left_alone() -> None:
     assert teacher_logits(method).any()
 
 
-def test_exits_that_are_not_taught_have_their_labels_and_no_say_in_the_teachers_step() -> None:
+def test_exits_without_the_teacher_learn_labels_and_do_not_move_it() -> None:
     logits = log3_logits(2, 0)
     method = ProKT(two_class_setting(2, Fixed(0, 0)), proximity=0.4, teacher_lr=1, exits="final")
     loss = method(ExitOutputs(logits, ()), first_class(), START)

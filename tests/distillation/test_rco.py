@@ -64,7 +64,7 @@ def test_an_average_of_the_weights_reports_the_anchor_that_it_averages_over(sett
     assert averaged.module.report()["anchor"] == method.report()["anchor"] == 9
 
 
-def test_the_greedy_schedule_goes_on_once_the_last_exit_is_near(setting: Setting) -> None:
+def test_the_greedy_schedule_moves_on_once_the_last_exit_is_near(setting: Setting) -> None:
     assert anchors_of(RCO(setting, schedule="greedy", delta=1e9), 6) == [2, 5, 9, 9, 9, 9]
     assert anchors_of(RCO(setting, schedule="greedy", delta=1e-9), 6) == [2, 2, 5, 5, 9, 9]
 
@@ -81,7 +81,7 @@ def test_the_gap_is_the_epochs_mean_divergence_of_the_last_exit(setting: Setting
     assert method.report()["gap"] == pytest.approx(sum(divergences) / 2, rel=1e-5)
 
 
-def test_a_resumed_route_goes_on_where_it_was(setting: Setting) -> None:
+def test_a_resumed_route_continues_where_it_was(setting: Setting) -> None:
     whole = RCO(setting, schedule="greedy", delta=2)
     expected = anchors_of(whole, 6)
     begun = RCO(setting, schedule="greedy", delta=2)
@@ -96,11 +96,11 @@ def test_a_resumed_route_goes_on_where_it_was(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("route", "said"),
+    ("route", "message"),
     [([2, 4], "route names epoch 4; the teacher's run kept 2, 5, 9"), ([5, 2], "the earliest first"), ([5, 5], "once")],
 )
-def test_a_route_that_cannot_be_followed_is_refused(setting: Setting, route: list[int], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_route_that_cannot_be_followed_is_refused(setting: Setting, route: list[int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         RCO(setting, route=route)
 
 

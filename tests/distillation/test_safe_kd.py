@@ -59,7 +59,7 @@ def test_the_two_parts_make_up_the_plain_divergence() -> None:
         torch.testing.assert_close(decoupled_kd(target[one, :1], logits[one], labels[one], 4.0, 1.0, beta), plain)
 
 
-def test_certainty_is_no_reason_for_numbers_that_are_none() -> None:
+def test_certain_logits_give_finite_losses() -> None:
     logits = torch.tensor([[[900.0, -900.0, 0.0]]], requires_grad=True)
     for label in range(3):
         loss = decoupled_kd(logits.detach().flip(-1), logits, torch.tensor([label]), 1.0, 1.0, 8.0).sum()
@@ -106,9 +106,9 @@ def test_the_average_forgets_the_untrained_network_at_once() -> None:
     outputs, labels = make_outputs()
     assert isinstance(method.average, nn.Module)
     kept = 1.0
-    for share in (1 / 10, 2 / 11, 0.2, 0.2):
+    for step in (1 / 10, 2 / 11, 0.2, 0.2):
         method(outputs, batch_of(labels), END)
-        kept *= share
+        kept *= step
         torch.testing.assert_close(method.average.state_dict()["weight"], torch.full((1, K, C), 1 - 2 * kept))
 
 

@@ -35,7 +35,7 @@ class Normalized(TeacherNetwork):
         return pooled, pooled
 
 
-def test_a_frozen_teacher_is_no_part_of_its_method() -> None:
+def test_a_frozen_teacher_is_not_part_of_its_method() -> None:
     method = KD(taught_by(LinearNetwork()))
     assert not list(method.parameters())
     assert not method.state_dict()
@@ -95,13 +95,15 @@ def test_a_teacher_has_its_own_autocast_and_sees_its_own_updates_there() -> None
 def test_a_run_teaches_with_its_last_exits_answer() -> None:
     model, images = small_model().eval(), gray_batch().images
     network = RunNetwork(model)
-    said = model.outputs(images)
+    outputs = model.outputs(images)
     logits, pooled = network(images)
-    torch.testing.assert_close(logits, said.logits[:, -1])
-    torch.testing.assert_close(pooled, said.pooled[-1])
+    torch.testing.assert_close(logits, outputs.logits[:, -1])
+    torch.testing.assert_close(pooled, outputs.pooled[-1])
     weights = dict(model.state_dict()) | {"mixing": torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0.2, 0.3, 0.5]])}
     network.load(weights)
-    torch.testing.assert_close(network(images)[0], said.logits.mul(torch.tensor([0.2, 0.3, 0.5]).view(1, 3, 1)).sum(1))
+    torch.testing.assert_close(
+        network(images)[0], outputs.logits.mul(torch.tensor([0.2, 0.3, 0.5]).view(1, 3, 1)).sum(1)
+    )
 
 
 def test_a_classifier_of_torchvision_gives_what_its_last_layer_reads() -> None:
@@ -145,7 +147,7 @@ def test_a_method_without_its_teacher_says_so(name: str) -> None:
         build_method(Distillation(method=name), SETTING)
 
 
-def test_several_feature_maps_at_a_cut_cannot_be_taken_apart() -> None:
+def test_several_feature_maps_at_a_cut_are_refused() -> None:
     class Two(nn.Module):
         def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"features": features["image"], "other": features["image"]}

@@ -53,8 +53,8 @@ def kl(target: Tensor, given: Tensor, temperature: float) -> Tensor:
 
 
 def domain_loss(discriminator: nn.Module, feature: Tensor, is_source: bool) -> Tensor:
-    said = discriminator.layers(feature).squeeze(1)  # type: ignore[operator, union-attr]
-    return F.binary_cross_entropy_with_logits(said, torch.full_like(said, float(is_source)))
+    logit = discriminator.layers(feature).squeeze(1)  # type: ignore[operator, union-attr]
+    return F.binary_cross_entropy_with_logits(logit, torch.full_like(logit, float(is_source)))
 
 
 def test_the_exits_loss_is_the_formulas_under_the_teacher_after_its_step() -> None:
@@ -71,8 +71,8 @@ def test_the_exits_loss_is_the_formulas_under_the_teacher_after_its_step() -> No
         on_target = kl(after[~KNOWN], logits[~KNOWN, k], 4.0) * 16
         hard = F.cross_entropy(logits[KNOWN, k], labels)
         adversarial = domain_loss(discriminator, pooled[k][~KNOWN], is_source=False)
-        telling = domain_loss(discriminator, pooled[k][KNOWN], is_source=True)
-        total = total + BETA * (0.3 * on_source + 0.7 * hard + on_target + 0.3 * (adversarial + telling))
+        discriminator_loss = domain_loss(discriminator, pooled[k][KNOWN], is_source=True)
+        total = total + BETA * (0.3 * on_source + 0.7 * hard + on_target + 0.3 * (adversarial + discriminator_loss))
     torch.testing.assert_close(loss.total, total)
     torch.testing.assert_close(loss.total, torch.stack(list(loss.terms.values())).sum())
 
@@ -188,7 +188,7 @@ def test_it_says_what_it_lacks() -> None:
         UDAKD(replace(SETTING, unlabeled=True))
 
 
-def test_only_the_final_exit_may_be_taught() -> None:
+def test_the_final_exit_may_learn_alone() -> None:
     method = make_method(exits="final")
     outputs, batch = make_batch(requires_grad=True)
     method(outputs, batch, HALF).total.backward()

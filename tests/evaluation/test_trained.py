@@ -13,7 +13,7 @@ from edgemate.evaluation import trained_model
 from edgemate.runs import Run, read_tensors, write_tensors
 
 
-def test_the_network_answers_as_it_did_when_it_was_trained(finished_run: Run) -> None:
+def test_the_loaded_network_gives_the_logits_of_the_trained_one(finished_run: Run) -> None:
     model = trained_model(finished_run)
     assert not model.training
     images, labels = finished_run.read_golden()

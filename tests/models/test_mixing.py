@@ -17,21 +17,21 @@ def resnet8(weights: torch.Tensor | None = None, classes: int = 5) -> MultiExitM
 
 
 @torch.no_grad()
-def test_an_exit_answers_with_the_weighted_sum_of_what_it_and_earlier_ones_say() -> None:
+def test_an_exit_returns_the_weighted_sum_of_its_and_earlier_logits() -> None:
     images, net = torch.randn(4, 1, 8, 8), resnet8(WEIGHTS)
-    said, answers = net.outputs(images).logits, net(images)
-    torch.testing.assert_close(said, resnet8()(images))
-    torch.testing.assert_close(answers[:, 1], 0.25 * said[:, 0] + 0.75 * said[:, 1])
-    torch.testing.assert_close(answers, torch.einsum("kj,njc->nkc", WEIGHTS, said))
+    raw_logits, ensembled = net.outputs(images).logits, net(images)
+    torch.testing.assert_close(raw_logits, resnet8()(images))
+    torch.testing.assert_close(ensembled[:, 1], 0.25 * raw_logits[:, 0] + 0.75 * raw_logits[:, 1])
+    torch.testing.assert_close(ensembled, torch.einsum("kj,njc->nkc", WEIGHTS, raw_logits))
 
 
 @torch.no_grad()
-def test_mean_answers_with_the_mean_of_the_exits_so_far_and_identity_with_nothing_new() -> None:
+def test_mean_and_identity_mixing() -> None:
     images = torch.randn(4, 1, 8, 8)
-    said = resnet8()(images)
-    means = torch.stack([said[:, :k].mean(1) for k in (1, 2, 3)], 1)
+    raw_logits = resnet8()(images)
+    means = torch.stack([raw_logits[:, :k].mean(1) for k in (1, 2, 3)], 1)
     torch.testing.assert_close(resnet8(mean_mixing(3))(images), means)
-    torch.testing.assert_close(resnet8(torch.eye(3))(images), said)
+    torch.testing.assert_close(resnet8(torch.eye(3))(images), raw_logits)
 
 
 @torch.no_grad()
@@ -40,9 +40,9 @@ def test_prefixes_and_chained_segments_answer_as_the_whole_model_does() -> None:
     whole = net(images)
     features: Features = {"image": images}
     for exit in range(1, net.exits + 1):
-        features, answer = Segment(net, exit)(features)
+        features, logits = Segment(net, exit)(features)
         assert features[RAW_LOGITS].shape == (2, exit, 5)
-        torch.testing.assert_close(answer, whole[:, exit - 1])
+        torch.testing.assert_close(logits, whole[:, exit - 1])
         torch.testing.assert_close(Prefix(net, exit)(images), whole[:, exit - 1])
 
 
@@ -60,14 +60,14 @@ def test_the_weights_are_stored_with_the_model_only_when_there_are_some() -> Non
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         (torch.ones(2, 2).tril(), "3 exits need 3 × 3 weights, not 2 × 2"),
         (torch.ones(3, 3), "an exit cannot use a later one"),
     ],
 )
-def test_weights_that_no_exit_could_use_in_time_are_refused(weights: torch.Tensor, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_weights_that_no_exit_could_use_in_time_are_refused(weights: torch.Tensor, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         resnet8(weights)
 
 

@@ -60,15 +60,15 @@ def test_cut_points_can_be_named_and_leave_out_an_exit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "said"),
+    ("at", "message"),
     [
         (["stage1", "stage4"], "unknown cut point 'stage4'; did you mean"),
         (["stage2", "stage1", "stage3"], "not in the order of the backbone"),
         (["stage1", "stage2"], "the last exit is at stage2, but the backbone ends at stage3"),
     ],
 )
-def test_cut_points_that_do_not_fit_are_refused(at: list[str], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_cut_points_that_do_not_fit_are_refused(at: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         model(at=at)
 
 

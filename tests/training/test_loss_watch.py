@@ -9,7 +9,7 @@ def losses(*values):
     return [torch.tensor(float(value)) for value in values]
 
 
-def test_a_loss_that_is_no_number_is_found_at_once_where_every_loss_is_looked_at():
+def test_a_loss_that_is_not_finite_is_found_at_once_where_every_loss_is_checked():
     watch = LossWatch()
     found = [watch.add(loss) for loss in losses(1, 2, "nan")]
     assert found[:2] == [None, None]

@@ -14,7 +14,7 @@ from recipes import small_recipe
 
 
 class Killed(BaseException):
-    """Stands for a power cut: nothing may catch it and tidy up."""
+    """Simulates a power cut: nothing may catch it and tidy up."""
 
 
 def cut_off_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:

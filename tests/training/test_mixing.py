@@ -1,4 +1,4 @@
-"""Training with exits that answer for those before them too: figures, checkpoints and what is kept."""
+"""Training with exits that mix in earlier ones: figures, checkpoints and what is kept."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return trained(tmp_path_factory.mktemp("runs") / "learned", *LEARNED)
 
 
-def test_a_learned_ensemble_is_stored_and_answers_in_every_figure(learned: Run) -> None:
+def test_a_learned_ensemble_is_stored_and_used_in_every_figure(learned: Run) -> None:
     scores = read_tensors(learned.method_path)["scores"]
     torch.testing.assert_close(mixing(learned), softmax_mixing(scores))
     assert not torch.allclose(mixing(learned), softmax_mixing(0.5 * torch.eye(3)))  # where it started
@@ -48,19 +48,19 @@ def test_a_learned_ensemble_is_stored_and_answers_in_every_figure(learned: Run) 
     test = learned.read_logits("test")
     chosen = np.linspace(0, len(test.labels) - 1, len(images)).astype(int)
     with torch.no_grad():
-        answers, said = model(torch.from_numpy(images)), model.outputs(torch.from_numpy(images)).logits
-    np.testing.assert_allclose(answers, test.logits[chosen], atol=1e-4)
-    assert not torch.allclose(answers[:, 1:], said[:, 1:], atol=1e-2)
+        ensembled, raw_logits = model(torch.from_numpy(images)), model.outputs(torch.from_numpy(images)).logits
+    np.testing.assert_allclose(ensembled, test.logits[chosen], atol=1e-4)
+    assert not torch.allclose(ensembled[:, 1:], raw_logits[:, 1:], atol=1e-2)
     shown = list(csv.DictReader(learned.history_path.read_text().splitlines()))[-1]
     accuracy = learned.read_metrics()["accuracy"]["calibration"]["exits"]
     np.testing.assert_allclose([float(shown[f"calibration/exit{k}"]) for k in (1, 2, 3)], accuracy, atol=1e-5)
 
 
 class Killed(BaseException):
-    """Stands for a power cut."""
+    """Simulates a power cut."""
 
 
-def test_resuming_ends_with_the_same_answers(learned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_ends_with_the_same_logits(learned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seed = callbacks.SeedEveryEpoch.on_train_epoch_start
 
     def on_train_epoch_start(self: callbacks.SeedEveryEpoch, trainer: object, module: object) -> None:
@@ -135,7 +135,7 @@ def test_weights_that_cannot_be_a_mixing_are_refused(learned: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["exits.ensemble=learned", "distillation.method=joint_ce"], "exits.ensemble: learned is for a method that"),
         (["exits.ensemble=learned", "distillation.options.weights=uniform"], "exits.ensemble: learned is for a method"),
@@ -144,9 +144,9 @@ def test_weights_that_cannot_be_a_mixing_are_refused(learned: Run, tmp_path: Pat
     ],
 )
 def test_an_ensemble_that_the_method_does_not_have_is_found_before_anything_starts(
-    overrides: list[str], said: str
+    overrides: list[str], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         check_recipe(small_recipe(*overrides), "small.yaml")
 
 

@@ -125,7 +125,7 @@ def test_unsafe_are_strided_pointwise_convolutions_over_few_channels(
     assert not unsafe_in_channels_last(nn.Sequential(layer))
 
 
-def test_a_convolution_that_is_no_module_is_seen_too() -> None:
+def test_a_functional_convolution_is_seen_too() -> None:
     class Functional(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -149,7 +149,7 @@ def test_an_unsafe_network_is_laid_out_contiguously_on_a_cpu(
     assert chosen("model.options.width=16", channels_last=asked).channels_last
 
 
-def test_what_was_chosen_is_said_and_kept(tmp_path: Path) -> None:
+def test_the_choice_is_printed_and_kept(tmp_path: Path) -> None:
     told = io.StringIO()
     run = train(
         small_recipe("optimization.epochs=1", "training.precision=auto"),
@@ -158,11 +158,11 @@ def test_what_was_chosen_is_said_and_kept(tmp_path: Path) -> None:
     )
     kept = run.read_numerics()
     assert kept["precision"] == ("bf16" if has_native_bf16() else "fp32")
-    said = told.getvalue()
-    assert said.index(f"precision  {kept['precision']} (") < said.index("epoch 1/1")
+    printed = told.getvalue()
+    assert printed.index(f"precision  {kept['precision']} (") < printed.index("epoch 1/1")
 
 
-def test_a_run_goes_on_as_it_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_resumes_as_it_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     processor(monkeypatch, bf16=False)
     recipe = small_recipe("model.options.width=16")
     parts = (recipe.training, *built(recipe), SHAPE)

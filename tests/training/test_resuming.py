@@ -18,7 +18,7 @@ from recipes import small_recipe
 
 
 class Killed(BaseException):
-    """Stands for a power cut."""
+    """Simulates a power cut."""
 
 
 def screen() -> Console:
@@ -50,7 +50,7 @@ def finished(two_epochs: Run, tmp_path: Path) -> Run:
     return Run(Path(shutil.copytree(two_epochs.path, tmp_path / "small")))
 
 
-def test_a_finished_run_goes_on_with_more_epochs(finished: Run) -> None:
+def test_a_finished_run_resumes_with_more_epochs(finished: Run) -> None:
     old = finished.read_metrics()
     finished.profile_path.write_text("{}")
     console = screen()
@@ -102,7 +102,7 @@ def test_the_schedule_holds_from_the_first_step_on(finished: Run, monkeypatch: p
         assert rate == pytest.approx(0.05 * (1 + math.cos(math.pi * (2 * steps + number + 0.5) / (4 * steps))))
 
 
-def test_killed_while_it_goes_on_it_does_not_look_finished_and_goes_on_again(finished: Run) -> None:
+def test_killed_while_resumed_it_does_not_look_finished_and_resumes_again(finished: Run) -> None:
     longer = small_recipe("optimization.epochs=4")
     with pytest.MonkeyPatch.context() as patch:
         kill_in_epoch(patch, 2)

@@ -91,16 +91,16 @@ def test_an_adaptation_cut_off_ends_with_the_weights_of_a_whole_one(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["data.unlabeled=null"], "uda_kd adapts to a second domain; name it under data.unlabeled"),
         (["distillation.teacher=null"], "distillation.teacher: uda_kd needs a teacher and there is none"),
     ],
 )
-def test_what_an_adaptation_lacks_is_said_before_any_work(run: Run, overrides: list[str], said: str) -> None:
+def test_what_an_adaptation_lacks_is_reported_before_any_work(run: Run, overrides: list[str], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         check_recipe(adapting(run, *overrides), "small.yaml")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (
             ["data.unlabeled.corruptions=[inverted]"],
@@ -138,7 +138,7 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
         (["data.unlabeled.fractoin=0.3"], "data.unlabeled.fractoin: unknown key; did you mean 'fraction'"),
     ],
 )
-def test_mistakes_are_named_before_any_data_is_read(overrides: list[str], said: str) -> None:
+def test_mistakes_are_named_before_any_data_is_read(overrides: list[str], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         small_recipe(*overrides)
-    assert said in str(caught.value)
+    assert message in str(caught.value)

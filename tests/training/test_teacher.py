@@ -115,7 +115,7 @@ def test_an_unfinished_run_teaches_by_its_checkpoint(teacher: Run, tmp_path: Pat
     assert find_teacher(str(begun / "checkpoints" / "last.ckpt")).network(TEN).width == 32
 
 
-def test_a_teacher_sees_the_students_images_as_it_was_taught(teacher: Run) -> None:
+def test_a_teacher_sees_the_students_images_normalized_as_in_its_training(teacher: Run) -> None:
     metadata = input_of(teacher)
     recipe = small_recipe(*student(teacher, "kd"), "data.mean=[0.5]", "data.std=[0.125]")
     golden, _ = teacher.read_golden()
@@ -126,7 +126,7 @@ def test_a_teacher_sees_the_students_images_as_it_was_taught(teacher: Run) -> No
 
 
 class Killed(BaseException):
-    """Stands for a power cut."""
+    """Simulates a power cut."""
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(
         assert torch.equal(value, theirs[name]), name
     assert list(cut.kept_epochs()) == [1, 2, 3]
     if method == "prokt":
-        taught = {name.removeprefix("method.teacher.learner.model."): value for name, value in ours.items()}
+        learned = {name.removeprefix("method.teacher.learner.model."): value for name, value in ours.items()}
         before = read_tensors(teacher.model_path)
-        assert not torch.equal(taught["heads.0.classifier.weight"], before["heads.0.classifier.weight"])
+        assert not torch.equal(learned["heads.0.classifier.weight"], before["heads.0.classifier.weight"])
 
 
 def test_a_frozen_teacher_is_in_no_file_and_no_optimizer(teacher: Run, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_teachers_combine_with_self_distillation(teacher: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (("distillation.method=kd",), "distillation.teacher: kd needs a teacher and there is none"),
         (student("runs/none", "mate"), "distillation.teacher: mate has no use for runs/none; leave it out, or use kd"),
@@ -208,15 +208,15 @@ def test_teachers_combine_with_self_distillation(teacher: Run, tmp_path: Path) -
     ],
 )
 def test_a_teacher_that_will_not_do_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         trained(tmp_path / "run", *overrides)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_that_is_no_checkpoint_of_a_run_is_refused(teacher: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_of_a_run_is_refused(teacher: Run, tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(UsageError, match=r"not a checkpoint of a run.*torchvision:NAME@FILE"):
         find_teacher(str(tmp_path / "weights.pth"))
@@ -273,10 +273,10 @@ def test_a_classifier_of_torchvision_may_teach_with_weights_of_a_file(tmp_path: 
         found.check(InputSpec(channels=1, height=32, width=32, mean=(0.5,), std=(0.5,)), TEN)
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path: Path) -> None:
-    for content, said in (({"epoch": 3}, "names with a tensor each"), ([1], "should be a mapping, not list")):
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path) -> None:
+    for content, message in (({"epoch": 3}, "names with a tensor each"), ([1], "should be a mapping, not list")):
         torch.save(content, tmp_path / "weights.pth")
-        with pytest.raises((UsageError, RunError), match=said):
+        with pytest.raises((UsageError, RunError), match=message):
             find_teacher(f"torchvision:resnet18@{tmp_path / 'weights.pth'}").network(TEN)
 
 
@@ -293,7 +293,7 @@ def test_pretrained_weights_fit_their_own_classes_and_size_only(monkeypatch: pyt
         raise OSError("no network")
 
     monkeypatch.setattr(torchvision.models, "get_model", offline)
-    with pytest.raises(UsageError, match=r"is unavailable \(no network\); name a file, torchvision:resnet50@FILE"):
+    with pytest.raises(UsageError, match=r"are unavailable \(no network\); name a file, torchvision:resnet50@FILE"):
         found.network(tuple(map(str, np.arange(1000))))
 
 

@@ -98,7 +98,7 @@ def test_training_teaches(run: Run) -> None:
 
 
 class Killed(BaseException):
-    """Stands for a power cut: nothing may catch it and tidy up."""
+    """Simulates a power cut: nothing may catch it and tidy up."""
 
 
 def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -230,7 +230,7 @@ def test_resuming_with_another_recipe_is_refused(run: Run, overrides: list[str])
     assert run.finished
 
 
-def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_largest_gradients(tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as caught:
         train(small_recipe("optimization.lr=1e30"), tmp_path / "nan", console=quiet())
     message = str(caught.value)
@@ -241,7 +241,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected", "said"),
+    ("raised", "expected", "message"),
     [
         (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), TrainingError, "optimization.batch_size=16: a step"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), DataError, r"was ended \(Killed\)"),
@@ -249,19 +249,19 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(
     ],
 )
 def test_what_the_machine_lacks_is_told_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception], message: str
 ) -> None:
     def fails(*_: object) -> None:
         raise raised
 
     monkeypatch.setattr(MultiExitTask, "training_step", fails)
-    with pytest.raises(expected, match=said) as caught:
+    with pytest.raises(expected, match=message) as caught:
         train(small_recipe("optimization.batch_size=16"), tmp_path / "run", console=quiet())
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("exits.at=[stage1, stage9]", "exits.at: unknown cut point 'stage9'"),
         ("exits.head=linear", None),
@@ -279,13 +279,13 @@ def test_what_the_machine_lacks_is_told_in_a_line(
     ],
 )
 def test_what_only_the_parts_know_is_checked_before_any_data_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, said: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, message: str | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     overrides = [*override.split(" & "), "distillation.method=byot"]
     if "milestones" in override:
         overrides.append("optimization.schedule=multi_step")
-    with pytest.raises(RecipeError, match=said or "distillation: byot compares"):
+    with pytest.raises(RecipeError, match=message or "distillation: byot compares"):
         train(small_recipe(*overrides), tmp_path / "run", console=quiet())
     assert not (tmp_path / "run").exists()
 
@@ -297,8 +297,8 @@ def test_a_training_tells_how_far_it_is_and_leaves_no_trace_of_it(tmp_path: Path
     assert steps == len(told.of("epoch 1/2, step")) > 1
     last = told.of("epoch 2/2, step")[-1]
     assert last.startswith(f"epoch 2/2, step: {steps} of {steps}, ")
-    for said in ("images/s", "loss ", "exits ", "training 0:00 left"):
-        assert said in last
+    for message in ("images/s", "loss ", "exits ", "training 0:00 left"):
+        assert message in last
     assert told.of("epoch 1/2, calibration split, batch")
     assert told.of("evaluating the test split, image")[-1] == "evaluating the test split, image: 449 of 449"
     assert not run.progress_path.exists()
@@ -345,7 +345,7 @@ def test_a_run_is_replaced_only_once_the_new_one_can_begin(tmp_path: Path) -> No
     assert again.model_path.read_bytes() != kept
 
 
-def test_a_folder_that_is_no_run_is_never_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
     with pytest.raises(RunError, match="not a run"):

@@ -87,7 +87,7 @@ class DFA(Method):
         """The terms of the stage that the training is in, and their sum."""
         labels = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing).sum()
         maps = outputs.maps[self.first :]
-        with self.teacher.mixed(batch.images):
+        with self.teacher.autocast_for(batch.images):
             found = self._teacher_maps(batch.images)
             if progress.fraction < self.search_fraction:
                 terms, search = self._bridges(maps, found, batch.labels)

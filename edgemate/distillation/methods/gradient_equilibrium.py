@@ -22,7 +22,7 @@ class GradientEquilibrium(Method):
     has_loss = False
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
-        """0."""
+        """A loss of 0: this method only rescales gradients at the cuts."""
         return Loss(outputs.logits.new_zeros(()), {})
 
     def at_cut(self, exit: int, features: Features) -> tuple[Features, Features]:

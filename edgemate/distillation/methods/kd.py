@@ -45,7 +45,7 @@ class KD(Method):
         self.teacher: Teacher = setting.require_teacher("kd")
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
-        """Both terms and their sum."""
+        """Hard-label and teacher term, and their sum as the total."""
         return self.learn_from(self.teacher(batch.images).logits, outputs.logits, batch.labels)
 
     def learn_from(self, teacher_logits: Tensor, logits: Tensor, labels: Tensor) -> Loss:

@@ -83,11 +83,11 @@ class ProKT(Method):
         return Loss(hard + soft, {name: term.detach() for name, term in terms.items()})
 
     def optimizers(self) -> list[Optimizer]:
-        """The teacher's."""
+        """The teacher's optimizer, which `forward` steps."""
         return [self.teacher_optimizer]
 
     def report(self) -> dict[str, float]:
-        """β of the dual form."""
+        """β of the dual form; nothing with a fixed λ."""
         return {"beta": float(self.beta)} if self.dual else {}
 
     def _step_teacher(self, students: Tensor, batch: Batch, progress: Progress) -> tuple[Tensor, Tensor]:

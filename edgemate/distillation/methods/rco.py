@@ -62,7 +62,7 @@ class RCO(KD):
         self._epoch: int | None = None
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
-        """Both terms and their sum."""
+        """Hard-label and teacher term, and their sum as the total."""
         if progress.epoch != self._epoch:
             self._begin(progress)
         teacher_logits = self.teacher(batch.images).logits
@@ -72,22 +72,22 @@ class RCO(KD):
 
     def report(self) -> dict[str, float]:
         """The anchor's epoch, and the last exit's mean distance from it in this epoch."""
-        return {"anchor": self.route[self._place()], "gap": self._mean_gap()}
+        return {"anchor": self.route[self._anchor_index()], "gap": self._mean_gap()}
 
     def _begin(self, progress: Progress) -> None:
         """Choose the epoch's anchor; what the last epoch left in the buffers is there after a resumption too."""
         anchor = progress.epoch * len(self.route) // progress.epochs
         if self.schedule == "greedy":
             reached = bool(self.gap[1]) and self._mean_gap() <= self.delta
-            anchor = max(anchor, min(self._place() + reached, len(self.route) - 1))
-        if self._epoch is None or anchor != self._place():
+            anchor = max(anchor, min(self._anchor_index() + reached, len(self.route) - 1))
+        if self._epoch is None or anchor != self._anchor_index():
             self.teacher.load_epoch(self.route[anchor])
         self.anchor.fill_(anchor)
         self.gap.zero_()
         self._epoch = progress.epoch
 
-    def _place(self) -> int:
-        """Of the anchor in the route, from 0."""
+    def _anchor_index(self) -> int:
+        """Index of the anchor in the route, from 0."""
         return round(float(self.anchor))
 
     def _mean_gap(self) -> float:

@@ -123,7 +123,7 @@ class UDAKD(Method):
         return self
 
     def optimizers(self) -> list[Optimizer]:
-        """The teacher's, which `forward` steps."""
+        """The teacher's optimizer, which `forward` steps."""
         return [self.teacher_optimizer]
 
     def report(self) -> dict[str, float]:

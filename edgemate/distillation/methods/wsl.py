@@ -52,7 +52,7 @@ class WSL(Method):
         self.teacher = setting.require_teacher("wsl")
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
-        """Both terms and their sum."""
+        """Hard-label and teacher term, and their sum as the total."""
         logits = outputs.logits
         hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
         teacher_logits = self.teacher(batch.images).logits.unsqueeze(1)

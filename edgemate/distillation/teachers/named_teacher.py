@@ -29,12 +29,12 @@ class NamedTeacher(ABC):
     route: Mapping[int, Path]
 
     @abstractmethod
-    def sketch(self) -> Teacher:
-        """The teacher with any weights, for checks; on the device that is torch's default."""
+    def untrained(self) -> Teacher:
+        """The teacher with random weights, for checks; on torch's default device."""
 
     @abstractmethod
     def check(self, metadata: InputSpec, classes: tuple[str, ...]) -> None:
-        """Raises UsageError where a student of such images and classes cannot learn from it."""
+        """Raise UsageError if a student of such images and classes cannot learn from it."""
 
     @abstractmethod
     def network(self, classes: tuple[str, ...]) -> TeacherNetwork:

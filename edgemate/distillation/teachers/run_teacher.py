@@ -40,8 +40,8 @@ class RunTeacher(NamedTeacher):
         self.normalization = (self.input.mean, self.input.std)
         self.route = self.run.kept_epochs()
 
-    def sketch(self) -> Teacher:
-        """With any weights."""
+    def untrained(self) -> Teacher:
+        """The run's network with new weights."""
         shape = (self.input.channels, self.input.height, self.input.width)
         return Teacher(RunNetwork(untrained_model(self.run)), route=self.route, shape=shape)
 

@@ -83,12 +83,12 @@ class Teacher(nn.Module):
 
     @property
     def network(self) -> TeacherNetwork:
-        """The network itself."""
+        """The network that teaches."""
         return self._held[0]
 
     @property
     def width(self) -> int:
-        """D, of the pooled feature."""
+        """D, width of the pooled feature."""
         return self.network.width
 
     def copy(self, learns: bool = False) -> Teacher:
@@ -101,7 +101,7 @@ class Teacher(nn.Module):
 
     def forward(self, images: Tensor) -> TeacherOutputs:
         """Outputs for images (N, channels, H, W), normalized for the student; with gradients only if it learns."""
-        with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()), self.mixed(images):
+        with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()), self.autocast_for(images):
             logits, pooled = self.network(self.renormalize_images(images))
         return TeacherOutputs(logits.float(), pooled.float())
 
@@ -111,12 +111,12 @@ class Teacher(nn.Module):
             return images
         return torch.addcmul(self._summand, images, self._factor)
 
-    def mixed(self, like: Tensor) -> torch.autocast:
-        """Its precision, as a context.
+    def autocast_for(self, images: Tensor) -> torch.autocast:
+        """Context of the teacher's precision on the device of `images`.
 
         Weights that were rounded before an update must not be used after it, so rounded weights are not kept.
         """
-        return torch.autocast(like.device.type, self.autocast, enabled=self.autocast is not None, cache_enabled=False)
+        return torch.autocast(images.device.type, self.autocast, enabled=self.autocast is not None, cache_enabled=False)
 
     def load_epoch(self, epoch: int) -> None:
         """Become what it was after one of the epochs of `route`. Raises RunError where those weights do not fit."""

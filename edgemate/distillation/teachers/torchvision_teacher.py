@@ -49,8 +49,8 @@ class TorchvisionTeacher(NamedTeacher):
         self.size: int | None = preset.crop_size[0] if preset else None
         self.normalization = (tuple(preset.mean), tuple(preset.std)) if preset else _IMAGENET
 
-    def sketch(self) -> Teacher:
-        """With any weights."""
+    def untrained(self) -> Teacher:
+        """The classifier with random weights and 2 classes."""
         with torch.device("cpu"):  # some of them cannot be built without memory
             return Teacher(self._network(None, 2))
 

@@ -12,5 +12,5 @@ from edgemate.models.heads.head import Head
 
 
 def linear(tap: Tap, classes: int, *, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> Head:
-    """Pool + linear."""
+    """Global average pooling and a linear layer on the map's own channels."""
     return Head(tap, nn.Identity(), tap.channels, classes, dropout)
