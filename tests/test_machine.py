@@ -41,7 +41,7 @@ def test_the_processor_is_named_as_people_name_it(
     assert processor() == shown
 
 
-def test_a_system_without_proc_still_says_something(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_system_without_proc_has_a_processor_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "Path", lambda path: tmp_path / "absent")
     assert processor()
 

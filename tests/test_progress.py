@@ -27,7 +27,7 @@ def test_a_sign_is_due_once_the_silence_has_lasted_long_enough() -> None:
 
 
 @given(st.lists(st.floats(0.01, 20), min_size=1, max_size=200))
-def test_where_it_is_asked_often_no_silence_lasts_longer_than_the_gap_and_a_question(gaps: list[float]) -> None:
+def test_polled_often_no_silence_is_longer_than_the_gap_and_a_poll(gaps: list[float]) -> None:
     clock = FakeClock()
     heartbeat = Heartbeat(30, clock)
     last = clock()

@@ -6,7 +6,7 @@ from edgemate.wording import counted, other_format
 
 
 @pytest.mark.parametrize(
-    ("number", "noun", "said"),
+    ("number", "noun", "expected"),
     [
         (0, "epoch", "0 epochs"),
         (1, "epoch", "1 epoch"),
@@ -17,11 +17,11 @@ from edgemate.wording import counted, other_format
         (1.0, "point", "1 point"),
     ],
 )
-def test_one_is_singular(number: float, noun: str, said: str) -> None:
-    assert counted(number, noun) == said
+def test_one_is_singular(number: float, noun: str, expected: str) -> None:
+    assert counted(number, noun) == expected
 
 
-def test_another_format_says_who_wrote_it_and_what_to_do() -> None:
+def test_another_format_is_described_with_a_remedy() -> None:
     assert other_format(2, 2, "train again") is None
     assert other_format(1, 2, "train again") == (
         "was written by an older edgemate (format 1); this one reads format 2: train again"

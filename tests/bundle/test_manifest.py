@@ -24,7 +24,7 @@ def manifest(metadata: BundleMetadata, **changes: Any) -> Manifest:
     return Manifest.model_validate(metadata.model_dump() | {"files": files} | changes)
 
 
-def test_json_and_back_says_the_same(metadata: BundleMetadata) -> None:
+def test_the_manifest_survives_a_round_trip_through_json(metadata: BundleMetadata) -> None:
     whole = manifest(metadata)
     assert Manifest.model_validate_json(whole.model_dump_json()) == whole
 
@@ -164,14 +164,14 @@ def test_a_conditional_graph_takes_thresholds_and_gives_the_exit(metadata: Bundl
             manifest(metadata, graphs={**metadata.graphs, "conditional": wrong})
 
 
-def test_precision_and_batch_may_be_said(metadata: BundleMetadata) -> None:
+def test_precision_and_batch_are_optional(metadata: BundleMetadata) -> None:
     assert manifest(metadata).precision is None
-    said = manifest(
+    parsed = manifest(
         metadata,
         precision={"name": "int8", "kept_fp32": [], "calibration_samples": [3, 5], "tolerance": 0.25},
         engine_batch=(1, 1, 8),
     )
-    assert said.precision == PrecisionMetadata(name="int8", calibration_samples=(3, 5), tolerance=0.25)
+    assert parsed.precision == PrecisionMetadata(name="int8", calibration_samples=(3, 5), tolerance=0.25)
     with pytest.raises(ValidationError, match="precision"):
         manifest(metadata, precision={"name": "int4", "tolerance": 0.25})
     with pytest.raises(ValidationError, match=r"engine_batch \(1, 4, 2\) is not"):

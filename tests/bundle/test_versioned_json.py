@@ -25,14 +25,14 @@ def test_the_own_format_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "p.json", {"format_version": 3, "sizes": {"a": 1}}).sizes == {"a": 1}
 
 
-def test_a_newer_format_says_both_numbers(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
     with pytest.raises(
         BundleError, match=r"p\.json: was written by a newer edgemate \(format 4\); this one reads format 3"
     ):
         read(tmp_path / "p.json", {"format_version": 4})
 
 
-def test_an_older_format_says_both_numbers_and_what_to_do(tmp_path: Path) -> None:
+def test_an_older_format_is_refused_with_a_remedy(tmp_path: Path) -> None:
     message = r"p\.json: was written by an older edgemate \(format 2\); this one reads format 3: write it again$"
     with pytest.raises(BundleError, match=message):
         read(tmp_path / "p.json", {"format_version": 2})

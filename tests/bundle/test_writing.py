@@ -10,7 +10,7 @@ from edgemate.bundle import Bundle, BundleWriter
 from edgemate.errors import BundleError
 
 
-def test_what_is_written_opens_and_lists_every_file(tmp_path: Path) -> None:
+def test_a_written_bundle_opens_and_lists_every_file(tmp_path: Path) -> None:
     written = write_small_bundle(tmp_path / "deep" / "b")
     opened = Bundle.open(tmp_path / "deep" / "b")
     assert opened.manifest == written.manifest
@@ -48,7 +48,7 @@ def test_a_graph_that_was_not_written_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_bundle_is_kept_unless_told(own_bundle: Path) -> None:
+def test_an_existing_bundle_is_kept_without_overwrite(own_bundle: Path) -> None:
     with pytest.raises(BundleError, match="already holds a bundle; set overwrite"):
         BundleWriter(own_bundle).__enter__()
     Bundle.open(own_bundle)

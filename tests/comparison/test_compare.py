@@ -39,9 +39,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compared(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished comparison of two methods with one seed; tests must not change it."""
     folder = tmp_path_factory.mktemp("comparisons") / "small"
-    said: list[str] = []
-    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, report=said.append)
-    assert [line.split()[0] for line in said] == ["1/2", "2/2"]
+    lines: list[str] = []
+    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, report=lines.append)
+    assert [line.split()[0] for line in lines] == ["1/2", "2/2"]
     return folder
 
 
@@ -74,16 +74,16 @@ def test_json_table_and_plot_say_what_the_runs_say(compared: Path) -> None:
     assert (compared / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_finished_is_not_trained_again(compared: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_not_trained_again(compared: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a training was started")
 
     monkeypatch.setattr("edgemate.comparison.running.Training.start", refuse)
-    said: list[str] = []
-    found = compare(recipe, parse_variants("joint_ce"), [3], compared, overrides=FAST, report=said.append)
-    assert said == ["1 of 1 run is finished already"]
+    lines: list[str] = []
+    found = compare(recipe, parse_variants("joint_ce"), [3], compared, overrides=FAST, report=lines.append)
+    assert lines == ["1 of 1 run is finished already"]
     assert len(found.methods) == 1
-    compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=FAST, report=said.append)
+    compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=FAST, report=lines.append)
 
 
 def test_a_changed_recipe_is_refused_with_what_changed(compared: Path, recipe: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_run_of_an_older_format_is_refused(compared: Path, recipe: Path, tmp_p
         compare(recipe, parse_variants(VARIANTS), [3], older, overrides=FAST)
 
 
-def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_resumed(compared: Path, recipe: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(compared, tmp_path / "small"))
     begun, never = folder / "joint_ce-seed3", folder / "mate_proximity=0-seed3"
     history = (begun / "history.csv").read_text()
@@ -117,18 +117,18 @@ def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_
 
 
 def test_the_problems_of_any_method_come_before_any_training(recipe: Path, tmp_path: Path) -> None:
-    for overrides, said in (
+    for overrides, message in (
         (["training.weights=best"], "training.weights: must be last in a comparison"),
         (["exits.head=linear"], "methods byot: distillation: byot compares"),
     ):
-        with pytest.raises(RecipeError, match=said):
+        with pytest.raises(RecipeError, match=message):
             compare(recipe, parse_variants("joint_ce,byot"), [0], tmp_path / "none", overrides=overrides)
     with pytest.raises(UsageError, match="seeds must be different"):
         compare(recipe, parse_variants("joint_ce"), [1, 1], tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
-def test_killed_with_its_trainings_it_goes_on_where_it_was(recipe: Path, tmp_path: Path) -> None:
+def test_a_killed_comparison_resumes_its_trainings(recipe: Path, tmp_path: Path) -> None:
     settings = [part for override in [*FAST, "optimization.epochs=8"] for part in ("--set", override)]
     command = [sys.executable, "-m", "edgemate", "compare", recipe, "--methods", "joint_ce", "--seeds", "0", *settings]
     command += ["--output", tmp_path / "c"]

@@ -49,7 +49,7 @@ def test_the_table_keeps_the_order_and_sets_the_best_in_bold() -> None:
     assert len({line.count("|") for line in table}) == 1
 
 
-def test_the_table_says_in_what_the_runs_trained_and_where_they_differ() -> None:
+def test_the_table_states_the_numerics_and_warns_where_they_differ() -> None:
     same = comparison_markdown(comparison(method("a", [(0.5, 0.7)]), method("b", [(0.6, 0.6)])))
     assert "batch 64, fp32, contiguous; weights" in same
     assert "differ" not in same

@@ -75,7 +75,7 @@ def test_no_more_than_the_jobs_run_at_a_time_and_none_outlives_an_error(tmp_path
     assert all(process.returncode is not None for process in processes.values())
 
 
-def test_threads_are_the_cores_shared_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_are_the_cores_divided_by_jobs_unless_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "usable_cores", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [threads_each(jobs) for jobs in (1, 2, 3, 8)] == [4, 2, 1, 1]
@@ -108,7 +108,7 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     assert child.wait(30) == 1
 
 
-def test_what_goes_on_is_told_with_epoch_and_time_left(tmp_path: Path, processes: Processes) -> None:
+def test_running_trainings_are_reported_with_epoch_and_time_left(tmp_path: Path, processes: Processes) -> None:
     one = training(tmp_path, "mate-seed0", "import time; time.sleep(0.2)")
     assert progress_line(one) == "mate-seed0: starting"
     one.folder.mkdir()

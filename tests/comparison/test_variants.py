@@ -31,7 +31,7 @@ TREE: dict[str, Any] = {
         ("kd:place=a:b", [Part("kd", {"place": "a:b"})]),
     ],
 )
-def test_a_label_says_methods_options_and_weights(label: str, parts: list[Part]) -> None:
+def test_a_label_is_parsed_into_methods_options_and_weights(label: str, parts: list[Part]) -> None:
     assert list(parse_variant(label).parts) == parts
 
 
@@ -41,7 +41,7 @@ def test_commas_part_labels_but_not_lists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "write NAME"),
         ("mate,,byot", "write NAME"),
@@ -55,10 +55,10 @@ def test_commas_part_labels_but_not_lists() -> None:
         ("mate:alpha=1,mate;alpha=1", "write NAME"),
     ],
 )
-def test_what_is_not_of_that_form_is_one_line(text: str, said: str) -> None:
+def test_an_invalid_label_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_variants(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

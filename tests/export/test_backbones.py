@@ -26,7 +26,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_segments_say_what_the_network_says(name: str, tmp_path: Path) -> None:
+def test_segments_agree_with_the_network(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build_model(*NETWORKS[name], channels=3, classes=5).eval()
     images = np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32)

@@ -12,14 +12,14 @@ from edgemate.export.calibration_logits import calibration_logits
 from edgemate.runs import Run
 
 
-def test_a_bundle_has_what_every_exit_said_of_the_calibration_split(exported: Exported, finished_run: Run) -> None:
+def test_a_bundle_has_the_logits_of_the_calibration_split(exported: Exported, finished_run: Run) -> None:
     stored, found = finished_run.read_logits("calibration"), exported.bundle.calibration()
     np.testing.assert_array_equal(found.logits, stored.logits)
     np.testing.assert_array_equal(found.labels, stored.labels)
 
 
 @pytest.mark.parametrize("layout", ["segments", "prefixes"])
-def test_graphs_of_a_lower_precision_are_asked_themselves(exported: Exported, finished_run: Run, layout) -> None:
+def test_graphs_of_a_lower_precision_are_run(exported: Exported, finished_run: Run, layout) -> None:
     stored, bundle = finished_run.read_logits("calibration"), exported.bundle
     found = calibration_logits(finished_run, bundle.path, layout, bundle.manifest.graphs[layout], "fp16")
     np.testing.assert_array_equal(found.labels, stored.labels)

@@ -35,7 +35,7 @@ def mixing() -> MultiExitModel:
 @pytest.mark.parametrize(
     ("model", "size"), [(two_tensor_model, 8), (mixing, 8), (mobilenet, 32)], ids=["two-tensors", "mixing", "mobilenet"]
 )
-def test_a_composed_prefix_says_what_the_network_says_and_runs_nothing_else(
+def test_a_composed_prefix_agrees_with_the_network_and_runs_nothing_else(
     model: object, size: int, tmp_path: Path
 ) -> None:
     network = model().eval()  # type: ignore[operator]

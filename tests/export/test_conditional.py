@@ -88,12 +88,12 @@ def test_it_takes_one_image(exported: Exported, session: onnxruntime.InferenceSe
     assert (made.metadata.exit, made.metadata.file) == (3, "onnx/conditional.onnx")
 
 
-def test_logits_that_are_no_numbers_go_on(session: onnxruntime.InferenceSession) -> None:
+def test_logits_that_are_not_finite_do_not_stop(session: onnxruntime.InferenceSession) -> None:
     nothing = np.full((1, 1, 8, 8), np.nan, np.float32)
     assert answers(session, nothing, (0, 0))[1].tolist() == [3]
 
 
-def test_a_later_segment_is_only_in_the_branch_that_goes_on(exported: Exported) -> None:
+def test_a_later_segment_is_only_in_the_branch_that_continues(exported: Exported) -> None:
     protos, graphs = segments_of(exported)
     body = conditional_graph(protos, graphs).proto.graph
     for proto in protos[:-1]:

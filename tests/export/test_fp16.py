@@ -60,7 +60,7 @@ def test_all_is_halved_but_what_goes_in_and_out(exported: Exported, finished_run
 
 @settings(deadline=None, max_examples=20)
 @given(data=st.data())
-def test_whatever_is_kept_the_graph_is_valid_and_says_the_same(
+def test_for_any_kept_nodes_the_graph_is_valid_and_agrees(
     exported: Exported, finished_run: Run, data: st.DataObject
 ) -> None:
     full = prefix(exported)

@@ -93,7 +93,7 @@ def test_a_batch_whose_images_leave_in_between_answers_as_one_by_one(
     np.testing.assert_allclose(logits_of(alone), wanted, atol=1e-4)
 
 
-def test_segments_hand_on_what_the_exits_so_far_said(mixed: tuple[Run, Exported]) -> None:
+def test_segments_pass_on_the_raw_logits_of_earlier_exits(mixed: tuple[Run, Exported]) -> None:
     graphs = mixed[1].bundle.manifest.graphs["segments"]
     assert [[tensor.name for tensor in graph.inputs] for graph in graphs] == [
         ["image"],

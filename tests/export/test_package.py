@@ -47,7 +47,7 @@ def test_the_classifier_answers_as_the_network_does(exported: Exported, finished
             assert [a.index for a in answers] == reference[:, exit - 1].argmax(1).tolist()
 
 
-def test_the_manifest_says_what_the_run_is(exported: Exported, finished_run: Run) -> None:
+def test_the_manifest_describes_the_run(exported: Exported, finished_run: Run) -> None:
     manifest = Bundle.open(exported.bundle.path).manifest
     assert manifest.name == finished_run.name
     assert manifest.classes == finished_run.read_metadata().classes
@@ -102,12 +102,12 @@ def test_a_failed_check_leaves_no_bundle(finished_run: Run, ready_graphs: dict[s
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_is_replaced_only_when_told(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bundle_is_replaced_on_overwrite(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:
     prefixes = ExportOptions(layouts=("prefixes",), samples=5)
     first = export_run(finished_run, tmp_path / "bundle", options=prefixes).bundle
     assert set(first.manifest.graphs) == {"prefixes"}
     assert len(first.golden().labels) == 5
-    with pytest.raises(BundleError, match="already there"):
+    with pytest.raises(BundleError, match="already holds a bundle; set overwrite to replace it"):
         export_run(finished_run, tmp_path / "bundle", options=prefixes)
     told = Told()
     replaced = export_run(finished_run, tmp_path / "bundle", options=ExportOptions(overwrite=True, progress=told))
@@ -150,8 +150,8 @@ def test_a_precision_is_set_and_proved_on_calibration_images(
         assert agreement.largest_difference > 1e-5
     with AnytimeClassifier.load(tmp_path / "bundle", threads=1) as classifier:
         golden = classifier.bundle.golden()
-        said = [answer.index for answer in classifier.classify(golden.images)]
-    assert np.mean(said == golden.logits[:, 2].argmax(1)) > 0.9
+        classes = [answer.index for answer in classifier.classify(golden.images)]
+    assert np.mean(classes == golden.logits[:, 2].argmax(1)) > 0.9
 
 
 def test_a_precision_past_its_limit_is_refused(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from edgemate.export.precision_images import precision_images
 from edgemate.runs import Run
 
 
-def test_both_samples_are_calibration_images_and_share_none(finished_run: Run) -> None:
+def test_both_samples_are_disjoint_calibration_images(finished_run: Run) -> None:
     found = precision_images(finished_run)
     data = prepare("digits", calibration_fraction=finished_run.read_recipe().data.calibration_fraction)
     calibration = data.splits.calibration

@@ -36,7 +36,7 @@ def run(proto: ModelProto, x: np.ndarray) -> np.ndarray:
 
 
 @given(arrays(np.float32, (2, 3), elements=st.floats(-4, 4, width=32)))
-def test_every_step_is_what_numpy_says_in_float16(x: np.ndarray) -> None:
+def test_every_step_agrees_with_numpy_in_float16(x: np.ndarray) -> None:
     with np.errstate(over="ignore"):
         half = x.astype(np.float16)
         for step in (300, 300, 1e-4):

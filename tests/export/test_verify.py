@@ -82,18 +82,18 @@ def test_top_1_may_differ_and_accuracy_fall_by_the_limit_and_one_standard_error(
 ) -> None:
     graphs = exported.bundle.manifest.graphs["prefixes"]
     images, reference = images
-    said = reference[:, 1].argmax(1)
+    classes = reference[:, 1].argmax(1)
     changed = reference.copy()
     for image in range(wrong):  # the network was right where the graph is not
         changed[image, 1] = 0
-        changed[image, 1, (said[image] + 1) % 10] = 1
+        changed[image, 1, (classes[image] + 1) % 10] = 1
     labels = changed[:, 1].argmax(1)
-    for limits, told in (
+    for limits, message in (
         (Limits(1e9, 1 - limit, 1), rf"top-1 agrees with the network for {100 - wrong / 0.4:.2f}% of 40"),
         (Limits(1e9, 0, limit), rf"top-1 accuracy falls by {wrong / 0.4:.2f} points over 40"),
     ):
         if refused:
-            with pytest.raises(ExportError, match=f"exit 2: {told}"):
+            with pytest.raises(ExportError, match=f"exit 2: {message}"):
                 verify_layout(folder, "prefixes", graphs, images, changed, limits, labels)
         else:
             found = verify_layout(folder, "prefixes", graphs, images, changed, limits, labels)

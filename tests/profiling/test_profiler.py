@@ -64,7 +64,7 @@ def test_the_json_is_the_profile(profile: Profile, run: Run) -> None:
     assert json.loads(run.profile_path.read_text()) == json.loads(json.dumps(profile.to_json()))
 
 
-def test_the_csv_has_every_point_and_says_how_it_was_found(profile: Profile, run: Run) -> None:
+def test_the_csv_has_every_point_with_its_provenance(profile: Profile, run: Run) -> None:
     lines = run.tradeoff_csv_path.read_text().splitlines()
     assert lines[0] == COLUMNS
     rows = list(csv.DictReader(lines))

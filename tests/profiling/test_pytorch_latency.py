@@ -8,7 +8,7 @@ from edgemate.profiling.pytorch_latency import pytorch_latency
 from edgemate.runs import Run
 
 
-def test_every_exit_is_timed_with_the_threads_asked_for(finished_run: Run) -> None:
+def test_every_exit_is_timed_with_the_given_threads(finished_run: Run) -> None:
     model = trained_model(finished_run)
     threads: list[int] = []
     model.heads[0].register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))

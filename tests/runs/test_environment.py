@@ -11,7 +11,7 @@ import torch
 from edgemate.runs import environment_metadata
 
 
-def test_versions_machine_and_command_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_machine_and_command_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     home = str(Path.home())
     monkeypatch.setattr(sys, "argv", ["/opt/somewhere/edgemate", "train", f"{home}/recipes/a.yaml", "--resume"])
     metadata = environment_metadata()
@@ -25,7 +25,7 @@ def test_versions_machine_and_command_are_told(monkeypatch: pytest.MonkeyPatch) 
     assert metadata["torch"]
 
 
-def test_a_gpu_is_told_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_gpu_is_recorded_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 580.1.2\necho 580.1.2\n")
     tool.chmod(0o755)
@@ -40,7 +40,7 @@ def test_a_gpu_is_told_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert environment_metadata()["driver"] is None
 
 
-def test_torch_is_asked_only_where_it_is_imported() -> None:
+def test_torch_is_recorded_only_if_it_is_imported() -> None:
     program = (
         "import sys, edgemate.runs; metadata = edgemate.runs.environment_metadata();"
         "assert 'torch' not in sys.modules; assert 'torch_threads' not in metadata;"

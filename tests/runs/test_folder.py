@@ -28,7 +28,7 @@ def finished_run(path: Path) -> Run:
     return run
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_values_are_read_back(tmp_path: Path) -> None:
     written = finished_run(tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert run == written
@@ -72,7 +72,7 @@ def test_a_folder_that_is_not_a_run_is_named(tmp_path: Path) -> None:
         Run.open(tmp_path)
 
 
-def test_a_run_of_another_format_says_what_to_do(tmp_path: Path) -> None:
+def test_a_run_of_another_format_is_refused_with_a_remedy(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
     assert json.loads(run.metadata_path.read_text())["format_version"] == 2
     older = r"run: was written by an older edgemate \(format 1\); this one reads format 2: train the run again$"

@@ -45,7 +45,7 @@ def test_without_a_gpu_the_bundle_is_made_and_the_reason_given(
     assert exports == [options]
 
 
-def test_tensorrt_is_not_touched_where_there_is_no_gpu(
+def test_tensorrt_is_not_used_without_a_gpu(
     finished_run: Run, exports: list[ExportOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("edgemate.runtime.backends.tensorrt.device.find_gpus", lambda: ())

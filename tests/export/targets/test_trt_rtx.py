@@ -15,7 +15,7 @@ from edgemate.runs import Run
 from edgemate.runtime.backends.tensorrt.engine_metadata import read_engine_metadata
 
 
-def test_a_gpu_must_be_named_where_there_is_none(
+def test_a_compute_capability_is_required_without_a_gpu(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("edgemate.export.targets.trt_rtx.load_tensorrt", lambda flavour: SimpleNamespace(device=None))

@@ -1,4 +1,4 @@
-"""`<engine>.json`: what an engine is tied to and how it was built. It lies beside the engine, never inside it."""
+"""`<engine>.json`: what an engine is tied to and how it was built. It is a file beside the engine, not part of it."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class EngineMetadata(BaseModel):
 
 
 def metadata_path(engine: Path) -> Path:
-    """Where the metadata of the engine in file `engine` are."""
+    """Path of the metadata of the engine in file `engine`."""
     return engine.with_name(engine.name + ".json")
 
 
 def read_engine_metadata(engine: Path) -> EngineMetadata:
-    """The metadata of the engine in file `engine`. BundleError where they cannot be read."""
+    """The metadata of the engine in file `engine`. Raises BundleError if it cannot be read."""
     return read_versioned(metadata_path(engine), EngineMetadata, FORMAT_VERSION)
 
 
