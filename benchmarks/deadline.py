@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
-from edgemate.export import export_run
+from edgemate.exporting import export_run
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.policies import Deadline
 from edgemate.profiling.sampled_images import sample_test_split

@@ -25,7 +25,7 @@ import numpy as np
 from edgemate import files
 from edgemate.calibration import CalibrationOptions, Request, calibrate_bundle
 from edgemate.core.scoring import exit_accuracy
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata
 from edgemate.profiling.sampled_images import sample_test_split

@@ -21,7 +21,7 @@ from typing import Any
 from edgemate import files
 from edgemate.calibration import DEFAULT_REQUESTS, CalibrationOptions, OperatingPoint, Request, calibrate_bundle
 from edgemate.data import load_source, tested_indices
-from edgemate.export import export_run
+from edgemate.exporting import export_run
 from edgemate.latency_tables import write_latency_table
 from edgemate.machine import machine_metadata
 from edgemate.monitoring import accuracy_gap

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgemate.bundle.manifest import Precision
-    from edgemate.export import Exported
+    from edgemate.exporting import Exported
 
 
 def export(
@@ -73,7 +73,7 @@ def export(
     if number_format != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)
 
-    from edgemate.export import ExportOptions, export_run
+    from edgemate.exporting import ExportOptions, export_run
 
     with showing_progress(quiet) as progress:
         exported = export_run(

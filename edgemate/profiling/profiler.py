@@ -12,7 +12,7 @@ from edgemate.calibration import read_operating_points
 from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error
 from edgemate.errors import UsageError
 from edgemate.evaluation import trained_model
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.models import Prefix, count_costs
 from edgemate.models.activations import peak_activation_bytes

@@ -12,7 +12,7 @@ from commands import invoke
 from edgemate.bundle import Bundle
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.own_images import read_test_split
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run
 from edgemate.training import train

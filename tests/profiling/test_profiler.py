@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgemate.core.scoring import exit_accuracy, expected_calibration_error
 from edgemate.errors import RunError, UsageError
-from edgemate.export import Exported
+from edgemate.exporting import Exported
 from edgemate.profiling import Profile, profile_run, tradeoff_plot
 from edgemate.runs import Run
 

@@ -1,6 +1,0 @@
-"""Exports a run to a bundle: graphs, their verification, golden samples and operating points."""
-
-from edgemate.export.agreement import Agreement, Limits
-from edgemate.export.package import Exported, ExportOptions, export_run
-
-__all__ = ["Agreement", "ExportOptions", "Exported", "Limits", "export_run"]

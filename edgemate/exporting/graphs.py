@@ -1,0 +1,177 @@
+"""ONNX graphs of a multi-exit model: segments and prefixes, with named flat tensors and a dynamic batch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import nn
+
+from edgemate.bundle import Graph, Tensor
+from edgemate.bundle.manifest import Layout
+from edgemate.errors import ExportError
+from edgemate.exporting.ir_version import lower_ir_version
+from edgemate.exporting.pooling import pool_globally
+from edgemate.models import MultiExitModel, Prefix, Segment
+
+# The lowest that torch's exporter writes without conversion. TensorRT 10, 11 and RTX read it. TensorRT 8.5 and 8.6 know
+# opset 17 and do not refuse 18, so a graph must not hold an operator that opset 18 changed.
+OPSET = 18
+
+# With a batch of one, torch.export would treat the batch size as a constant.
+EXAMPLE_BATCH = 2
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """A graph and its entry in the manifest."""
+
+    metadata: Graph
+    proto: onnx.ModelProto
+
+
+def export_graphs(model: MultiExitModel, image_shape: Sequence[int], layout: Layout) -> Iterator[ExportedGraph]:
+    """The graphs of a layout, exit by exit, in float32.
+
+    Segment k takes what segment k−1 gives: each feature tensor `<name>_<k−1>`, the first segment `image`. It gives
+    `<name>_<k>` for each feature tensor and `logits_<k>`; the last gives only its logits. Prefix k takes `image` and
+    gives `logits_<k>`.
+
+    Args:
+        model: on the CPU; it is put into evaluation mode.
+        image_shape: (C, H, W).
+        layout: `segments` or `prefixes`.
+
+    Raises:
+        ExportError: torch cannot export the network; the message names the graph.
+    """
+    model.eval()
+    return _LAYOUTS[layout](model, torch.zeros(EXAMPLE_BATCH, *image_shape))
+
+
+def _segments(model: MultiExitModel, image: torch.Tensor) -> Iterator[ExportedGraph]:
+    features, names = {"image": image}, ["image"]
+    for exit in range(1, model.exits + 1):
+        last = exit == model.exits
+        segment = Segment(model, exit)
+        flat = _FlatSegment(segment, list(features), with_features=not last)
+        with torch.no_grad():
+            given, logits = segment(features)
+        outputs = {} if last else {f"{name}_{exit}": tensor for name, tensor in given.items()}
+        yield _export(
+            flat,
+            Graph(
+                exit=exit,
+                file=f"onnx/segment_{exit}.onnx",
+                inputs=_tensors(dict(zip(names, features.values(), strict=True))),
+                outputs=_tensors({**outputs, f"logits_{exit}": logits}),
+            ),
+            list(features.values()),
+        )
+        features, names = given, list(outputs)
+
+
+def _prefixes(model: MultiExitModel, image: torch.Tensor) -> Iterator[ExportedGraph]:
+    for exit in range(1, model.exits + 1):
+        prefix = Prefix(model, exit)
+        with torch.no_grad():
+            logits = prefix(image)
+        metadata = Graph(
+            exit=exit,
+            file=f"onnx/prefix_{exit}.onnx",
+            inputs=_tensors({"image": image}),
+            outputs=_tensors({f"logits_{exit}": logits}),
+        )
+        yield _export(prefix, metadata, image)
+
+
+_LAYOUTS: dict[Layout, Callable[[MultiExitModel, torch.Tensor], Iterator[ExportedGraph]]] = {
+    "segments": _segments,
+    "prefixes": _prefixes,
+}
+
+
+class _FlatSegment(nn.Module):
+    """A segment that takes and gives flat lists of tensors, as an ONNX graph does."""
+
+    def __init__(self, segment: Segment, names: Sequence[str], *, with_features: bool) -> None:
+        super().__init__()
+        self.segment = segment
+        self.names = tuple(names)
+        self.with_features = with_features
+
+    def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        features, logits = self.segment(dict(zip(self.names, tensors, strict=True)))
+        if not self.with_features:
+            return (logits,)
+        # A tensor that is input and output would have two names; torch before 2.9 drops the input's.
+        outputs = (
+            tensor.clone() if any(tensor is given for given in tensors) else tensor for tensor in features.values()
+        )
+        return (*outputs, logits)
+
+
+def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[torch.Tensor]) -> ExportedGraph:
+    batch = torch.export.Dim("batch")
+    sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
+    try:
+        with _quiet():
+            # Given the module itself, torch.onnx falls back when torch.export refuses, before 2.9 as far as a trace,
+            # which freezes a branch that depends on the image.
+            exported = torch.export.export(module.eval(), (example,), dynamic_shapes=(sizes,), strict=False)
+            program = torch.onnx.export(
+                exported,
+                dynamic_shapes=(sizes,),
+                dynamo=True,
+                opset_version=OPSET,
+                external_data=False,
+                input_names=[tensor.name for tensor in metadata.inputs],
+                output_names=[tensor.name for tensor in metadata.outputs],
+                verbose=False,
+            )
+    except Exception as error:  # the network's own code and the tracer may raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise ExportError(f"{metadata.file}: torch cannot export this part of the network: {reason}") from error
+    assert program is not None
+    proto = program.model_proto
+    _strip_traces(proto)
+    pool_globally(proto)
+    lower_ir_version(proto)
+    return ExportedGraph(metadata, proto)
+
+
+def _strip_traces(proto: onnx.ModelProto) -> None:
+    """Remove torch's annotations of every node: stack traces with paths of this machine."""
+    for graph in (proto.graph, *proto.functions):
+        del graph.metadata_props[:]
+        for item in (*graph.node, *graph.value_info):
+            del item.metadata_props[:]
+            item.ClearField("doc_string")
+    for item in (*proto.graph.initializer, *proto.graph.input, *proto.graph.output):
+        del item.metadata_props[:]
+        item.ClearField("doc_string")
+
+
+def _tensors(tensors: dict[str, torch.Tensor]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(name=name, shape=("batch", *tensor.shape[1:])) for name, tensor in tensors.items())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's log and warnings about its own internals; its errors are still raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
