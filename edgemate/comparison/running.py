@@ -39,12 +39,12 @@ class Training:
 
     def start(self, threads: int) -> subprocess.Popen[bytes]:
         """Start the process; it ends when this one does."""
-        command = [sys.executable, "-m", "edgemate.comparison.worker", "train", str(self.recipe)]
+        command = [sys.executable, "-m", "edgemate.comparison.worker", str(self.recipe), str(self.folder)]
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"COLUMNS": "160"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*command, "--output", str(self.folder), "--resume"],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,9 +9,9 @@ from edgemate.errors import BackendError
 from edgemate.export.package import Exported, ExportOptions
 from edgemate.export.targets.onnx import export_onnx
 from edgemate.runs import Run
-from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
 from edgemate.runtime.backends.tensorrt.compat import TensorRT, load_tensorrt
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.proving import build_proved_engines
 
 
 def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
@@ -19,7 +19,7 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
 
     Raises:
         BackendError: no engine can be built here and `options.require_engines`, which leaves no bundle; or TensorRT
-            fails at one, which leaves the bundle without it.
+            fails at one or its logits are not the network's, which leaves the bundle without it.
     """
     trt: TensorRT | None = None
     problem = None
@@ -30,7 +30,7 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
         if trt is not None:  # an option that is unavailable is not the lack of a GPU
             raise
         if options.require_engines:
-            raise BackendError(f"{output}: --require-engines: {error}") from error
+            raise BackendError(f"{output}: require_engines: {error}") from error
         problem = str(error)
     exported = export_onnx(run, output, options)
     if trt is None:
@@ -51,8 +51,8 @@ def check_options(trt: TensorRT, options: BuildOptions) -> None:
 
 
 def with_engines(exported: Exported, trt: TensorRT, options: ExportOptions) -> Exported:
-    """Build the engines of all exported layouts into the bundle."""
-    engines = build_bundle_engines(
+    """Build the engines of all exported layouts into the bundle, proved on its golden samples where they run here."""
+    built = build_proved_engines(
         exported.bundle, trt, build_options(options), layouts=options.layouts, progress=options.progress
     )
-    return replace(exported, engines=tuple(engine.path for engine in engines))
+    return replace(exported, engines=tuple(engine.path for engine in built.engines), proofs=built.proofs)

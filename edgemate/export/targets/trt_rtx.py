@@ -23,7 +23,7 @@ def export_trt_rtx(run: Run, output: Path, options: ExportOptions) -> Exported:
     trt = load_tensorrt("tensorrt_rtx")
     if trt.device is None and not options.compute_capabilities:
         raise UsageError(
-            "--target trt-rtx: this machine has no GPU to build for; name some: --compute-capability 8.6,8.9"
+            "compute_capability: this machine has no GPU to build trt-rtx engines for; name some, such as 8.6,8.9"
         )
     check_options(trt, build_options(options))
     return with_engines(export_onnx(run, output, options), trt, options)
