@@ -15,8 +15,8 @@ from edgemate.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemate.exits import Calibrated, OperatingPoints, Request
-    from edgemate.progress import Progress
+    from edgemate.api import Calibration
+    from edgemate.exits import OperatingPoints
 
 _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -57,59 +57,27 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
-    from edgemate.errors import UsageError
-    from edgemate.exits import DEFAULT_REQUESTS, Request, calibrate_bundle
+    from edgemate import api
 
-    requests: list[Request] = list(DEFAULT_REQUESTS)
-    if max_accuracy_drop is not None:
-        requests.append(Request("drop", max_drop=max_accuracy_drop / 100))
-    if mean_latency_ms is not None:
-        requests.append(Request("latency", mean_ms=mean_latency_ms))
-    if mean_macs is not None:
-        requests.append(Request("macs", mean_macs=_macs(mean_macs)))
-    if risk is not None:
-        requests.append(Request("guaranteed", risk=risk, delta=delta))
-    if (path / "bundle.json").is_file():
-        with showing_progress(quiet) as progress, progress.unattended():
-            found = calibrate_bundle(
-                path,
-                device=device,
-                requests=requests,
-                solver=solver,
-                measure=measure,
-                fit_temperatures=temperatures,
-                progress=progress,
-            )
-    elif (path / "recipe.yaml").is_file():
-        if device is not None:
-            raise UsageError(f"--device: {path} is a run; devices are measured with its bundle")
-        with showing_progress(quiet) as progress, progress.unattended():
-            found = _calibrate_run(path, requests, solver, measure, temperatures, progress)
-    else:
-        raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
+    macs = None if mean_macs is None else _macs(mean_macs)
+    with showing_progress(quiet) as progress, progress.unattended():
+        found = api.calibrate(
+            path,
+            max_accuracy_drop=max_accuracy_drop,
+            mean_latency_ms=mean_latency_ms,
+            mean_macs=macs,
+            risk=risk,
+            delta=delta,
+            device=device,
+            solver=solver,
+            measure=measure,
+            temperatures=temperatures,
+            progress=progress,
+        )
     if as_json:
-        print_json({**found.points.model_dump(mode="json"), "needed": found.needed, "warnings": list(found.warnings)})
+        print_json(found.to_json())
     else:
-        _print(found, path, make_console())
-
-
-def _calibrate_run(
-    path: Path, requests: list[Request], solver: str, measure: str | None, temperatures: bool, progress: Progress
-) -> Calibrated:
-    from edgemate import files
-    from edgemate.profiling import calibrate_run
-    from edgemate.runs import Run
-
-    run = Run.open(path)
-    files.check_folder(path)
-    return calibrate_run(
-        run,
-        requests=requests,
-        solver=solver,
-        measure=measure,
-        fit_temperatures=temperatures,
-        progress=progress,
-    )
+        _print(found, make_console())
 
 
 def _macs(given: str) -> float:
@@ -119,10 +87,10 @@ def _macs(given: str) -> float:
     try:
         return float(number) * factor
     except ValueError:
-        raise UsageError(f"--mean-macs {given!r}: give a number of MACs, such as 40M or 1.5G") from None
+        raise UsageError(f"mean_macs {given!r}: give a number of MACs, such as 40M or 1.5G") from None
 
 
-def _print(found: Calibrated, path: Path, console: Console) -> None:
+def _print(found: Calibration, console: Console) -> None:
     points = found.points
     if points.temperatures is not None:
         _print_temperatures(points, console)
@@ -130,7 +98,7 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
     costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
     split = counted(points.points[0].images or 0, "image")
     lines = [f"costs: {costs}; simulated on the {split} they were chosen on"]
-    lines += [f"warning: {said}" for said in found.warnings]
+    lines += [f"warning: {warning}" for warning in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
             promise = point.guarantee
@@ -152,7 +120,7 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
                 f"{point.name}: {split} are too few to promise {point.goal}; {how_many}; "
                 "until then it is the whole network"
             )
-    lines.append(f"written: {path / 'policies.json'}")
+    lines.append(f"written: {found.path}")
     for line in lines:
         console.out(line)
 

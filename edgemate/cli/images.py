@@ -40,9 +40,9 @@ def images(
     from edgemate.files import check_folder, write_bytes
 
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; name a folder with --output")
+        raise UsageError(f"{output} is a file; name a folder with `output`")
     if output.is_dir() and any(output.iterdir()) and not force:
-        raise UsageError(f"{output} is not empty; name another folder with --output, or add --force")
+        raise UsageError(f"{output} is not empty; name another folder with `output`, or allow `overwrite`")
     data = load_recipe(recipe, overrides or []).data
     check_folder(output)
     check_data(data)

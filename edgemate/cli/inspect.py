@@ -20,48 +20,15 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
-    from edgemate.errors import UsageError
+    from edgemate import api
 
-    if (path / "bundle.json").is_file():
-        metadata, show = _bundle_metadata(path), _print_bundle
-    elif (path / "recipe.yaml").is_file():
-        metadata, show = _run_metadata(path), _print_run
-    else:
-        raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
+    found = api.inspect(path)
     if as_json:
-        print_json(metadata)
+        print_json(found.to_json())
+    elif isinstance(found, api.BundleReport):
+        _print_bundle(found.to_json(), make_console())
     else:
-        show(metadata, make_console())
-
-
-def _bundle_metadata(path: Path) -> dict[str, Any]:
-    from edgemate.bundle import Bundle
-    from edgemate.exits import read_operating_points
-    from edgemate.exits.operating_points import POLICIES_FILE
-
-    bundle = Bundle.open(path)
-    points = read_operating_points(bundle).model_dump(mode="json")["points"] if bundle.has(POLICIES_FILE) else []
-    return {
-        "kind": "bundle",
-        "path": str(path),
-        **bundle.manifest.model_dump(mode="json"),
-        "operating_points": points,
-        "engines": sorted(folder.name for folder in (path / "engines").glob("[!.]*")),
-    }
-
-
-def _run_metadata(path: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from edgemate.runs import Run
-
-    run = Run.open(path, finished=False)
-    metadata: dict[str, Any] = {"kind": "run", "path": str(path), "name": run.name, "finished": run.finished}
-    if run.metadata_path.is_file():
-        metadata["metadata"] = asdict(run.read_metadata())
-    if run.metrics_path.is_file():
-        metadata["metrics"] = run.read_metrics()
-    return {**metadata, "recipe": run.read_recipe().model_dump(mode="json")}
+        _print_run(found.to_json(), make_console())
 
 
 def _print_bundle(metadata: dict[str, Any], console: Console) -> None:

@@ -64,7 +64,7 @@ def compare(
     for note in plan.notes:
         tell(note)
     for variant in variants:
-        check_recipe(recipes[variant, seeds[0]], f"--methods {variant.label}")
+        check_recipe(recipes[variant, seeds[0]], f"methods {variant.label}")
 
     threads = threads_each(jobs)
     _train_missing(recipes, runs, output, jobs, threads, tell, progress)

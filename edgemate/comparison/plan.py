@@ -61,7 +61,7 @@ def plan_comparison(
     tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
     for variant in variants:
-        check_early(recipes[variant, seeds[0]], f"--methods {variant.label}")
+        check_early(recipes[variant, seeds[0]], f"methods {variant.label}")
     _refuse_best_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
     for key, recipe in recipes.items():
@@ -89,7 +89,7 @@ def _refuse_other_recipe(run: Run, recipe: Recipe) -> None:
     key, old, new = next(_differences(there, here))
     raise RunError(
         f"{run.path}: is a run of another recipe ({key} is {old!r} there, {new!r} here); "
-        "choose another --output, or delete that folder"
+        "choose another `output`, or delete that folder"
     )
 
 

@@ -74,7 +74,7 @@ class Variant:
         if not any(_needs_teacher(part.name) for part in self.parts):
             shared.pop("teacher", None)
         whole = merge({**tree, "distillation": shared}, {"training": {"seed": seed}})
-        return parse_recipe(whole, f"--methods {self.label}")
+        return parse_recipe(whole, f"methods {self.label}")
 
 
 def parse_variants(text: str) -> list[Variant]:
@@ -87,7 +87,7 @@ def parse_variants(text: str) -> list[Variant]:
     known: dict[str, str] = {}
     for variant in variants:
         if variant.folder in known:
-            raise UsageError(f"--methods {variant.label}: is given twice (also as {known[variant.folder]})")
+            raise UsageError(f"methods {variant.label}: is given twice (also as {known[variant.folder]})")
         known[variant.folder] = variant.label
     return variants
 
@@ -96,7 +96,7 @@ def parse_variant(label: str) -> Variant:
     """Read one variant. Raises UsageError where it is not of that form."""
     parts = tuple(_part(text.strip(), label) for text in _PLUS.split(label))
     if len(parts) == 1 and parts[0].weight != 1:
-        raise UsageError(f"--methods {label}: a weight needs a second method to stand beside")
+        raise UsageError(f"methods {label}: a weight needs a second method to stand beside")
     return Variant(label, parts)
 
 
@@ -117,7 +117,7 @@ def _part(text: str, label: str) -> Part:
     name, colon, _ = before.rpartition(":") if equals else (text, "", "")
     given = text[len(name) + 1 :] if colon else ""
     if not name or "=" in name or any(character.isspace() for character in name) or name.endswith(":"):
-        raise UsageError(f"--methods {label!r}: {_FORM}")
+        raise UsageError(f"methods {label!r}: {_FORM}")
     return Part(name, _options(given, label), weight)
 
 
@@ -127,13 +127,13 @@ def _options(text: str, label: str) -> dict[str, Any]:
         option, equals, value = entry.partition("=")
         option = option.strip()
         if not equals or not option:
-            raise UsageError(f"--methods {label!r}: {entry!r} is no OPTION=VALUE; {_FORM}")
+            raise UsageError(f"methods {label!r}: {entry!r} is no OPTION=VALUE; {_FORM}")
         if option in options:
-            raise UsageError(f"--methods {label!r}: {option} is given twice")
+            raise UsageError(f"methods {label!r}: {option} is given twice")
         try:
             options[option] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"--methods {label!r}: the value of {option} is not valid YAML: {value!r}") from error
+            raise UsageError(f"methods {label!r}: the value of {option} is not valid YAML: {value!r}") from error
     return options
 
 
@@ -141,4 +141,4 @@ def _number(text: str, label: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise UsageError(f"--methods {label!r}: {text!r} is no weight; {_FORM}") from error
+        raise UsageError(f"methods {label!r}: {text!r} is no weight; {_FORM}") from error

@@ -49,11 +49,11 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            raise UsageError(f"--set {override!r}: write section.key=value, for example optimization.lr=0.05")
+            raise UsageError(f"overrides {override!r}: write section.key=value, for example optimization.lr=0.05")
         try:
             value: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"--set {override!r}: the value is not valid YAML") from error
+            raise UsageError(f"overrides {override!r}: the value is not valid YAML") from error
         for key in reversed(keys):
             value = {key: value}
         merged = merge(merged, value)

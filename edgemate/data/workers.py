@@ -82,7 +82,7 @@ def ended(error: RuntimeError, workers: int) -> DataError | None:
     how = f" ({signal[1]})" if signal else ""
     reason = f", as happens where memory or shared memory is short{_in_all()}; {_ADVICE}"
     if signal and signal[1] in _SENT_BY_SOMEBODY:
-        reason = "; --resume goes on from the last checkpoint"
+        reason = "; `resume` continues from the last checkpoint"
     return DataError(f"training.workers={workers}: a process that prepares images was ended{how}{reason}")
 
 

@@ -36,7 +36,7 @@ class Goal:
         if self.max_drop is not None and not 0 <= self.max_drop <= 1:
             raise UsageError(f"max_drop: must be a fraction from 0 to 1, not {self.max_drop}")
         if self.max_cost is not None and not 0 < self.max_cost < math.inf:
-            given = f"max_cost (--mean-macs, --mean-latency-ms): must be above 0 and finite, not {self.max_cost}"
+            given = f"max_cost (mean_macs, mean_latency_ms): must be above 0 and finite, not {self.max_cost}"
             raise UsageError(given)
 
     def rank(self, accuracy: Any, cost: Any, full_accuracy: float) -> tuple[Any, ...]:

@@ -92,7 +92,7 @@ class Run:
         """An empty run folder. Raises RunError where something is there already."""
         run = cls(Path(path))
         if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-            raise RunError(f"{path}: is not empty; continue the run there with --resume, or choose another folder")
+            raise RunError(f"{path}: is not empty; continue the run there with `resume`, or choose another folder")
         run.path.mkdir(parents=True, exist_ok=True)
         return run
 
@@ -102,7 +102,7 @@ class Run:
 
         Args:
             path: the folder.
-            finished: training must have ended; `--resume` opens runs that have not.
+            finished: training must have ended; `resume` opens runs that have not.
 
         Raises:
             RunError: there is no such folder, it is no run, or training has not finished.

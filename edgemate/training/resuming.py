@@ -55,7 +55,7 @@ def open_to_resume(recipe: Recipe, path: Path) -> tuple[Run, Extension | None]:
         return run, None
     checkpoint = run.checkpoints_path / "last.ckpt"
     if run.finished and not checkpoint.exists():
-        raise RunError(f"{path}: is finished, and {checkpoint} to go on from is not there; --force trains it anew")
+        raise RunError(f"{path}: is finished, and {checkpoint} to go on from is not there; `overwrite` trains it anew")
     done = _epochs_done(checkpoint)
     if recipe.optimization.epochs < done:
         raise RunError(

@@ -33,7 +33,7 @@ def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace
     if replace and path.exists():
         Run.open(path, finished=False)  # a folder that is no run is never deleted
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path}: is there already; --resume goes on with it, --force starts it anew")
+        raise RunError(f"{path}: is there already; `resume` continues it, `overwrite` starts it anew")
     return True
 
 

@@ -125,7 +125,7 @@ def test_a_run_keeps_its_points_and_its_bundles_get_them(request: pytest.Fixture
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--mean-macs", "many"], "--mean-macs 'many': give a number of MACs, such as 40M"),
+        (["--mean-macs", "many"], "mean_macs 'many': give a number of MACs, such as 40M"),
         (["--mean-latency-ms", 3], "a mean latency needs the device it is of, --device TAG"),
         (["--device", "board"], "device 'board': not measured"),
         (["--risk", 2], "risk: must lie between 0 and 1"),

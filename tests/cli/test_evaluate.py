@@ -226,7 +226,7 @@ def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None
 
 def test_where_no_images_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:
     assert isinstance(invoke(evaluate, own_bundle).exception, UsageError)
-    assert "name them with --data" in str(invoke(evaluate, own_bundle).exception)
+    assert "name them with `data`" in str(invoke(evaluate, own_bundle).exception)
     np.savez(tmp_path / "wrong.npz", x_test=np.zeros((3, 8, 8), np.float32))
     assert "must be uint8" in str(invoke(evaluate, own_bundle, "--data", tmp_path / "wrong.npz").exception)
 
@@ -262,7 +262,7 @@ def test_images_that_cannot_be_found_or_must_not_be_are_asked_for(
     result = invoke(evaluate, own_bundle, "--threads", 1)
     assert isinstance(result.exception, UsageError)
     assert problem in str(result.exception)
-    assert str(result.exception).endswith("name them with --data")
+    assert str(result.exception).endswith("name them with `data`")
 
 
 @pytest.mark.parametrize("kind", ["arrays", "image_folder"])

@@ -111,7 +111,7 @@ def test_a_run_that_was_begun_is_gone_on_with(compared: Path, recipe: Path, tmp_
 def test_the_problems_of_any_method_come_before_any_training(recipe: Path, tmp_path: Path) -> None:
     for overrides, said in (
         (["training.weights=best"], "training.weights: must be last here"),
-        (["exits.head=linear"], "--methods byot: distillation: byot compares"),
+        (["exits.head=linear"], "methods byot: distillation: byot compares"),
     ):
         with pytest.raises(RecipeError, match=said):
             compare(recipe, parse_variants("joint_ce,byot"), [0], tmp_path / "none", overrides=overrides)

@@ -100,9 +100,9 @@ def test_a_recipe_of_several_methods_may_be_compared_with_one() -> None:
 
 
 def test_unknown_methods_and_options_name_the_label() -> None:
-    with pytest.raises(RecipeError, match=r"--methods mat: .*did you mean 'mate'"):
+    with pytest.raises(RecipeError, match=r"methods mat: .*did you mean 'mate'"):
         parse_variant("mat").recipe(TREE, 0)
-    with pytest.raises(RecipeError, match=r"--methods mate:alhpa=1: distillation.options.alhpa: unknown key"):
+    with pytest.raises(RecipeError, match=r"methods mate:alhpa=1: distillation.options.alhpa: unknown key"):
         parse_variant("mate:alhpa=1").recipe(TREE, 0)
 
 

@@ -133,7 +133,7 @@ def test_overrides_are_yaml_laid_over_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["optimization.lr", "=3", "optimization..lr=3", "a=[1"])
 def test_an_override_of_no_form_is_refused(tmp_path: Path, override: str) -> None:
-    with pytest.raises(UsageError, match="--set"):
+    with pytest.raises(UsageError, match="overrides"):
         load_recipe(write(tmp_path / "r.yaml", SMALLEST), [override])
 
 

@@ -79,4 +79,4 @@ def test_only_what_torch_says_of_its_workers_is_told_otherwise() -> None:
     assert ended(RuntimeError("shapes differ"), 3) is None
     wanted = ended(RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. "), 3)
     assert "memory" not in str(wanted)
-    assert "--resume" in str(wanted)
+    assert "`resume`" in str(wanted)

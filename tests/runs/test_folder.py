@@ -73,7 +73,7 @@ def test_what_is_no_run_is_named(tmp_path: Path) -> None:
 
 def test_a_run_is_not_made_over_another(tmp_path: Path) -> None:
     finished_run(tmp_path / "run")
-    with pytest.raises(RunError, match="is not empty; continue the run there with --resume"):
+    with pytest.raises(RunError, match="is not empty; continue the run there with `resume`"):
         Run.create(tmp_path / "run")
     (tmp_path / "empty").mkdir()
     assert Run.create(tmp_path / "empty").path.is_dir()

@@ -142,7 +142,7 @@ def test_fewer_epochs_than_there_are_is_one_line(finished: Run) -> None:
 
 def test_a_finished_run_without_its_checkpoint_cannot_go_on(finished: Run) -> None:
     (finished.checkpoints_path / "last.ckpt").unlink()
-    with pytest.raises(RunError, match=r"last\.ckpt to go on from is not there; --force trains it anew"):
+    with pytest.raises(RunError, match=r"last\.ckpt to go on from is not there; `overwrite` trains it anew"):
         train(small_recipe("optimization.epochs=4"), finished.path, resume=True, console=screen())
     assert finished.finished
 

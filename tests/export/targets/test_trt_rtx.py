@@ -48,7 +48,7 @@ def test_engines_are_built_for_gpus_that_are_not_here(
 
 def test_an_unknown_gpu_is_refused_before_anything_is_exported(finished_run: Run, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this Python or system")
-    with pytest.raises(BackendError, match=r"--compute-capability 8\.7: TensorRT-RTX .* builds for .*8\.6"):
+    with pytest.raises(BackendError, match=r"compute_capability 8\.7: TensorRT-RTX .* builds for .*8\.6"):
         export_run(
             finished_run, tmp_path / "bundle", target="trt-rtx", options=ExportOptions(compute_capabilities=("8.7",))
         )
