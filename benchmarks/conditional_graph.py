@@ -22,7 +22,7 @@ import onnxruntime
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.exits import Confidence, read_operating_points
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.machine import machine_metadata
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run

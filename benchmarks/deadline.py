@@ -22,7 +22,7 @@ import numpy as np
 
 from edgemate import files
 from edgemate.exits import Deadline
-from edgemate.export import export_run
+from edgemate.exporting import export_run
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run

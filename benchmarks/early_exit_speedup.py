@@ -25,7 +25,7 @@ import numpy as np
 from edgemate import files
 from edgemate.evaluation import exit_accuracy
 from edgemate.exits import Request, calibrate_bundle, write_latency_table
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.machine import machine_metadata
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run

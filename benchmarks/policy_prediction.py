@@ -28,7 +28,7 @@ from edgemate.exits import (
     calibrate_bundle,
     write_latency_table,
 )
-from edgemate.export import export_run
+from edgemate.exporting import export_run
 from edgemate.machine import machine_metadata
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier, Measured, evaluate_policy, measure_stops

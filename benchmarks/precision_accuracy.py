@@ -19,10 +19,10 @@ import numpy as np
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout, Precision
-from edgemate.export import ExportOptions, export_run
-from edgemate.export.images import precision_images
-from edgemate.export.precision import convert_layout
-from edgemate.export.verify import layout_logits
+from edgemate.exporting import ExportOptions, export_run
+from edgemate.exporting.images import precision_images
+from edgemate.exporting.precision import convert_layout
+from edgemate.exporting.verify import layout_logits
 from edgemate.machine import machine_metadata
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run

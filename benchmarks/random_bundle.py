@@ -32,7 +32,7 @@ def _write(target: Path, backbone: str, image_shape: tuple[int, int, int], optio
     import torch
 
     from edgemate.config import Exits, Model
-    from edgemate.export.graphs import export_graphs
+    from edgemate.exporting.graphs import export_graphs
     from edgemate.models import build_model, count_costs
 
     torch.manual_seed(0)

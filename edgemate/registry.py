@@ -248,8 +248,8 @@ BACKENDS = Registry(
 EXPORT_TARGETS = Registry(
     "export target",
     {
-        "onnx": "edgemate.export.targets.onnx:export_onnx",
-        "trt": "edgemate.export.targets.trt:export_trt",
-        "trt-rtx": "edgemate.export.targets.trt_rtx:export_trt_rtx",
+        "onnx": "edgemate.exporting.targets.onnx:export_onnx",
+        "trt": "edgemate.exporting.targets.trt:export_trt",
+        "trt-rtx": "edgemate.exporting.targets.trt_rtx:export_trt_rtx",
     },
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from edgemate.export import Exported
+    from edgemate.exporting import Exported
     from edgemate.runs import Run
 
 # Several test processes share the machine; pools of spinning threads would starve each other.
@@ -31,6 +31,6 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="session")
 def exported(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Its bundle; tests must not change it."""
-    from edgemate.export import export_run
+    from edgemate.exporting import export_run
 
     return export_run(finished_run, tmp_path_factory.mktemp("bundles") / "tiny")

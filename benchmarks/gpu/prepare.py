@@ -22,7 +22,7 @@ from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Precision
 from edgemate.data import InputSpec
 from edgemate.errors import EdgemateError
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.profiling.images import sample_test_images, sample_test_split
 from edgemate.runs import Run
 from edgemate.runtime import Preprocessor

@@ -11,7 +11,7 @@ from edgemate.progress import SILENT, Progress
 if TYPE_CHECKING:
     from edgemate.api.opening import PathLike, RunLike
     from edgemate.bundle.manifest import Layout, Precision
-    from edgemate.export import Exported
+    from edgemate.exporting import Exported
 
 
 def export(
@@ -90,7 +90,7 @@ def export(
     if precision != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)
 
-    from edgemate.export import ExportOptions, export_run
+    from edgemate.exporting import ExportOptions, export_run
 
     options = ExportOptions(
         layouts=cut,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgemate.bundle.manifest import Precision
-    from edgemate.export import Exported
+    from edgemate.exporting import Exported
 
 
 def export(

@@ -11,7 +11,7 @@ from edgemate import files
 from edgemate.errors import UsageError
 from edgemate.evaluation import ensemble_accuracy, exit_accuracy, expected_calibration_error, trained_model
 from edgemate.exits import read_operating_points
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.models import Prefix, count_costs
 from edgemate.models.activations import peak_activation_bytes

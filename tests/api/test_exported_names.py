@@ -7,7 +7,6 @@ import inspect
 import json
 import subprocess
 import sys
-from typing import get_type_hints
 
 import pytest
 
@@ -30,7 +29,7 @@ def test_the_verbs_are_listed_with_a_summary_and_nothing_heavy_is_imported() -> 
     on_import, verbs, after = json.loads(shown)
     assert (on_import, after) == ([], [])
     assert list(verbs) == sorted([*VERBS, "load"])
-    assert all(summary.endswith(".") or summary for summary in verbs.values())
+    assert all(len(summary) > 20 for summary in verbs.values())
 
 
 @pytest.mark.parametrize("package", [edgemate, api])
@@ -68,9 +67,7 @@ def test_what_verbs_return_is_frozen_and_has_json() -> None:
     from edgemate.profiling import Profile
 
     kinds = [getattr(api, name) for name in api.__all__ if inspect.isclass(getattr(api, name))]
-    returned = [kind for kind in kinds if kind.__name__ != "ExitTimes"]
-    for kind in [*returned, Comparison, Exported, Profile]:
+    for kind in [*(kind for kind in kinds if kind is not api.ExitTimes), Comparison, Exported, Profile]:
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen
-        assert get_type_hints(kind.to_json, vars(sys.modules[kind.__module__]))["return"] == dict[str, object] or True
-        assert callable(kind.to_json)
+        assert inspect.signature(kind.to_json).return_annotation == "dict[str, Any]"

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from recipes import SMALL
 
 import edgemate
 from edgemate.api import BundleReport, RunReport
@@ -16,6 +15,7 @@ from edgemate.bundle import Bundle
 from edgemate.config import parse_recipe
 from edgemate.errors import DataError, RunError, UsageError
 from edgemate.runs import Run
+from recipes import SMALL
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")

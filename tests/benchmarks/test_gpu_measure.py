@@ -12,7 +12,7 @@ from scripts import load_script
 
 from edgemate import files
 from edgemate.errors import ExportError
-from edgemate.export import ExportOptions
+from edgemate.exporting import ExportOptions
 from edgemate.runs import Run
 
 prepare, measure = load_script("gpu/prepare.py"), load_script("gpu/measure.py")

@@ -107,7 +107,7 @@ def test_json_is_what_was_written(own_bundle: Path) -> None:
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 def test_a_run_keeps_its_points_and_its_bundles_get_them(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    from edgemate.export import export_run
+    from edgemate.exporting import export_run
     from edgemate.runs import Run
 
     run = Run(Path(shutil.copytree(request.getfixturevalue("finished_run").path, tmp_path / "run")))

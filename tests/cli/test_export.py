@@ -10,7 +10,7 @@ from commands import invoke
 from edgemate.bundle import Bundle, PrecisionMetadata
 from edgemate.cli.export import export
 from edgemate.errors import RunError, UsageError
-from edgemate.export import Exported, ExportOptions
+from edgemate.exporting import Exported, ExportOptions
 from edgemate.runs import Run
 
 Asked = dict[str, Any]
@@ -25,7 +25,7 @@ def asked(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Asked:
         calls.update(run=run, output=output, target=target, options=options)
         return exported
 
-    monkeypatch.setattr("edgemate.export.export_run", ready)
+    monkeypatch.setattr("edgemate.exporting.export_run", ready)
     return calls
 
 
@@ -105,7 +105,7 @@ def test_what_the_device_must_do_is_told(
     finished_run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = dataclasses.replace(exported, no_engines="there is no GPU")
-    monkeypatch.setattr("edgemate.export.export_run", lambda *args, **kwargs: without)
+    monkeypatch.setattr("edgemate.exporting.export_run", lambda *args, **kwargs: without)
     result = invoke(export, finished_run.path, "--target", "trt", "--output", "bundles/x")
     assert result.exit_code == 0, result.output
     assert "engines: not built here: there is no GPU" in result.stdout
@@ -125,7 +125,7 @@ def test_what_a_precision_changed_is_shown(
     engine = tmp_path / "segment_1.engine"
     engine.write_bytes(b"plan")
     changed = Exported(Bundle(exported.bundle.path, manifest), agreement, engines=(engine,))
-    monkeypatch.setattr("edgemate.export.export_run", lambda *args, **kwargs: changed)
+    monkeypatch.setattr("edgemate.exporting.export_run", lambda *args, **kwargs: changed)
     result = invoke(export, finished_run.path, "--precision", "fp16")
     assert result.exit_code == 0, result.output
     assert "segments, prefixes in fp16 against the network" in result.stdout

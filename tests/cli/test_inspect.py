@@ -9,7 +9,7 @@ from commands import invoke
 
 from edgemate.cli.inspect import inspect
 from edgemate.errors import BundleError, UsageError
-from edgemate.export import Exported
+from edgemate.exporting import Exported
 from edgemate.runs import Run
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import invoke
-from edgemate.api.own_images import read_test_split
 
+from edgemate.api.own_images import read_test_split
 from edgemate.bundle import Bundle
 from edgemate.cli.evaluate import evaluate
-from edgemate.export import ExportOptions, export_run
+from edgemate.exporting import ExportOptions, export_run
 from edgemate.profiling.images import sample_test_split
 from edgemate.runs import Run
 from edgemate.training import train

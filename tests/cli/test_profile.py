@@ -10,7 +10,7 @@ from commands import invoke
 
 from edgemate.cli.profile import profile
 from edgemate.errors import RunError
-from edgemate.export import Exported
+from edgemate.exporting import Exported
 from edgemate.runs import Run
 from edgemate.runtime import Latency
 

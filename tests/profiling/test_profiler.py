@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgemate.errors import RunError, UsageError
 from edgemate.evaluation import exit_accuracy, expected_calibration_error
-from edgemate.export import Exported
+from edgemate.exporting import Exported
 from edgemate.profiling import Profile, plot, profile_run
 from edgemate.runs import Run
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from told import Told
 
 from edgemate.exits import Confidence, calibrate, simulate
-from edgemate.export import Exported
+from edgemate.exporting import Exported
 from edgemate.models import ExitCost
 from edgemate.profiling.tradeoff import measured_points, simulated_points, spread_thresholds
 from edgemate.runs import Run, SplitLogits

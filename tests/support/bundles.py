@@ -97,7 +97,7 @@ def write_graphs(folder: Path, *, conditional: bool = False, network: str = "sma
         graphs["segments"].append(_graph(segment, exit, takes, gives))
         graphs["prefixes"].append(_graph(prefix, exit, ("image",), (f"logits_{exit}",)))
     if conditional:
-        from edgemate.export.conditional import conditional_graph
+        from edgemate.exporting.conditional import conditional_graph
 
         made = conditional_graph(models, graphs["segments"])
         (folder / made.metadata.file).write_bytes(made.proto.SerializeToString())

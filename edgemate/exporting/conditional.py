@@ -1,0 +1,129 @@
+"""One graph that stops by itself: the segments, each but the first inside an `If` of the one before it.
+
+It is for one image at a time. After exit k it goes on unless the largest softmax probability is above
+`thresholds[k-1]`, which is what the policy `confidence` does between segments; no temperature is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from edgemate.bundle import Graph, Tensor
+from edgemate.errors import ExportError
+from edgemate.exporting.composing import with_own_names
+from edgemate.exporting.graphs import ExportedGraph
+
+
+def conditional_graph(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> ExportedGraph:
+    """Assemble the conditional graph from segments in any precision, so that it says what they say.
+
+    It takes `image` (1, C, H, W) and `thresholds` float32 (K-1,), and gives `logits` float32 (1, classes) of the exit
+    that was taken and `exit`, int32 (1,), counted from 1. Another batch than 1 is refused by whatever runs it.
+
+    Args:
+        segments: in order.
+        metadata: theirs.
+
+    Raises:
+        ExportError: there is one segment, so nothing to choose from.
+    """
+    exits = len(segments)
+    if exits < 2:
+        raise ExportError("conditional: the network has one exit, so there is nothing to choose; add exits")
+    classes = metadata[-1].outputs[-1].shape[-1]
+    image = metadata[0].inputs[0]
+    graph = Graph(
+        exit=exits,
+        file="onnx/conditional.onnx",
+        inputs=(
+            Tensor(name=image.name, shape=(1, *image.shape[1:])),
+            Tensor(name="thresholds", shape=(exits - 1,)),
+        ),
+        outputs=(Tensor(name="logits", shape=(1, classes)), Tensor(name="exit", dtype="int32", shape=(1,))),
+    )
+    body = _body(segments, 1, ("logits", "exit"), graph.outputs)
+    body.name = "conditional"
+    body.input.extend(_value(tensor, tensor.name) for tensor in graph.inputs)
+    proto = helper.make_model(
+        body,
+        opset_imports=list(segments[0].opset_import),
+        ir_version=max(segment.ir_version for segment in segments),
+        producer_name="edgemate",
+    )
+    return ExportedGraph(graph, proto)
+
+
+def _body(segments: Sequence[ModelProto], exit: int, names: tuple[str, str], outputs: Sequence[Tensor]) -> GraphProto:
+    """Segment `exit` and all that may come after it, as a graph without inputs that gives `names`."""
+    nodes, constants = with_own_names(segments[exit - 1], exit)
+    logits = segments[exit - 1].graph.output[-1].name
+    if exit == len(segments):
+        nodes += _answer(logits, exit, names)
+    else:
+        decision, sure = _is_sure(logits, exit)
+        stop = _branch(f"stop_{exit}")
+        taken = (f"logits_of_{exit}", f"exit_of_{exit}")
+        stop.node.extend(_answer(logits, exit, taken))
+        stop.output.extend(_value(tensor, name) for tensor, name in zip(outputs, taken, strict=True))
+        later = (f"logits_after_{exit}", f"exit_after_{exit}")
+        go_on = _body(segments, exit + 1, later, outputs)
+        nodes += [
+            *decision,
+            helper.make_node("If", [sure], list(names), f"if_{exit}", then_branch=stop, else_branch=go_on),
+        ]
+    body = _branch(f"exit_{exit}")
+    body.node.extend(nodes)
+    body.initializer.extend(constants)
+    body.output.extend(_value(tensor, name) for tensor, name in zip(outputs, names, strict=True))
+    return body
+
+
+def _is_sure(logits: str, exit: int) -> tuple[list[NodeProto], str]:
+    """Whether the largest probability is above the exit's threshold, computed as `edgemate.exits.scores` does it."""
+
+    def constant(name: str, value: np.ndarray) -> NodeProto:
+        return helper.make_node("Constant", [], [named(name)], named(name), value=numpy_helper.from_array(value))
+
+    def node(operator: str, inputs: list[str], name: str, **attributes: Any) -> NodeProto:
+        return helper.make_node(operator, inputs, [named(name)], named(name), **attributes)
+
+    def named(name: str) -> str:
+        return f"decision_{exit}.{name}"
+
+    nodes = [
+        constant("classes", np.array([1], np.int64)),
+        constant("one", np.array(1, np.float32)),
+        constant("place", np.array(exit - 1, np.int64)),
+        node("ReduceMax", [logits, named("classes")], "largest", keepdims=1),
+        node("Sub", [logits, named("largest")], "shifted"),
+        node("Exp", [named("shifted")], "exponentials"),
+        node("ReduceSum", [named("exponentials"), named("classes")], "sum", keepdims=0),
+        node("Div", [named("one"), named("sum")], "confidence"),
+        node("Gather", ["thresholds", named("place")], "threshold", axis=0),
+        node("Greater", [named("confidence"), named("threshold")], "above"),
+        node("Squeeze", [named("above")], "sure"),
+    ]
+    return nodes, named("sure")
+
+
+def _answer(logits: str, exit: int, names: tuple[str, str]) -> list[NodeProto]:
+    number = numpy_helper.from_array(np.array([exit], np.int32))
+    return [
+        helper.make_node("Identity", [logits], [names[0]], f"answer_{exit}"),
+        helper.make_node("Constant", [], [names[1]], f"answered_by_{exit}", value=number),
+    ]
+
+
+def _branch(name: str) -> GraphProto:
+    graph = GraphProto()
+    graph.name = name
+    return graph
+
+
+def _value(tensor: Tensor, name: str) -> ValueInfoProto:
+    kinds = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int32": TensorProto.INT32}
+    return helper.make_tensor_value_info(name, kinds[tensor.dtype], tensor.shape)

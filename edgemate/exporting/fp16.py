@@ -1,0 +1,243 @@
+"""Mixed-precision ONNX: float32 in and out, float16 inside, and float32 where float16 might overflow.
+
+ONNX Runtime's own converter writes every value between two float32 nodes as float16, which is where it would overflow;
+so the casts are placed here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from edgemate.errors import ExportError
+from edgemate.exporting.verify import BATCH, open_session
+
+# These exponentiate, or add up many values and divide only afterwards, so that what they hold in between may be far
+# larger than what they take and give.
+FRAGILE = frozenset(
+    (
+        "CumSum",
+        "Exp",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "LogSoftmax",
+        "LpNormalization",
+        "Pow",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Softmax",
+    )
+)
+_MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
+
+# Images that were not seen may have larger values; a quarter of float16's largest leaves them room.
+HEADROOM = 4
+LARGEST = float(np.finfo(np.float16).max) / HEADROOM
+
+# Inputs that are float32 whatever the rest of the node is.
+_ALWAYS_FLOAT32 = {"Resize": (1, 2)}
+
+
+def fragile_nodes(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, str]:
+    """Nodes that float16 might not hold: by their operator, or for how large their values are on real images.
+
+    A node is kept in float32 when a value it takes or gives reaches a quarter of float16's largest, 65504; for a mean,
+    when the sum behind it may.
+
+    Args:
+        proto: a float32 graph.
+        feeds: its inputs for some images, input → float32 (n, …).
+
+    Returns:
+        Node → operator, in the graph's order.
+    """
+    shapes = _float_shapes(proto)
+    largest = _largest_values(proto, shapes, feeds)
+    kept = {}
+    for node in proto.graph.node:
+        values = [largest.get(name, 0.0) for name in (*node.input, *node.output)]
+        if node.op_type in _MEANS:
+            values.append(largest.get(node.input[0], 0.0) * _averaged(shapes, node))
+        if node.op_type in FRAGILE or not max(values, default=0.0) < LARGEST:
+            kept[node.name] = node.op_type
+    return kept
+
+
+def to_float16(proto: ModelProto, keep: Container[str]) -> ModelProto:
+    """The graph with all nodes in float16 but those named in `keep`; its inputs and outputs stay float32.
+
+    Args:
+        proto: a float32 graph, which may hold Q/DQ pairs: these need opset 19.
+        keep: names of nodes.
+
+    Raises:
+        ExportError: it has control flow or functions, which are not looked into.
+    """
+    if proto.functions or any(_has_subgraph(node) for node in proto.graph.node):
+        raise ExportError(f"{proto.graph.name}: float16 is not for networks with control flow; export in fp32")
+    return _Converter(proto, keep).convert()
+
+
+class _Converter:
+    """Walks the nodes in order and notes under which name each value is to be had in which type."""
+
+    def __init__(self, proto: ModelProto, keep: Container[str]) -> None:
+        self._proto = proto
+        self._keep = keep
+        self._floats = set(_float_shapes(proto))
+        self._constants = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._named: dict[tuple[str, int], str] = {(name, TensorProto.FLOAT): name for name in self._constants}
+        self._named |= {(value.name, TensorProto.FLOAT): value.name for value in proto.graph.input}
+        self._outputs = {value.name for value in proto.graph.output}
+        self._nodes: list[NodeProto] = []
+        self._takers: dict[str, list[NodeProto]] = {}
+        for node in proto.graph.node:
+            for name in node.input:
+                self._takers.setdefault(name, []).append(node)
+
+    def convert(self) -> ModelProto:
+        for node in self._proto.graph.node:
+            self._convert_node(node)
+        converted = ModelProto()
+        converted.CopyFrom(self._proto)
+        graph = converted.graph
+        for items in (graph.node, graph.value_info, graph.initializer):
+            del items[:]
+        graph.node.extend(self._nodes)
+        read = {name for node in self._nodes for name in node.input}
+        graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in read)
+        return converted
+
+    def _convert_node(self, original: NodeProto) -> None:
+        node = NodeProto()
+        node.CopyFrom(original)
+        kind = self._kind(original)
+        always = _ALWAYS_FLOAT32.get(node.op_type, ())
+        for i, name in enumerate(original.input):
+            if name in self._floats:
+                node.input[i] = self._as(name, TensorProto.FLOAT if i in always else kind)
+        if kind == TensorProto.FLOAT16:
+            _convert_attributes(node)
+        self._nodes.append(node)
+        for i, name in enumerate(original.output):
+            if name not in self._floats:
+                continue
+            if kind == TensorProto.FLOAT16 and name in self._outputs:
+                node.output[i] = f"{name}_float16"
+                self._cast(node.output[i], name, TensorProto.FLOAT)
+                self._named[name, TensorProto.FLOAT] = name
+            self._named[name, kind] = node.output[i]
+
+    def _kind(self, node: NodeProto) -> int:
+        """The float type that a node computes in."""
+        if node.name in self._keep:
+            return TensorProto.FLOAT
+        if node.op_type == "QuantizeLinear":  # it reads what there is
+            name = node.input[0]
+            return TensorProto.FLOAT16 if (name, TensorProto.FLOAT16) in self._named else TensorProto.FLOAT
+        if node.op_type == "DequantizeLinear":  # a cast behind it would hide it from the node it is for
+            takers = self._takers.get(node.output[0], [])
+            if any(taker.name in self._keep for taker in takers):
+                return TensorProto.FLOAT
+        return TensorProto.FLOAT16
+
+    def _as(self, name: str, kind: int) -> str:
+        """What `name` is called in that type; casts it, or converts it where it is a constant, the first time."""
+        if (name, kind) not in self._named:
+            other = TensorProto.FLOAT if kind == TensorProto.FLOAT16 else TensorProto.FLOAT16
+            wanted = f"{name}_float16" if kind == TensorProto.FLOAT16 else f"{name}_float32"
+            if name in self._constants:
+                self._constants[wanted] = _half(self._constants[name], wanted)
+            else:
+                self._cast(self._named[name, other], wanted, kind)
+            self._named[name, kind] = wanted
+        return self._named[name, kind]
+
+    def _cast(self, source: str, target: str, kind: int) -> None:
+        self._nodes.append(helper.make_node("Cast", [source], [target], name=f"Cast_{target}", to=kind))
+
+
+def _convert_attributes(node: NodeProto) -> None:
+    if node.op_type == "ConstantOfShape" and not node.attribute:
+        node.attribute.append(helper.make_attribute("value", helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])))
+    for attribute in node.attribute:
+        if attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+            attribute.t.CopyFrom(_half(attribute.t, attribute.t.name))
+
+
+def _half(tensor: TensorProto, name: str) -> TensorProto:
+    """A float32 constant as float16; what is too large or too small to be told from 0 becomes the nearest that is."""
+    values = numpy_helper.to_array(tensor)
+    metadata = np.finfo(np.float16)
+    clipped = np.where(np.isfinite(values), np.clip(values, metadata.min, metadata.max), values).astype(np.float16)
+    vanished = (clipped == 0) & (values != 0)
+    return numpy_helper.from_array(
+        np.where(vanished, np.copysign(metadata.smallest_subnormal, values), clipped).astype(np.float16), name
+    )
+
+
+def _float_shapes(proto: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Every float32 value of the graph with its shape without the batch; 0 stands for a size that is not known."""
+    graph: GraphProto = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    shapes = {
+        value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim[1:])
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+    constants = (tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT)
+    return shapes | {tensor.name: tuple(tensor.dims[1:]) for tensor in constants}
+
+
+def _largest_values(
+    proto: ModelProto, shapes: Mapping[str, Any], feeds: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[str, float]:
+    """The largest absolute number of every float32 value, constants included, over the images."""
+    constants = {tensor.name: np.abs(numpy_helper.to_array(tensor)) for tensor in proto.graph.initializer}
+    found = {name: float(values.max(initial=0.0)) for name, values in constants.items() if name in shapes}
+    probed = ModelProto()
+    probed.CopyFrom(proto)
+    del probed.graph.output[:]
+    watched = [name for name in shapes if name not in found]
+    for name in watched:
+        probed.graph.node.extend(
+            [
+                helper.make_node("Abs", [name], [f"{name}_absolute"]),
+                helper.make_node("ReduceMax", [f"{name}_absolute"], [f"{name}_largest"], keepdims=0),
+            ]
+        )
+        probed.graph.output.append(helper.make_tensor_value_info(f"{name}_largest", TensorProto.FLOAT, []))
+    session = open_session(probed.SerializeToString())
+    images = len(next(iter(feeds.values())))
+    for start in range(0, images, BATCH):
+        largest = session.run(None, {name: values[start : start + BATCH] for name, values in feeds.items()})
+        for name, value in zip(watched, largest, strict=True):
+            found[name] = max(found.get(name, 0.0), float(value))
+    return found
+
+
+def _averaged(shapes: Mapping[str, tuple[int, ...]], node: NodeProto) -> float:
+    """How many values one number of a mean is made of."""
+    if node.op_type == "AveragePool":
+        kernel = next(attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape")
+        return float(math.prod(kernel))
+    taken, given = (math.prod(shapes[name]) for name in (node.input[0], node.output[0]))
+    return taken / given if taken and given else math.inf
+
+
+def _has_subgraph(node: NodeProto) -> bool:
+    kinds = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    return any(attribute.type in kinds for attribute in node.attribute)

@@ -1,0 +1,175 @@
+"""`onnx`: a bundle of ONNX graphs, for ONNX Runtime and as what every engine is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from edgemate import files
+from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionMetadata
+from edgemate.bundle.manifest import Layout, Precision
+from edgemate.bundle.versioned_json import read_versioned
+from edgemate.evaluation import collect_logits, trained_model
+from edgemate.exits import OperatingPoints, calibrate
+from edgemate.exits.operating_points import FORMAT_VERSION, POLICIES_FILE
+from edgemate.exporting.agreement import Agreement, Limits
+from edgemate.exporting.calibration import calibration_logits
+from edgemate.exporting.composing import prefix_of
+from edgemate.exporting.conditional import conditional_graph
+from edgemate.exporting.golden import golden_samples
+from edgemate.exporting.graphs import ExportedGraph, export_graphs
+from edgemate.exporting.images import precision_images
+from edgemate.exporting.metadata import bundle_metadata
+from edgemate.exporting.package import Exported, ExportOptions
+from edgemate.exporting.precision import convert_layout
+from edgemate.exporting.verify import BATCH, check_graph, verify_layout
+from edgemate.models import MultiExitModel, count_costs
+from edgemate.runs import Run, SplitLogits
+from edgemate.wording import counted
+
+Float = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
+    """Graphs, verification, golden samples and operating points. Arguments and errors are `export_run`'s."""
+    with BundleWriter(output, overwrite=options.overwrite) as writer, options.progress.unattended():
+        options.progress.step("counting what every exit costs")
+        model = trained_model(run)
+        golden = run.read_golden()
+        costs = count_costs(model, golden.images.shape[1:])
+        reference = _reference_logits(model, golden.images)
+
+        work = _Graphs(writer.path, model, options)
+        work.make(golden.images, reference)
+        precision = work.convert(run) if options.precision != "fp32" else None
+        if "conditional" in options.layouts:
+            work.assemble_conditional(golden.images, reference)
+        logits, labels = work.calibration_logits(run)
+        work.prune_unrequested()
+
+        files.write_arrays(writer.path / "golden.npz", golden_samples(golden, reference, options.samples))
+        files.write_arrays(writer.path / CALIBRATION_FILE, {"logits": logits, "labels": labels})
+        points = _points(run, logits, labels, [cost.chained_macs for cost in costs.exits], options.precision)
+        files.write_json(writer.path / POLICIES_FILE, points.model_dump(mode="json"))
+        metadata = bundle_metadata(run, costs, work.graphs, precision, options.engine_batch)
+        return Exported(writer.finish(metadata), work.agreement)
+
+
+class _Graphs:
+    """The bundle's graphs while they are made, and how each layout was last found to agree with the network."""
+
+    def __init__(self, folder: Path, model: MultiExitModel, options: ExportOptions) -> None:
+        self.graphs: dict[Layout, list[Graph]] = {}
+        self.agreement: dict[Layout, tuple[Agreement, ...]] = {}
+        self._folder = folder
+        self._model = model
+        self._options = options
+
+    def make(self, images: Float, reference: Float) -> None:
+        """Every layout that torch exports, in float32."""
+        layouts = [layout for layout in self._options.layouts if layout != "conditional"]
+        if "segments" not in layouts and "conditional" in self._options.layouts:
+            layouts.append("segments")  # it is made of these
+        limits = self._limits() if self._options.precision == "fp32" else Limits.of("fp32")
+        for layout in sorted(layouts, key=lambda layout: layout != "segments"):  # the prefixes are made of these
+            self.graphs[layout] = []
+            composed = layout == "prefixes" and "segments" in self.graphs
+            made = self._prefixes() if composed else export_graphs(self._model, images.shape[1:], layout)
+            for graph in made:
+                self._options.progress.step(f"{layout}: exit {graph.metadata.exit} of {self._model.exits}")
+                self._write(layout, graph)
+            self._verify(layout, images, reference, limits)
+
+    def convert(self, run: Run) -> PrecisionMetadata:
+        """Every layout so far into the wanted precision, compared on images that its ranges were not found on."""
+        precision = self._options.precision
+        self._options.progress.step(f"{precision}: preparing calibration images")
+        images = precision_images(run)
+        reference = _reference_logits(self._model, images.images)
+        limits = self._limits()
+        kept: list[str] = []
+        for layout, graphs in self.graphs.items():
+            self._options.progress.step(
+                f"{layout}: converting to {precision} on {counted(len(images.ranges), 'image')}"
+            )
+            kept += convert_layout(self._folder, graphs, precision, images.ranges)
+            for graph in graphs:
+                check_graph(self._folder / graph.file, graph)
+            self._verify(layout, images.images, reference, limits, images.labels)
+        return PrecisionMetadata(
+            name=precision,
+            kept_fp32=tuple(kept),
+            calibration_samples=images.indices,
+            tolerance=limits.difference,
+        )
+
+    def assemble_conditional(self, images: Float, reference: Float) -> None:
+        """The conditional graph, from the segments in the precision that they have now."""
+        self._options.progress.step("conditional: assembling the segments")
+        segments = self.graphs["segments"]
+        protos = [onnx.load(self._folder / graph.file) for graph in segments]
+        self.graphs["conditional"] = []
+        self._write("conditional", conditional_graph(protos, segments))
+        self._verify("conditional", images, reference, self._limits())
+
+    def calibration_logits(self, run: Run) -> SplitLogits:
+        """What the graphs say of the calibration split."""
+        self._options.progress.step("answering the calibration split")
+        layout: Layout = "segments" if "segments" in self.graphs else "prefixes"
+        return calibration_logits(run, self._folder, layout, self.graphs[layout], self._options.precision)
+
+    def prune_unrequested(self) -> None:
+        """Segments that only the conditional graph was made of; what was found of them is true of both, and stays."""
+        for layout in set(self.graphs) - set(self._options.layouts):
+            for graph in self.graphs.pop(layout):
+                (self._folder / graph.file).unlink()
+
+    def _prefixes(self) -> Iterator[ExportedGraph]:
+        """Those of the segments that are there."""
+        segments = self.graphs["segments"]
+        protos = [onnx.load(self._folder / graph.file) for graph in segments]
+        return (prefix_of(protos[:exit], segments[:exit]) for exit in range(1, len(segments) + 1))
+
+    def _write(self, layout: Layout, graph: ExportedGraph) -> None:
+        path = self._folder / graph.metadata.file
+        files.write_bytes(path, graph.proto.SerializeToString())
+        check_graph(path, graph.metadata)
+        self.graphs[layout].append(graph.metadata)
+
+    def _verify(
+        self,
+        layout: Layout,
+        images: Float,
+        reference: Float,
+        limits: Limits,
+        labels: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self._options.progress.step(f"{layout}: comparing with the network on {counted(len(images), 'image')}")
+        self.agreement[layout] = verify_layout(
+            self._folder, layout, self.graphs[layout], images, reference, limits, labels
+        )
+
+    def _limits(self) -> Limits:
+        return Limits.of(self._options.precision, self._options.tolerance)
+
+
+def _points(run: Run, logits: Float, labels: Labels, macs: list[int], precision: Precision) -> OperatingPoints:
+    """The operating points that `edgemate calibrate RUN` wrote, which are for float32 graphs; else the default ones.
+
+    These are without temperatures, so that the conditional graph can be told them too.
+    """
+    if precision == "fp32" and run.policies_path.is_file():
+        return read_versioned(run.policies_path, OperatingPoints, FORMAT_VERSION)
+    return calibrate(logits, labels, macs, fit_temperatures=False).points
+
+
+def _reference_logits(model: MultiExitModel, images: Float) -> Float:
+    tensor, unread = torch.from_numpy(images), torch.zeros(BATCH, dtype=torch.int64)
+    starts = range(0, len(tensor), BATCH)
+    return collect_logits(model, ((tensor[i : i + BATCH], unread) for i in starts))[0]

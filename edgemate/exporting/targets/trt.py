@@ -1,0 +1,58 @@
+"""`trt`: a bundle for TensorRT, with engines where this machine can build them; elsewhere the device builds its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edgemate.errors import BackendError
+from edgemate.exporting.package import Exported, ExportOptions
+from edgemate.exporting.targets.onnx import export_onnx
+from edgemate.runs import Run
+from edgemate.runtime.backends.tensorrt.compat import TensorRT, load_tensorrt
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.proving import build_proved_engines
+
+
+def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
+    """The ONNX bundle, and its engines if this machine has TensorRT and a GPU. Arguments and errors are `export_run`'s.
+
+    Raises:
+        BackendError: no engine can be built here and `options.require_engines`, which leaves no bundle; or TensorRT
+            fails at one or its logits are not the network's, which leaves the bundle without it.
+    """
+    trt: TensorRT | None = None
+    problem = None
+    try:
+        trt = load_tensorrt("tensorrt")
+        check_options(trt, build_options(options))
+    except BackendError as error:
+        if trt is not None:  # an option that is unavailable is not the lack of a GPU
+            raise
+        if options.require_engines:
+            raise BackendError(f"{output}: require_engines: {error}") from error
+        problem = str(error)
+    exported = export_onnx(run, output, options)
+    if trt is None:
+        return replace(exported, no_engines=problem)
+    return with_engines(exported, trt, options)
+
+
+def build_options(options: ExportOptions) -> BuildOptions:
+    """What the builder is asked for."""
+    batch = BatchRange() if options.engine_batch is None else BatchRange(*options.engine_batch)
+    return BuildOptions(batch=batch, compute_capabilities=options.compute_capabilities)
+
+
+def check_options(trt: TensorRT, options: BuildOptions) -> None:
+    """BackendError where TensorRT cannot do what is asked; found out before a network is exported in vain."""
+    builder = trt.create_builder(options)
+    trt.apply(builder.create_builder_config(), options, builder)
+
+
+def with_engines(exported: Exported, trt: TensorRT, options: ExportOptions) -> Exported:
+    """Build the engines of all exported layouts into the bundle, proved on its golden samples where they run here."""
+    built = build_proved_engines(
+        exported.bundle, trt, build_options(options), layouts=options.layouts, progress=options.progress
+    )
+    return replace(exported, engines=tuple(engine.path for engine in built.engines), proofs=built.proofs)
