@@ -19,16 +19,19 @@ FIGURES = ("p50", "p90", "p99", "mean")
 
 def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds to time; every exit is timed once in each.")] = 200,
-    warmup: Annotated[int, typer.Option(min=0, help="Rounds before that, not counted.")] = 20,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 1,
-    backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
+    repeats: Annotated[int, typer.Option(min=1, help="Timed rounds; every exit is timed once per round.")] = 200,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before these.")] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
+    backend: Annotated[
+        str, typer.Option(help="Inference backend: onnxruntime, tensorrt or tensorrt_rtx.")
+    ] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     device: Annotated[
-        str | None, typer.Option(help="Keep it in the bundle as the latency table of a device of this name.")
+        str | None,
+        typer.Option(help="Store the times in the bundle as the latency table of the device with this name."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure the latency of every exit on the bundle's golden images.
@@ -88,4 +91,4 @@ def _print_table(report: BenchReport) -> None:
     metadata = {**report.machine, **report.backend}
     console.out(", ".join(f"{key} {value}" for key, value in metadata.items()))
     if report.latency_table is not None:
-        console.out(f"kept in the bundle: {report.latency_table}")
+        console.out(f"stored in the bundle: {report.latency_table}")

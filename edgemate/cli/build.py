@@ -27,14 +27,14 @@ def build(
     ] = "segments",
     batch: Annotated[
         str | None,
-        typer.Option(help="Images at a time, min:opt:max; the bundle's if absent, else 1:1:8.", show_default=False),
+        typer.Option(help="Batch sizes, min:opt:max; the bundle's if absent, else 1:1:8.", show_default=False),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="tensorrt or tensorrt_rtx; what is installed if absent.", show_default=False)
     ] = None,
     workspace: Annotated[int | None, typer.Option(help="Memory that a layer may use at most, MiB.")] = None,
     builder_optimization_level: Annotated[
-        int | None, typer.Option(help="0 builds fastest, 5 tries the most; TensorRT's own is 3.")
+        int | None, typer.Option(help="0 builds fastest, 5 searches longest; TensorRT's default is 3.")
     ] = None,
     timing_cache: Annotated[
         Path | None, typer.Option(help="Folder of the timing caches; ~/.cache/edgemate/timing if absent.")

@@ -24,28 +24,31 @@ _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 def calibrate(
     path: Annotated[Path, typer.Argument(help="A bundle's or a run's folder.")],
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="A point that loses at most so many points of accuracy on the split.")
+        float | None, typer.Option(help="Add a point that loses at most this many points of accuracy on the split.")
     ] = None,
     mean_latency_ms: Annotated[
-        float | None, typer.Option(help="A point that takes at most so many milliseconds per image on average.")
+        float | None, typer.Option(help="Add a point that takes at most this many milliseconds per image on average.")
     ] = None,
     mean_macs: Annotated[
-        str | None, typer.Option(help="A point that takes at most so many chained MACs on average, such as 40M.")
+        str | None, typer.Option(help="Add a point that takes at most this many chained MACs on average, such as 40M.")
     ] = None,
     risk: Annotated[
         float | None,
-        typer.Option(help="A point guaranteed to lose at most this much accuracy, as a fraction: 0.01 is one point."),
+        typer.Option(
+            help="Add a point certified to lose at most this much accuracy, as a fraction: 0.01 is one point."
+        ),
     ] = None,
-    delta: Annotated[float, typer.Option(help="How often, over draws of the split, --risk may be exceeded.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Probability, over random splits, that --risk is exceeded.")] = 0.05,
     device: Annotated[
-        str | None, typer.Option(help="Save this device's time, as `edgemate bench --device` measured it there.")
+        str | None, typer.Option(help="Reduce the latency of this device, as `edgemate bench --device` measured it.")
     ] = None,
-    solver: Annotated[str, typer.Option(help="direct, msdnet, eenet or patience.")] = "direct",
+    solver: Annotated[str, typer.Option(help="Threshold solver: direct, msdnet, eenet or patience.")] = "direct",
     measure: Annotated[
-        str | None, typer.Option(help="What thresholds are compared with: confidence (the default), entropy, margin.")
+        str | None,
+        typer.Option(help="Score that thresholds are compared with: confidence (default), entropy or margin."),
     ] = None,
     temperatures: Annotated[
-        bool, typer.Option(help="Fit a temperature per exit. Layout conditional can only do without.")
+        bool, typer.Option(help="Fit a temperature per exit. The conditional layout does not support them.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
@@ -109,16 +112,18 @@ def _print(found: Calibration, console: Console) -> None:
         if not point.goal_reached and point.name not in found.needed:
             lines.append(
                 f"warning: {point.name}: {point.goal} was NOT reached: solver {point.solver!r} has nothing that does; "
-                "what is nearest to it was taken"
+                "the closest was taken"
             )
         if point.name in found.needed:
             needed = found.needed[point.name]
             how_many = (
-                "how many it takes cannot be said from them" if needed is None else f"about {needed:,} are needed"
+                "how many are required cannot be estimated from them"
+                if needed is None
+                else f"about {needed:,} are required"
             )
             lines.append(
-                f"{point.name}: {split} are too few to promise {point.goal}; {how_many}; "
-                "until then it is the whole network"
+                f"{point.name}: {split} are too few to certify {point.goal}; {how_many}; "
+                "until then this point is the whole network"
             )
     lines.append(f"written: {found.path}")
     for line in lines:
@@ -149,7 +154,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
     for column in ("accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
-    chosen = Table(title="chosen so", title_justify="left")
+    chosen = Table(title="thresholds", title_justify="left")
     chosen.add_column("name")
     for column in ("stops at", "for"):
         chosen.add_column(column, overflow="fold")

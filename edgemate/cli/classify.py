@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 def classify(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for them.")],
-    policy: Annotated[str | None, typer.Option(help="One of the bundle's operating points, such as balanced.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Operating point of the bundle, such as balanced.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Stop where the probability is above this, 0 to 1.", show_default=False)
+        float | None,
+        typer.Option(help="Stop at the first exit whose probability is above this, 0 to 1.", show_default=False),
     ] = None,
-    exit: Annotated[int | None, typer.Option(help="Answer at this exit always, counted from 1.")] = None,
+    exit: Annotated[int | None, typer.Option(help="Always stop at this exit, counted from 1.")] = None,
     deadline_ms: Annotated[
-        float | None, typer.Option(help="Stop where the next segment would end later; alone or with one of the above.")
+        float | None,
+        typer.Option(help="Stop where the next segment would end after this; alone or with one of the above."),
     ] = None,
-    backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
+    backend: Annotated[
+        str, typer.Option(help="Inference backend: onnxruntime, tensorrt or tensorrt_rtx.")
+    ] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per image and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Label images, and say at which exit each was decided and how long that took.

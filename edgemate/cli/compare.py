@@ -12,7 +12,7 @@ from edgemate.cli.progress import Quiet, showing_progress
 
 
 def compare(
-    recipe: Annotated[str, typer.Argument(help="What all runs share: a file, or the name of a shipped recipe.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe that all runs share: a file, or the name of a shipped recipe.")],
     methods: Annotated[
         str,
         typer.Option(
@@ -24,7 +24,7 @@ def compare(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the runs; comparisons/NAME if absent.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time, which share the cores.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings that run at the same time and share the cores.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.

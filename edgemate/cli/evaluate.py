@@ -12,30 +12,32 @@ from edgemate.cli.screen import print_json
 
 
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="A bundle's folder, or a file of statistics that a program stored.")],
-    policy: Annotated[list[str] | None, typer.Option(help="An operating point; all of them if absent.")] = None,
+    path: Annotated[Path, typer.Argument(help="A bundle's folder, or a file of stored statistics.")],
+    policy: Annotated[list[str] | None, typer.Option(help="Operating point, repeatable; all if absent.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Images: a folder, with one per class if labeled, or .npz; else the test split."),
+        typer.Option(help="Images: a folder (one subfolder per class if labeled) or .npz; the test split if absent."),
     ] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Only so many, spread evenly.")] = None,
-    batch: Annotated[int, typer.Option(min=2, help="Batch size beside 1.")] = 16,
-    backend: Annotated[str, typer.Option(help="What runs the graphs.")] = "onnxruntime",
+    images: Annotated[int | None, typer.Option(min=1, help="Use only this many, spread evenly.")] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Batch size measured besides 1.")] = 16,
+    backend: Annotated[
+        str, typer.Option(help="Inference backend: onnxruntime, tensorrt or tensorrt_rtx.")
+    ] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="Warn where the fractions that stop, or probabilities, are not this bundle's."),
+        typer.Option(help="Bundle whose calibrated fractions and probabilities are compared with, for drift alerts."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON to this file too.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
 
-    Marked with * are gaps of more than 0.3 points of accuracy and of more than 10 % of a time, with ** those of
-    accuracy that are also more than two standard errors. The test split is found by the dataset's name and options in
-    the bundle, which for some needs edgemate[train]; --data does not. Given statistics instead of a bundle, only
-    --against is looked at.
+    Gaps of more than 0.3 points of accuracy or 10 % of a time are marked with *, gaps of accuracy of more than two
+    standard errors with **. The test split is found by the dataset's name and options in
+    the bundle, which for some needs edgemate[train]; --data does not. Stored statistics are compared with
+    --against only.
     """
     from edgemate import api, files
     from edgemate.cli.evaluation_tables import print_report

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    target: Annotated[str, typer.Option(help="What the bundle is for: onnx, trt or trt-rtx.")] = "onnx",
+    target: Annotated[str, typer.Option(help="Export target: onnx, trt or trt-rtx.")] = "onnx",
     output: Annotated[Path | None, typer.Option(help="The bundle's folder; bundles/NAME if absent.")] = None,
     layouts: Annotated[
         str,
         typer.Option(help="How the network is cut into graphs, comma-separated: segments, prefixes, conditional."),
     ] = "segments,prefixes",
-    precision: Annotated[str, typer.Option(help="What the graphs compute in: fp32, fp16, int8 or int8+fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Precision of the graphs: fp32, fp16, int8 or int8+fp16.")] = "fp32",
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -37,7 +37,7 @@ def export(
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(help="trt, trt-rtx: images at a time, min:opt:max.", show_default="1:1:8")
+        str | None, typer.Option(help="trt, trt-rtx: batch sizes of the engines, min:opt:max.", show_default="1:1:8")
     ] = None,
     require_engines: Annotated[
         bool, typer.Option("--require-engines", help="trt: fail where no engine can be built.")

@@ -15,9 +15,9 @@ def engineering(value: float, unit: str = "") -> str:
     return f"{value:.3g} T{unit}"
 
 
-def percent(share: float) -> str:
-    """A share in [0, 1] as a percentage: 0.9712 → `97.1 %`."""
-    return f"{100 * share:.1f} %"
+def percent(fraction: float) -> str:
+    """A fraction in [0, 1] as a percentage: 0.9712 → `97.1 %`."""
+    return f"{100 * fraction:.1f} %"
 
 
 def stops_at(policy: str, thresholds: Sequence[float], patience: int | None) -> str:
@@ -49,5 +49,5 @@ NOT_MONOTONE = "! not monotone: slower than a later exit, so the machine was bus
 
 
 def fractions_of(fractions: Sequence[float]) -> str:
-    """Shares in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
-    return " ".join(f"{100 * share:.1f}" for share in fractions)
+    """Fractions in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
+    return " ".join(f"{100 * fraction:.1f}" for fraction in fractions)

@@ -70,7 +70,7 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
                 stops_at(point["policy"], point["thresholds"], point["patience"]),
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
-                *(percent(share) for share in expected["fractions"]),
+                *(percent(fraction) for fraction in expected["fractions"]),
             )
         print_table(table, console)
     files = _table("files, all as they were written", "file", "bytes", "SHA-256")
@@ -103,7 +103,7 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
         exits = len(next(iter(accuracy.values()))["exits"])
         table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
         for split, fractions in accuracy.items():
-            table.add_row(split, *(percent(share) for share in [*fractions["exits"], fractions["ensemble"]]))
+            table.add_row(split, *(percent(fraction) for fraction in [*fractions["exits"], fractions["ensemble"]]))
         print_table(table, console)
     recipe = yaml.safe_dump(metadata["recipe"], sort_keys=False).rstrip()
     if is_screen():

@@ -102,7 +102,7 @@ def test_a_recipe_object_is_compared(tmp_path: Path) -> None:
     compared = edgemate.compare(
         recipe, "joint_ce", seeds=[0], output=tmp_path / "compared", overrides=["optimization.epochs=1"]
     )
-    assert compared.to_json() == json.loads((compared.path / "comparison.json").read_text())
+    assert json.loads(json.dumps(compared.to_json())) == json.loads((compared.path / "comparison.json").read_text())
     with pytest.raises(UsageError, match="a Recipe object has no name"):
         edgemate.compare(recipe, "joint_ce")
 

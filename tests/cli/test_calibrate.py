@@ -34,8 +34,8 @@ def test_a_bundle_gets_a_point_for_every_goal_and_stays_whole(own_bundle: Path) 
 def test_too_few_images_are_said(own_bundle: Path) -> None:
     result = invoke(calibrate, own_bundle, "--risk", 0.01)
     assert result.exit_code == 0, result.output
-    assert "guaranteed: 24 images are too few to promise at most 1 point less accuracy" in result.stdout
-    assert "are needed; until then it is the whole network" in result.stdout
+    assert "guaranteed: 24 images are too few to certify at most 1 point less accuracy" in result.stdout
+    assert "are required; until then this point is the whole network" in result.stdout
 
 
 def test_where_no_number_of_images_can_be_named_that_is_said(own_bundle: Path) -> None:
@@ -51,7 +51,10 @@ def test_where_no_number_of_images_can_be_named_that_is_said(own_bundle: Path) -
     replace_file(Bundle.open(own_bundle), "calibration.npz", buffer.getvalue())
     result = invoke(calibrate, own_bundle, "--risk", 0.0421)
     assert result.exit_code == 0, result.output
-    assert "how many it takes cannot be said from them; until then it is the whole network" in result.stdout
+    assert (
+        "how many are required cannot be estimated from them; until then this point is the whole network"
+        in result.stdout
+    )
     said = json.loads(invoke(calibrate, own_bundle, "--risk", 0.0421, "--json").stdout)
     assert said["needed"] == {"guaranteed": None}
 

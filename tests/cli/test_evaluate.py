@@ -69,7 +69,7 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, imag
 def test_times_are_predicted_from_this_devices_table(own_bundle: Path, images: Path) -> None:
     kept = invoke(bench, own_bundle, "--threads", 1, "--repeats", 10, "--warmup", 1, "--device", "here")
     assert kept.exit_code == 0, kept.output
-    assert "kept in the bundle: latency/here.json" in kept.stdout
+    assert "stored in the bundle: latency/here.json" in kept.stdout
     assert measured_devices(Bundle.open(own_bundle)) == ["here"]
     assert "the latency table of here" in invoke(calibrate, own_bundle).stdout
     options = ("--data", images, "--threads", 1, "--policy", "fast", "--json")
