@@ -22,13 +22,11 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds; every exit is timed once per round.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before these.")] = 20,
     batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
-    backend: Annotated[
-        str, typer.Option(help="Inference backend: onnxruntime, tensorrt or tensorrt_rtx.")
-    ] = "onnxruntime",
+    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="Store the times in the bundle as the latency table of the device with this name."),
+        typer.Option(help="Store the times in the bundle, as this device's latency table."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
     output: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,

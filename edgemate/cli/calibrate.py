@@ -34,9 +34,7 @@ def calibrate(
     ] = None,
     risk: Annotated[
         float | None,
-        typer.Option(
-            help="Add a point certified to lose at most this much accuracy, as a fraction: 0.01 is one point."
-        ),
+        typer.Option(help="Add a point certified to lose at most this fraction of accuracy: 0.01 is one point."),
     ] = None,
     delta: Annotated[float, typer.Option(help="Probability, over random splits, that --risk is exceeded.")] = 0.05,
     device: Annotated[
@@ -45,7 +43,7 @@ def calibrate(
     solver: Annotated[str, typer.Option(help="Threshold solver: direct, msdnet, eenet or patience.")] = "direct",
     measure: Annotated[
         str | None,
-        typer.Option(help="Score that thresholds are compared with: confidence (default), entropy or margin."),
+        typer.Option(help="Score to compare with thresholds: confidence (default), entropy or margin."),
     ] = None,
     temperatures: Annotated[
         bool, typer.Option(help="Fit a temperature per exit. The conditional layout does not support them.")
@@ -117,9 +115,7 @@ def _print(found: Calibration, console: Console) -> None:
         if point.name in found.needed:
             needed = found.needed[point.name]
             how_many = (
-                "how many are required cannot be estimated from them"
-                if needed is None
-                else f"about {needed:,} are required"
+                "how many are required cannot be estimated" if needed is None else f"about {needed:,} are required"
             )
             lines.append(
                 f"{point.name}: {split} are too few to certify {point.goal}; {how_many}; "

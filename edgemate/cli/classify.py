@@ -23,16 +23,14 @@ def classify(
     policy: Annotated[str | None, typer.Option(help="Operating point of the bundle, such as balanced.")] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Stop at the first exit whose probability is above this, 0 to 1.", show_default=False),
+        typer.Option(help="Stop where the probability is above this, 0 to 1.", show_default=False),
     ] = None,
     exit: Annotated[int | None, typer.Option(help="Always stop at this exit, counted from 1.")] = None,
     deadline_ms: Annotated[
         float | None,
-        typer.Option(help="Stop where the next segment would end after this; alone or with one of the above."),
+        typer.Option(help="Stop where the next segment would end later; alone or with one of the above."),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help="Inference backend: onnxruntime, tensorrt or tensorrt_rtx.")
-    ] = "onnxruntime",
+    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,

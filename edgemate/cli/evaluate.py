@@ -20,9 +20,7 @@ def evaluate(
     ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Use only this many, spread evenly.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Batch size measured besides 1.")] = 16,
-    backend: Annotated[
-        str, typer.Option(help="Inference backend: onnxruntime, tensorrt or tensorrt_rtx.")
-    ] = "onnxruntime",
+    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     against: Annotated[
         Path | None,

@@ -27,7 +27,7 @@ def images(
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("images"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice.")] = 0,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a value of the recipe, section.key=value; repeatable.")
+        list[str] | None, typer.Option("--set", help="Override section.key=value; repeatable.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     quiet: Quiet = False,

@@ -51,10 +51,7 @@ def test_where_no_number_of_images_can_be_named_that_is_said(own_bundle: Path) -
     replace_file(Bundle.open(own_bundle), "calibration.npz", buffer.getvalue())
     result = invoke(calibrate, own_bundle, "--risk", 0.0421)
     assert result.exit_code == 0, result.output
-    assert (
-        "how many are required cannot be estimated from them; until then this point is the whole network"
-        in result.stdout
-    )
+    assert "how many are required cannot be estimated; until then this point is the whole network" in result.stdout
     said = json.loads(invoke(calibrate, own_bundle, "--risk", 0.0421, "--json").stdout)
     assert said["needed"] == {"guaranteed": None}
 
