@@ -128,7 +128,7 @@ def test_programs_are_told_of_failures_too(small_bundle: Bundle, images: Path) -
 @pytest.mark.parametrize(
     ("options", "error", "problem"),
     [
-        (["--threshold", 0.5, "--exit", 1], UsageError, "--policy, --threshold and --exit exclude each other"),
+        (["--threshold", 0.5, "--exit", 1], UsageError, "`policy`, `threshold` and `exit` exclude each other"),
         (["--threshold", 90], UsageError, "confidence: threshold must be from 0 to 1, not 90"),
         (["--exit", 4], UsageError, "exit: 4 asked for; this network has exits 1 to 3"),
         (["--exit", 0], UsageError, "exit: counts from 1"),
