@@ -8,25 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.layouts import split_layouts
 from edgemate.cli.progress import Quiet, showing_progress
-from edgemate.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
-    from edgemate.bundle import Bundle
-    from edgemate.bundle.manifest import Layout
-    from edgemate.progress import Progress
-    from edgemate.runtime.backends.tensorrt.compat import Flavour
     from edgemate.runtime.backends.tensorrt.loading import EngineFile
-    from edgemate.runtime.backends.tensorrt.options import (
-        BatchRange,
-        HardwareCompatibilityLevel,
-        ProfilingVerbosity,
-    )
-    from edgemate.runtime.proof import ExitProof
+    from edgemate.runtime.backends.tensorrt.options import HardwareCompatibilityLevel, ProfilingVerbosity
 
 
 def build(
@@ -36,21 +27,21 @@ def build(
     ] = "segments",
     batch: Annotated[
         str | None,
-        typer.Option(help="Images at a time, min:opt:max; the bundle's if absent, else 1:1:8.", show_default=False),
+        typer.Option(help="Batch sizes, min:opt:max; the bundle's if absent, else 1:1:8.", show_default=False),
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="tensorrt or tensorrt_rtx; what is installed if absent.", show_default=False)
     ] = None,
-    workspace: Annotated[int | None, typer.Option(help="Memory that a layer may work in, at most, MiB.")] = None,
+    workspace: Annotated[int | None, typer.Option(help="Memory that a layer may use at most, MiB.")] = None,
     builder_optimization_level: Annotated[
-        int | None, typer.Option(help="0 builds fastest, 5 tries the most; TensorRT's own is 3.")
+        int | None, typer.Option(help="0 builds fastest, 5 searches longest; TensorRT's default is 3.")
     ] = None,
     timing_cache: Annotated[
         Path | None, typer.Option(help="Folder of the timing caches; ~/.cache/edgemate/timing if absent.")
     ] = None,
     profiling_verbosity: Annotated[
         str,
-        typer.Option(help="What an engine tells of its layers: layer_names_only, detailed (their precision) or none."),
+        typer.Option(help="What an engine stores of its layers: layer_names_only, detailed (their precision) or none."),
     ] = "detailed",
     version_compatible: Annotated[
         bool, typer.Option("--version-compatible", help="Later TensorRT versions can run the engines too.")
@@ -65,7 +56,7 @@ def build(
     allow_gpu_fallback: Annotated[
         bool, typer.Option("--allow-gpu-fallback", help="Layers that the DLA cannot run go to the GPU.")
     ] = False,
-    no_tf32: Annotated[bool, typer.Option("--no-tf32", help="Compute fp32 layers in fp32 proper.")] = False,
+    no_tf32: Annotated[bool, typer.Option("--no-tf32", help="Compute fp32 layers in full fp32 precision.")] = False,
     sparsity: Annotated[bool, typer.Option("--sparsity", help="Use 2:4 structured sparsity where weights have it.")] = (
         False
     ),
@@ -77,84 +68,51 @@ def build(
             show_default=False,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Build engines anew that are there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build engines again that exist.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Build a bundle's engines on the device that will run them, then prove them on golden samples and time them.
+    """Build a bundle's engines on the device that will run them, prove them on golden samples and time them.
 
-    What a failed or stopped build has finished is taken up by the next one.
+    The next build continues with what a failed or stopped build has finished.
     """
     from typing import cast
 
-    from edgemate.bundle import Bundle
-    from edgemate.cli.layouts import parse_layouts
-    from edgemate.errors import UsageError
-    from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
-    from edgemate.runtime.backends.tensorrt.compat import FLAVOURS, load_tensorrt
-    from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
-    from edgemate.runtime.proof import default_tolerance
+    from edgemate import api
+    from edgemate.cli.proofs import print_proofs
+    from edgemate.runtime.backends.tensorrt.proving import WrongEnginesError
 
-    if backend is not None and backend not in FLAVOURS:
-        raise UsageError(f"--backend {backend!r}: engines are built by {' or '.join(FLAVOURS)}")
-    if tolerance is not None and not tolerance > 0:
-        raise UsageError(f"--tolerance {tolerance:g}: must be above 0, such as 0.01")
-    wanted = parse_layouts(layouts)
-    asked = None if batch is None else BatchRange.parse(batch)
-    opened = Bundle.open(bundle)
-    usual = BatchRange(*opened.manifest.engine_batch) if opened.manifest.engine_batch else BatchRange()
-    options = BuildOptions(
-        batch=asked or usual,
-        workspace_mib=workspace,
-        builder_optimization_level=builder_optimization_level,
-        timing_cache=timing_cache,
-        profiling_verbosity=cast("ProfilingVerbosity", profiling_verbosity),
-        version_compatible=version_compatible,
-        hardware_compatibility_level=cast("HardwareCompatibilityLevel", hardware_compatibility_level),
-        strip_weights=strip_weights,
-        dla_core=use_dla_core,
-        allow_gpu_fallback=allow_gpu_fallback,
-        tf32=not no_tf32,
-        sparsity=sparsity,
-    )
-    trt = load_tensorrt(backend)
-    device = trt.require_device()
-    limit = default_tolerance(opened) if tolerance is None else tolerance
     console = make_console()
-    console.out(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")
-    with showing_progress(quiet) as progress:
-        engines = build_bundle_engines(opened, trt, options, layouts=wanted, rebuild=force, progress=progress)
-        proofs = {}
-        for layout in wanted:
-            progress.step(f"{layout}: proving on golden samples, and timing, round")
-            proofs[layout] = _prove(opened, trt.flavour, layout, options.batch, limit, progress)
-    _print_engines(engines, console)
-    for layout, found in proofs.items():
-        _print_proofs(layout, found, console)
-    _refuse_wrong(engines, proofs)
-    console.out(f"engines: {engines[0].path.parent}   next: edgemate classify {bundle} IMAGE --backend {trt.flavour}")
-
-
-def _prove(
-    bundle: Bundle, flavour: Flavour, layout: Layout, batch: BatchRange, tolerance: float, progress: Progress
-) -> tuple[ExitProof, ...]:
-    from edgemate.registry import BACKENDS
-    from edgemate.runtime.proof import prove
-
-    backend = BACKENDS.get(flavour)(bundle, layout=layout, threads=None)
     try:
-        return prove(bundle, backend, layout, tolerance=tolerance, batch=batch.opt, progress=progress)
-    finally:
-        backend.close()
-
-
-def _refuse_wrong(engines: Sequence[EngineFile], proofs: Mapping[Layout, Sequence[ExitProof]]) -> None:
-    from edgemate.errors import BackendError
-    from edgemate.runtime.backends.tensorrt.builder import remove_engines
-
-    wrong = {layout: proof.problem for layout, found in proofs.items() for proof in found if proof.problem}
-    if wrong:
-        remove_engines([engine for engine in engines if engine.metadata.layout in wrong])
-        raise BackendError(f"{next(iter(wrong.values()))}; the engines of these {' and '.join(wrong)} were removed")
+        with showing_progress(quiet) as progress:
+            built = api.build(
+                bundle,
+                layouts=split_layouts(layouts),
+                batch=batch,
+                backend=backend,
+                workspace=workspace,
+                builder_optimization_level=builder_optimization_level,
+                timing_cache=timing_cache,
+                profiling_verbosity=cast("ProfilingVerbosity", profiling_verbosity),
+                version_compatible=version_compatible,
+                hardware_compatibility_level=cast("HardwareCompatibilityLevel", hardware_compatibility_level),
+                strip_weights=strip_weights,
+                use_dla_core=use_dla_core,
+                allow_gpu_fallback=allow_gpu_fallback,
+                tf32=not no_tf32,
+                sparsity=sparsity,
+                tolerance=tolerance,
+                overwrite=force,
+                notify=lambda line: console.out(line),
+                progress=progress,
+            )
+    except WrongEnginesError as error:
+        for layout, found in error.proofs.items():
+            print_proofs(layout, found, console)
+        raise
+    _print_engines(built.engines, console)
+    for layout, found in built.proofs.items():
+        print_proofs(layout, found, console)
+    console.out(f"engines: {built.folder}   next: edgemate classify {bundle} IMAGE --backend {built.library}")
 
 
 def _print_engines(engines: Sequence[EngineFile], console: Console) -> None:
@@ -187,26 +145,4 @@ def _precisions(engine: EngineFile) -> str:
     counts: Counter[str] = Counter()
     for of_type in (engine.metadata.layer_precisions or {}).values():
         counts.update(of_type)
-    return ", ".join(f"{precision} {layers}" for precision, layers in counts.most_common()) or "not said"
-
-
-def _print_proofs(layout: str, proofs: Sequence[ExitProof], console: Console) -> None:
-    from rich.table import Table
-
-    from edgemate.cli.figures import milliseconds, percent
-
-    table = Table(
-        title=f"{layout} against the network on {counted(proofs[0].images, 'golden sample')}; ms of one image",
-        title_justify="left",
-    )
-    for column in ("exit", "largest difference", "its limit", "top-1 agreement", "p50", "p90", "p99"):
-        table.add_column(column, justify="right")
-    for proof in proofs:
-        table.add_row(
-            str(proof.exit),
-            f"{proof.largest_difference:.1e}",
-            f"{proof.limit:.1e}",
-            percent(proof.agreement),
-            *(milliseconds(getattr(proof.latency, figure)) for figure in ("p50", "p90", "p99")),
-        )
-    print_table(table, console)
+    return ", ".join(f"{precision} {layers}" for precision, layers in counts.most_common()) or "unknown"

@@ -1,4 +1,4 @@
-"""`edgemate calibrate`: temperatures and operating points from what the exits said of the calibration split."""
+"""`edgemate calibrate`: temperatures and operating points from the logits of the calibration split."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgemate.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgemate.calibration import Calibrated, CalibrationOptions, OperatingPoints, Request
-    from edgemate.progress import Progress
+    from edgemate.api import Calibration
+    from edgemate.calibration import OperatingPoints
 
 _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -24,28 +24,29 @@ _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 def calibrate(
     path: Annotated[Path, typer.Argument(help="A bundle's or a run's folder.")],
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="A point that loses at most so many points of accuracy on the split.")
+        float | None, typer.Option(help="Add a point that loses at most this many points of accuracy on the split.")
     ] = None,
     mean_latency_ms: Annotated[
-        float | None, typer.Option(help="A point that takes at most so many milliseconds per image on average.")
+        float | None, typer.Option(help="Add a point that takes at most this many milliseconds per image on average.")
     ] = None,
     mean_macs: Annotated[
-        str | None, typer.Option(help="A point that takes at most so many chained MACs on average, such as 40M.")
+        str | None, typer.Option(help="Add a point that takes at most this many chained MACs on average, such as 40M.")
     ] = None,
     risk: Annotated[
         float | None,
-        typer.Option(help="A point guaranteed to lose at most this much accuracy, as a fraction: 0.01 is one point."),
+        typer.Option(help="Add a point certified to lose at most this fraction of accuracy: 0.01 is one point."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="How often, over draws of the split, --risk may be exceeded.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Probability, over random splits, that --risk is exceeded.")] = 0.05,
     device: Annotated[
-        str | None, typer.Option(help="Save this device's time, as `edgemate bench --device` measured it there.")
+        str | None, typer.Option(help="Reduce the latency of this device, as `edgemate bench --device` measured it.")
     ] = None,
-    solver: Annotated[str, typer.Option(help="direct, msdnet, eenet or patience.")] = "direct",
+    solver: Annotated[str, typer.Option(help="Threshold solver: direct, msdnet, eenet or patience.")] = "direct",
     score: Annotated[
-        str | None, typer.Option(help="What thresholds are compared with: confidence (the default), entropy, margin.")
+        str | None,
+        typer.Option(help="Score to compare with thresholds: confidence (default), entropy or margin."),
     ] = None,
     temperatures: Annotated[
-        bool, typer.Option(help="Fit a temperature per exit. Layout conditional can only do without.")
+        bool, typer.Option(help="Fit a temperature per exit. The conditional layout does not support them.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
@@ -57,44 +58,27 @@ def calibrate(
     guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
     chosen from, so this works on the device too.
     """
-    from edgemate.calibration import DEFAULT_REQUESTS, CalibrationOptions, Request, calibrate_bundle
-    from edgemate.errors import UsageError
+    from edgemate import api
 
-    requests: list[Request] = list(DEFAULT_REQUESTS)
-    if max_accuracy_drop is not None:
-        requests.append(Request("drop", max_drop=max_accuracy_drop / 100))
-    if mean_latency_ms is not None:
-        requests.append(Request("latency", mean_ms=mean_latency_ms))
-    if mean_macs is not None:
-        requests.append(Request("macs", mean_macs=_macs(mean_macs)))
-    if risk is not None:
-        requests.append(Request("guaranteed", risk=risk, delta=delta))
-    options = CalibrationOptions(requests, solver, score, temperatures)
-    if (path / "bundle.json").is_file():
-        with showing_progress(quiet) as progress, progress.unattended():
-            found = calibrate_bundle(path, options, device=device, progress=progress)
-    elif (path / "recipe.yaml").is_file():
-        if device is not None:
-            raise UsageError(f"--device: {path} is a run; devices are measured with its bundle")
-        with showing_progress(quiet) as progress, progress.unattended():
-            found = _calibrate_run(path, options, progress)
-    else:
-        raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
+    macs = None if mean_macs is None else _macs(mean_macs)
+    with showing_progress(quiet) as progress, progress.unattended():
+        found = api.calibrate(
+            path,
+            max_accuracy_drop=max_accuracy_drop,
+            mean_latency_ms=mean_latency_ms,
+            mean_macs=macs,
+            risk=risk,
+            delta=delta,
+            device=device,
+            solver=solver,
+            score=score,
+            temperatures=temperatures,
+            progress=progress,
+        )
     if as_json:
-        result = found.points.model_dump(mode="json")
-        print_json({**result, "required_samples": found.required_samples, "warnings": list(found.warnings)})
+        print_json(found.to_json())
     else:
-        _print(found, path, make_console())
-
-
-def _calibrate_run(path: Path, options: CalibrationOptions, progress: Progress) -> Calibrated:
-    from edgemate import files
-    from edgemate.profiling import calibrate_run
-    from edgemate.runs import Run
-
-    run = Run.open(path)
-    files.check_folder(path)
-    return calibrate_run(run, options, progress=progress)
+        _print(found, make_console())
 
 
 def _macs(given: str) -> float:
@@ -104,10 +88,10 @@ def _macs(given: str) -> float:
     try:
         return float(number) * factor
     except ValueError:
-        raise UsageError(f"--mean-macs {given!r}: give a number of MACs, such as 40M or 1.5G") from None
+        raise UsageError(f"mean_macs {given!r}: give a number of MACs, such as 40M or 1.5G") from None
 
 
-def _print(found: Calibrated, path: Path, console: Console) -> None:
+def _print(found: Calibration, console: Console) -> None:
     points = found.points
     if points.temperatures is not None:
         _print_temperatures(points, console)
@@ -115,7 +99,7 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
     costs = "MACs (no latency table used)" if points.device is None else f"the latency table of {points.device}"
     split = counted(points.points[0].images or 0, "image")
     lines = [f"costs: {costs}; simulated on the {split} they were chosen on"]
-    lines += [f"warning: {said}" for said in found.warnings]
+    lines += [f"warning: {warning}" for warning in found.warnings]
     for point in points.points:
         if point.guarantee is not None:
             bound = point.guarantee
@@ -126,16 +110,18 @@ def _print(found: Calibrated, path: Path, console: Console) -> None:
         if not point.goal_reached and point.name not in found.required_samples:
             lines.append(
                 f"warning: {point.name}: {point.goal} was NOT reached: solver {point.solver!r} has nothing that does; "
-                "what is nearest to it was taken"
+                "the closest was taken"
             )
         if point.name in found.required_samples:
             required = found.required_samples[point.name]
-            how_many = "how many are required is unknown" if required is None else f"about {required:,} are required"
+            how_many = (
+                "how many are required cannot be estimated" if required is None else f"about {required:,} are required"
+            )
             lines.append(
                 f"{point.name}: {split} are too few to certify {point.goal}; {how_many}; "
-                "until then it is the whole network"
+                "until then this point is the whole network"
             )
-    lines.append(f"written: {path / 'policies.json'}")
+    lines.append(f"written: {found.path}")
     for line in lines:
         console.out(line)
 
@@ -164,7 +150,7 @@ def _print_points(points: OperatingPoints, console: Console) -> None:
     for column in ("accuracy", "mean MACs", *(("mean ms", "p99 ms") if timed else ())):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
-    chosen = Table(title="chosen so", title_justify="left")
+    chosen = Table(title="thresholds", title_justify="left")
     chosen.add_column("name")
     for column in ("stops at", "for"):
         chosen.add_column(column, overflow="fold")

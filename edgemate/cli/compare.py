@@ -12,7 +12,7 @@ from edgemate.cli.progress import Quiet, showing_progress
 
 
 def compare(
-    recipe: Annotated[str, typer.Argument(help="What all runs share: a file, or the name of a shipped recipe.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe that all runs share: a file, or the name of a shipped recipe.")],
     methods: Annotated[
         str,
         typer.Option(
@@ -21,49 +21,40 @@ def compare(
     ],
     seeds: Annotated[str, typer.Option(help="Seeds, comma-separated.")] = "0,1,2",
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the runs; comparisons/NAME if absent.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time, which share the cores.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings that run at the same time and share the cores.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.
 
-    Stopped at any moment, the same command goes on where it was. On few cores, one job per core is fastest.
+    Stopped at any moment, the same command continues where it was. On few cores, one job per core is fastest.
     """
-    from edgemate.comparison import parse_variants
-    from edgemate.comparison.plan import plan_comparison
-    from edgemate.config.shipped import find_recipe, run_name
+    from edgemate import api
     from edgemate.errors import UsageError
 
-    # What can be told without torch comes first: to import it takes seconds.
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
-        raise UsageError(f"--seeds {seeds}: should be whole numbers comma-separated, such as 0,1,2") from error
-    path = find_recipe(recipe)
-    folder = output or Path("comparisons") / run_name(path)
-    variants = parse_variants(methods)
-    plan_comparison(path, variants, numbers, folder, overrides=overrides or [], jobs=jobs)
-
-    from edgemate.comparison import compare as compare_methods
-
+        raise UsageError(f"seeds {seeds}: should be comma-separated integers, such as 0,1,2") from error
     console = make_console()
 
-    def tell(line: str) -> None:
+    def notify(line: str) -> None:
         console.out(line)
 
     with showing_progress(quiet, steps=False) as progress:
-        compare_methods(
-            path,
-            variants,
-            numbers,
-            folder,
+        compared = api.compare(
+            recipe,
+            methods,
+            seeds=numbers,
+            output=output,
             overrides=overrides or [],
             jobs=jobs,
-            report=(lambda line: None) if quiet else tell,
+            notify=None if quiet else notify,
             progress=progress,
         )
+    folder = compared.path
     found = (folder / "comparison.md").read_text(encoding="utf-8")
     if is_screen():
         from rich.markdown import Markdown
@@ -71,4 +62,4 @@ def compare(
         console.print(Markdown(found))
     else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
         console.out(found)
-    tell(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")
+    notify(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")

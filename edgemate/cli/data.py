@@ -23,14 +23,14 @@ def _data() -> None: ...  # with one command alone, typer would leave its name o
 
 @data.command()
 def check(
-    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of one that comes with edgemate.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's file, or the name of a shipped recipe.")],
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode every image of a recipe's splits, and tell what there is and what is wrong.
+    """Decode every image of a recipe's splits, and report what there is and what is wrong.
 
     Counts per split and class, sizes, formats, damaged files, the same image in more than one split, and classes with
     few images. The exit code is 1 where an image is damaged.

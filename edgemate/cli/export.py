@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.layouts import split_layouts
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.wording import counted
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    target: Annotated[str, typer.Option(help="What the bundle is for: onnx, trt or trt-rtx.")] = "onnx",
+    target: Annotated[str, typer.Option(help="Export target: onnx, trt or trt-rtx.")] = "onnx",
     output: Annotated[Path | None, typer.Option(help="The bundle's folder; bundles/NAME if absent.")] = None,
     layouts: Annotated[
         str,
         typer.Option(help="How the network is cut into graphs, comma-separated: segments, prefixes, conditional."),
     ] = "segments,prefixes",
-    precision: Annotated[str, typer.Option(help="What the graphs compute in: fp32, fp16, int8 or int8+fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Precision of the graphs: fp32, fp16, int8 or int8+fp16.")] = "fp32",
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -36,7 +37,7 @@ def export(
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(help="trt, trt-rtx: images at a time, min:opt:max.", show_default="1:1:8")
+        str | None, typer.Option(help="trt, trt-rtx: batch sizes of the engines, min:opt:max.", show_default="1:1:8")
     ] = None,
     require_engines: Annotated[
         bool, typer.Option("--require-engines", help="trt: fail where no engine can be built.")
@@ -44,75 +45,29 @@ def export(
     compute_capability: Annotated[
         str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that exists.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real images before anything is left on disk."""
-    from edgemate.bundle import BundleWriter
-    from edgemate.cli.layouts import parse_layouts
-    from edgemate.data import check_data
-    from edgemate.errors import UsageError
-    from edgemate.registry import EXPORT_TARGETS
-    from edgemate.runs import Run
+    from typing import cast
 
-    # What can be told without torch comes first: to import it takes seconds.
-    if target not in EXPORT_TARGETS and ":" not in target:
-        raise UsageError(EXPORT_TARGETS.unknown(target))
-    if tolerance is not None and not tolerance > 0:
-        raise UsageError(f"--tolerance {tolerance:g}: must be above 0, such as 1e-3")
-    if batch is not None and target not in ("trt", "trt-rtx"):
-        raise UsageError(f"--batch: is about engines; --target {target} makes none")
-    if require_engines and target != "trt":
-        raise UsageError(f"--require-engines: is for --target trt, not {target}")
-    if compute_capability is not None and target != "trt-rtx":
-        raise UsageError(f"--compute-capability: is for --target trt-rtx, not {target}")
-    cut, number_format, engine_batch = parse_layouts(layouts), _precision(precision), _batch(batch)
-    opened = Run.open(run)
-    folder = output or Path("bundles") / opened.name
-    BundleWriter(folder, overwrite=force).check()
-    if number_format != "fp32":  # its ranges are found on the dataset's images
-        check_data(opened.read_recipe().data)
-
-    from edgemate.exporting import ExportOptions, export_run
+    from edgemate import api
 
     with showing_progress(quiet) as progress:
-        exported = export_run(
-            opened,
-            folder,
+        exported = api.export(
+            run,
+            output,
             target=target,
-            options=ExportOptions(
-                layouts=cut,
-                precision=number_format,
-                tolerance=tolerance,
-                engine_batch=engine_batch,
-                require_engines=require_engines,
-                compute_capabilities=_capabilities(compute_capability),
-                overwrite=force,
-                progress=progress,
-            ),
+            layouts=split_layouts(layouts),
+            precision=cast("Precision", precision),
+            tolerance=tolerance,
+            batch=batch,
+            require_engines=require_engines,
+            compute_capability=_capabilities(compute_capability),
+            overwrite=force,
+            progress=progress,
         )
-    _print(exported, folder)
-
-
-def _precision(given: str) -> Precision:
-    from typing import get_args
-
-    from edgemate.bundle.manifest import Precision
-    from edgemate.errors import UsageError
-
-    for known in get_args(Precision):
-        if given == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"--precision {given!r}: must be one of {', '.join(get_args(Precision))}")
-
-
-def _batch(given: str | None) -> tuple[int, int, int] | None:
-    from edgemate.runtime.backends.tensorrt.options import BatchRange
-
-    if given is None:
-        return None
-    batch = BatchRange.parse(given)
-    return batch.min, batch.opt, batch.max
+    _print(exported, output or Path("bundles") / run.resolve().name)
 
 
 def _capabilities(given: str | None) -> tuple[str, ...]:
@@ -121,9 +76,12 @@ def _capabilities(given: str | None) -> tuple[str, ...]:
 
 def _print(exported: Exported, path: Path) -> None:
     from edgemate.cli.figures import engineering
+    from edgemate.cli.proofs import print_proofs
 
     console = make_console()
     _print_table(exported, console)
+    for layout, proofs in exported.proofs.items():
+        print_proofs(layout, proofs, console)
     manifest = exported.bundle.manifest
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
     lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
@@ -139,6 +97,9 @@ def _print(exported: Exported, path: Path) -> None:
         size = sum(engine.stat().st_size for engine in exported.engines)
         number = counted(len(exported.engines), "file")
         lines.append(f"engines: {exported.engines[0].parent} ({number}, {engineering(size, 'B')})")
+        if not exported.proofs:
+            lines.append("not proved, since they are for other GPUs")
+            lines.append(f"on such a GPU: edgemate evaluate {path} --backend tensorrt_rtx")
     else:
         lines[-1] += f"   next: edgemate classify {path} IMAGE"
     for line in lines:

@@ -29,5 +29,5 @@ NOT_MONOTONE = "! not monotone: slower than a later exit, so the machine was bus
 
 
 def fractions_of(fractions: Sequence[float]) -> str:
-    """Shares in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
-    return " ".join(f"{100 * share:.1f}" for share in fractions)
+    """Fractions in [0, 1] as percentages in one cell, which may wrap between them: `11.1 22.2 66.7`."""
+    return " ".join(f"{100 * fraction:.1f}" for fraction in fractions)

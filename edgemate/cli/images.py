@@ -22,11 +22,13 @@ class Split(str, Enum):
 
 def images(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) whose data section names the images.")],
-    split: Annotated[Split, typer.Option(help="Where to take them from.")] = Split.TEST,
-    count: Annotated[int, typer.Option(min=1, help="How many, shared out over the classes.")] = 20,
+    split: Annotated[Split, typer.Option(help="Split to take the images from.")] = Split.TEST,
+    count: Annotated[int, typer.Option(min=1, help="Number of images, stratified by class.")] = 20,
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("images"),
-    seed: Annotated[int, typer.Option(min=0, help="Draws them.")] = 0,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the recipe.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice.")] = 0,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override section.key=value; repeatable.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -40,9 +42,9 @@ def images(
     from edgemate.files import check_folder, write_bytes
 
     if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file; name a folder with --output")
+        raise UsageError(f"{output} is a file; name a folder with `output`")
     if output.is_dir() and any(output.iterdir()) and not force:
-        raise UsageError(f"{output} is not empty; name another folder with --output, or add --force")
+        raise UsageError(f"{output} is not empty; name another folder with `output`, or allow `overwrite`")
     data = load_recipe(recipe, overrides or []).data
     check_folder(output)
     check_data(data)

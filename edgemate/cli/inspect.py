@@ -20,50 +20,15 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
-    from edgemate.errors import UsageError
+    from edgemate import api
 
-    if (path / "bundle.json").is_file():
-        metadata, show = _bundle_metadata(path), _print_bundle
-    elif (path / "recipe.yaml").is_file():
-        metadata, show = _run_metadata(path), _print_run
-    else:
-        raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")
+    found = api.inspect(path)
     if as_json:
-        print_json(metadata)
+        print_json(found.to_json())
+    elif isinstance(found, api.BundleReport):
+        _print_bundle(found.to_json(), make_console())
     else:
-        show(metadata, make_console())
-
-
-def _bundle_metadata(path: Path) -> dict[str, Any]:
-    from edgemate.bundle import Bundle
-    from edgemate.calibration import read_operating_points
-    from edgemate.calibration.operating_points import POLICIES_FILE
-
-    bundle = Bundle.open(path)
-    points = read_operating_points(bundle).points if bundle.has(POLICIES_FILE) else ()
-    return {
-        "kind": "bundle",
-        "path": str(path),
-        **bundle.manifest.model_dump(mode="json"),
-        "operating_points": [
-            {**point.model_dump(mode="json"), "stops_at": point.as_policy().description} for point in points
-        ],
-        "engines": sorted(folder.name for folder in (path / "engines").glob("[!.]*")),
-    }
-
-
-def _run_metadata(path: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from edgemate.runs import Run
-
-    run = Run.open(path, finished=False)
-    metadata: dict[str, Any] = {"kind": "run", "path": str(path), "name": run.name, "finished": run.finished}
-    if run.metadata_path.is_file():
-        metadata["metadata"] = asdict(run.read_metadata())
-    if run.metrics_path.is_file():
-        metadata["metrics"] = run.read_metrics()
-    return {**metadata, "recipe": run.read_recipe().model_dump(mode="json")}
+        _print_run(found.to_json(), make_console())
 
 
 def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
@@ -105,7 +70,7 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
                 point["stops_at"],
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
-                *(percent(share) for share in expected["fractions"]),
+                *(percent(fraction) for fraction in expected["fractions"]),
             )
         print_table(table, console)
     files = _table("files, all as they were written", "file", "bytes", "SHA-256")
@@ -138,7 +103,7 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
         exits = len(next(iter(accuracy.values()))["exits"])
         table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
         for split, fractions in accuracy.items():
-            table.add_row(split, *(percent(share) for share in [*fractions["exits"], fractions["ensemble"]]))
+            table.add_row(split, *(percent(fraction) for fraction in [*fractions["exits"], fractions["ensemble"]]))
         print_table(table, console)
     recipe = yaml.safe_dump(metadata["recipe"], sort_keys=False).rstrip()
     if is_screen():

@@ -19,6 +19,7 @@ from edgemate.cli.data import data
 from edgemate.cli.doctor import doctor
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
+from edgemate.cli.flags import name_flags
 from edgemate.cli.images import images
 from edgemate.cli.inspect import inspect
 from edgemate.cli.profile import profile
@@ -76,7 +77,7 @@ def main() -> None:
     try:
         app()
     except EdgemateError as error:
-        _fail(str(error))
+        _fail(name_flags(str(error), typer.main.get_command(app), sys.argv[1:]))
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def profile(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    images: Annotated[int, typer.Option(min=1, help="Test images to really classify for the latency curve.")] = 500,
+    images: Annotated[int, typer.Option(min=1, help="Test images to classify for the latency curve.")] = 500,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -30,19 +30,11 @@ def profile(
 
     Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
     """
-    from edgemate import files
-    from edgemate.data import check_data
+    from edgemate import api
     from edgemate.runs import Run
 
-    # What can be told without torch comes first: to import it takes seconds.
-    opened = Run.open(run)
-    files.check_folder(run)
-    check_data(opened.read_recipe().data)
-
-    from edgemate.profiling import profile_run
-
     with showing_progress(quiet) as progress:
-        found = profile_run(opened, images=images, threads=threads, repeats=repeats, progress=progress)
+        found = api.profile(run, images=images, threads=threads, repeats=repeats, progress=progress)
     if as_json:
         print_json(found.to_json())
         return
@@ -52,7 +44,8 @@ def profile(
     if found.skipped_operators:
         skipped = ", ".join(f"{operator} ({times}×)" for operator, times in found.skipped_operators.items())
         console.out(f"not in the MACs: {skipped}")
-    written = (opened.profile_path, opened.tradeoff_csv_path, opened.tradeoff_png_path)
+    folder = Run(run)
+    written = (folder.profile_path, folder.tradeoff_csv_path, folder.tradeoff_png_path)
     console.out(f"written: {', '.join(str(path) for path in written)}")
     console.out(f"next: edgemate export {run} --target onnx")
 
@@ -69,7 +62,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
     title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {counted(profile.threads, 'thread')}"
     gives = Table(title=title, title_justify="left")
     gives.add_column("exit")
-    for column in ("accuracy", "ECE", "PyTorch", "ONNX Runtime", "ditto, as segments"):
+    for column in ("accuracy", "ECE", "PyTorch", "ONNX Runtime", "ONNX Runtime, as segments"):
         gives.add_column(column, justify="right")
     for exit in profile.exits:
         name = f"{exit.exit} {exit.name}"

@@ -1,4 +1,4 @@
-"""`edgemate recipes`: the recipes that come with edgemate, and checks of one's own."""
+"""`edgemate recipes`: the shipped recipes, and checks of your own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import typer
 recipes = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
 ]
 
 
 @recipes.command("list")
 def list_recipes() -> None:
-    """List the recipes that come with edgemate."""
+    """List the shipped recipes."""
     from edgemate.config.loading import read_tree
     from edgemate.config.shipped import shipped_recipes
 
@@ -33,7 +33,7 @@ def list_recipes() -> None:
 @recipes.command()
 def show(
     recipe: Annotated[str, typer.Argument(help="A file, or a name from the list.")],
-    resolved: Annotated[bool, typer.Option("--resolved", help="With what it extends and every default.")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Include what it extends and every default.")] = False,
     overrides: Overrides = None,
 ) -> None:
     """Print a recipe."""
@@ -54,7 +54,7 @@ def copy(
     recipe: Annotated[str, typer.Argument(help="A file, or a name from the list.")],
     target: Annotated[Path, typer.Argument(help="Where the copy goes.")],
 ) -> None:
-    """Copy a recipe, with what it extends filled in, to start one's own from."""
+    """Copy a recipe, with what it extends filled in, as a start for your own."""
     import yaml
 
     from edgemate import files
@@ -66,7 +66,7 @@ def copy(
     if target.is_dir():
         target = target / path.name
     if target.exists():
-        raise UsageError(f"{target}: is there already; choose another name")
+        raise UsageError(f"{target}: exists; choose another name")
     text = path.read_text(encoding="utf-8")
     if "extends" in (yaml.safe_load(text) or {}):
         text = yaml.safe_dump(read_tree(path), sort_keys=False)

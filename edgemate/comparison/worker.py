@@ -1,23 +1,52 @@
-"""The `edgemate` command in a process that ends when the one that started it does.
+"""One training of a comparison, in a process that ends when the one that started it does.
 
-    python -m edgemate.comparison.worker train RECIPE --output RUN --resume
+    python -m edgemate.comparison.worker RECIPE RUN
 
-Else a training would go on by itself after a kill, and the next comparison would write into the same run.
+Otherwise the training would continue by itself after a kill, and the next comparison would write into the same run.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import runpy
 import sys
 import threading
+from pathlib import Path
 
 
 def main() -> None:
-    """Run the command that the arguments name. Standard input must be a pipe that only the parent holds open."""
+    """Train the recipe of the first argument into the run folder of the second, resuming it if it exists.
+
+    What the training prints goes to standard output, its error as one line to standard error, with exit code 2.
+    Standard input must be a pipe that only the parent holds open.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.argv[0] = "edgemate"  # the run's environment keeps the command that does the same by hand
-    runpy.run_module("edgemate", run_name="__main__")
+    recipe, run = sys.argv[1:]
+    # The run's environment keeps the command that does the same by hand.
+    sys.argv = ["edgemate", "train", recipe, "--output", run, "--resume"]
+    _train(Path(recipe), Path(run))
+
+
+def _train(recipe: Path, run: Path) -> None:
+    from rich.console import Console
+
+    from edgemate.config import load_recipe
+    from edgemate.errors import EdgemateError
+    from edgemate.training import train
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a character that the log's encoding lacks stops no training
+    # Literal text, and no line wrapped: what is printed goes to a file.
+    console = Console(markup=False, emoji=False, highlight=False, width=100_000)
+    try:
+        train(load_recipe(recipe), run, resume=True, console=console)
+    except EdgemateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def _end_with_parent() -> None:

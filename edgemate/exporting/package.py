@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout, Precision
@@ -11,6 +12,7 @@ from edgemate.exporting.agreement import Agreement
 from edgemate.progress import SILENT, Progress
 from edgemate.registry import EXPORT_TARGETS
 from edgemate.runs import Run
+from edgemate.runtime.proof import ExitProof
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,18 @@ class Exported:
     bundle: Bundle
     agreement: dict[Layout, tuple[Agreement, ...]]
     engines: tuple[Path, ...] = ()
+    proofs: dict[Layout, tuple[ExitProof, ...]] = field(default_factory=dict)
     no_engines: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values; the bundle by its path, proofs with latencies in ms."""
+        return {
+            "bundle": str(self.bundle.path),
+            "agreement": {layout: [asdict(exit) for exit in exits] for layout, exits in self.agreement.items()},
+            "engines": [str(path) for path in self.engines],
+            "proofs": {layout: [asdict(exit) for exit in exits] for layout, exits in self.proofs.items()},
+            "no_engines": self.no_engines,
+        }
 
 
 def export_run(run: Run, output: str | Path, *, target: str = "onnx", options: ExportOptions | None = None) -> Exported:

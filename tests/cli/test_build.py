@@ -142,12 +142,12 @@ def test_what_left_the_dla_is_listed(own_bundle: Path, trt: TensorRT) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--batch", "8:1:1"), "--batch 8:1:1: must rise"),
-        (("--backend", "onnxruntime"), "--backend 'onnxruntime': engines are built by tensorrt or tensorrt_rtx"),
-        (("--tolerance", "0"), "--tolerance 0: must be above 0"),
-        (("--layouts", "graphs"), "--layouts 'graphs'"),
-        (("--profiling-verbosity", "loud"), "--profiling-verbosity 'loud'"),
-        (("--allow-gpu-fallback",), "--allow-gpu-fallback: means something only with --use-dla-core"),
+        (("--batch", "8:1:1"), "batch 8:1:1: must rise"),
+        (("--backend", "onnxruntime"), "backend 'onnxruntime': engines are built by tensorrt or tensorrt_rtx"),
+        (("--tolerance", "0"), "tolerance 0: must be above 0"),
+        (("--layouts", "graphs"), "layouts 'graphs'"),
+        (("--profiling-verbosity", "loud"), "profiling_verbosity 'loud'"),
+        (("--allow-gpu-fallback",), "allow_gpu_fallback: means something only with use_dla_core"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_built(

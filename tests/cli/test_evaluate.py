@@ -71,7 +71,7 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, imag
 def test_times_are_predicted_from_this_devices_table(own_bundle: Path, images: Path) -> None:
     kept = invoke(bench, own_bundle, "--threads", 1, "--repeats", 10, "--warmup", 1, "--device", "here")
     assert kept.exit_code == 0, kept.output
-    assert "kept in the bundle: latency/here.json" in kept.stdout
+    assert "stored in the bundle: latency/here.json" in kept.stdout
     assert measured_devices(Bundle.open(own_bundle)) == ["here"]
     assert "the latency table of here" in invoke(calibrate, own_bundle).stdout
     options = ("--data", images, "--threads", 1, "--policy", "fast", "--json")
@@ -223,12 +223,12 @@ def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None
     (tmp_path / "data" / "unheard of").mkdir()
     strange = invoke(evaluate, own_bundle, *options)
     assert isinstance(strange.exception, DataError)
-    assert "folder 'unheard of' is not one of the bundle's classes" in str(strange.exception)
+    assert "'unheard of' is none of the bundle's classes" in str(strange.exception)
 
 
 def test_where_no_images_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:
     assert isinstance(invoke(evaluate, own_bundle).exception, UsageError)
-    assert "name them with --data" in str(invoke(evaluate, own_bundle).exception)
+    assert "name them with `data`" in str(invoke(evaluate, own_bundle).exception)
     np.savez(tmp_path / "wrong.npz", x_test=np.zeros((3, 8, 8), np.float32))
     assert "must be uint8" in str(invoke(evaluate, own_bundle, "--data", tmp_path / "wrong.npz").exception)
 
@@ -264,7 +264,7 @@ def test_images_that_cannot_be_found_or_must_not_be_are_asked_for(
     result = invoke(evaluate, own_bundle, "--threads", 1)
     assert isinstance(result.exception, UsageError)
     assert problem in str(result.exception)
-    assert str(result.exception).endswith("name them with --data")
+    assert str(result.exception).endswith("name them with `data`")
 
 
 @pytest.mark.parametrize("kind", ["arrays", "image_folder"])

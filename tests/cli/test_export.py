@@ -85,11 +85,11 @@ def test_options_for_engines_reach_the_builder(finished_run: Run, asked: Asked) 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--precision", "int4"), "--precision 'int4': must be one of fp32, fp16, int8, int8+fp16"),
-        (("--target", "trt", "--batch", "4:2:1"), "--batch 4:2:1: must rise"),
-        (("--batch", "1:1:8"), "--batch: is about engines; --target onnx makes none"),
-        (("--require-engines",), "--require-engines: is for --target trt, not onnx"),
-        (("--target", "trt", "--compute-capability", "8.6"), "--compute-capability: is for --target trt-rtx, not trt"),
+        (("--precision", "int4"), "precision 'int4': must be one of fp32, fp16, int8, int8+fp16"),
+        (("--target", "trt", "--batch", "4:2:1"), "batch 4:2:1: must rise"),
+        (("--batch", "1:1:8"), "batch: is about engines; target onnx makes none"),
+        (("--require-engines",), "require_engines: is for target trt, not onnx"),
+        (("--target", "trt", "--compute-capability", "8.6"), "compute_capability: is for target trt-rtx, not trt"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from commands import invoke
 
+from edgemate.api.own_images import read_test_split
 from edgemate.bundle import Bundle
 from edgemate.cli.evaluate import evaluate
-from edgemate.cli.own_images import read_test_split
 from edgemate.exporting import ExportOptions, export_run
 from edgemate.profiling.sampled_images import sample_test_split
 from edgemate.runs import Run

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -87,17 +86,15 @@ def test_threads_are_the_cores_divided_by_jobs_unless_set(monkeypatch: pytest.Mo
 
 
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    # What it runs would wait for ever: the worker reads its commands from the package that stands here.
-    (tmp_path / "edgemate_waits.py").write_text("import time, pathlib\npathlib.Path('up').touch()\ntime.sleep(600)\n")
+    # What it runs would wait for ever, in the place of the training.
     code = (
-        "import runpy; from edgemate.comparison import worker; run = runpy.run_module;"
-        "runpy.run_module = lambda name, run_name: run('edgemate_waits', run_name=run_name); worker.main()"
+        "import time, pathlib; from edgemate.comparison import worker; "
+        "worker._train = lambda recipe, run: (pathlib.Path('up').touch(), time.sleep(600)); worker.main()"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, "recipe.yaml", "run"],
         stdin=subprocess.PIPE,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )
     assert child.stdin is not None
     deadline = time.monotonic() + 60

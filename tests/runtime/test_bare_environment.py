@@ -36,6 +36,29 @@ app()
 """
 
 
+VERBS = """
+import json
+import edgemate
+from edgemate.errors import BackendError
+
+bundle, images, data = sys.argv[1:]
+found = {
+    "calibrate": edgemate.calibrate(bundle, max_accuracy_drop=50).points.names(),
+    "evaluate": edgemate.evaluate(bundle, ["full"], data=data, threads=1).images,
+    "bench": len(edgemate.bench(bundle, repeats=2, warmup=1, threads=1).exits),
+    "classify": len(edgemate.classify(bundle, images, "balanced", threads=1).predictions),
+    "inspect": edgemate.inspect(bundle).manifest.name,
+}
+with edgemate.load(bundle, threads=1) as classifier:
+    found["load"] = len(classifier.classify(classifier.bundle.golden().images))
+try:
+    edgemate.build(bundle)
+except BackendError as error:
+    found["build"] = str(error)
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("onnxruntime")
@@ -67,6 +90,24 @@ def test_the_commands_work(bare: Path, small_bundle: Bundle, tmp_path: Path) -> 
     assert json.loads(found.stdout)["exit"] in (1, 2, 3)
     found = bare_environment.run(bare, COMMANDS, "bench", small_bundle.path, "--repeats", "3", *options)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_the_functions_of_the_device_work(bare: Path, own_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "images" / "black.png")
+    np.savez(tmp_path / "data.npz", x_test=np.zeros((3, 8, 8, 3), np.uint8), y_test=np.zeros(3, np.int64))
+    found = bare_environment.run(bare, VERBS, own_bundle, tmp_path / "images", tmp_path / "data.npz")
+    assert found.stderr == ""
+    told = json.loads(found.stdout)
+    assert "TensorRT" in told.pop("build")
+    assert told == {
+        "calibrate": ["fast", "balanced", "accurate", "full", "drop"],
+        "evaluate": 3,
+        "bench": 3,
+        "classify": 1,
+        "inspect": Bundle.open(own_bundle).manifest.name,
+        "load": 24,
+    }
 
 
 def test_without_onnxruntime_it_imports_and_says_what_is_missing(tmp_path: Path, small_bundle: Bundle) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.runtime.backends.base import Backend, ForwardPass
+from edgemate.runtime.backends.tensorrt.loading import EngineFile
 
 
 class GoldenBackend(Backend):
     """Says what the bundle's golden samples say; at exit 2, `error` is added to one logit of the last one."""
 
     def __init__(
-        self, bundle: Bundle, *, layout: Layout = "segments", threads: int | None = None, error: float = 0.0
+        self,
+        bundle: Bundle,
+        *,
+        layout: Layout = "segments",
+        threads: int | None = None,
+        error: float = 0.0,
+        engines: Sequence[EngineFile] | None = None,
     ) -> None:
         golden = bundle.golden()
         self._logits = golden.logits.copy()

@@ -9,9 +9,9 @@ from edgemate.errors import BackendError
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.targets.onnx import export_onnx
 from edgemate.runs import Run
-from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
 from edgemate.runtime.backends.tensorrt.compat import TensorRT, load_tensorrt
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.proving import build_proved_engines
 
 
 def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
@@ -51,8 +51,8 @@ def check_options(trt: TensorRT, options: BuildOptions) -> None:
 
 
 def with_engines(exported: Exported, trt: TensorRT, options: ExportOptions) -> Exported:
-    """Build the engines of all exported layouts into the bundle."""
-    engines = build_bundle_engines(
+    """Build the engines of all exported layouts into the bundle, proved on its golden samples where they run here."""
+    built = build_proved_engines(
         exported.bundle, trt, build_options(options), layouts=options.layouts, progress=options.progress
     )
-    return replace(exported, engines=tuple(engine.path for engine in engines))
+    return replace(exported, engines=tuple(engine.path for engine in built.engines), proofs=built.proofs)

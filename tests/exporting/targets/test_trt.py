@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_tensorrt import opened
+from golden_backend import GoldenBackend
 
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError
 from edgemate.exporting import Exported, ExportOptions, export_run
+from edgemate.registry import BACKENDS
 from edgemate.runs import Run
 from edgemate.runtime.backends.tensorrt.options import BatchRange
+from edgemate.runtime.backends.tensorrt.proving import ProvedEngines, WrongEnginesError
 
 ONNX = "edgemate.exporting.targets.trt.export_onnx"
 LOAD = "edgemate.exporting.targets.trt.load_tensorrt"
@@ -71,9 +79,10 @@ def test_with_a_gpu_the_engines_of_all_layouts_are_built(
 ) -> None:
     built: dict[str, Any] = {}
 
-    def build(bundle: Bundle, trt: Any, options: Any, *, layouts: Any, progress: Any) -> list[Any]:
+    def build(bundle: Bundle, trt: Any, options: Any, *, layouts: Any, progress: Any) -> ProvedEngines:
         built.update(bundle=bundle, trt=trt, options=options, layouts=layouts)
-        return [SimpleNamespace(path=tmp_path / "segment_1.engine")]
+        engines: Any = (SimpleNamespace(path=tmp_path / "segment_1.engine"),)
+        return ProvedEngines(engines, {"segments": ()})
 
     class Builder:
         def create_builder_config(self) -> str:
@@ -89,6 +98,37 @@ def test_with_a_gpu_the_engines_of_all_layouts_are_built(
     found = export_run(finished_run, tmp_path / "bundle", target="trt", options=options)
     assert found.engines == (tmp_path / "segment_1.engine",)
     assert found.no_engines is None
+    assert found.proofs == {"segments": ()}
     assert built["layouts"] == ("segments", "conditional")
     assert built["options"].batch == BatchRange(1, 2, 4)
     assert checked == [built["options"]]
+
+
+@pytest.mark.parametrize("error", [0.0, 9.0])
+def test_engines_that_compute_something_else_are_not_left_in_the_bundle(
+    finished_run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: float
+) -> None:
+    def ready(run: Run, output: Path, options: ExportOptions) -> Exported:
+        return dataclasses.replace(exported, bundle=Bundle.open(shutil.copytree(exported.bundle.path, output)))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    trt = opened("10.3.0")
+    trt.module.information = json.dumps({"Layers": []})
+    monkeypatch.setattr(ONNX, ready)
+    monkeypatch.setattr(LOAD, lambda flavour: trt)
+    known = BACKENDS.get
+    fake = partial(GoldenBackend, error=error)
+    monkeypatch.setattr(BACKENDS, "get", lambda name: fake if name == "tensorrt" else known(name))
+    options = ExportOptions(layouts=("segments",))
+    folder = tmp_path / "bundle"
+    if not error:
+        found = export_run(finished_run, folder, target="trt", options=options)
+        assert [path.name for path in found.engines] == [f"segment_{exit}.engine" for exit in (1, 2, 3)]
+        assert all(path.is_file() for path in found.engines)
+        assert [proof.problem for proof in found.proofs["segments"]] == [None] * 3
+        return
+    with pytest.raises(WrongEnginesError, match="segments, exit 2: the largest difference") as caught:
+        export_run(finished_run, folder, target="trt", options=options)
+    assert [proof.problem is None for proof in caught.value.proofs["segments"]] == [True, False, True]
+    assert list((folder / "engines").rglob("*.engine*")) == []
+    assert Bundle.open(folder).manifest == exported.bundle.manifest

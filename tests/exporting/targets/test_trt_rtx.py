@@ -18,7 +18,9 @@ from edgemate.runtime.backends.tensorrt.engine_metadata import read_engine_metad
 def test_a_compute_capability_is_required_without_a_gpu(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edgemate.exporting.targets.trt_rtx.load_tensorrt", lambda flavour: SimpleNamespace(device=None))
+    monkeypatch.setattr(
+        "edgemate.exporting.targets.trt_rtx.load_tensorrt", lambda flavour: SimpleNamespace(device=None)
+    )
     with pytest.raises(UsageError, match=r"no GPU to build for; set compute_capabilities, such as 8\.6,8\.9"):
         export_run(finished_run, tmp_path / "bundle", target="trt-rtx")
     assert list(tmp_path.iterdir()) == []
@@ -48,7 +50,7 @@ def test_engines_are_built_for_gpus_that_are_not_here(
 
 def test_an_unknown_gpu_is_refused_before_anything_is_exported(finished_run: Run, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this Python or system")
-    with pytest.raises(BackendError, match=r"--compute-capability 8\.7: TensorRT-RTX .* builds for .*8\.6"):
+    with pytest.raises(BackendError, match=r"compute_capability 8\.7: TensorRT-RTX .* builds for .*8\.6"):
         export_run(
             finished_run, tmp_path / "bundle", target="trt-rtx", options=ExportOptions(compute_capabilities=("8.7",))
         )

@@ -35,16 +35,24 @@ class TensorRTBackend(Backend):
             that the engines are tuned for are made now, others when they are first met.
         speculate: enqueue the next segment while the host decides about the last. An image that stops has then kept
             the GPU busy for one segment more; what is gained is the host's time between two segments.
+        engines: run these, in the order of the layout's graphs; those that fit this device if None.
     """
 
     flavour: Flavour = "tensorrt"
 
     def __init__(
-        self, bundle: Bundle, *, layout: Layout, threads: int | None, cuda_graphs: bool = True, speculate: bool = False
+        self,
+        bundle: Bundle,
+        *,
+        layout: Layout,
+        threads: int | None,
+        cuda_graphs: bool = True,
+        speculate: bool = False,
+        engines: Sequence[EngineFile] | None = None,
     ) -> None:
         self._trt = load_tensorrt(self.flavour)
         self._cuda = Cuda.load()
-        self._files = find_engines(bundle, self._trt, layout)
+        self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
         self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
         self._shape = bundle.manifest.input.shape(1)[1:]
         self._cuda_graphs = cuda_graphs

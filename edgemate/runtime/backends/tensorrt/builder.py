@@ -44,23 +44,27 @@ def build_bundle_engines(
     *,
     layouts: Sequence[Layout] = ("segments",),
     rebuild: bool = False,
+    check: Callable[[Layout, Sequence[EngineFile]], bool] | None = None,
     progress: Progress = SILENT,
 ) -> list[EngineFile]:
     """Build the engines of a bundle into `engines/<tag>/`, with their metadata beside them.
 
-    A layout's engines take their place when all of them are built. Until then they wait in a hidden folder beside it,
-    so that a build that fails or is stopped leaves what was there before, and the next one goes on where it ended.
+    A layout's engines take their place when all of them are built and checked. Until then they are in a hidden folder
+    beside it. A build that fails or is stopped leaves the engines that existed before, and the next build continues
+    with those that were finished. `build_proved_engines` is the function to call: it passes the check.
 
     Args:
         bundle: an opened bundle.
         trt: what builds them.
         options: how.
         layouts: which of its graphs.
-        rebuild: build those too that are there already, from the same graphs and with the same options.
-        progress: told what is being done.
+        rebuild: also build engines that exist, from the same graphs and with the same options.
+        check: called with each layout and its engines before they take their place; those it returns False for are
+            removed. Where it raises, they stay in the hidden folder.
+        progress: receives the steps.
 
     Returns:
-        All engines of these layouts, in order.
+        The engines of these layouts that took their place, in order.
 
     Raises:
         BackendError: an option is unavailable here, or TensorRT cannot build a graph.
@@ -79,7 +83,10 @@ def build_bundle_engines(
                     progress.step(f"{graph.file}: building")
                     engine = _build(bundle, layout, graph, trt, options, waiting, progress)
                 ready.append(engine)
-            found += [_move(engine, there) for engine in ready]
+            if check is None or check(layout, ready):
+                found += [_move(engine, there) for engine in ready]
+            else:
+                remove_engines(ready)
         if waiting.is_dir() and not any(waiting.iterdir()):
             waiting.rmdir()
     except OSError as error:
@@ -212,7 +219,7 @@ def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> Engi
     wanted, level = options.hardware_compatibility_level, trt.hardware_compatibility_level(opened)
     if level != wanted:
         raise BackendError(
-            f"{engine.graph.file}: --hardware-compatibility-level {wanted}: {trt.name} ignored it, "
+            f"{engine.graph.file}: hardware_compatibility_level {wanted}: {trt.name} ignored it, "
             f"the engine it built has {level}"
         )
     information = trt.engine_information(opened)

@@ -123,7 +123,7 @@ class TensorRT:
         if not options.compute_capabilities:
             self.require_device()
         elif not self.is_rtx:
-            raise BackendError(f"--compute-capability: needs TensorRT-RTX; this is {self.name}")
+            raise BackendError(f"compute_capability: needs TensorRT-RTX; this is {self.name}")
         self.logger.forget()
         try:
             builder = self.module.Builder(self.logger)
@@ -162,16 +162,16 @@ class TensorRT:
         if options.workspace_mib is not None:
             config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
         if options.builder_optimization_level is not None:
-            self._require("IBuilderConfig", "builder_optimization_level", "--builder-optimization-level", "8.6")
+            self._require("IBuilderConfig", "builder_optimization_level", "builder_optimization_level", "8.6")
             config.builder_optimization_level = options.builder_optimization_level
         config.profiling_verbosity = getattr(module.ProfilingVerbosity, options.profiling_verbosity.upper())
         self._leave_out_external_kernels(config)
         if options.version_compatible:
-            self._refuse_ahead_of_time("--version-compatible", options)
-            config.set_flag(self._require("BuilderFlag", "VERSION_COMPATIBLE", "--version-compatible", "8.6"))
+            self._refuse_ahead_of_time("version_compatible", options)
+            config.set_flag(self._require("BuilderFlag", "VERSION_COMPATIBLE", "version_compatible", "8.6"))
         if options.strip_weights:
-            self._refuse_ahead_of_time("--strip-weights", options)
-            config.set_flag(self._require("BuilderFlag", "STRIP_PLAN", "--strip-weights", "10.0"))
+            self._refuse_ahead_of_time("strip_weights", options)
+            config.set_flag(self._require("BuilderFlag", "STRIP_PLAN", "strip_weights", "10.0"))
         if options.sparsity:
             config.set_flag(module.BuilderFlag.SPARSE_WEIGHTS)
         if not options.tf32:
@@ -199,7 +199,7 @@ class TensorRT:
             BackendError: a DLA cannot compute in fp32.
         """
         if options.dla_core is not None and precision == "fp32":
-            raise BackendError("--use-dla-core: a DLA computes in fp16 or int8; export with --precision fp16 or int8")
+            raise BackendError("use_dla_core: a DLA computes in fp16 or int8; export with precision fp16 or int8")
         if self.is_strongly_typed(options):
             return
         parts = precision.split("+")
@@ -230,7 +230,7 @@ class TensorRT:
         self.logger.forget()
         runtime = self.module.Runtime(self.logger)
         if version_compatible:  # such an engine carries the runtime that runs it
-            self._require("Runtime", "engine_host_code_allowed", "--version-compatible", "8.6")
+            self._require("Runtime", "engine_host_code_allowed", "version_compatible", "8.6")
             runtime.engine_host_code_allowed = True
         if dla_core is not None:
             runtime.DLA_core = dla_core
@@ -242,7 +242,7 @@ class TensorRT:
         Raises:
             BackendError: this version cannot.
         """
-        self._require("OnnxParserRefitter", "refit_from_file", "an engine built with --strip-weights", "10.0")
+        self._require("OnnxParserRefitter", "refit_from_file", "an engine built with strip_weights", "10.0")
         refitter = self.module.Refitter(engine, self.logger)
         return bool(
             self.module.OnnxParserRefitter(refitter, self.logger).refit_from_file(onnx) and refitter.refit_cuda_engine()
@@ -293,7 +293,7 @@ class TensorRT:
 
     def _refuse_ahead_of_time(self, option: str, options: BuildOptions) -> None:
         if options.compute_capabilities:
-            raise BackendError(f"{option}: {self.name} cannot do that ahead of time; leave out --compute-capability")
+            raise BackendError(f"{option}: {self.name} cannot do that ahead of time; leave out compute_capability")
 
     def _leave_out_external_kernels(self, config: Any) -> None:
         # 10.x no longer asks cuBLAS and cuDNN unless told to, 11 cannot; so 8.x need not have them installed either.
@@ -303,20 +303,20 @@ class TensorRT:
             config.set_tactic_sources(config.get_tactic_sources() & ~mask)
 
     def _set_hardware_compatibility(self, config: Any, level: str) -> None:
-        option = f"--hardware-compatibility-level {level}"
+        option = f"hardware_compatibility_level {level}"
         if self.is_rtx:
-            raise BackendError(f"{option}: needs TensorRT ≥ 8.6; this is {self.name}, which has --compute-capability")
+            raise BackendError(f"{option}: needs TensorRT ≥ 8.6; this is {self.name}, which has compute_capability")
         since = "8.6" if level == "ampere_plus" else "10.13"
         config.hardware_compatibility_level = self._require("HardwareCompatibilityLevel", level.upper(), option, since)
 
     def _set_dla(self, config: Any, options: BuildOptions, builder: Any) -> None:
         if self.is_rtx or (10, 8) <= self.version < (11, 4, 1):
             raise BackendError(
-                f"--use-dla-core {options.dla_core}: needs TensorRT ≤ 10.7 or ≥ 11.4.1; this is {self.name}"
+                f"use_dla_core {options.dla_core}: needs TensorRT ≤ 10.7 or ≥ 11.4.1; this is {self.name}"
             )
         cores = builder.num_DLA_cores
         if options.dla_core not in range(cores):
-            raise BackendError(f"--use-dla-core {options.dla_core}: this device has {cores or 'no'} DLA cores")
+            raise BackendError(f"use_dla_core {options.dla_core}: this device has {cores or 'no'} DLA cores")
         config.default_device_type = self.module.DeviceType.DLA
         config.DLA_core = options.dla_core
         if options.allow_gpu_fallback:
@@ -330,7 +330,7 @@ class TensorRT:
             if member is None:
                 names = sorted(int(name[2:]) for name in dir(known) if re.fullmatch(r"SM\d+", name))
                 listed = ", ".join(f"{number // 10}.{number % 10}" for number in names)
-                raise BackendError(f"--compute-capability {capability}: {self.name} builds for {listed}")
+                raise BackendError(f"compute_capability {capability}: {self.name} builds for {listed}")
             config.set_compute_capability(member, index)
 
     def _keep_fp32(self, network: Any) -> None:

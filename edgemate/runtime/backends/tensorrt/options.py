@@ -23,7 +23,7 @@ class BatchRange:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
-            raise UsageError(f"--batch {self}: must rise from 1 or more, such as 1:1:8")
+            raise UsageError(f"batch {self}: must rise from 1 or more, such as 1:1:8")
 
     @classmethod
     def parse(cls, text: str) -> BatchRange:
@@ -34,7 +34,7 @@ class BatchRange:
         """
         found = re.fullmatch(r"(\d+)(?::(\d+):(\d+))?", text.strip(), flags=re.ASCII)
         if not found:
-            raise UsageError(f"--batch {text!r}: give min:opt:max, such as 1:1:8, or one number")
+            raise UsageError(f"batch {text!r}: give min:opt:max, such as 1:1:8, or one number")
         least, best, most = (int(number or found[1]) for number in found.groups())
         return cls(least, best, most)
 
@@ -79,24 +79,22 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise UsageError(f"--workspace {self.workspace_mib}: must be 1 MiB or more")
+            raise UsageError(f"workspace {self.workspace_mib}: must be 1 MiB or more")
         level = self.builder_optimization_level
         if level is not None and not 0 <= level <= 5:
-            raise UsageError(f"--builder-optimization-level {level}: must be 0 to 5")
-        _one_of("--profiling-verbosity", self.profiling_verbosity, get_args(ProfilingVerbosity))
-        _one_of(
-            "--hardware-compatibility-level", self.hardware_compatibility_level, get_args(HardwareCompatibilityLevel)
-        )
+            raise UsageError(f"builder_optimization_level {level}: must be 0 to 5")
+        _one_of("profiling_verbosity", self.profiling_verbosity, get_args(ProfilingVerbosity))
+        _one_of("hardware_compatibility_level", self.hardware_compatibility_level, get_args(HardwareCompatibilityLevel))
         if self.allow_gpu_fallback and self.dla_core is None:
-            raise UsageError("--allow-gpu-fallback: means something only with --use-dla-core")
+            raise UsageError("allow_gpu_fallback: means something only with use_dla_core")
         if self.dla_core is not None:
             if self.dla_core < 0:
-                raise UsageError(f"--use-dla-core {self.dla_core}: cores are counted from 0")
+                raise UsageError(f"use_dla_core {self.dla_core}: cores are counted from 0")
             if self.batch.min != self.batch.max:
-                raise UsageError(f"--batch {self.batch}: a DLA takes one batch size only; give one number")
+                raise UsageError(f"batch {self.batch}: a DLA takes one batch size only; give one number")
         for capability in self.compute_capabilities:
             if not re.fullmatch(r"\d{1,2}\.\d", capability, flags=re.ASCII):
-                raise UsageError(f"--compute-capability {capability!r}: give major.minor, such as 8.6")
+                raise UsageError(f"compute_capability {capability!r}: give major.minor, such as 8.6")
 
     def metadata(self) -> dict[str, Any]:
         """What bears on the engine, ready for JSON: all but where the timing cache lies."""

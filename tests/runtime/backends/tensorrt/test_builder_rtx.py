@@ -79,5 +79,5 @@ def test_a_build_that_fails_has_its_own_errors(small_bundle: Bundle, rtx: Tensor
 
 def test_a_gpu_that_it_does_not_build_for_is_named(small_bundle: Bundle, rtx: TensorRT) -> None:
     orin = dataclasses.replace(AHEAD, compute_capabilities=("8.7",))
-    with pytest.raises(BackendError, match=r"--compute-capability 8\.7: TensorRT-RTX \S+ builds for 7\.5, 8\.0, 8\.6"):
+    with pytest.raises(BackendError, match=r"compute_capability 8\.7: TensorRT-RTX \S+ builds for 7\.5, 8\.0, 8\.6"):
         build_engine(rtx, segment(small_bundle), orin)

@@ -155,12 +155,12 @@ def test_a_dla_core_that_is_not_there_is_refused() -> None:
     assert "GPU_FALLBACK" in config._flags
     for cores, said in ((2, "has 2 DLA cores"), (0, "has no DLA cores")):
         trt.module.dla_cores = cores
-        with pytest.raises(BackendError, match=f"--use-dla-core 2: this device {said}"):
+        with pytest.raises(BackendError, match=f"use_dla_core 2: this device {said}"):
             configured(trt, BuildOptions(dla_core=2, batch=ONE))
 
 
 def test_a_dla_does_not_compute_in_fp32() -> None:
-    with pytest.raises(BackendError, match="export with --precision fp16 or int8"):
+    with pytest.raises(BackendError, match="export with precision fp16 or int8"):
         configured(opened("10.3.0"), BuildOptions(dla_core=0, batch=ONE), "fp32")
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def read_test_split(bundle: Bundle) -> LabeledImages:
-    """The test split of the dataset that the manifest names, with its options; UsageError asks for --data."""
+    """The test split of the dataset that the manifest names, with its options; UsageError asks for `data`."""
     from edgemate.data import FileImages, named_test_split, tested_indices
     from edgemate.errors import DataError, UsageError
     from edgemate.runtime.labeled import LabeledImages
@@ -18,15 +18,15 @@ def read_test_split(bundle: Bundle) -> LabeledImages:
     manifest = bundle.manifest
     name = manifest.source.get("data")
     if name is None:
-        raise UsageError(f"{bundle.path}: does not say where its test images are; name them with --data")
+        raise UsageError(f"{bundle.path}: does not say where its test images are; name them with `data`")
     try:
         test = named_test_split(name, manifest.data_options, manifest.classes)
     except (DataError, UsageError) as error:
-        raise UsageError(f"{bundle.path}: its test images cannot be found: {error}; name them with --data") from error
+        raise UsageError(f"{bundle.path}: its test images cannot be found: {error}; name them with `data`") from error
     except ModuleNotFoundError as error:  # as on a device
         raise UsageError(
             f"{bundle.path}: its test images ({name}) cannot be read without {error.name}, which is not installed; "
-            "name them with --data"
+            "name them with `data`"
         ) from error
     indices = tested_indices(test.labels, manifest.test_limit)
     labels = test.labels[indices]

@@ -1,0 +1,81 @@
+"""The application layer: one function per verb, called by programs and by the command line alike.
+
+Each takes paths or opened objects and returns a frozen dataclass whose `to_json()` is what the command prints with
+`--json`. The names below are found on first use, and a function imports what it needs when it is called, so what is
+wrong with a request is reported before PyTorch is loaded. No module may have the name of one of them, since importing
+it would put the module in that name's place.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgemate.api.benching import BenchReport, ExitTimes, bench
+    from edgemate.api.building import Built, build
+    from edgemate.api.calibrating import Calibration, calibrate
+    from edgemate.api.classifying import Answer, Classified, classify
+    from edgemate.api.comparing import Compared, compare
+    from edgemate.api.drift import StatisticsCheck, check_statistics
+    from edgemate.api.evaluating import evaluate
+    from edgemate.api.evaluations import Evaluation
+    from edgemate.api.exporting import export
+    from edgemate.api.inspecting import BundleReport, RunReport, inspect
+    from edgemate.api.loading import load
+    from edgemate.api.profiling import profile
+    from edgemate.api.training import Trained, train
+
+__all__ = [
+    "Answer",
+    "BenchReport",
+    "Built",
+    "BundleReport",
+    "Calibration",
+    "Classified",
+    "Compared",
+    "Evaluation",
+    "ExitTimes",
+    "RunReport",
+    "StatisticsCheck",
+    "Trained",
+    "bench",
+    "build",
+    "calibrate",
+    "check_statistics",
+    "classify",
+    "compare",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "profile",
+    "train",
+]
+
+_HOMES = {
+    "benching": ("BenchReport", "ExitTimes", "bench"),
+    "building": ("Built", "build"),
+    "calibrating": ("Calibration", "calibrate"),
+    "classifying": ("Answer", "Classified", "classify"),
+    "comparing": ("Compared", "compare"),
+    "drift": ("StatisticsCheck", "check_statistics"),
+    "evaluating": ("evaluate",),
+    "evaluations": ("Evaluation",),
+    "exporting": ("export",),
+    "inspecting": ("BundleReport", "RunReport", "inspect"),
+    "loading": ("load",),
+    "profiling": ("profile",),
+    "training": ("Trained", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

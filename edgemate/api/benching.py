@@ -1,0 +1,167 @@
+"""`bench`: how long every exit takes on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgemate.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from edgemate.api.opening import BundleLike
+    from edgemate.runtime import Latency
+
+
+@dataclass(frozen=True)
+class ExitTimes:
+    """One exit's latency in ms.
+
+    Attributes:
+        exit: k, 1-based.
+        name: of its cut point.
+        macs: MACs of its prefix.
+        chained_macs: MACs of segments 1 … k.
+        segments: of segments 1 … k, one after another.
+        prefix: of the one graph.
+        segments_over_prefix: ratio of the medians.
+    """
+
+    exit: int
+    name: str
+    macs: int
+    chained_macs: int
+    segments: Latency
+    prefix: Latency
+    segments_over_prefix: float
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """The latency of every exit on this machine.
+
+    Attributes:
+        bundle: its name.
+        machine: metadata of this machine.
+        backend: metadata of the backend.
+        batch: images at a time.
+        warmup: rounds that were not counted.
+        exits: one entry per exit.
+        not_monotone: `segments` and `prefix` → exits whose median is above that of a later one, as on a busy machine.
+        latency_table: file of the bundle that holds the device's latency table; None where none was asked for.
+    """
+
+    bundle: str
+    machine: dict[str, Any]
+    backend: dict[str, str]
+    batch: int
+    warmup: int
+    exits: tuple[ExitTimes, ...]
+    not_monotone: dict[str, list[int]]
+    latency_table: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values; times in ms."""
+        report = {
+            "bundle": self.bundle,
+            "machine": self.machine,
+            "backend": self.backend,
+            "batch": self.batch,
+            "warmup": self.warmup,
+            "unit": "ms",
+            "exits": [asdict(exit) for exit in self.exits],
+            "not_monotone": self.not_monotone,
+        }
+        return report if self.latency_table is None else {**report, "latency_table": self.latency_table}
+
+
+def bench(
+    bundle: BundleLike,
+    *,
+    repeats: int = 200,
+    warmup: int = 20,
+    batch: int = 1,
+    backend: str = "onnxruntime",
+    threads: int | None = None,
+    device: str | None = None,
+    progress: Progress = SILENT,
+) -> BenchReport:
+    """Measure the latency of every exit on the bundle's golden images.
+
+    Each exit is timed as the segments up to it, which is what anytime use runs, and as its prefix, one graph; both in
+    turn within each round. Reading and preparing images is not included.
+
+    Args:
+        bundle: a bundle's folder, whose hashes are checked, or a Bundle.
+        repeats: rounds that are timed.
+        warmup: rounds before these that are not.
+        batch: images at a time.
+        backend: what runs the graphs.
+        threads: CPU threads; all usable cores if None.
+        device: store the times in the bundle as the latency table of a device of this name.
+        progress: receives how many rounds are done.
+
+    Returns:
+        Times per exit in ms.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        BackendError: the backend is not installed or cannot run this bundle.
+        UsageError: a name of a device that cannot be used, or one with another batch than 1.
+
+    Example:
+        >>> report = edgemate.bench("bundles/digits", repeats=20, threads=1)
+        >>> [exit.segments.p50 for exit in report.exits]  # doctest: +SKIP
+        [0.071, 0.098, 0.127]
+    """
+    import numpy as np
+
+    from edgemate.api.opening import open_bundle
+    from edgemate.errors import UsageError
+    from edgemate.latency_tables import check_tag, write_latency_table
+    from edgemate.machine import machine_metadata
+    from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops, slower_than_later
+
+    # What is wrong and needs no backend to be found comes first: importing it takes time.
+    opened = open_bundle(bundle)
+    if device is not None:
+        check_tag(device)
+        if batch != 1:
+            raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
+    table = None
+    with (
+        AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False) as segments,
+        AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
+    ):
+        golden = segments.bundle.golden().images
+        images = np.resize(golden, (batch, *golden.shape[1:]))
+        progress.step("timing every exit, round")
+        measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats, progress=progress)
+        if device is not None:
+            progress.step("timing stops at every exit, round")
+            found = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats, progress=progress)
+            table = write_latency_table(segments.bundle, found)
+        metadata = segments.backend.metadata()
+    return BenchReport(
+        bundle=opened.manifest.name,
+        machine=machine_metadata(()),
+        backend=metadata,
+        batch=batch,
+        warmup=warmup,
+        exits=tuple(
+            ExitTimes(
+                exit=exit.exit,
+                name=exit.name,
+                macs=exit.macs,
+                chained_macs=exit.chained_macs,
+                segments=latency.segments,
+                prefix=latency.prefix,
+                segments_over_prefix=latency.ratio,
+            )
+            for exit, latency in zip(opened.manifest.exits, measured, strict=True)
+        ),
+        not_monotone={
+            layout: slower_than_later([getattr(latency, layout).p50 for latency in measured])
+            for layout in ("segments", "prefix")
+        },
+        latency_table=table,
+    )

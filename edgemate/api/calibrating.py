@@ -1,0 +1,128 @@
+"""`calibrate`: temperatures and operating points from the logits of the calibration split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgemate.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from edgemate.api.opening import BundleLike, RunLike
+    from edgemate.calibration import OperatingPoints, Request
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """New operating points of a bundle or run.
+
+    Attributes:
+        path: the `policies.json` that was written.
+        points: the operating points and temperatures.
+        required_samples: guaranteed point that could not be certified → images that it takes; None if unknown.
+        warnings: a sentence for each exit whose temperature is doubtful.
+    """
+
+    path: Path
+    points: OperatingPoints
+    required_samples: dict[str, int | None]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `policies.json` holds, with `required_samples` and `warnings`."""
+        found = {"required_samples": self.required_samples, "warnings": list(self.warnings)}
+        return {**self.points.model_dump(mode="json"), **found}
+
+
+def calibrate(
+    path: BundleLike | RunLike,
+    *,
+    max_accuracy_drop: float | None = None,
+    mean_latency_ms: float | None = None,
+    mean_macs: float | None = None,
+    risk: float | None = None,
+    delta: float = 0.05,
+    device: str | None = None,
+    solver: str = "direct",
+    score: str | None = None,
+    temperatures: bool = True,
+    progress: Progress = SILENT,
+) -> Calibration:
+    """Choose when to stop, and write `policies.json` into the run or bundle.
+
+    It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on
+    the calibration split, full, which is the whole network, and one more for each goal given: drop, latency, macs,
+    guaranteed.
+
+    Args:
+        path: a bundle's or a run's folder, a Bundle or a Run.
+        max_accuracy_drop: a point that loses at most this many points of accuracy on the split.
+        mean_latency_ms: a point that takes at most this many milliseconds per image on average; bundles only.
+        mean_macs: a point that takes at most this many chained MACs per image on average.
+        risk: a point guaranteed to lose at most this much accuracy, as a fraction.
+        delta: probability, over random splits, that `risk` may be exceeded.
+        device: the device whose measured latency is saved; bundles only.
+        solver: `direct`, `msdnet`, `eenet` or `patience`.
+        score: what thresholds are compared with: `confidence` if None, `entropy` or `margin`.
+        temperatures: fit a temperature per exit. The layout `conditional` works only without.
+        progress: receives the steps.
+
+    Returns:
+        The operating points and what is to be known of them.
+
+    Raises:
+        BundleError: the bundle cannot be used or has no calibration logits.
+        RunError: the run cannot be used.
+        UsageError: the path is neither, the device was not measured, or a goal cannot be reached.
+
+    Example:
+        >>> calibration = edgemate.calibrate("bundles/digits", max_accuracy_drop=1.0)
+        >>> calibration.points.get("drop").goal
+        'at most 1 point less accuracy'
+    """
+    from edgemate import files
+    from edgemate.api.opening import open_either
+    from edgemate.bundle import Bundle
+    from edgemate.calibration import CalibrationOptions, calibrate_bundle
+    from edgemate.calibration.operating_points import POLICIES_FILE
+    from edgemate.errors import UsageError
+
+    requests = _requests(max_accuracy_drop, mean_latency_ms, mean_macs, risk, delta)
+    options = CalibrationOptions(requests, solver, score, temperatures)
+    # The hashes are not checked: an interrupted calibration may have left a policies.json that this one replaces.
+    opened = open_either(path, verify=False)
+    if isinstance(opened, Bundle):
+        found = calibrate_bundle(opened.path, options, device=device, progress=progress)
+        written = opened.path / POLICIES_FILE
+    else:
+        if device is not None:
+            raise UsageError(f"device: {opened.path} is a run; devices are measured with its bundle")
+        files.check_folder(opened.path)
+
+        from edgemate.profiling import calibrate_run
+
+        found = calibrate_run(opened, options, progress=progress)
+        written = opened.policies_path
+    return Calibration(written, found.points, found.required_samples, found.warnings)
+
+
+def _requests(
+    max_accuracy_drop: float | None,
+    mean_latency_ms: float | None,
+    mean_macs: float | None,
+    risk: float | None,
+    delta: float,
+) -> list[Request]:
+    from edgemate.calibration import DEFAULT_REQUESTS, Request
+
+    requests: list[Request] = list(DEFAULT_REQUESTS)
+    if max_accuracy_drop is not None:
+        requests.append(Request("drop", max_drop=max_accuracy_drop / 100))
+    if mean_latency_ms is not None:
+        requests.append(Request("latency", mean_ms=mean_latency_ms))
+    if mean_macs is not None:
+        requests.append(Request("macs", mean_macs=mean_macs))
+    if risk is not None:
+        requests.append(Request("guaranteed", risk=risk, delta=delta))
+    return requests

@@ -1,0 +1,245 @@
+"""`evaluate`: what operating points really do, beside what calibration predicted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgemate.api.evaluations import (
+    Evaluation,
+    FullAccuracy,
+    MeasuredFigures,
+    PointEvaluation,
+    PredictedFigures,
+    PredictedTimes,
+)
+from edgemate.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from edgemate.api.opening import BundleLike, PathLike
+    from edgemate.bundle import Bundle
+    from edgemate.calibration import OperatingPoint, OperatingPoints
+    from edgemate.latency_tables import LatencyTable
+    from edgemate.runtime import AnytimeClassifier, Measured
+    from edgemate.runtime.labeled import LabeledImages
+
+TIME_GAP = 0.10
+"""A measured time further than this from the predicted one is marked, as a fraction of that."""
+
+FULL_GAP, FULL_GAP_ROUNDED = 0.001, 0.01
+"""How far the whole network may be from the accuracy that training recorded on the same images, as a fraction.
+
+A float32 graph answers as the network does but for ties; others may differ as much as export lets them."""
+
+
+def evaluate(
+    bundle: BundleLike,
+    policies: Sequence[str] | None = None,
+    *,
+    data: PathLike | LabeledImages | None = None,
+    images: int | None = None,
+    batch: int = 16,
+    backend: str = "onnxruntime",
+    threads: int | None = None,
+    against: BundleLike | None = None,
+    progress: Progress = SILENT,
+) -> Evaluation:
+    """Classify the test split with skipping, in the runtime, and compare with what was predicted.
+
+    Args:
+        bundle: a bundle's folder, whose hashes are checked, or a Bundle.
+        policies: names of operating points; all of the bundle's if None.
+        data: a folder of images, with one folder per class if labeled, an `.npz` file, or LabeledImages. If None, the
+            test split that the bundle names, which for some datasets needs edgemate[train].
+        images: only this many, spread evenly; all if None.
+        batch: batch size measured beside 1.
+        backend: what runs the graphs.
+        threads: CPU threads; all usable cores if None.
+        against: report drift from the operating points of this bundle; of `bundle` itself if None.
+        progress: receives the steps and how far each is.
+
+    Returns:
+        Predicted and measured figures of every operating point.
+
+    Raises:
+        BundleError: a bundle cannot be used.
+        BackendError: the backend is not installed or cannot run this bundle.
+        DataError: an image cannot be read, or labels are not the bundle's classes.
+        UsageError: an unknown operating point, or test images that cannot be found.
+
+    Example:
+        >>> evaluation = edgemate.evaluate("bundles/digits", ["balanced"], images=100, threads=1)
+        >>> evaluation.points[0].measured[0].accuracy  # doctest: +SKIP
+        0.99
+    """
+    from edgemate.api.opening import open_bundle
+    from edgemate.calibration import read_operating_points
+    from edgemate.machine import machine_metadata
+    from edgemate.runtime import AnytimeClassifier, evaluate_policy
+
+    # What is wrong and needs no backend or PyTorch to be found comes first: importing them takes time.
+    other = None if against is None else read_operating_points(open_bundle(against))
+    opened = open_bundle(bundle)
+    points = read_operating_points(opened)
+    chosen = [points.get(name) for name in policies] if policies else list(points.points)
+    compared = [(other or points).get(point.name) for point in chosen]
+    everything = _read_images(opened, data)
+    found = _spread(everything, images)
+    with AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False) as classifier:
+        measured = []
+        for point in chosen:
+            progress.step(f"operating point {point.name}, image")
+            measured.append(
+                evaluate_policy(
+                    classifier, found.images, found.labels, point.name, batches=(1, batch), progress=progress
+                )
+            )
+        whole = next((one for one, *_ in measured if one.statistics.fractions[-1] == 1), None)
+        if whole is None and found.labels is not None:
+            progress.step("the whole network, image")
+            [whole] = evaluate_policy(classifier, found.images, found.labels, None, batches=(batch,), progress=progress)
+        full = FullAccuracy(_predicted_full(classifier, points), None if whole is None else whole.accuracy)
+        table, times = _predicted_times(classifier, points)
+        warnings = []
+        if times is not None and not times.comparable:
+            warnings.append(
+                f"times predicted for {times.device} ({'; '.join(times.differences)}): those measured here are not "
+                f"compared with them; edgemate bench {opened.path} --device TAG measures this machine"
+            )
+        if data is None and len(found.images) == len(everything.images):
+            warnings += _doubts(classifier, full.measured)
+        return Evaluation(
+            bundle=opened.manifest.name,
+            machine=machine_metadata(()),
+            backend=classifier.backend.metadata(),
+            images=len(found.images),
+            labeled=found.labels is not None,
+            full_accuracy=full,
+            predicted_times=times,
+            warnings=tuple(warnings),
+            points=tuple(
+                _point(*three, full, table, comparable=times is not None and times.comparable)
+                for three in zip(chosen, compared, measured, strict=True)
+            ),
+        )
+
+
+def _read_images(bundle: Bundle, data: PathLike | LabeledImages | None) -> LabeledImages:
+    from edgemate.api.own_images import read_test_split
+    from edgemate.runtime.labeled import LabeledImages, read_labeled
+
+    if data is None:
+        return read_test_split(bundle)
+    return data if isinstance(data, LabeledImages) else read_labeled(Path(os.fspath(data)), bundle.manifest.classes)
+
+
+def _spread(found: LabeledImages, count: int | None) -> LabeledImages:
+    import numpy as np
+
+    from edgemate.runtime.labeled import LabeledImages
+
+    if count is None or count >= len(found.images):
+        return found
+    rows = np.linspace(0, len(found.images) - 1, count).astype(np.intp)
+    labels = None if found.labels is None else found.labels[rows]
+    return LabeledImages([found.images[row] for row in rows], labels)
+
+
+def _predicted_full(classifier: AnytimeClassifier, points: OperatingPoints) -> float | None:
+    """The whole network's accuracy on the calibration split."""
+    for point in points.points:
+        if point.expected.fractions[-1] == 1:
+            return point.expected.accuracy
+    return classifier.exits[-1].accuracy.get("calibration")
+
+
+def _predicted_times(
+    classifier: AnytimeClassifier, points: OperatingPoints
+) -> tuple[LatencyTable | None, PredictedTimes | None]:
+    """The latency table of this machine, if the bundle has one; the device that times are predicted for."""
+    from edgemate.errors import EdgemateError
+    from edgemate.latency_tables import read_latency_table
+
+    table = classifier.latency_table()
+    if table is not None:
+        return table, PredictedTimes(table.device)
+    if points.device is None:
+        return None, None
+    try:
+        stored = read_latency_table(classifier.bundle, points.device)
+        differences = stored.differences(classifier.backend.metadata())
+    except EdgemateError:
+        differences = ["what that is cannot be read from the bundle"]
+    return None, PredictedTimes(points.device, tuple(differences))
+
+
+def _point(
+    point: OperatingPoint,
+    calibrated: OperatingPoint,
+    measured: Sequence[Measured],
+    full: FullAccuracy,
+    table: LatencyTable | None,
+    *,
+    comparable: bool,
+) -> PointEvaluation:
+    from edgemate.monitoring import accuracy_gap, drift_alerts
+
+    expected, first = point.expected, measured[0]
+    predicted = PredictedFigures(
+        accuracy=expected.accuracy,
+        drop=None if full.predicted is None else full.predicted - expected.accuracy,
+        mean_ms=expected.mean_ms if table is None else table.mean_ms(expected.fractions),
+        p99_ms=expected.p99_ms if table is None else table.p99_ms(expected.fractions),
+        fractions=expected.fractions,
+        images=point.images,
+    )
+    gap, gaps = None, []
+    if first.accuracy is not None:
+        gap = accuracy_gap(expected.accuracy, point.images, first.accuracy, first.statistics.images)
+        gaps += ["accuracy"] * gap.notable
+    for figure, there, here in (
+        ("mean_ms", predicted.mean_ms, first.latency.mean),
+        ("p99_ms", predicted.p99_ms, first.latency.p99),
+    ):
+        if comparable and there is not None and abs(here - there) > TIME_GAP * there:
+            gaps.append(figure)
+    return PointEvaluation(
+        name=point.name,
+        predicted=predicted,
+        measured=tuple(_measured(one, full.measured) for one in measured),
+        accuracy_gap=gap,
+        gaps=tuple(gaps),
+        drift_alerts=tuple(drift_alerts(first.statistics, calibrated)),
+    )
+
+
+def _measured(found: Measured, full: float | None) -> MeasuredFigures:
+    return MeasuredFigures(
+        batch=found.batch,
+        accuracy=found.accuracy,
+        drop=None if found.accuracy is None or full is None else full - found.accuracy,
+        ms_per_image=found.ms_per_image,
+        mean_ms=found.latency.mean,
+        p50_ms=found.latency.p50,
+        p99_ms=found.latency.p99,
+        fractions=found.statistics.fractions,
+        mean_probability=found.statistics.mean_probability,
+        non_finite=found.statistics.non_finite,
+    )
+
+
+def _doubts(classifier: AnytimeClassifier, accuracy: float | None) -> list[str]:
+    """A warning where these images may not be the recorded test split, or the graphs are not the network."""
+    recorded = classifier.exits[-1].accuracy.get("test")
+    if accuracy is None or recorded is None:
+        return []
+    precision = classifier.bundle.manifest.precision
+    limit = FULL_GAP if precision is None or precision.name == "fp32" else FULL_GAP_ROUNDED
+    if abs(accuracy - recorded) <= limit:
+        return []
+    return [
+        f"the whole network is right about {100 * accuracy:.2f} % of these images; when it was trained it was right "
+        f"about {100 * recorded:.2f} % of the test split: if these are others, some may be training images"
+    ]

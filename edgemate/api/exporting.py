@@ -1,0 +1,105 @@
+"""`export`: run → bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgemate.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from edgemate.api.opening import PathLike, RunLike
+    from edgemate.bundle.manifest import Layout, Precision
+    from edgemate.exporting import Exported
+
+
+def export(
+    run: RunLike,
+    output: PathLike | None = None,
+    *,
+    target: str = "onnx",
+    layouts: Sequence[Layout] = ("segments", "prefixes"),
+    precision: Precision = "fp32",
+    tolerance: float | None = None,
+    batch: str | Sequence[int] | None = None,
+    require_engines: bool = False,
+    compute_capability: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Make the bundle of a run, verified against the network on real images before anything is left on disk.
+
+    Args:
+        run: a run's folder or a Run.
+        output: the bundle's folder; `bundles/NAME` if None.
+        target: what the bundle is for: `onnx`, `trt`, `trt-rtx`, or another registered target.
+        layouts: how the network is cut into graphs: `segments`, `prefixes`, `conditional`.
+        precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`.
+        tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
+            1); what is usual for the precision if None.
+        batch: images at a time of the engines, `min:opt:max`; for `trt` and `trt-rtx`.
+        require_engines: fail where no engine can be built; for `trt`.
+        compute_capability: GPUs to build for ahead of time, such as `8.6`; for `trt-rtx`.
+        overwrite: replace a bundle that exists.
+        progress: receives the steps and how far each is.
+
+    Returns:
+        The bundle, how well its graphs agree with the network, and the engines that were built and proved.
+
+    Raises:
+        RunError: the run is missing or has not finished.
+        BundleError: `output` exists and may not be replaced.
+        ExportError: a graph cannot be made or does not agree with the network.
+        DataError: a precision other than fp32 needs the dataset, and it is missing.
+        BackendError: engines cannot be built, or do not agree with the network.
+        UsageError: an option cannot be used.
+
+    Example:
+        >>> exported = edgemate.export("runs/digits", "bundles/digits", overwrite=True)
+        >>> exported.bundle.manifest.name
+        'digits'
+    """
+    from typing import get_args
+
+    from edgemate.api.opening import open_run
+    from edgemate.api.options import batch_range, check_layouts, check_tolerance
+    from edgemate.bundle import BundleWriter
+    from edgemate.bundle.manifest import Precision
+    from edgemate.data import check_data
+    from edgemate.errors import UsageError
+    from edgemate.registry import EXPORT_TARGETS
+
+    # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
+    if target not in EXPORT_TARGETS and ":" not in target:
+        raise UsageError(EXPORT_TARGETS.unknown(target))
+    check_tolerance(tolerance, "1e-3")
+    if batch is not None and target not in ("trt", "trt-rtx"):
+        raise UsageError(f"batch: is about engines; target {target} makes none")
+    if require_engines and target != "trt":
+        raise UsageError(f"require_engines: is for target trt, not {target}")
+    if compute_capability and target != "trt-rtx":
+        raise UsageError(f"compute_capability: is for target trt-rtx, not {target}")
+    cut = check_layouts(layouts)
+    if precision not in get_args(Precision):
+        raise UsageError(f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
+    engine_batch = batch_range(batch)
+    opened = open_run(run)
+    folder = Path("bundles") / opened.name if output is None else Path(output)
+    BundleWriter(folder, overwrite=overwrite).check()
+    if precision != "fp32":  # its ranges are found on the dataset's images
+        check_data(opened.read_recipe().data)
+
+    from edgemate.exporting import ExportOptions, export_run
+
+    options = ExportOptions(
+        layouts=cut,
+        precision=precision,
+        tolerance=tolerance,
+        engine_batch=None if engine_batch is None else (engine_batch.min, engine_batch.opt, engine_batch.max),
+        require_engines=require_engines,
+        compute_capabilities=tuple(compute_capability),
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return export_run(opened, folder, target=target, options=options)

@@ -1,0 +1,45 @@
+"""Options that several verbs take, checked the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgemate.bundle.manifest import Layout
+    from edgemate.runtime.backends.tensorrt.options import BatchRange
+
+
+def check_layouts(given: Sequence[str]) -> tuple[Layout, ...]:
+    """The layouts, in the order given. UsageError for unknown ones, none, or one named twice."""
+    from typing import get_args
+
+    from edgemate.bundle.manifest import Layout
+    from edgemate.errors import UsageError
+
+    known = {str(layout): layout for layout in get_args(Layout)}
+    if not given or not set(given) <= set(known) or len(set(given)) != len(given):
+        raise UsageError(f"layouts {','.join(given)!r}: name some of {', '.join(known)}, each once, comma-separated")
+    return tuple(known[name] for name in given)
+
+
+def check_tolerance(given: float | None, example: str) -> None:
+    """UsageError for a tolerance that is not above 0."""
+    from edgemate.errors import UsageError
+
+    if given is not None and not given > 0:
+        raise UsageError(f"tolerance {given:g}: must be above 0, such as {example}")
+
+
+def batch_range(given: str | Sequence[int] | None) -> BatchRange | None:
+    """`min:opt:max` or one number as text, or three numbers; None stays None. UsageError for anything else."""
+    from edgemate.errors import UsageError
+    from edgemate.runtime.backends.tensorrt.options import BatchRange
+
+    if given is None:
+        return None
+    if isinstance(given, str):
+        return BatchRange.parse(given)
+    if len(given) != 3:
+        raise UsageError(f"batch {tuple(given)}: give three numbers (min, opt, max), such as (1, 1, 8)")
+    return BatchRange(*given)

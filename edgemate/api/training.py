@@ -1,0 +1,129 @@
+"""`train`: recipe → run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgemate.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgemate.api.opening import PathLike, RecipeLike
+    from edgemate.config import Recipe
+    from edgemate.runs import Run
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        run: the run folder.
+        metrics: final figures: `accuracy` per split and exit as fractions, `epochs`, `kept_epoch`, `train_seconds`.
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The path of the run and its final figures."""
+        return {"run": str(self.run.path), **self.metrics}
+
+
+def train(
+    recipe: RecipeLike,
+    output: PathLike | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+    progress: Progress = SILENT,
+) -> Trained:
+    """Train the multi-exit network that a recipe describes and write a run folder.
+
+    Args:
+        recipe: a recipe's file, the name of a shipped recipe, or a Recipe.
+        output: the run folder; `runs/NAME` if None, which needs a recipe with a name.
+        overrides: `section.key=value` strings that override values of the recipe.
+        resume: continue from the last checkpoint, with more epochs if the recipe has more.
+        overwrite: delete a run that exists in `output`.
+        console: prints the header and a line per epoch; nothing is printed if None.
+        progress: receives the steps and how far each is.
+
+    Returns:
+        The run and its final figures.
+
+    Raises:
+        RecipeError: the recipe does not hold together or does not fit this machine.
+        DataError: the dataset is missing or damaged.
+        RunError: the folder is taken, or holds a run of another recipe.
+        TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
+        UsageError: an override cannot be used, or `resume` and `overwrite` are both given.
+
+    Example:
+        >>> trained = edgemate.train("digits/resnet8_mate", "runs/digits", overrides=["optimization.epochs=2"])
+        >>> trained.metrics["accuracy"]["test"]["exits"]  # doctest: +SKIP
+        [0.958, 0.973, 0.978]
+    """
+    from edgemate.data import check_data
+    from edgemate.errors import UsageError
+    from edgemate.training import check_early
+    from edgemate.training.run_place import check_run_place
+
+    # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
+    if resume and overwrite:
+        raise UsageError("`resume` and `overwrite` exclude each other: continue the run, or delete it and start anew")
+    checked, source, folder, notes = _read(recipe, output, overrides)
+    check_early(checked, source)
+    if check_run_place(checked, folder, resume=resume, replace=overwrite):
+        check_data(checked.data)
+    if console is not None:
+        _announce(checked, source, folder, notes, console)
+
+    from rich.console import Console
+
+    from edgemate.training import train as train_run
+
+    quiet = console or Console(quiet=True)
+    run = train_run(checked, folder, resume=resume, replace=overwrite, console=quiet, progress=progress)
+    return Trained(run, run.read_metrics())
+
+
+def _read(
+    given: RecipeLike, output: PathLike | None, overrides: Sequence[str]
+) -> tuple[Recipe, str, Path, Sequence[str]]:
+    """The recipe with the overrides, what messages call it, its run folder, and notes on changed values."""
+    from edgemate.config import Recipe, load_recipe, parse_recipe
+    from edgemate.config.merging import merge, parse_overrides
+    from edgemate.config.shipped import find_recipe, run_name
+    from edgemate.errors import UsageError
+
+    notes: list[str] = []
+    if isinstance(given, Recipe):
+        if output is None:
+            raise UsageError("output: a Recipe object has no name; name the run folder")
+        tree = merge(given.model_dump(mode="json"), parse_overrides(overrides)) if overrides else None
+        return given if tree is None else parse_recipe(tree, "recipe"), "recipe", Path(output), notes
+    path = find_recipe(os.fspath(given))
+    recipe = load_recipe(path, overrides, notify=notes.append)
+    return recipe, str(path), Path(output) if output is not None else Path("runs") / run_name(path), notes
+
+
+def _announce(recipe: Recipe, source: str, folder: Path, notes: Sequence[str], console: Console) -> None:
+    """What is about to happen, before the seconds that importing PyTorch takes."""
+    from edgemate.wording import counted
+
+    backbone, methods = recipe.model.backbone, " + ".join(recipe.distillation.names)
+    epochs = counted(recipe.optimization.epochs, "epoch")
+    console.out(
+        f"training {folder} by {source}: {backbone}, {methods}, {epochs}, batches of "
+        f"{recipe.optimization.batch_size}; loading PyTorch"
+    )
+    for note in notes:
+        console.out(note)

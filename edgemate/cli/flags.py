@@ -1,0 +1,45 @@
+"""Flags in messages: the library names its options, the command line its flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+# Options of the library whose flag has another name.
+_OTHER_NAMES = {"overwrite": "force", "tf32": "no_tf32", "compute_capabilities": "compute_capability"}
+
+
+def name_flags(message: str, command: Any, arguments: Sequence[str]) -> str:
+    """The message with the flags of the subcommand that was run in place of the library's names of options.
+
+    A name is replaced where it is the subject (`tolerance 0: must be above 0`), in backticks (`` `overwrite` ``), or
+    where it has an underscore and so is no word of English.
+
+    Args:
+        message: of an EdgemateError.
+        command: the whole command, as `typer.main.get_command` makes it.
+        arguments: what it was run with, the subcommand first.
+    """
+    flags = _flags(command, arguments)
+
+    def flag(found: re.Match[str]) -> str:
+        return flags.get(found[1], found[0])
+
+    message = re.sub(r"`(\w+)`", flag, message)
+    message = re.sub(r"^(\w+)(?=:| \d| -\d| '| must )", flag, message)
+    return re.sub(r"(?<![\w./=-])([a-z]+(?:_[a-z]+)+)(?![\w./=-])", flag, message)
+
+
+def _flags(command: Any, arguments: Sequence[str]) -> dict[str, str]:
+    """Option → flag of the subcommand. Typer brings its own click, so there is no type to name here."""
+    for argument in arguments:
+        if argument not in getattr(command, "commands", {}):
+            break
+        command = command.commands[argument]
+    flags = {
+        parameter.name: max(parameter.opts, key=len)
+        for parameter in command.params
+        if any(name.startswith("--") for name in parameter.opts)
+    }
+    return flags | {library: flags[own] for library, own in _OTHER_NAMES.items() if own in flags}
