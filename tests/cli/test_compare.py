@@ -46,5 +46,5 @@ def test_methods_seeds_and_the_rest_reach_the_comparison(
 def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]]) -> None:
     error = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--seeds", "a,b").exception
     assert isinstance(error, UsageError)
-    assert "should be whole numbers" in str(error)
+    assert "should be comma-separated integers" in str(error)
     assert not calls

@@ -36,7 +36,7 @@ def test_show_prints_the_file_and_resolved_every_default() -> None:
 def test_copy_gives_a_recipe_that_stands_alone(tmp_path: Path) -> None:
     invoke("copy", "fashion_mnist/resnet8_joint_ce", str(tmp_path / "mine.yaml"))
     assert "good" in invoke("validate", str(tmp_path / "mine.yaml"))
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists; choose another name"):
         invoke("copy", "fashion_mnist/resnet8_joint_ce", str(tmp_path / "mine.yaml"))
 
 
