@@ -80,7 +80,7 @@ def build(
         batch: images at a time, `min:opt:max`; the bundle's if None, else `1:1:8`.
         backend: `tensorrt` or `tensorrt_rtx`; what is installed if None.
         workspace: memory that a layer may use at most, MiB.
-        builder_optimization_level: 0 builds fastest, 5 tries the most; TensorRT's default is 3.
+        builder_optimization_level: 0 builds fastest, 5 searches longest; TensorRT's default is 3.
         timing_cache: folder of the timing caches; `~/.cache/edgemate/timing` if None.
         profiling_verbosity: what an engine stores of its layers.
         version_compatible: later TensorRT versions can run the engines too.

@@ -49,7 +49,7 @@ class BuildOptions:
     Attributes:
         batch: the optimization profile.
         workspace_mib: memory that a layer may use while it runs, at most, in MiB.
-        builder_optimization_level: 0 builds fastest, 5 tries the most; TensorRT's own is 3.
+        builder_optimization_level: 0 builds fastest, 5 searches longest; TensorRT's default is 3.
         timing_cache: folder of the timing caches, one file per device and TensorRT version; the user's cache if None.
         profiling_verbosity: what the engine tells of its layers; their precision can be read back from `detailed`.
         version_compatible: later versions can run it too.
