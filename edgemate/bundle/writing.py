@@ -74,7 +74,7 @@ class BundleWriter:
         if not (self.target / MANIFEST_FILE).is_file():
             raise BundleError(f"{self.target}: exists and is not a bundle; choose another folder")
         if not self._overwrite:
-            raise BundleError(f"{self.target}: already holds a bundle; set overwrite to replace it")
+            raise BundleError(f"{self.target}: already holds a bundle; `overwrite` replaces it")
 
     def _move_into_place(self) -> None:
         self._check_target()

@@ -1,7 +1,7 @@
 """Calibration: from stored logits to temperatures and operating points. In numpy alone."""
 
 from edgemate.calibration.bundle_calibration import calibrate_bundle
-from edgemate.calibration.calibrator import Calibrated, calibrate
+from edgemate.calibration.calibrator import DEFAULT_REQUESTS, Calibrated, CalibrationOptions, Request, calibrate
 from edgemate.calibration.goals import Goal
 from edgemate.calibration.guarantee import Certification, certify
 from edgemate.calibration.operating_points import (
@@ -10,7 +10,6 @@ from edgemate.calibration.operating_points import (
     read_operating_points,
     write_operating_points,
 )
-from edgemate.calibration.options import DEFAULT_REQUESTS, CalibrationOptions, Request
 from edgemate.calibration.simulation import Simulated, simulate
 from edgemate.calibration.stored_split import StoredSplit
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgemate.bundle import CALIBRATION_FILE, Bundle
-from edgemate.calibration.calibrator import Calibrated, calibrate
+from edgemate.calibration.calibrator import Calibrated, CalibrationOptions, Request, calibrate
 from edgemate.calibration.operating_points import write_operating_points
-from edgemate.calibration.options import CalibrationOptions, Request
 from edgemate.errors import UsageError
 from edgemate.latency_tables import LatencyTable, measured_devices, read_latency_table
 from edgemate.progress import SILENT, Progress

@@ -39,7 +39,7 @@ class Training:
 
     def start(self, threads: int) -> subprocess.Popen[bytes]:
         """Start the process, which ends when this one does."""
-        command = [sys.executable, "-m", "edgemate.comparison.worker", "train", str(self.recipe)]
+        command = [sys.executable, "-m", "edgemate.comparison.worker", str(self.recipe), str(self.folder)]
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"COLUMNS": "160"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:

@@ -33,7 +33,7 @@ def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace
     if replace and path.exists():
         Run.open(path, finished=False, any_format=True)  # a folder that is not a run is never deleted
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path}: already exists; resume continues it, force trains it anew")
+        raise RunError(f"{path}: already exists; `resume` continues it, `overwrite` trains it anew")
     return True
 
 

@@ -44,7 +44,7 @@ def test_a_run_is_trained_exported_calibrated_evaluated_and_asked(run: Run, bund
     calibration = edgemate.calibrate(bundle, max_accuracy_drop=50)
     assert calibration.points.get("drop").goal_reached
     stored = json.loads(calibration.path.read_text())
-    assert calibration.to_json() == {**stored, "needed": {}, "warnings": list(calibration.warnings)}
+    assert calibration.to_json() == {**stored, "required_samples": {}, "warnings": list(calibration.warnings)}
 
     evaluation = edgemate.evaluate(bundle.path, ["full"], images=64, threads=1)
     assert (evaluation.bundle, evaluation.images, evaluation.labeled) == ("small", 64, True)

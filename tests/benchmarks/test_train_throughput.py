@@ -91,6 +91,6 @@ def test_the_plain_loop_counts_the_images_it_trained_on(tmp_path: Path) -> None:
     settings = [*script._random(tmp_path, "cpu"), "training.accelerator=cpu", "training.workers=0"]
     settings += ["model.backbone=resnet8", "exits.at=[stage1,stage2,stage3]", "optimization.batch_size=8"]
     recipe = script.load_recipe(script.RECIPE, settings)
-    turn = script._PlainLoop(recipe, script.data_of(recipe), "cpu", 2, 1)()
+    turn = script._PlainLoop(recipe, script.prepare_data(recipe), "cpu", 2, 1)()
     assert turn.images == 16
     assert turn.seconds > 0

@@ -49,7 +49,7 @@ def test_a_graph_that_was_not_written_is_named(tmp_path: Path) -> None:
 
 
 def test_an_existing_bundle_is_kept_without_overwrite(own_bundle: Path) -> None:
-    with pytest.raises(BundleError, match="already holds a bundle; set overwrite"):
+    with pytest.raises(BundleError, match="already holds a bundle; `overwrite`"):
         BundleWriter(own_bundle).__enter__()
     Bundle.open(own_bundle)
 

@@ -54,7 +54,7 @@ def test_where_no_number_of_images_can_be_named_that_is_said(own_bundle: Path) -
     assert result.exit_code == 0, result.output
     assert "how many are required cannot be estimated; until then this point is the whole network" in result.stdout
     said = json.loads(invoke(calibrate, own_bundle, "--risk", 0.0421, "--json").stdout)
-    assert said["needed"] == {"guaranteed": None}
+    assert said["required_samples"] == {"guaranteed": None}
 
 
 def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None:
@@ -99,7 +99,7 @@ def test_json_is_what_was_written(own_bundle: Path) -> None:
     result = invoke(calibrate, own_bundle, "--json", "--no-temperatures", "--solver", "patience")
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert said.pop("needed") == {}
+    assert said.pop("required_samples") == {}
     assert said.pop("warnings") == []
     assert said == json.loads((own_bundle / "policies.json").read_text())
     assert said["temperatures"] is None
@@ -127,7 +127,7 @@ def test_a_run_keeps_its_points_and_its_bundles_get_them(request: pytest.Fixture
     ("options", "problem"),
     [
         (["--mean-macs", "many"], "mean_macs 'many': give a number of MACs, such as 40M"),
-        (["--mean-latency-ms", 3], "a mean latency needs the device it is of, --device TAG"),
+        (["--mean-latency-ms", 3], "a mean latency needs the device that it is for"),
         (["--device", "board"], "device 'board': not measured"),
         (["--risk", 2], "risk: must lie between 0 and 1"),
         (["--max-accuracy-drop", -1], "max_drop: must be a fraction from 0 to 1"),

@@ -151,10 +151,10 @@ def test_options_that_cannot_be_used_are_named(
 def test_a_folder_without_images_is_named(small_bundle: Bundle, tmp_path: Path) -> None:
     result = run(small_bundle.path, tmp_path)
     assert isinstance(result.exception, DataError)
-    assert f"{tmp_path}: no image in this folder" in str(result.exception)
+    assert f"{tmp_path}: has no images" in str(result.exception)
 
 
 def test_a_bundle_that_is_none_is_named(images: Path) -> None:
     result = run(images, images)
     assert isinstance(result.exception, BundleError)
-    assert "is no bundle" in str(result.exception)
+    assert "not a bundle" in str(result.exception)

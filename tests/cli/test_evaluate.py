@@ -223,7 +223,7 @@ def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None
     (tmp_path / "data" / "unheard of").mkdir()
     strange = invoke(evaluate, own_bundle, *options)
     assert isinstance(strange.exception, DataError)
-    assert "'unheard of' is none of the bundle's classes" in str(strange.exception)
+    assert "'unheard of' is not one of the bundle's classes" in str(strange.exception)
 
 
 def test_where_no_images_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:
@@ -246,8 +246,8 @@ def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> N
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("os:abort", {}, "'os:abort' is no registered dataset"),
-        ("digits", None, "with which options digits was split is not known"),
+        ("os:abort", {}, "'os:abort' is not a registered dataset"),
+        ("digits", None, "digits: the options of its split are not stored"),
         ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
         pytest.param(
             "digits",

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import typer
-from edgemate.data.digits import digits
 from PIL import Image
 from toy_data import archive
 from typer.testing import CliRunner
 
 from edgemate.cli.images import images
+from edgemate.data.datasets.digits import digits
 from edgemate.errors import UsageError
 
 RECIPE = """

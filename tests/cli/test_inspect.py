@@ -16,7 +16,7 @@ from edgemate.runs import Run
 def test_a_bundle_is_told(exported: Exported) -> None:
     result = invoke(inspect, exported.bundle.path)
     assert result.exit_code == 0, result.output
-    for text in ("tiny, format 1", "gray 8×8; mean", "1 stage1", "balanced", "onnx/segment_2.onnx", "method joint_ce"):
+    for text in ("tiny, format 2", "gray 8×8; mean", "1 stage1", "balanced", "onnx/segment_2.onnx", "method joint_ce"):
         assert text in result.stdout
 
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 from commands import invoke
-from edgemate.training.data import data_of
 from PIL import Image
 from rich.console import Console
 
 from edgemate.cli.classify import classify
 from edgemate.cli.export import export
 from edgemate.cli.profile import profile
-from edgemate.data import Data
+from edgemate.data import PreparedData
 from edgemate.errors import ExportError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.runs import Run
 from edgemate.training import train
+from edgemate.training.trainer import prepare_data
 from recipes import small_recipe
 
 ONE = ("exits.at=[stage3]", "data.train_limit=192", "optimization.epochs=1")
@@ -38,8 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def data() -> Data:
-    return data_of(small_recipe(*ONE))
+def data() -> PreparedData:
+    return prepare_data(small_recipe(*ONE))
 
 
 def test_it_is_trained_with_one_exit(run: Run) -> None:
@@ -54,7 +54,7 @@ def test_its_profile_has_one_row(run: Run) -> None:
 
 
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
-def test_what_it_is_exported_to_says_what_it_says(run: Run, data: Data, tmp_path: Path) -> None:
+def test_what_it_is_exported_to_says_what_it_says(run: Run, data: PreparedData, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     result = invoke(export, run.path, "--output", bundle)
     assert result.exception is None, result.output

@@ -107,14 +107,14 @@ def test_a_run_is_named_after_its_recipe_and_overrides_are_kept(workshop: Path) 
 
 def test_a_run_is_never_written_over_by_accident(workshop: Path) -> None:
     error = one_line_error(edgemate_train("small.yaml", cwd=workshop))
-    assert "runs/small: is there already; --resume continues it, --force starts it anew" in error
+    assert "runs/small: already exists; --resume continues it, --force trains it anew" in error
 
 
 def test_force_deletes_runs_and_nothing_else(workshop: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
     error = one_line_error(edgemate_train("small.yaml", "--output", tmp_path / "photos", "--force", cwd=workshop))
-    assert "is no run" in error
+    assert "not a run" in error
     assert (tmp_path / "photos" / "cat.png").exists()
 
 

@@ -107,7 +107,7 @@ def test_a_bundle_is_replaced_on_overwrite(finished_run: Run, ready_graphs: dict
     first = export_run(finished_run, tmp_path / "bundle", options=prefixes).bundle
     assert set(first.manifest.graphs) == {"prefixes"}
     assert len(first.golden().labels) == 5
-    with pytest.raises(BundleError, match="already holds a bundle; set overwrite to replace it"):
+    with pytest.raises(BundleError, match="already holds a bundle; `overwrite` replaces it"):
         export_run(finished_run, tmp_path / "bundle", options=prefixes)
     told = Told()
     replaced = export_run(finished_run, tmp_path / "bundle", options=ExportOptions(overwrite=True, progress=told))

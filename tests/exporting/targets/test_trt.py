@@ -93,7 +93,7 @@ def test_with_a_gpu_the_engines_of_all_layouts_are_built(
         create_builder=lambda options: Builder(), apply=lambda config, options, builder: checked.append(options)
     )
     monkeypatch.setattr(LOAD, lambda flavour: trt)
-    monkeypatch.setattr("edgemate.exporting.targets.trt.build_bundle_engines", build)
+    monkeypatch.setattr("edgemate.exporting.targets.trt.build_proved_engines", build)
     options = ExportOptions(layouts=("segments", "conditional"), engine_batch=(1, 2, 4))
     found = export_run(finished_run, tmp_path / "bundle", target="trt", options=options)
     assert found.engines == (tmp_path / "segment_1.engine",)
