@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def command(data: Path, *options: str) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return os.environ | {"RUNS": str(folder / "runs"), "RESULTS": str(folder / "results"), "OMP_NUM_THREADS": "1"}
+    own = {"PYTHON": sys.executable, "RUNS": str(folder / "runs"), "RESULTS": str(folder / "results")}
+    return os.environ | own | {"OMP_NUM_THREADS": "1"}
 
 
 def result(folder: Path) -> dict:
