@@ -244,7 +244,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_largest_gradients(
     ("raised", "expected", "said"),
     [
         (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), TrainingError, "optimization.batch_size=16: a step"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), DataError, r"was ended \(Killed\)"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), DataError, r"was killed \(Killed\)"),
         (RuntimeError("shapes differ"), RuntimeError, "^shapes differ$"),
     ],
 )
