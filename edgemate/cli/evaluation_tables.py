@@ -64,14 +64,14 @@ def _accuracies(report: dict[str, Any]) -> Table:
     table = _table(title, "accuracy", "gap", "drop")
     table.add_column(f"% at exits 1 to {exits}", justify="right", overflow="fold")
     for row in report["points"]:
-        said = row["predicted"]
+        predicted = row["predicted"]
         table.add_row(
             row["name"],
             "predicted",
-            _percent(said["accuracy"]),
+            _percent(predicted["accuracy"]),
             "",
-            _points(said["drop"]),
-            fractions_of(said["fractions"]),
+            _points(predicted["drop"]),
+            fractions_of(predicted["fractions"]),
         )
         for found in row["measured"]:
             gap = _gap(row) if found["batch"] == 1 else ""
@@ -84,8 +84,8 @@ def _times(report: dict[str, Any]) -> Table:
 
     table = _table("ms of a batch, from ready tensor to answers", "mean ms", "p50 ms", "p99 ms", "per image")
     for row in report["points"]:
-        said = row["predicted"]
-        mean, p99 = _time(said["mean_ms"]), _time(said["p99_ms"])
+        predicted = row["predicted"]
+        mean, p99 = _time(predicted["mean_ms"]), _time(predicted["p99_ms"])
         if mean != "–":
             table.add_row(row["name"], "predicted", mean, "", p99, mean)
         for number, found in enumerate(row["measured"]):

@@ -85,7 +85,9 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
     from edgemate.cli.figures import percent
 
     state = (
-        "finished" if metadata["finished"] else "training has not finished; `edgemate train RECIPE --resume` goes on"
+        "finished"
+        if metadata["finished"]
+        else "training has not finished; `edgemate train RECIPE --resume` continues it"
     )
     pairs = {"run": f"{metadata['name']}, {state}"}
     known = metadata.get("metadata")

@@ -75,10 +75,10 @@ def test_a_tensorrt_that_cannot_be_used_is_an_error_after_the_report(monkeypatch
     assert "data root" in result.stdout
 
 
-def test_neither_torch_nor_the_workshop_is_imported() -> None:
+def test_neither_torch_nor_the_training_side_is_imported() -> None:
     program = (
-        "import sys; from edgemate.cli.doctor import doctor; doctor(); wing = ('runs', 'data', 'models', 'training');"
-        "assert not {'torch', 'onnx', *(f'edgemate.{room}' for room in wing)} & set(sys.modules), 'heavy imports'"
+        "import sys; from edgemate.cli.doctor import doctor; doctor(); packages = ('runs', 'data', 'models', 'training');"
+        "assert not {'torch', 'onnx', *(f'edgemate.{package}' for package in packages)} & set(sys.modules), 'heavy imports'"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 

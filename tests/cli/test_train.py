@@ -91,9 +91,9 @@ def test_killed_in_mid_epoch_a_run_resumes_to_the_weights_of_an_uninterrupted_on
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder_with_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe and the run of it."""
-    folder = tmp_path_factory.mktemp("workshop")
+    folder = tmp_path_factory.mktemp("train")
     recipe = write_recipe(folder)
     result = edgemate_train(recipe.name, "--set", "optimization.epochs=1", cwd=folder)
     assert result.returncode == 0, result.stderr
@@ -101,19 +101,21 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_run_is_named_after_its_recipe_and_overrides_are_kept(workshop: Path) -> None:
-    assert Run.open(workshop / "runs" / "small").read_recipe().optimization.epochs == 1
+def test_a_run_is_named_after_its_recipe_and_overrides_are_kept(folder_with_recipe: Path) -> None:
+    assert Run.open(folder_with_recipe / "runs" / "small").read_recipe().optimization.epochs == 1
 
 
-def test_a_run_is_never_written_over_by_accident(workshop: Path) -> None:
-    error = one_line_error(edgemate_train("small.yaml", cwd=workshop))
+def test_a_run_is_never_written_over_by_accident(folder_with_recipe: Path) -> None:
+    error = one_line_error(edgemate_train("small.yaml", cwd=folder_with_recipe))
     assert "runs/small: already exists; --resume continues it, --force trains it anew" in error
 
 
-def test_force_deletes_runs_and_nothing_else(workshop: Path, tmp_path: Path) -> None:
+def test_force_deletes_runs_and_nothing_else(folder_with_recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
-    error = one_line_error(edgemate_train("small.yaml", "--output", tmp_path / "photos", "--force", cwd=workshop))
+    error = one_line_error(
+        edgemate_train("small.yaml", "--output", tmp_path / "photos", "--force", cwd=folder_with_recipe)
+    )
     assert "not a run" in error
     assert (tmp_path / "photos" / "cat.png").exists()
 

@@ -29,7 +29,7 @@ class OnnxHeader(NamedTuple):
 
 
 def read_onnx_header(path: Path) -> OnnxHeader:
-    """The versions that an ONNX file states. Raises OSError, and ValueError where it is no such file."""
+    """The versions that an ONNX file states. Raises OSError, and ValueError where it is not an ONNX file."""
     ir_version = opset = 0
     with path.open("rb") as stream:
         end = path.stat().st_size
@@ -62,7 +62,7 @@ def _field(stream: BinaryIO, end: int, wanted: int) -> tuple[int, Value]:
     length = {1: 8, 5: 4}[kind] if kind in (1, 5) else _varint(stream) if kind == 2 else -1
     stop = stream.tell() + length
     if length < 0 or stop > end:
-        raise ValueError("is no ONNX file")
+        raise ValueError("not an ONNX file")
     message: dict[int, int | bytes] | None = None
     if number == wanted and kind == 2:
         message = {}
@@ -83,4 +83,4 @@ def _varint(stream: BinaryIO) -> int:
         if byte[0] < 0x80:
             return value
         shift += 7
-    raise ValueError("is no ONNX file")
+    raise ValueError("not an ONNX file")

@@ -244,18 +244,18 @@ def _parse(trt: TensorRT, parser: Any, onnx: Path) -> None:
     if parser.parse_from_file(str(onnx)):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    said = "; ".join(dict.fromkeys(_parser_error(error) for error in errors)) or trt.last_errors()
-    raise BackendError(f"{onnx}: {trt.name} cannot parse it: {said}")
+    message = "; ".join(dict.fromkeys(_parser_error(error) for error in errors)) or trt.last_errors()
+    raise BackendError(f"{onnx}: {trt.name} cannot parse it: {message}")
 
 
 def _parser_error(error: Any) -> str:
-    said = " ".join(str(error.desc()).split())
+    message = " ".join(str(error.desc()).split())
     if error.node() < 0:  # the file as a whole
-        return said
+        return message
     where = f"node {error.node()}"
     if hasattr(error, "node_name"):  # 10.x and later
         where += f" {error.node_name()} ({error.node_operator()})"
-    return f"{where}: {said}"
+    return f"{where}: {message}"
 
 
 def _add_profile(builder: Any, network: Any, config: Any, batch: BatchRange, onnx: Path) -> None:
@@ -290,7 +290,7 @@ def _or_tell(call: Callable[[], None], progress: Progress) -> None:
 
 
 def _build_failure(trt: TensorRT, onnx: Path) -> str:
-    said = trt.last_errors()
-    layer = re.search(r"for (?:node|layer):? ?(\{[^}]*\}|[^\s;,)]+)", said)
+    message = trt.last_errors()
+    layer = re.search(r"for (?:node|layer):? ?(\{[^}]*\}|[^\s;,)]+)", message)
     where = f" at layer {layer[1].rstrip('.')}" if layer else ""
-    return f"{onnx}: {trt.name} cannot build it{where}: {said}"
+    return f"{onnx}: {trt.name} cannot build it{where}: {message}"
