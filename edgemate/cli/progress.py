@@ -71,7 +71,8 @@ class LineProgress:
         self._step = _Step(text, self._clock)
         if self._steps:
             self._heartbeat.beat()
-            self._print(text)
+            # Nothing is counted yet, so the unit would dangle.
+            self._print(text.removesuffix(", image").removesuffix(", round"))
 
     def advance(self, done: int, total: int, detail: str | Callable[[], str] = "") -> None:
         """Print how far the step is, if a line is due."""

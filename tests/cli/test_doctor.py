@@ -77,8 +77,8 @@ def test_a_tensorrt_that_cannot_be_used_is_an_error_after_the_report(monkeypatch
 
 def test_neither_torch_nor_the_training_side_is_imported() -> None:
     program = (
-        "import sys; from edgemate.cli.doctor import doctor; doctor(); packages = ('runs', 'data', 'models', 'training');"
-        "assert not {'torch', 'onnx', *(f'edgemate.{package}' for package in packages)} & set(sys.modules), 'heavy imports'"
+        "import sys; from edgemate.cli.doctor import doctor; doctor(); own = ('runs', 'data', 'models', 'training');"
+        "assert not {'torch', 'onnx', *(f'edgemate.{name}' for name in own)} & set(sys.modules), 'heavy imports'"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 

@@ -27,7 +27,7 @@ def test_a_line_for_every_step_and_one_every_thirty_seconds() -> None:
         progress.advance(done, 100, lambda: "loss 2.5")
     assert file.getvalue().splitlines() == [
         "[0:00] segments: exit 1 of 2",
-        "[0:10] answering, image",
+        "[0:10] answering",
         "[0:40] answering, image: 30 of 100, 1:10 left, loss 2.5",
         "[1:10] answering, image: 60 of 100, 0:40 left, loss 2.5",
         "[1:40] answering, image: 90 of 100, 0:10 left, loss 2.5",
