@@ -156,7 +156,7 @@ def build_data(
         batch_size: images per batch.
         workers: processes that prepare batches; 0 prepares them in the calling process.
         seed: of the training order and augmentation.
-        progress: told how many files have been checked.
+        progress: receives the number of files checked.
 
     Raises:
         DataError: a dataset is missing, image files are damaged, or the options do not fit the dataset or the two

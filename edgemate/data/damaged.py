@@ -29,7 +29,7 @@ def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> No
 
     Args:
         splits: images in use, by the name of the split. Images in memory are skipped.
-        progress: told how many files have been checked.
+        progress: receives the number of files checked.
 
     Raises:
         DataError: files are damaged. The message names the first ten, and counts them by split.

@@ -122,7 +122,7 @@ def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
 
     Args:
         section: the recipe's data section.
-        progress: told how many images are decoded.
+        progress: receives the number of images decoded.
 
     Raises:
         DataError: a dataset is missing. Damaged images are no error: they are in the report.

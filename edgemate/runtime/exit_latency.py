@@ -51,7 +51,7 @@ def measure_exits(
         images: ready float32 `(N, channels, height, width)`, classified as one batch.
         warmup: rounds that are not counted.
         repeats: rounds that are; in each, every exit is timed once in both layouts.
-        progress: told how many are done.
+        progress: receives the number of rounds done.
     """
     exits = range(1, len(segments.exits) + 1)
     calls: dict[tuple[str, int], Callable[[], object]] = {}

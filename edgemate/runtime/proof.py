@@ -76,7 +76,7 @@ def prove(
         batch: images at a time while comparing; the timing is of one.
         warmup: rounds that are not counted.
         repeats: rounds that are.
-        progress: told how many of these are done.
+        progress: receives the number of these done.
 
     Raises:
         BackendError: the backend fails, or a conditional graph stops elsewhere than its thresholds say.

@@ -102,11 +102,11 @@ class _Session:
 
     def check(self, graph: Graph) -> None:
         """BundleError when the graph's tensors are not the manifest's."""
-        for what, said, found in (
+        for what, stated, found in (
             ("takes", graph.inputs, self._session.get_inputs()),
             ("gives", graph.outputs, self._session.get_outputs()),
         ):
-            names = sorted(tensor.name for tensor in said)
+            names = sorted(tensor.name for tensor in stated)
             if sorted(tensor.name for tensor in found) != names:
                 raise BundleError(
                     f"{self._path}: {what} {', '.join(sorted(tensor.name for tensor in found))} "

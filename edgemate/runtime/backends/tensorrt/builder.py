@@ -111,7 +111,7 @@ def build_engine(
         onnx: the graph; the first dimension of its images and features is the batch.
         options: how.
         precision: of the graph: `fp32`, `fp16`, `int8` or `int8+fp16`.
-        progress: told how far it is, where the version tells that.
+        progress: receives the progress of the build, where the version reports it.
 
     Raises:
         BackendError: an option is unavailable here, or TensorRT cannot parse or build the graph: the message has its

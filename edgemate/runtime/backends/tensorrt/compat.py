@@ -211,7 +211,7 @@ class TensorRT:
             self._keep_fp32(network)
 
     def progress_monitor(self, config: Any, progress: Progress) -> Any | None:
-        """Have the build tell how far it is. The monitor, or None: 8.x does not report it."""
+        """Have the build report its progress. The monitor, or None: 8.x does not report it."""
         monitor = make_progress_monitor(self.module, progress)
         if monitor is not None:
             config.progress_monitor = monitor

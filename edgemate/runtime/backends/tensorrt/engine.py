@@ -96,20 +96,20 @@ class Engine:
     def _checked_slots(self, graph: Graph) -> dict[str, Slot]:
         opened = self._opened
         found = {name: self._describe(name) for name in map(opened.get_tensor_name, range(opened.num_io_tensors))}
-        said = {
+        recorded = {
             tensor.name: (what, tensor.dtype, tensor.shape[1:] if tensor.shape[0] == "batch" else tensor.shape)
             for what, tensors in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs))
             for tensor in tensors
         }
         batched = {tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.shape[0] == "batch"}
         slots = {}
-        for name in sorted(found.keys() | said.keys()):
+        for name in sorted(found.keys() | recorded.keys()):
             mode, dtype, shape = found.get(name, ("", "", ()))
             row = shape[1:] if name in batched else shape
-            if said.get(name) != (mode, dtype, row):
+            if recorded.get(name) != (mode, dtype, row):
                 raise BackendError(
                     f"{self.path}: {name} is {_words(found.get(name))} where the manifest says "
-                    f"{_words(said.get(name))}; build the engines again with edgemate build"
+                    f"{_words(recorded.get(name))}; build the engines again with edgemate build"
                 )
             slots[name] = Slot(name, dtype, row, name in batched, mode == "INPUT")
         return slots

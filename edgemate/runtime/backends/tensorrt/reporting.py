@@ -24,11 +24,11 @@ def make_logger(module: Any) -> Any:
             self.warning = ""
 
         def log(self, severity: Any, message: str) -> None:
-            said = " ".join(message.split())
+            text = " ".join(message.split())
             if severity in (module.Logger.ERROR, module.Logger.INTERNAL_ERROR):
-                self.errors.append(said)
+                self.errors.append(text)
             elif severity == module.Logger.WARNING:
-                self.warning = said
+                self.warning = text
 
         def reasons(self) -> str:
             return "; ".join(dict.fromkeys(self.errors)) or self.warning
