@@ -22,18 +22,29 @@ class Registry:
     Args:
         kind: of the parts, singular, for messages ("backbone").
         targets: name → "module:attribute".
+        libraries: prefix → "module:attribute" of a factory for every name that begins with it, such as `timm/`.
     """
 
-    def __init__(self, kind: str, targets: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, targets: Mapping[str, str], libraries: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self._targets = dict(targets)
+        self._libraries = dict(libraries or {})
 
     def names(self) -> list[str]:
         """Registered names, sorted."""
         return sorted(self._targets)
 
+    def library(self, name: str) -> tuple[str, str] | None:
+        """Prefix and rest of a name that a library's factory knows; None for other names."""
+        prefix = next((prefix for prefix in self._libraries if name.startswith(prefix) and name != prefix), None)
+        return None if prefix is None else (prefix, name.removeprefix(prefix))
+
+    def libraries(self) -> list[str]:
+        """Prefixes of names that libraries know, sorted."""
+        return sorted(self._libraries)
+
     def __contains__(self, name: str) -> bool:
-        return name in self._targets
+        return name in self._targets or self.library(name) is not None
 
     def place(self, name: str) -> tuple[str, str]:
         """Module and attribute of a registered name or a dotted path.
@@ -41,7 +52,8 @@ class Registry:
         Raises:
             UsageError: the name is unknown; the message names the closest ones.
         """
-        target = self._targets.get(name)
+        found = self.library(name)
+        target = self._libraries[found[0]] if found else self._targets.get(name)
         if target is None:
             if ":" not in name:
                 raise UsageError(self.unknown(name))
@@ -165,6 +177,10 @@ BACKBONES = Registry(
         "wrn_16_4": "edgemate.models.wide_resnet:wrn_16_4",
         "wrn_28_10": "edgemate.models.wide_resnet:wrn_28_10",
         "wrn_40_2": "edgemate.models.wide_resnet:wrn_40_2",
+    },
+    libraries={
+        "timm/": "edgemate.models.networks.timm_networks:timm_network",
+        "torchvision/": "edgemate.models.networks.torchvision_networks:torchvision_network",
     },
 )
 

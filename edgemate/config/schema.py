@@ -76,15 +76,21 @@ class Data(Section):
     name: str = Field(description="Registered dataset.")
     options: Options = Field({}, description="Options of the dataset, such as root, path or download.")
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = Field(
-        None, description="Height and width of the input in pixels; the images' own size if absent."
+        None,
+        description="Height and width of the input in pixels; those of the pretrained weights if absent, else the "
+        "images' own size.",
     )
     resize: Literal["stretch", "shorter_side"] | None = Field(None, description="How images reach image_size.")
     resize_to: Annotated[int, Field(ge=4, le=4096)] | None = Field(
         None, description="Shorter side before the center crop; image_size × 256/224 if absent."
     )
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
+        None, description="PIL's filter; that of the pretrained weights if absent, else bilinear."
+    )
     mean: list[float] | None = Field(
-        None, description="Per channel, of pixels in [0, 1]; from the training split if absent."
+        None,
+        description="Per channel, of pixels in [0, 1]; those of the pretrained weights if absent, else from the "
+        "training split.",
     )
     std: list[Annotated[float, Field(gt=0)]] | None = None
     calibration_fraction: Fraction = Field(0.1, description="Fraction of the training images held out for thresholds.")
@@ -114,18 +120,44 @@ class Data(Section):
 class Model(Section):
     """The network that is cut."""
 
-    backbone: str = Field(description="Registered backbone.")
+    backbone: str = Field(
+        description="Registered backbone, timm/NAME, torchvision/NAME, or a network of your own, my_pkg.my_mod:MyNet."
+    )
     options: Options = {}
+    weights: str | None = Field(
+        None,
+        description="Weights to begin with: pretrained (the library's own), file:PATH (safetensors or a state dict), "
+        "or run:PATH (of another run); random ones if absent.",
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _check_weights(cls, weights: str | None) -> str | None:
+        kind, _, path = (weights or "").partition(":")
+        if weights is None or weights == "pretrained" or (kind in ("file", "run") and path):
+            return weights
+        raise ValueError(f"{weights!r} should be pretrained, file:PATH or run:PATH")
 
 
 class Exits(Section):
     """Where the network is cut, and the head of every exit."""
 
-    at: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="Cut points in order, the backbone's end last; the backbone's default ones if absent."
+    at: Annotated[list[str], Field(min_length=1)] | Literal["auto"] | None = Field(
+        None,
+        description="Cut points in order, the backbone's end last (`edgemate plan` lists them), or auto: at near-equal "
+        "steps of MACs. If absent: the backbone's default ones, where it has some, else auto.",
+    )
+    count: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Number of exits that auto places; 4 if absent."
     )
     head: str = "linear"
     options: Options = {}
+    final: Literal["own", "new"] | None = Field(
+        None,
+        description="Classifier of the last exit: own, the network's (a new last layer for another number of classes), "
+        "or new, a head like the others'. If absent: own, where the network was cut by its graph. With new, the last "
+        "exit may come before the network's end, which is then left out.",
+    )
     ensemble: Ensemble = Field(
         "none",
         description="Output of exit k: its own logits, the mean of the logits of exits 1 … k, or the method's "
@@ -134,10 +166,16 @@ class Exits(Section):
 
     @field_validator("at")
     @classmethod
-    def _check_unique(cls, at: list[str] | None) -> list[str] | None:
-        if at is not None and len(set(at)) != len(at):
+    def _check_unique(cls, at: list[str] | str | None) -> list[str] | str | None:
+        if isinstance(at, list) and len(set(at)) != len(at):
             raise ValueError("a cut point occurs twice; name each once")
         return at
+
+    @model_validator(mode="after")
+    def _check_count(self) -> Exits:
+        if self.count is not None and isinstance(self.at, list):
+            raise ValueError("count is for at: auto; the list of cut points has its own length")
+        return self
 
 
 class Distillation(Section):

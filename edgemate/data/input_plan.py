@@ -15,13 +15,13 @@ def plan_input(source: DataSource, section: Data) -> InputSpec:
         source: the dataset.
         section: image_size (the images' own size if None), resize (if None, `stretch` where all images have the same
             size, else `shorter_side`), resize_to (of the shorter side, before the center crop; image_size × 256 / 224
-            if None) and interpolation.
+            if None) and interpolation (bilinear if None).
 
     Raises:
         DataError: the options do not fit the dataset or each other.
     """
     image_size, resize, resize_to = section.image_size, section.resize, section.resize_to
-    interpolation = section.interpolation
+    interpolation = section.interpolation or "bilinear"
     channels = source.channels
 
     def planned(size: tuple[int, int], step: Resize | None = None, crop: tuple[int, int] | None = None) -> InputSpec:

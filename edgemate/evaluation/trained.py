@@ -27,7 +27,9 @@ def trained_model(run: Run) -> MultiExitModel:
 def untrained_model(run: Run) -> MultiExitModel:
     """The same network with new weights, on the device that is torch's default."""
     recipe, metadata = run.read_recipe(), run.read_metadata()
-    section = recipe.model
+    section = recipe.model.model_copy(update={"weights": None})
     if "pretrained" in section.options:  # nothing is to be fetched only to be overwritten
         section = section.model_copy(update={"options": {**section.options, "pretrained": False}})
-    return build_model(section, recipe.exits, metadata.input["channels"], len(metadata.classes))
+    shape = metadata.input
+    size = shape["height"], shape["width"]
+    return build_model(section, recipe.exits, shape["channels"], len(metadata.classes), size)

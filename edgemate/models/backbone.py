@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -14,22 +15,50 @@ from edgemate.errors import UsageError
 from edgemate.registry import closest
 
 Features = dict[str, Tensor]
-"""Named tensors that pass a cut. Heads read `features`, (N, D, H, W), the only one that a plain backbone has."""
+"""Named tensors that pass a cut. Heads read `features`, the only one that a plain backbone has."""
+
+Layout = Literal["map", "channels_last", "tokens", "vector"]
+"""How `features` are laid out: (N, D, H, W), (N, H, W, D), (N, L, D), or (N, D)."""
 
 
 @dataclass(frozen=True)
 class Tap:
-    """The feature map at a cut that a head reads, `features`.
+    """The features at a cut that a head reads, `features`.
 
     Attributes:
-        channels: channels of the map here.
-        final_channels: channels of the map at the end of the backbone.
+        channels: channels D here.
+        final_channels: channels of the last feature map of the backbone.
         reductions: how many times the height and width are still halved between here and there.
+        layout: how the features are laid out.
+        shape: of the features without the batch, where it is known.
     """
 
     channels: int
     final_channels: int
     reductions: int
+    layout: Layout = "map"
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass
+class OwnHead:
+    """A network's own classifier, which follows the last cut.
+
+    Attributes:
+        module: from the features at the last cut to logits (N, classes).
+        layers: paths of the layers in the network that give the logits.
+        classes: number of logits.
+        width: channels of the features that it reads.
+        replaced: the layers were replaced for another number of classes, so they are untrained.
+        trained: the weights were loaded.
+    """
+
+    module: nn.Module
+    layers: Sequence[str]
+    classes: int
+    width: int
+    replaced: bool = False
+    trained: bool = False
 
 
 class Block(nn.Module):
@@ -51,23 +80,37 @@ class Backbone(nn.Module):
     Args:
         blocks: name → block, in order; each takes and gives `Features`. The first gets `{"image": (N, C, H, W)}`.
         taps: name → what a head finds after that block.
-        default_cuts: names of the blocks after which this family usually has its exits, the last block last.
+        default_cuts: names of the blocks after which this family usually has its exits, the last block last. None:
+            it has no usual ones, and they are placed by MACs.
         aliases: further names for blocks (`layer1` for the last block of that layer).
+        own_head: the network's own classifier, if it is kept.
     """
 
     def __init__(
         self,
         blocks: Mapping[str, nn.Module],
         taps: Mapping[str, Tap],
-        default_cuts: Sequence[str],
+        default_cuts: Sequence[str] | None,
         aliases: Mapping[str, str] | None = None,
+        own_head: OwnHead | None = None,
     ) -> None:
         super().__init__()
         self.block_names = tuple(blocks)
         self.blocks = nn.ModuleList(blocks.values())
         self.taps = dict(taps)
-        self.default_cuts = tuple(default_cuts)
+        self.default_cuts = None if default_cuts is None else tuple(default_cuts)
         self.aliases = dict(aliases or {})
+        self.own_head = own_head
+
+    @property
+    def end(self) -> str:
+        """Name of the last block, where the last exit is."""
+        return self.block_names[-1]
+
+    @property
+    def end_name(self) -> str:
+        """The name that its usual exits give to the last block."""
+        return self.default_cuts[-1] if self.default_cuts else self.end
 
     def block_index(self, cut: str) -> int:
         """Position of the block that a cut point names. Raises UsageError for a name that is none of ours."""

@@ -1,6 +1,8 @@
 """What every exit costs on paper: MACs and parameters.
 
 MACs are what fvcore calls flops: a multiplication and the addition that goes with it count once; FLOPs = 2 × MACs.
+Convolutions, linear layers, matrix products and attention count, as in the figures that papers and torchvision
+publish. Normalization, which inference mostly folds into a convolution, and pooling do not.
 They are counted on a module that returns only exit k, because fvcore leaves out only what the output does not use.
 fvcore counts no plain products, so mixing (`edgemate.models.mixing`) is counted here: k · C MACs for exit k's logits.
 """
@@ -8,14 +10,17 @@ fvcore counts no plain products, so mixing (`edgemate.models.mixing`) is counted
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
+from edgemate.models.backbone import Backbone
 from edgemate.models.multi_exit import MultiExitModel, Prefix
 
 
@@ -89,25 +94,91 @@ def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
         model.train(was_training)
 
 
+def block_macs(backbone: Backbone, image_shape: Sequence[int]) -> list[int]:
+    """MACs of every block of a backbone, and last those of its own classifier if it has one, for one image (C, H, W).
+
+    The backbone is counted in evaluation mode and left in the mode it was in.
+    """
+    modules = [*backbone.blocks]
+    if backbone.own_head is not None:
+        modules.append(backbone.own_head.module)
+    chain = _Chain(modules)
+    was_training = [module.training for module in modules]
+    chain.eval()
+    try:
+        device = next((parameter.device for parameter in chain.parameters()), torch.device("cpu"))
+        by_module, _ = _by_module(chain, torch.zeros(1, *image_shape, device=device))
+        return [int(by_module[f"steps.{i}"]) for i in range(len(modules))]
+    finally:
+        for module, training in zip(modules, was_training, strict=True):
+            module.train(training)
+
+
+class _Chain(nn.Module):
+    """Blocks one after the other; returns every tensor of the last."""
+
+    def __init__(self, steps: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        features: Any = {"image": image}
+        for step in self.steps:
+            features = step(features)
+        return tuple(features.values()) if isinstance(features, dict) else features
+
+
 def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[str]]:
     """MACs of the whole prefix without its mixture, and of its head alone, and the operators left out."""
+    by_module, analysis = _by_module(prefix, image)
+    skipped = analysis.unsupported_ops()
+    if prefix.mixture:
+        skipped -= analysis.unsupported_ops("mixture")
+    return int(by_module[""]), int(by_module["head"]), skipped
+
+
+def _by_module(module: nn.Module, image: torch.Tensor) -> tuple[Counter[str], Any]:
+    """MACs by path of module, and fvcore's analysis."""
     with warnings.catch_warnings(), torch.no_grad():
         # fvcore uses torch.jit, on import and to trace; torch's notices about that do not concern the network.
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
 
-        analysis = FlopCountAnalysis(prefix, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis = FlopCountAnalysis(module, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis.set_op_handle(**dict.fromkeys(_NOT_COUNTED, _nothing))
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
         jit_log = logging.getLogger("fvcore")
         level = jit_log.level
         jit_log.setLevel(logging.ERROR)
+        fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # one operator for a whole layer, which fvcore does not know
         try:
-            by_module = analysis.by_module()
+            return analysis.by_module(), analysis
         finally:
+            torch.backends.mha.set_fastpath_enabled(fast_path)
             jit_log.setLevel(level)
-        skipped = analysis.unsupported_ops()
-        if prefix.mixture:
-            skipped -= analysis.unsupported_ops("mixture")
-        return int(by_module[""]), int(by_module["head"]), skipped
+
+
+_NOT_COUNTED = (
+    "aten::batch_norm",
+    "aten::group_norm",
+    "aten::layer_norm",
+    "aten::instance_norm",
+    "aten::adaptive_avg_pool2d",
+    "aten::upsample_nearest2d",
+    "aten::upsample_bilinear2d",
+    "aten::grid_sampler",
+)
+
+
+def _nothing(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    return 0
+
+
+def _attention_macs(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """MACs of softmax(Q Kᵀ) V without the softmax: Q (…, L, E), K (…, S, E), V (…, S, F)."""
+    query, key, value = (tensor.type().sizes() for tensor in inputs[:3])
+    return int(math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
 
 
 def _parameters(module: nn.Module) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.heads.head import Head
+from edgemate.models.heads.own import OwnClassifier
 from edgemate.models.mixing import Mixture, checked_mixing, mixture
 
 RAW_LOGITS = "raw_logits"
@@ -43,11 +44,14 @@ class MultiExitModel(nn.Module):
         backbone: the network that is cut. Its blocks move into the stages of this model.
         at: cut points in order; the last must be the backbone's end. None: the backbone's usual ones.
         make_head: from the tap at a cut to the head there.
+        own_last: the last exit's head is the backbone's own classifier.
+        ends_early: the last cut may come before the backbone's end; what follows is left out.
 
     Attributes:
         cuts: names of the cut points, one per exit.
         taps: what each head finds at its cut.
         pooled_widths: per exit the width D_k of its pooled feature.
+        notes: sentences about the weights that were loaded, for whoever trains the model.
         mixing: W, float32 (K, K), if exits return weighted sums of logits (see `edgemate.models.mixing`); it is then
             stored with the weights. None: every exit returns its own logits.
 
@@ -55,22 +59,36 @@ class MultiExitModel(nn.Module):
         UsageError: a cut point is unknown, out of order, or the last one is not the backbone's end.
     """
 
-    def __init__(self, backbone: Backbone, at: Sequence[str] | None, make_head: Callable[[Tap], Head]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        at: Sequence[str] | None,
+        make_head: Callable[[Tap], Head],
+        *,
+        own_last: bool = False,
+        ends_early: bool = False,
+    ) -> None:
         super().__init__()
-        self.cuts = tuple(at or backbone.default_cuts)
+        self.notes: list[str] = []
+        self.cuts = tuple(at or backbone.default_cuts or (backbone.end,))
         ends = [backbone.block_index(cut) for cut in self.cuts]
         if any(later <= earlier for earlier, later in itertools.pairwise(ends)):
             raise UsageError(f"cut points {', '.join(self.cuts)} are not in the order of the backbone")
-        if ends[-1] != len(backbone.blocks) - 1:
+        if ends[-1] != len(backbone.blocks) - 1 and not ends_early:
             raise UsageError(
-                f"the last exit is at {self.cuts[-1]}, but the backbone ends at {backbone.default_cuts[-1]}"
+                f"the last exit is at {self.cuts[-1]}, but the backbone ends at {backbone.end_name}; end with that, or "
+                "set exits.final: new to leave out what follows"
             )
         starts = [0, *(end + 1 for end in ends[:-1])]
         self.stages = nn.ModuleList(
             _Stage([backbone.blocks[i] for i in range(start, end + 1)]) for start, end in zip(starts, ends, strict=True)
         )
         self.taps = tuple(backbone.taps[backbone.block_names[end]] for end in ends)
-        heads = [make_head(tap) for tap in self.taps]
+        own = OwnClassifier(backbone.own_head) if own_last and backbone.own_head is not None else None
+        new = self.taps[:-1] if own else self.taps
+        heads: list[Head | OwnClassifier] = [make_head(tap) for tap in new]
+        if own is not None:
+            heads.append(own)
         self.heads = nn.ModuleList(heads)
         self.pooled_widths = tuple(head.width for head in heads)
         self.register_buffer("mixing", None)

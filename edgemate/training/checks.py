@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgemate.config import Distillation, Recipe
 from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
 from edgemate.errors import RecipeError, RunError, UsageError
+from edgemate.registry import BACKBONES
 from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.wording import counted
 
@@ -109,7 +110,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
             names = ", ".join(recipe.distillation.names)
             problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")
 
-    attempt("exits.at", with_network)
+    # The graph of a network is cut for the size of the dataset's images, once these are known.
+    if recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None:
+        attempt("exits.at", with_network)
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
     if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():

@@ -23,7 +23,7 @@ from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation.building import build_method, setting_of
 from edgemate.distillation.method import Method
 from edgemate.distillation.teachers.loading import load_teacher
-from edgemate.errors import RunError, TrainingError
+from edgemate.errors import RecipeError, RunError, TrainingError, UsageError
 from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
@@ -32,6 +32,7 @@ from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEvery
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe
 from edgemate.training.header import Setup, training_header
+from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
 from edgemate.training.results import metadata_of, write_results
@@ -76,6 +77,7 @@ def train(
     """
     console = console or Console()
     check_recipe(recipe, str(path))
+    recipe = _with_input_defaults(recipe, str(path))
     run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
     if run is not None and run.finished and extension is None:
         console.out(f"{run.path} is finished already")
@@ -91,6 +93,12 @@ def train(
         if recipe.distillation.teacher:
             progress.step("loading the teacher")
             teacher = load_teacher(recipe.distillation.teacher, data, str(path))
+    with progress.unattended():
+        progress.step("building the network")
+        torch.manual_seed(recipe.training.seed)
+        model = _build(recipe, data, str(path))
+    for note in model.notes:
+        console.out(note)
     if run is None:
         if replace and path.exists():
             Run.open(path, finished=False, any_format=True)  # never delete a folder that is not a run
@@ -98,9 +106,6 @@ def train(
         run = Run.create(path)
         run.write_recipe(recipe)
         run.write_environment(environment_metadata())
-
-    torch.manual_seed(recipe.training.seed)
-    model = build_model(recipe.model, recipe.exits, data.spec.channels, len(data.classes))
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
@@ -164,6 +169,22 @@ def train(
     write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
     run.progress_path.unlink(missing_ok=True)
     return run
+
+
+def _with_input_defaults(recipe: Recipe, source: str) -> Recipe:
+    try:
+        return with_input_defaults(recipe)
+    except UsageError as error:
+        raise RecipeError(source, [f"model: {error}"]) from error
+
+
+def _build(recipe: Recipe, data: PreparedData, source: str) -> MultiExitModel:
+    """The network with the weights that it begins with; what does not fit is a problem of the recipe."""
+    spec = data.spec
+    try:
+        return build_model(recipe.model, recipe.exits, spec.channels, len(data.classes), (spec.height, spec.width))
+    except UsageError as error:
+        raise RecipeError(source, [f"model: {error}".replace("model: model.", "model.")]) from error
 
 
 def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:

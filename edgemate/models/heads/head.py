@@ -1,34 +1,81 @@
-"""The head: a trunk over the feature map, a global average, and a linear classifier."""
+"""The head: a trunk over the features at a cut, a global average, and a linear classifier."""
 
 from __future__ import annotations
+
+import math
+from typing import Literal
 
 from torch import Tensor, nn
 
 from edgemate.models.backbone import Features, Tap
 
+Pool = Literal["mean", "class_token"]
+
 
 class Head(nn.Module):
     """An exit's classifier.
 
+    Features of every layout are read as a map (N, D, H, W): channels-last maps are transposed, and tokens are laid out
+    as the grid of patches that they were, without the class token. Features without a height and width are the pooled
+    ones already. Where no trunk follows, those of transformers (tokens, channels-last maps) are normalized after the
+    pooling, as these networks do before their own classifier.
+
     Args:
-        tap: which feature map it reads.
-        trunk: layers between that map and the pooling; `nn.Identity()` for none.
+        tap: which features it reads.
+        trunk: layers between the map and the pooling; `nn.Identity()` for none.
         width: channels that the trunk gives, D.
         classes: C.
         dropout: fraction of the pooled feature that training drops.
+        pool: `mean` over the map, or `class_token`, the first token of a tap that has one.
     """
 
-    def __init__(self, tap: Tap, trunk: nn.Module, width: int, classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, tap: Tap, trunk: nn.Module, width: int, classes: int, dropout: float = 0.0, pool: Pool = "mean"
+    ) -> None:
         super().__init__()
+        self.layout, self.pool = tap.layout, pool
+        self.class_tokens = class_tokens(tap)
         self.trunk = trunk
         self.width = width
+        normalized = tap.layout in ("tokens", "channels_last") and isinstance(trunk, nn.Identity)
+        self.norm = nn.LayerNorm(width) if normalized else nn.Identity()
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.classifier = nn.Linear(width, classes)
 
     def forward(self, features: Features) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and the pooled feature (N, D)."""
-        pooled = self.trunk(features["features"]).mean((2, 3))
+        pooled = self.norm(self._pooled(features["features"]))
         return self.classifier(self.dropout(pooled)), pooled
+
+    def _pooled(self, features: Tensor) -> Tensor:
+        if self.layout == "vector":
+            return features
+        if self.pool == "class_token":
+            return features[:, 0]
+        pooled: Tensor = self.trunk(self._map(features)).mean((2, 3))
+        return pooled
+
+    def _map(self, features: Tensor) -> Tensor:
+        if self.layout == "channels_last":
+            return features.permute(0, 3, 1, 2)
+        if self.layout == "tokens":
+            patches = features[:, self.class_tokens :].transpose(1, 2)
+            height, width = grid(patches.shape[2])
+            return patches.reshape(-1, patches.shape[1], height, width)
+        return features
+
+
+def class_tokens(tap: Tap) -> int:
+    """How many of a tap's tokens are not patches: what is left beside the largest square number of them."""
+    if tap.layout != "tokens" or tap.shape is None:
+        return 0
+    return tap.shape[0] - math.isqrt(tap.shape[0]) ** 2
+
+
+def grid(patches: int) -> tuple[int, int]:
+    """Height and width of a square grid of patches."""
+    side = math.isqrt(patches)
+    return side, patches // side
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -1,0 +1,189 @@
+"""Where a graph can be cut: after a node whose tensor is alive, and with few others alive beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from edgemate.models.graph.flattening import MULTIPLE, SHAPE
+
+MOST_CARRIED = 7
+"""Most tensors that pass a cut beside the one that its head reads."""
+FEWEST = 3
+"""A graph with fewer places where one tensor is alive is cut where several are, too."""
+
+_CHAINS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_UNFINISHED = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.Dropout, nn.Dropout2d, nn.Identity)
+_ACTIVATIONS = "torch.nn.modules.activation"
+_FUNCTIONAL_ACTIVATIONS = frozenset(
+    {"relu", "relu_", "relu6", "hardswish", "hardsigmoid", "silu", "gelu", "sigmoid", "tanh", "leaky_relu", "mish"}
+)
+_ONLY_SHAPE = frozenset({"contiguous", "flatten", "permute", "reshape", "squeeze", "transpose", "unflatten", "view"})
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """A place where the graph can be cut.
+
+    Attributes:
+        name: path of the outermost module that ends here, stages rather than the list of them, or the node's own name.
+        aliases: paths of the modules within that end here too.
+        node: whose tensor a head reads.
+        carried: further tensors that later nodes need.
+        shape: of the tensor without the batch.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    node: fx.Node
+    carried: tuple[fx.Node, ...]
+    shape: tuple[int, ...]
+
+
+def find_cut_points(
+    network: nn.Module,
+    graph: fx.GraphModule,
+    names: Mapping[str, Sequence[str]],
+    inside: Mapping[str, str],
+    end: fx.Node,
+    wanted: Sequence[str] = (),
+) -> list[CutPoint]:
+    """The cut points up to `end`, in order, of which `end` is the last.
+
+    Those are the ends of modules in a row (of the network itself, or of a list in it) at which one tensor is alive. A
+    place within a unit of convolution, normalization and activation is not one, and of two places without weights
+    between them only the later is. Where that leaves fewer than `FEWEST`, any end of a module counts, with up to
+    `MOST_CARRIED` further tensors.
+
+    Args:
+        network: that was traced.
+        graph: its graph, flattened.
+        names: node name → paths of the modules that return it, innermost first.
+        inside: node name → path of the module whose code made it.
+        end: the node that the classifier reads.
+        wanted: names that a recipe asks for; they are cut points wherever the graph can be cut at all.
+    """
+    everywhere = [
+        point for point in _possible(network, graph, names, end) if point.node is end or 1 <= len(point.shape) <= 3
+    ]
+    chosen = [point for point in everywhere if point.node is end or _in_a_row(network, graph, point, inside)]
+    chosen = _last_of_each(graph, chosen)
+    if len(chosen) < FEWEST:
+        chosen = _last_of_each(graph, everywhere)
+    asked = [point for point in everywhere if {point.name, *point.aliases} & set(wanted)]
+    return sorted({point.node: point for point in (*chosen, *asked)}.values(), key=everywhere.index)
+
+
+def image_dependent(graph: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose value depends on the image; all others can be computed anywhere."""
+    dependent: set[fx.Node] = set()
+    for node in graph.graph.nodes:
+        if MULTIPLE in node.meta:
+            continue
+        if node.op == "placeholder" or any(source in dependent for source in node.all_input_nodes):
+            dependent.add(node)
+    return dependent
+
+
+def _liveness(graph: fx.GraphModule, end: fx.Node) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
+    """Every image-dependent node up to `end` and the nodes that are alive after it, in order of execution."""
+    dependent = image_dependent(graph)
+    order = {node: position for position, node in enumerate(graph.graph.nodes)}
+    last_use = {
+        node: max((order[user] for user in node.users if MULTIPLE not in user.meta), default=-1) for node in dependent
+    }
+    alive: list[fx.Node] = []
+    for node in graph.graph.nodes:
+        if node not in dependent or node.op == "output":
+            continue
+        alive = [other for other in alive if last_use[other] > order[node]]
+        if last_use[node] > order[node]:
+            alive.append(node)
+        yield node, alive
+        if node is end:
+            return
+
+
+def _possible(
+    network: nn.Module, graph: fx.GraphModule, names: Mapping[str, Sequence[str]], end: fx.Node
+) -> list[CutPoint]:
+    """Every place where the graph can be cut, with names of their own."""
+    found: list[CutPoint] = []
+    seen: set[str] = set()
+    for node, alive in _liveness(graph, end):
+        if node.op == "placeholder" or node not in alive or len(alive) > 1 + MOST_CARRIED:
+            continue
+        shapes = [other.meta[SHAPE].per_image if SHAPE in other.meta else None for other in alive]
+        shape = shapes[alive.index(node)]
+        if shape is None or None in shapes or not node.meta[SHAPE].dtype.is_floating_point:
+            continue
+        paths = sorted(set(names.get(node.name, ())) - seen, key=lambda path: _rank(network, path)) or [node.name]
+        seen.update(paths)
+        carried = tuple(other for other in alive if other is not node)
+        found.append(CutPoint(paths[0], tuple(paths[1:]), node, carried, shape))
+    return found
+
+
+def _in_a_row(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside: Mapping[str, str]) -> bool:
+    """Whether one tensor is alive at the end of a module in a row, or of an operation of the network's own."""
+    if point.carried:
+        return False
+    paths = [point.name, *point.aliases]
+    if point.node.op != "call_module" and point.node.name == point.name:
+        own = not inside.get(point.node.name) and _called(point.node) not in _ONLY_SHAPE
+        return own and not _continues(graph, point.node)
+    if any(_is_composite(network, path) and _parent_is_chain(network, path) for path in paths):
+        return True
+    return _parent_is_chain(network, point.name) and not _continues(graph, point.node)
+
+
+def _last_of_each(graph: fx.GraphModule, points: Sequence[CutPoint]) -> list[CutPoint]:
+    """Of places without weights between them, the last."""
+    order = {node: position for position, node in enumerate(graph.graph.nodes)}
+    weighty = [order[node] for node in graph.graph.nodes if _has_weights(graph, node)]
+    kept: list[CutPoint] = []
+    for point in points:
+        if kept and not any(order[kept[-1].node] < position <= order[point.node] for position in weighty):
+            kept.pop()
+        kept.append(point)
+    return kept
+
+
+def _parent_is_chain(network: nn.Module, path: str) -> bool:
+    parent = path.rpartition(".")[0]
+    return not parent or isinstance(network.get_submodule(parent), _CHAINS)
+
+
+def _rank(network: nn.Module, path: str) -> tuple[bool, int, str]:
+    """Outer modules first, but a list of all stages is no name for the end of its last stage."""
+    outermost_list = "." not in path and isinstance(network.get_submodule(path), _CHAINS)
+    return outermost_list, path.count("."), path
+
+
+def _called(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def _is_composite(network: nn.Module, path: str) -> bool:
+    return any(True for _ in network.get_submodule(path).children())
+
+
+def _continues(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the next operation belongs to the same unit: a normalization, an activation or a dropout."""
+    users = [user for user in node.users if MULTIPLE not in user.meta]
+    return len(users) == 1 and _is_unfinished(graph, users[0])
+
+
+def _is_unfinished(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        module = graph.get_submodule(str(node.target))
+        return isinstance(module, _UNFINISHED) or type(module).__module__ == _ACTIVATIONS
+    return node.op in ("call_function", "call_method") and _called(node) in _FUNCTIONAL_ACTIVATIONS
+
+
+def _has_weights(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return any(True for _ in graph.get_submodule(str(node.target)).parameters())
+    return any(source.op == "get_attr" for source in node.all_input_nodes)

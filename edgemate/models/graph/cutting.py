@@ -1,0 +1,210 @@
+"""Makes a backbone of a traced network: one block between every two cut points, and its own classifier as a head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, fx, nn
+
+from edgemate.errors import UsageError
+from edgemate.models.backbone import Backbone, Features, Layout, OwnHead, Tap
+from edgemate.models.graph.classifier import classes_of, find_classifiers
+from edgemate.models.graph.cut_points import CutPoint, find_cut_points, image_dependent
+from edgemate.models.graph.flattening import MULTIPLE, SHAPE, flatten
+from edgemate.models.graph.tracing import trace
+
+FEATURES = "features"
+
+
+class GraphBlock(nn.Module):
+    """A part of a traced graph as a block of a backbone.
+
+    Args:
+        graph: takes and returns tensors by position.
+        inputs: names of the features that it takes.
+        outputs: names of the features that it returns.
+    """
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.graph = graph
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+
+    def forward(self, features: Features) -> Features:
+        """The tensors after this part."""
+        returned = self.graph(*(features[name] for name in self.inputs))
+        return dict(zip(self.outputs, returned, strict=True))
+
+
+class GraphClassifier(nn.Module):
+    """The end of a traced graph: from the features at the last cut to the logits."""
+
+    def __init__(self, graph: fx.GraphModule, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.graph = graph
+        self.inputs = tuple(inputs)
+
+    def forward(self, features: Features) -> Tensor:
+        """Logits (N, C)."""
+        (logits,) = self.graph(*(features[name] for name in self.inputs))
+        result: Tensor = logits
+        return result
+
+
+def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wanted: Sequence[str] = ()) -> Backbone:
+    """A backbone with a block between every two cut points of a network; weights are shared with it.
+
+    Args:
+        network: takes images (N, C, H, W) and returns logits (N, classes).
+        name: what messages call it.
+        image_shape: (C, H, W); the backbone takes images of this size only.
+        wanted: cut points that are needed, beside the usual ones.
+
+    Raises:
+        UsageError: the network cannot be traced or cut, or cannot take such images.
+    """
+    traced, tracer = trace(network, name)
+    names = {node.name: paths for node, paths in tracer.outputs_of.items()}
+    graph = flatten(traced, name, image_shape)
+    classifiers = find_classifiers(graph, name)
+    end = _end(graph, classifiers, name)
+    inside = {node.name: path for node, path in tracer.inside.items()}
+    points = find_cut_points(network, graph, names, inside, end, wanted)
+    _keep_inputs(graph, [point.node for point in points])
+    blocks: dict[str, nn.Module] = {}
+    taps: dict[str, Tap] = {}
+    aliases: dict[str, str] = {}
+    final = _last_map(graph, points)
+    inputs: dict[str, fx.Node] = {"image": next(node for node in graph.graph.nodes if node.op == "placeholder")}
+    for point in points:
+        outputs = {FEATURES: point.node, **{node.name: node for node in point.carried}}
+        blocks[point.name] = GraphBlock(_part(graph, inputs, list(outputs.values())), list(inputs), list(outputs))
+        taps[point.name] = _tap(point.shape, final)
+        aliases |= dict.fromkeys(point.aliases, point.name)
+        inputs = outputs
+    output = next(node for node in graph.graph.nodes if node.op == "output")
+    own = GraphClassifier(_part(graph, inputs, list(output.all_input_nodes)), list(inputs))
+    return Backbone(
+        blocks,
+        taps,
+        default_cuts=None,
+        aliases={alias: target for alias, target in aliases.items() if alias not in blocks},
+        own_head=OwnHead(own, classifiers, classes_of(graph), _width(points[-1].shape)),
+    )
+
+
+def _end(graph: fx.GraphModule, classifiers: Sequence[str], name: str) -> fx.Node:
+    """The last node before the classifiers at which one tensor is alive."""
+    dependent = image_dependent(graph)
+    order = {node: position for position, node in enumerate(graph.graph.nodes)}
+    alive: set[fx.Node] = set()
+    end: fx.Node | None = None
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and node.target in classifiers:
+            break
+        if node not in dependent:
+            continue
+        alive = {other for other in (*alive, node) if any(order[user] > order[node] for user in other.users)}
+        shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
+        if alive == {node} and shape and node.op != "placeholder":
+            end = node
+    if end is None:
+        raise UsageError(f"{name} cannot be cut anywhere before its classifier {classifiers[0]}")
+    return end
+
+
+def _part(graph: fx.GraphModule, inputs: Mapping[str, fx.Node], outputs: Sequence[fx.Node]) -> fx.GraphModule:
+    """The part of a graph between some tensors and others. Numbers and constants are computed again within it."""
+    part = fx.Graph()
+    known: dict[fx.Node, fx.Node] = {}
+    for name, node in inputs.items():
+        known[node] = part.placeholder(name)
+    batch: fx.Node | None = None
+    needed = _between(graph, set(known), outputs)
+    for node in graph.graph.nodes:
+        if node not in needed or node in known:
+            continue
+        if MULTIPLE in node.meta:
+            if batch is None:
+                batch = part.call_method("size", (next(iter(known.values())), 0))
+            factor = node.meta[MULTIPLE]
+            known[node] = batch if factor == 1 else part.call_function(_times, (batch, factor))
+        else:
+            known[node] = part.node_copy(node, lambda argument: known[argument])
+    part.output(tuple(known[node] for node in outputs))
+    module = fx.GraphModule(graph, part)
+    module.recompile()
+    return module
+
+
+def _times(batch: int, factor: int) -> int:
+    """A multiple of the batch size. A function of ours, since fx prints `operator.mul` as `*` in any case."""
+    return batch * factor
+
+
+def _between(graph: fx.GraphModule, given: set[fx.Node], outputs: Sequence[fx.Node]) -> set[fx.Node]:
+    needed: set[fx.Node] = set()
+    waiting = list(outputs)
+    while waiting:
+        node = waiting.pop()
+        if node in needed:
+            continue
+        needed.add(node)
+        if node not in given and MULTIPLE not in node.meta:
+            waiting += node.all_input_nodes
+    return needed
+
+
+def _keep_inputs(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> None:
+    """No operation may change the tensor of a cut in place, since a head reads it too."""
+    for node in nodes:
+        for user in node.users:
+            module = graph.get_submodule(str(user.target)) if user.op == "call_module" else None
+            if module is not None and getattr(module, "inplace", False):
+                module.inplace = False  # type: ignore[assignment]
+            if user.op == "call_function" and user.kwargs.get("inplace") is True:
+                user.kwargs = {**user.kwargs, "inplace": False}
+
+
+def _last_map(graph: fx.GraphModule, points: Sequence[CutPoint]) -> tuple[int, ...]:
+    """The shape of the last feature map or sequence of tokens before the classifier."""
+    last: tuple[int, ...] = points[-1].shape
+    for node in graph.graph.nodes:
+        shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
+        if shape is not None and 2 <= len(shape) <= 3 and _side(shape, layout_of(shape)) > 1:
+            last = shape
+        if node is points[-1].node:
+            break
+    return last
+
+
+def _tap(shape: tuple[int, ...], final: tuple[int, ...]) -> Tap:
+    layout, final_layout = layout_of(shape), layout_of(final)
+    here, there = _side(shape, layout), _side(final, final_layout)
+    reductions = max(0, round(math.log2(here / there))) if here and there else 0
+    return Tap(_channels(shape, layout), _channels(final, final_layout), reductions, layout, shape)
+
+
+def layout_of(shape: Sequence[int]) -> Layout:
+    """How a tensor of this shape, without the batch, is laid out: maps have two equal or similar sides."""
+    if len(shape) == 3:
+        first, last = abs(math.log(shape[1] / shape[2])), abs(math.log(shape[0] / shape[1]))
+        return "map" if first <= last else "channels_last"
+    return "tokens" if len(shape) == 2 else "vector"
+
+
+def _channels(shape: Sequence[int], layout: Layout) -> int:
+    return shape[0] if layout in ("map", "vector") else shape[-1]
+
+
+def _width(shape: Sequence[int]) -> int:
+    return _channels(shape, layout_of(shape))
+
+
+def _side(shape: Sequence[int], layout: Layout) -> float:
+    if layout == "map":
+        return math.sqrt(shape[1] * shape[2])
+    if layout == "channels_last":
+        return math.sqrt(shape[0] * shape[1])
+    return math.sqrt(shape[0]) if layout == "tokens" else 1.0

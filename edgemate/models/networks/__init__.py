@@ -1,0 +1,1 @@
+"""Networks that are cut by their graph: timm's, torchvision's and the user's own."""

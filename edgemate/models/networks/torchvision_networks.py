@@ -1,0 +1,120 @@
+"""Classification networks of torchvision by name: `torchvision/efficientnet_b0`."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.transforms.functional import InterpolationMode
+
+from edgemate.errors import UsageError
+from edgemate.models.networks.network import InputDefaults, Network
+
+PREFIX = "torchvision/"
+_INTERPOLATIONS = {InterpolationMode.BILINEAR: "bilinear", InterpolationMode.BICUBIC: "bicubic"}
+
+
+def torchvision_network(
+    name: str,
+    channels: int,
+    size: tuple[int, int] | None,
+    pretrained: bool,
+    *,
+    arguments: dict[str, Any] = {},  # noqa: B006 (never changed; a recipe's options are read from this line)
+) -> Network:
+    """A network of torchvision, with its own number of classes.
+
+    Args:
+        name: as torchvision lists it.
+        channels: of the images; for other than 3 the first convolution is a new one.
+        size: (height, width) of the images, for networks that are built for one size.
+        pretrained: let torchvision download its default weights, or take them from its cache.
+        arguments: further arguments of torchvision's builder.
+
+    Raises:
+        UsageError: the name or an argument is unknown, or the weights cannot be loaded.
+    """
+    check_name(name)
+    weights = models.get_model_weights(name).DEFAULT if pretrained else None
+    given = dict(arguments)
+    if weights is None and "aux_logits" in _parameters(name):  # further outputs, of no use here
+        given = {"aux_logits": False, "init_weights": False, **given}
+    if weights is None and size is not None and "image_size" in inspect.signature(_class(name)).parameters:
+        if size[0] != size[1]:
+            raise UsageError(f"{PREFIX}{name} takes square images only, not {size[0]}×{size[1]}")
+        given = {"image_size": size[0], **given}
+    try:
+        module = models.get_model(name, weights=weights, **given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{PREFIX}{name} cannot be built: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UsageError(
+            f"the pretrained weights of {PREFIX}{name} cannot be loaded: {error}; connect to the internet once, or set "
+            "model.weights to file:PATH"
+        ) from error
+    if channels != 3:
+        _take_channels(module, channels)
+    return Network(module, pretrained)
+
+
+def torchvision_input(name: str) -> InputDefaults | None:
+    """How torchvision prepares images for its default weights. Raises UsageError for a wrong name."""
+    check_name(name)
+    transforms = models.get_model_weights(name).DEFAULT.transforms()
+    side = int(transforms.crop_size[0])
+    interpolation = _INTERPOLATIONS.get(transforms.interpolation, "bilinear")
+    return InputDefaults(
+        side, int(transforms.resize_size[0]), interpolation, tuple(transforms.mean), tuple(transforms.std)
+    )
+
+
+def torchvision_names(pattern: str = "*") -> list[str]:
+    """Names that match a pattern, such as `resnet*`, sorted."""
+    return sorted(fnmatch.filter(models.list_models(module=models), pattern))
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that torchvision does not have; the message names the closest ones."""
+    known = models.list_models(module=models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        also = (
+            f"did you mean {', '.join(PREFIX + other for other in close)}?"
+            if close
+            else "see `edgemate models torchvision/*`"
+        )
+        raise UsageError(f"torchvision has no network {name!r}; {also}")
+
+
+def _parameters(name: str) -> set[str]:
+    return set(inspect.signature(_class(name)).parameters)
+
+
+def _class(name: str) -> Any:
+    """The class that a builder returns."""
+    builder = models.get_model_builder(name)
+    returned = inspect.signature(builder).return_annotation
+    return vars(inspect.getmodule(builder))[returned] if isinstance(returned, str) else returned
+
+
+def _take_channels(network: nn.Module, channels: int) -> None:
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            parent = network.get_submodule(path.rpartition(".")[0])
+            new = nn.Conv2d(
+                channels,
+                module.out_channels,
+                module.kernel_size,  # type: ignore[arg-type]
+                module.stride,  # type: ignore[arg-type]
+                module.padding,  # type: ignore[arg-type]
+                bias=module.bias is not None,
+            )
+            with torch.no_grad():
+                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+            setattr(parent, path.rpartition(".")[2], new)
+            return

@@ -1,0 +1,60 @@
+"""Fills in how images are prepared from the weights that training begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgemate.config import Recipe
+from edgemate.core.input_spec import InputSpec
+from edgemate.errors import RunError, UsageError
+from edgemate.models.networks.inputs import input_defaults
+from edgemate.models.networks.network import InputDefaults
+from edgemate.runs import Run
+
+
+def with_input_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with the input size, resize, interpolation, mean and std of its weights where it has none of its own.
+
+    Recipes without `model.weights`, and weights whose preparation is not known, leave it as it is. Of a run's weights,
+    the preparation is that of the run. For gray images the mean over the channels is taken.
+
+    Raises:
+        UsageError: the library does not have the network, or there is no such run.
+    """
+    weights = recipe.model.weights
+    if weights is None:
+        return recipe
+    kind, _, path = weights.partition(":")
+    known = _of_run(Path(path)) if kind == "run" else input_defaults(recipe.model.backbone)
+    if known is None:
+        return recipe
+    data = recipe.data
+    filled: dict[str, Any] = {}
+    if data.image_size is None:
+        filled["image_size"] = known.image_size
+        if data.resize_to is None and data.resize != "stretch":
+            filled["resize_to"] = known.resize_to
+    if data.interpolation is None:
+        filled["interpolation"] = known.interpolation
+    if data.mean is None and data.std is None:
+        gray = data.options.get("channels") == 1
+        filled["mean"] = _per_channel(known.mean, gray)
+        filled["std"] = _per_channel(known.std, gray)
+    return recipe.model_copy(update={"data": data.model_copy(update=filled)})
+
+
+def _per_channel(numbers: Sequence[float], gray: bool) -> list[float]:
+    return [sum(numbers) / len(numbers)] if gray else list(numbers)
+
+
+def _of_run(path: Path) -> InputDefaults:
+    try:
+        spec = InputSpec.from_json(Run.open(path).read_metadata().input)
+    except RunError as error:
+        raise UsageError(f"model.weights: {error}") from error
+    resize = spec.resize
+    side = resize.size if resize is not None and isinstance(resize.size, int) else None
+    interpolation = resize.interpolation if resize is not None else "bilinear"
+    return InputDefaults(spec.height, side, interpolation, spec.mean, spec.std)
