@@ -12,6 +12,7 @@ from edgemate.config import Distillation, Recipe
 from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.training.cxx_compiler import missing_compiler
+from edgemate.training.freezing_checks import freezing_problems
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def check_early(recipe: Recipe, source: str) -> None:
     Raises:
         RecipeError: all of these problems in one message.
     """
-    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe)]
+    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe), *freezing_problems(recipe)]
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:
