@@ -232,6 +232,12 @@ class Optimization(Section):
     batch_size: Annotated[int, Field(ge=2)] = 128
     optimizer: str = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1
+    backbone_lr_scale: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Factor on the learning rate of the backbone; heads and method keep lr."
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Stage k of K learns at a further layer_decay ** (K - k) of the backbone's rate."
+    )
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     optimizer_options: Options = {}
     schedule: str = "cosine"
@@ -267,6 +273,21 @@ class Training(Section):
         False,
         description="Keep the images on the training device and crop and flip them there; for datasets in memory, "
         "with random_crop and horizontal_flip only.",
+    )
+    freeze: Literal["none", "backbone"] = Field(
+        "none",
+        description="backbone: only heads and method train; the backbone, its batch normalization included, stays "
+        "as it is.",
+    )
+    cache_augmentations: Annotated[int, Field(ge=0)] = Field(
+        1,
+        description="With freeze: backbone, augmented views of every training image whose features are computed once "
+        "and kept on disk; epoch e trains on view e modulo their number. 0: no cache, the backbone runs at every step.",
+    )
+    cache_dir: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Folder of the cached features, kept for other runs with the same data and backbone; if absent, "
+        "in the run folder until the training is finished.",
     )
     compile: bool = Field(False, description="Compile the network for training by torch.compile; needs a C++ compiler.")
     cuda_graphs: bool = Field(False, description="With compile, on a GPU: replay the network's steps as CUDA graphs.")

@@ -34,6 +34,7 @@ class Combined(Method):
         self.methods = nn.ModuleList(methods)
         self.uses_unlabeled = any(method.uses_unlabeled for method in methods)
         self.needs_teacher = any(method.needs_teacher for method in methods)
+        self.reads_images = any(method.reads_images for method in methods)
         self.has_loss = any(method.has_loss for method in methods)
 
     @property

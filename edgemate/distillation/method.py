@@ -86,11 +86,14 @@ class Method(nn.Module, ABC):
             label −1; a method that does not never sees them.
         needs_teacher: it learns from the network that `distillation.teacher` names; naming one for a method that does
             not is an error.
+        reads_images: it reads `Batch.images` itself, as all with `needs_teacher` do. Such a method cannot train on
+            cached features, where `Batch.images` is empty.
         has_loss: it trains the exits by itself; one that only changes what others do needs their company.
     """
 
     uses_unlabeled: bool = False
     needs_teacher: bool = False
+    reads_images: bool = False
     has_loss: bool = True
 
     def __init__(self, setting: Setting) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -91,8 +91,34 @@ class MultiExitModel(nn.Module):
             heads.append(own)
         self.heads = nn.ModuleList(heads)
         self.pooled_widths = tuple(head.width for head in heads)
+        self.backbone_frozen = False
         self.register_buffer("mixing", None)
         self.mixing: Tensor | None
+
+    def freeze_backbone(self) -> None:
+        """Let only the heads train from now on: the stages need no gradient, and stay in evaluation mode.
+
+        A last head with an attribute `pretrained` that is true is the network's own classifier with its own weights.
+        It is frozen too, so that the last exit's raw logits stay those of the network as it was.
+        """
+        self.backbone_frozen = True
+        for module in self.frozen_modules():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The modules that do not train: none, or after `freeze_backbone` the stages and perhaps the last head."""
+        if not self.backbone_frozen:
+            return []
+        last = self.heads[-1]
+        return [self.stages, *([last] if getattr(last, "pretrained", False) else [])]
+
+    def train(self, mode: bool = True) -> MultiExitModel:
+        """Like any module, but what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+        return self
 
     @property
     def exits(self) -> int:
@@ -135,6 +161,28 @@ class MultiExitModel(nn.Module):
         for exit, (stage, head) in enumerate(zip(self.stages, self.heads, strict=True), 1):
             features = stage(features)
             read, features = at_cut(exit, features) if at_cut else (features, features)
+            exit_logits, exit_pooled = head(read)
+            logits.append(exit_logits)
+            pooled.append(exit_pooled)
+            maps.append(read["features"])
+        return ExitOutputs(torch.stack(logits, 1), tuple(pooled), tuple(maps))
+
+    def features_at_cuts(self, images: Tensor) -> Iterator[Tensor]:
+        """What each head reads for `images` (N, C, H, W), `features`, exit after exit.
+
+        A tensor must be used before the next one is taken: a stage may change its input in place.
+        """
+        features: Features = {"image": images}
+        for stage in self.stages:
+            features = stage(features)
+            yield features["features"]
+
+    def outputs_from(self, at_cuts: Sequence[Tensor], at_cut: AtCut | None = None) -> ExitOutputs:
+        """As `outputs`, from the tensors of `features_at_cuts` instead of images: the stages do not run."""
+        logits, pooled, maps = [], [], []
+        for exit, (tensor, head) in enumerate(zip(at_cuts, self.heads, strict=True), 1):
+            features: Features = {"features": tensor}
+            read = at_cut(exit, features)[0] if at_cut else features
             exit_logits, exit_pooled = head(read)
             logits.append(exit_logits)
             pooled.append(exit_pooled)

@@ -13,6 +13,7 @@ from edgemate.distillation.teachers.reference import check_reference, learns_fro
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.registry import BACKBONES
 from edgemate.training.cxx_compiler import missing_compiler
+from edgemate.training.freezing_checks import freezing_problems
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def check_early(recipe: Recipe, source: str) -> None:
     Raises:
         RecipeError: all of these problems in one message.
     """
-    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe)]
+    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe), *freezing_problems(recipe)]
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:

@@ -25,6 +25,8 @@ class Setup:
         batch_size: images.
         steps: per epoch.
         epochs: in all.
+        frozen: what does not train, in words; empty if everything does.
+        features: where the features of the frozen backbone come from, in words; empty if everything trains.
     """
 
     backbone: str
@@ -37,6 +39,8 @@ class Setup:
     batch_size: int
     steps: int
     epochs: int
+    frozen: str = ""
+    features: str = ""
 
 
 def training_header(data: PreparedData, model: MultiExitModel, macs: Sequence[int], setup: Setup) -> list[str]:
@@ -62,6 +66,7 @@ def training_header(data: PreparedData, model: MultiExitModel, macs: Sequence[in
         "input": f"{metadata.height}×{metadata.width}, {counted(metadata.channels, 'channel')}",
         "network": f"{setup.backbone}, {_count(parameters)} parameters, trained by {setup.method}",
         "exits": f"{exits} MACs",
+        **({"frozen": setup.frozen, "features": setup.features} if setup.frozen else {}),
         "device": f"{setup.device}, {counted(setup.threads, 'thread')}; "
         f"{counted(setup.workers, 'process') if setup.workers else 'no process'} beside it to load images",
         "precision": f"{setup.precision}, {setup.memory_format}",

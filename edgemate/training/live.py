@@ -49,7 +49,7 @@ class Live(Callback):
         assert isinstance(pl_module, MultiExitTask)
         task = pl_module
         done = batch_idx + 1
-        self._images.add(len(batch[0]))
+        self._images.add(len(batch[1]))
         self._countdown.step(done)
         self.progress.advance(done, self._countdown.steps, lambda: self._detail(outputs, task))
         if self._file.due():

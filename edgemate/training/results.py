@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from edgemate.core.scoring import ensemble_accuracy, exit_accuracy
@@ -17,9 +20,15 @@ _GOLDEN_IMAGES = 32
 
 
 def write_results(
-    run: Run, task: MultiExitTask, data: PreparedData, record: Record, kept_epoch: int, progress: Progress
+    run: Run,
+    task: MultiExitTask,
+    data: PreparedData,
+    record: Record,
+    kept_epoch: int,
+    progress: Progress,
+    extra: Mapping[str, Any],
 ) -> None:
-    """Weights, logits of all evaluated splits, golden images and the final figures."""
+    """Weights, logits of all evaluated splits, golden images and the final figures, `extra` ones included."""
     splits = {}
     channels_last = task.channels_last
     loaders: dict[Split, ImageLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
@@ -57,6 +66,7 @@ def write_results(
             "epochs": len(record.rows),
             "train_seconds": sum(row["seconds"] for row in record.rows),
             "method": task.method.report(),
+            **extra,
         }
     )
 

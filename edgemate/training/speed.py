@@ -34,7 +34,7 @@ class Speed(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Add the time that the loop waited for this batch."""
         self._waited += time.perf_counter() - self._ready
-        self._images += len(batch[0])
+        self._images += len(batch[1])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

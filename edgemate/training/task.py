@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,12 +14,17 @@ from torch.optim.lr_scheduler import LambdaLR
 from edgemate.config import Optimization
 from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
 from edgemate.errors import TrainingError
-from edgemate.models import MultiExitModel
+from edgemate.models import ExitOutputs, MultiExitModel
 from edgemate.registry import OPTIMIZERS, SCHEDULES
+from edgemate.training.cached_loaders import CutFeatures, images_in, network_features
 from edgemate.training.compiled_outputs import CompiledOutputs
 from edgemate.training.loss_watch import BadLoss, LossWatch
+from edgemate.training.parameter_groups import parameter_groups
 from edgemate.training.schedules import with_warmup
 from edgemate.training.tally import Tally
+
+GivenBatch = tuple[Tensor | CutFeatures, Tensor]
+"""Images or, with a frozen backbone, cached features; and labels."""
 
 # On a GPU: about a tenth of a CIFAR epoch.
 _STEPS_UNSEEN = 50
@@ -35,6 +41,7 @@ class MultiExitTask(LightningModule):
         channels_last: keep images and weights as NHWC in memory.
         compiled: train through `CompiledOutputs`; evaluation never does.
         cuda_graphs: with `compiled`, on a GPU.
+        cached: batches hold features at the cuts (see `edgemate.training.cached_loaders`) instead of images.
     """
 
     def __init__(
@@ -46,6 +53,7 @@ class MultiExitTask(LightningModule):
         channels_last: bool = False,
         compiled: bool = False,
         cuda_graphs: bool = False,
+        cached: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.method = model, method
@@ -55,23 +63,24 @@ class MultiExitTask(LightningModule):
         if channels_last:
             model.to(memory_format=torch.channels_last)
         self.update_mixing()
-        self._outputs = CompiledOutputs(model, cuda_graphs) if compiled else model.outputs
+        self._evaluated: Callable[..., ExitOutputs] = model.outputs_from if cached else model.outputs
+        self._outputs = CompiledOutputs(model, cuda_graphs) if compiled else self._evaluated
         self._watch: LossWatch | None = None
         self.train_tally = Tally(model.exits)
         self.calibration_tally = Tally(model.exits)
         self.term_sums: dict[str, Tensor] = {}
         self._optimizer_states: list[dict[str, Any]] = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: GivenBatch, batch_index: int) -> Tensor:
         """The loss of one batch. Raises TrainingError when it is not finite."""
         images, labels = self._lay_out(batch[0]), batch[1]
         outputs = self._outputs(images, self.method.at_cut)
         # Temperatures and logarithms want float32 whatever the network ran in.
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(labels.device.type, enabled=False):
             outputs = outputs._replace(
                 logits=outputs.logits.float(), pooled=tuple(feature.float() for feature in outputs.pooled)
             )
-            loss = self.method(outputs, Batch(images, labels), self._progress(batch_index))
+            loss = self.method(outputs, Batch(images_in(images), labels), self._progress(batch_index))
         self._check_loss(loss.total, batch_index)
         self.train_tally.add(self.model.ensemble_logits(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
@@ -79,10 +88,10 @@ class MultiExitTask(LightningModule):
         total: Tensor = loss.total
         return total
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+    def validation_step(self, batch: GivenBatch, batch_index: int) -> None:
         """Count the correct predictions of exits and teachers on a batch of the calibration split."""
         images, labels = self._lay_out(batch[0]), batch[1]
-        raw_logits = self.model.outputs(images).logits.float()
+        raw_logits = self._evaluated(images).logits.float()
         ensembled = self.model.ensemble_logits(raw_logits)
         self.calibration_tally.add(ensembled, labels, self.method.teachers(raw_logits))
 
@@ -133,11 +142,8 @@ class MultiExitTask(LightningModule):
         return metrics
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The recipe's optimizer over both groups, and its schedule, stepped after every batch."""
+        """The recipe's optimizer over all groups, and its schedule, stepped after every batch."""
         settings = self.optimization
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.model.parameters()), "weight_decay": settings.weight_decay},
-        ]
         stepped = {
             id(parameter)
             for optimizer in self.method.optimizers()
@@ -145,8 +151,7 @@ class MultiExitTask(LightningModule):
             for parameter in group["params"]
         }
         own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
-        if own:
-            groups.append({"params": own, "weight_decay": 0.0})
+        groups = parameter_groups(self.model, own, settings)
         optimizer = OPTIMIZERS.get(settings.optimizer)(groups, settings.lr, **settings.optimizer_options)
         schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
         schedule = with_warmup(schedule, settings.warmup_epochs)
@@ -154,7 +159,9 @@ class MultiExitTask(LightningModule):
         factors = LambdaLR(optimizer, lambda step: schedule((step + 0.5) / self.steps_per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": factors, "interval": "step"}}
 
-    def _lay_out(self, images: Tensor) -> Tensor:
+    def _lay_out(self, images: Tensor | CutFeatures) -> Any:
+        if not isinstance(images, Tensor):
+            return network_features(images, self.channels_last)
         if self.channels_last:
             return images.contiguous(memory_format=torch.channels_last)
         # A loader may give NHWC, and one such tensor makes all that follow NHWC. Of one channel it counts as contiguous

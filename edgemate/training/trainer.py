@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import warnings
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -28,9 +28,14 @@ from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run, environment_metadata
+from edgemate.training.averaging import weight_averaging
+from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
+from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe
+from edgemate.training.freezing import describe_features, describe_frozen, freeze
+from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
 from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
@@ -40,7 +45,7 @@ from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 
-Loader = ImageLoader | OnDeviceLoader
+Loader = ImageLoader | OnDeviceLoader | CachedTrainLoader | CachedLoader
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our names of precisions, and Lightning's."""
 
@@ -106,6 +111,7 @@ def train(
         run = Run.create(path)
         run.write_recipe(recipe)
         run.write_environment(environment_metadata())
+    freeze(model, recipe)
     setting = setting_of(recipe, model, len(data.classes), teacher)
     method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
@@ -113,8 +119,9 @@ def train(
         console.out(f"warning: {numerics.warning}")
     prepare_teachers(method, numerics)
     run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
-    loader, calibration = make_loaders(recipe, data, method)
     settings = recipe.training
+    caching = Caching(recipe, data, model, run.path / "cache") if caches_features(recipe) else None
+    loader, calibration = make_loaders(recipe, data, method)
     task = MultiExitTask(
         model,
         method,
@@ -123,6 +130,7 @@ def train(
         channels_last=numerics.channels_last,
         compiled=settings.compile,
         cuda_graphs=settings.cuda_graphs,
+        cached=caching is not None,
     )
     method.bind(model)
     if extension is not None:
@@ -141,11 +149,15 @@ def train(
         with progress.unattended():
             progress.step("counting what every exit costs")
             setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
+            setup = dataclasses.replace(setup, frozen=describe_frozen(model), features=describe_features(caching))
             shape = (data.spec.channels, data.spec.height, data.spec.width)
             macs = [cost.macs for cost in count_costs(model, shape).exits]
             header = training_header(data, model, macs, setup)
         for line in header:
             console.out(line)
+        if caching is not None:
+            caching.compute(trainer.strategy.root_device, numerics.channels_last, progress)
+            loader, calibration = caching.loaders()
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
             with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
@@ -166,7 +178,10 @@ def train(
     task.update_mixing()
     if best:
         model.load_state_dict(best.weights)
-    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress)
+    extra = {} if caching is None else {"feature_cache": caching.to_json()}
+    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress, extra)
+    if caching is not None:
+        caching.close()
     run.progress_path.unlink(missing_ok=True)
     return run
 
@@ -252,7 +267,7 @@ def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[C
     settings = recipe.training
     callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
     if recipe.optimization.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=recipe.optimization.ema))
+        callbacks.append(weight_averaging(recipe.optimization.ema, frozen=settings.freeze != "none"))
     callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
     return Trainer(
         accelerator=settings.accelerator,

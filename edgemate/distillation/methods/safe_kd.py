@@ -43,6 +43,8 @@ class SafeKD(Method):
         ramp_up: fraction of the training over which r rises to 1, as exp(−5(1−x)²): the average begins untrained.
     """
 
+    reads_images = True
+
     def __init__(
         self,
         setting: Setting,

@@ -1,0 +1,24 @@
+"""`optimization.ema`: averaged weights."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from torch import Tensor
+
+
+def weight_averaging(decay: float, frozen: bool) -> WeightAveraging:
+    """Exponential average of weights and buffers after every step.
+
+    Args:
+        decay: of the average, per step.
+        frozen: parts of the network do not train. Their average must equal them bit for bit, but rounding lets
+            decay · w + (1 − decay) · w differ from w; so where average and weight are equal, the average stays.
+    """
+    if not frozen:
+        return EMAWeightAveraging(decay=decay)
+
+    def average(averaged: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
+        return torch.where(averaged == now, now, decay * averaged + (1 - decay) * now)
+
+    return WeightAveraging(avg_fn=average)

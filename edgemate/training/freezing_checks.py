@@ -1,0 +1,56 @@
+"""What does not go together with `training.freeze: backbone`, found without torch."""
+
+from __future__ import annotations
+
+from edgemate.config import Recipe
+from edgemate.config.signatures import class_constant
+from edgemate.registry import METHODS
+
+_NO_CACHE = "set training.cache_augmentations to 0, so that the backbone runs at every step"
+
+
+def caches_features(recipe: Recipe) -> bool:
+    """Whether a recipe trains on cached features."""
+    return recipe.training.freeze == "backbone" and recipe.training.cache_augmentations > 0
+
+
+def freezing_problems(recipe: Recipe) -> list[str]:
+    """Settings and methods that a frozen backbone or cached features exclude, one sentence each."""
+    if recipe.training.freeze == "none":
+        return []
+    problems = [
+        f"optimization.{name}: training.freeze=backbone leaves the backbone without a learning rate; leave it out"
+        for name in ("backbone_lr_scale", "layer_decay")
+        if getattr(recipe.optimization, name) != 1
+    ]
+    for name in recipe.distillation.names:
+        if name in METHODS and not _constant(name, "has_loss"):
+            problems.append(
+                f"distillation: {name} changes only gradients of the backbone, which training.freeze=backbone keeps as "
+                "it is; leave it out"
+            )
+    return [*problems, *(_cache_problems(recipe) if caches_features(recipe) else ())]
+
+
+def _cache_problems(recipe: Recipe) -> list[str]:
+    problems = []
+    for name in recipe.distillation.names:
+        if _constant(name, "needs_teacher") or _constant(name, "reads_images") or _constant(name, "uses_unlabeled"):
+            problems.append(
+                f"training.cache_augmentations: {name} reads the images, and cached features replace them; {_NO_CACHE}"
+            )
+    if recipe.training.compile:
+        problems.append(f"training.compile: with cached features no backbone runs; set it to false, or {_NO_CACHE}")
+    if recipe.training.data_on_device:
+        problems.append(f"training.data_on_device: cached features replace the images; set it to false, or {_NO_CACHE}")
+    return problems
+
+
+def _constant(method: str, name: str) -> bool:
+    """A class attribute of a method. Raises UsageError where there is no method of that name."""
+    if method in METHODS:
+        try:
+            return bool(class_constant(*METHODS.place(method), name))
+        except LookupError:
+            pass
+    return bool(getattr(METHODS.get(method), name, False))
