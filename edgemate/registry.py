@@ -158,6 +158,10 @@ BACKBONES = Registry(
         "mobilenet_v2": "edgemate.models.mobilenet:mobilenet_v2",
         "mobilenet_v3_large": "edgemate.models.mobilenet:mobilenet_v3_large",
         "mobilenet_v3_small": "edgemate.models.mobilenet:mobilenet_v3_small",
+        "msdnet": "edgemate.models.msdnet:msdnet",
+        "msdnet_cifar_anytime": "edgemate.models.msdnet:msdnet_cifar_anytime",
+        "msdnet_cifar_budgeted": "edgemate.models.msdnet:msdnet_cifar_budgeted",
+        "msdnet_imagenet": "edgemate.models.msdnet:msdnet_imagenet",
         "resnet8": "edgemate.models.cifar_resnet:resnet8",
         "resnet18": "edgemate.models.resnet:resnet18",
         "resnet20": "edgemate.models.cifar_resnet:resnet20",
@@ -190,6 +194,7 @@ HEADS = Registry(
         "bottleneck": "edgemate.models.heads.bottleneck:bottleneck",
         "conv": "edgemate.models.heads.conv:conv",
         "linear": "edgemate.models.heads.linear:linear",
+        "msdnet": "edgemate.models.heads.msdnet:msdnet",
         "separable": "edgemate.models.heads.separable:separable",
     },
 )

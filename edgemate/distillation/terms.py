@@ -57,7 +57,8 @@ def require_equal_widths(method: str, option: str, widths: Sequence[int]) -> Non
         given = ", ".join(map(str, widths))
         raise UsageError(
             f"{method} compares the exits' features, but their widths are {given}: "
-            f"use a head that ends at the final width (conv, bottleneck, separable), or set {option}: 0"
+            "use a head that ends at one width (msdnet; where maps still shrink after the cut also conv, bottleneck or "
+            f"separable), or set {option}: 0"
         )
 
 

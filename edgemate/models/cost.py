@@ -32,7 +32,8 @@ class ExitCost:
         exit: k, 1-based.
         macs: MACs from the image to exit k with no earlier head run (a prefix). When mixing, the earlier heads are
             part of the prefix; chaining then adds the earlier exits' mixtures.
-        chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k).
+        chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k), and with them all that segment
+            k passes on. In multi-scale networks that is more than exit k needs.
         parameters: parameters of the prefix.
         chained_parameters: parameters of segments 1 … k.
     """
@@ -75,6 +76,7 @@ def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
         for exit in range(1, model.exits + 1):
             prefix = Prefix(model, exit)
             macs, head_macs, skipped = _count_macs(prefix, image)
+            ahead_macs = _count_ahead(model, exit, image)
             mixture_macs = exit * classes if prefix.mixture else 0
             macs += mixture_macs
             parameters = _parameters(prefix)
@@ -82,7 +84,7 @@ def count_costs(model: MultiExitModel, image_shape: Sequence[int]) -> Costs:
                 ExitCost(
                     exit=exit,
                     macs=macs,
-                    chained_macs=macs + beside,
+                    chained_macs=macs + beside + ahead_macs,
                     parameters=parameters,
                     chained_parameters=parameters + beside_parameters,
                 )
@@ -128,7 +130,7 @@ class _Chain(nn.Module):
         return tuple(features.values()) if isinstance(features, dict) else features
 
 
-def _count_macs(prefix: Prefix, image: torch.Tensor) -> tuple[int, int, Counter[str]]:
+def _count_macs(prefix: Prefix | _Reach, image: torch.Tensor) -> tuple[int, int, Counter[str]]:
     """MACs of the whole prefix without its mixture, and of its head alone, and the operators left out."""
     by_module, analysis = _by_module(prefix, image)
     skipped = analysis.unsupported_ops()
@@ -179,6 +181,33 @@ def _attention_macs(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     """MACs of softmax(Q Kᵀ) V without the softmax: Q (…, L, E), K (…, S, E), V (…, S, F)."""
     query, key, value = (tensor.type().sizes() for tensor in inputs[:3])
     return int(math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
+
+
+class _Reach(nn.Module):
+    """Exit k's own logits, and if wanted all that its stage passes on."""
+
+    mixture = None
+
+    def __init__(self, model: MultiExitModel, exit: int, with_features: bool) -> None:
+        super().__init__()
+        self.stages, self.head = model.stages[:exit], model.heads[exit - 1]
+        self.with_features = with_features
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = {"image": image}
+        for stage in self.stages:
+            features = stage(features)
+        logits: torch.Tensor = self.head(features)[0]
+        return (logits, *features.values()) if self.with_features else (logits,)
+
+
+def _count_ahead(model: MultiExitModel, exit: int, image: torch.Tensor) -> int:
+    """MACs up to exit k whose results only later stages read."""
+    with torch.no_grad():
+        if exit == model.exits or len(_Reach(model, exit, with_features=True)(image)) == 2:
+            return 0
+    needed, computed = (_count_macs(_Reach(model, exit, wanted), image)[0] for wanted in (False, True))
+    return computed - needed
 
 
 def _parameters(module: nn.Module) -> int:
