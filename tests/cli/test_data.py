@@ -52,7 +52,7 @@ def test_every_damaged_file_is_named_and_the_exit_code_is_1(folder: Path) -> Non
 
 def test_a_setting_may_be_laid_over_the_recipe(folder: Path) -> None:
     (folder / "test" / "cat" / "0.png").write_text("no image")
-    result = check(folder, "--set", "data.options.skip_damaged=true")
+    result = check(folder, "--set", "data.skip_damaged=true")
     assert result.exit_code == 0, result.output
     assert "left out by skip_damaged: 1" in result.output
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from PIL import Image
 
 from edgemate.bundle import InputContract
-from edgemate.core.image_files import check_file, decode, find_images, read_header
+from edgemate.core.image_files import check_file, decode, read_header
 from edgemate.data.source import FileImages
 from edgemate.errors import ImageError
 from edgemate.runtime import Preprocessor
@@ -306,14 +306,3 @@ def test_a_header_reports_transparency(tmp_path: Path, kind: str, alpha: bool) -
     FILES[kind][1](tmp_path / "a.png")
     header = read_header(tmp_path / "a.png")
     assert (header.format, header.alpha) == ("PNG", alpha)
-
-
-def test_images_are_found_by_suffix_and_hidden_ones_skipped(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "deep/er/c.webp", "._a.jpg", ".cache/d.png", "notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == [
-        "a.JPG",
-        "b.png",
-        "deep/er/c.webp",
-    ]

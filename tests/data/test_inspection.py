@@ -111,7 +111,7 @@ def test_the_unlabeled_domain_is_checked_too(folder, tmp_path):
 def test_files_left_out_are_not_reported_as_damaged(folder):
     path = folder / "train" / "cat" / "0.png"
     path.write_text("no image")
-    section = Data(name="image_folder", options={"path": str(folder), "skip_damaged": True})
+    section = Data(name="image_folder", options={"path": str(folder)}, skip_damaged=True)
     found = inspect_data(section).to_json()
     assert (found["damaged"], found["left_out"]) == ([], [str(path)])
 
