@@ -67,7 +67,7 @@ def _print_report(report: DataReport) -> None:
     print_table(table, make_console())
     for name, (least, most) in report.balance.items():
         small, large = int(report.counts[name][least]), int(report.counts[name][most])
-        ratio = f", {large / small:.3g} times as many" if small else ""
+        ratio = f", 1 : {large / small:.3g}" if small else ""
         print(f"balance in {name}: {report.classes[least]} {small:,} to {report.classes[most]} {large:,}{ratio}")
     for side in ("width", "height"):
         if metadata[side]:

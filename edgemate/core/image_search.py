@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,11 @@ def find_images(folder: Path) -> list[Path]:
 def class_folders(folder: Path) -> list[Path]:
     """The folders directly in a folder, sorted, without those that `is_ignored_folder` names."""
     return sorted(entry for entry in folder.iterdir() if not is_ignored_folder(entry.name) and entry.is_dir())
+
+
+def class_name(folder: Path) -> str:
+    """The class of a folder: its name in Unicode's form NFC, since macOS may store the same name in another form."""
+    return unicodedata.normalize("NFC", folder.name)
 
 
 def is_ignored_folder(name: str) -> bool:
@@ -60,7 +66,13 @@ def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
 
 def kinds_of(paths: Iterable[Path]) -> str:
     """What files that are no images are, most frequent first: `12 × .txt, 3 × .DS_Store, 1 × __MACOSX`."""
-    found = Counter(path.suffix or path.name for path in paths).most_common()
+    found = sorted(Counter(map(_kind, paths)).items(), key=lambda item: (-item[1], item[0]))
     named = [f"{count:,} × {kind}" for kind, count in found[:_KINDS_NAMED]]
     rest = sum(count for _, count in found[_KINDS_NAMED:])
     return ", ".join([*named, f"{counted(rest, 'other')}"] if rest else named)
+
+
+def _kind(path: Path) -> str:
+    if not path.suffix:
+        return path.name
+    return f"hidden {path.suffix}" if path.name.startswith(".") else path.suffix

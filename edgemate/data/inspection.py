@@ -123,10 +123,12 @@ class DataReport:
                 name: {
                     "images": int(counts.sum()),
                     "per_class": dict(zip(self.classes, counts.tolist(), strict=True)),
-                    "smallest": self.classes[self.balance[name][0]],
-                    "largest": self.classes[self.balance[name][1]],
                 }
                 for name, counts in self.counts.items()
+            },
+            "balance": {
+                name: {"smallest": self.classes[least], "largest": self.classes[most]}
+                for name, (least, most) in self.balance.items()
             },
             "width": _spread([image.size[0] for image in whole]),
             "height": _spread([image.size[1] for image in whole]),

@@ -33,7 +33,14 @@ def check(folder: Path, *arguments: str) -> Result:
 def test_whole_data_ends_with_0_and_a_table(folder: Path) -> None:
     result = check(folder)
     assert result.exit_code == 0, result.output
-    for expected in ("calibration", "cat", "stored as: 30 PNG RGB", "damaged: none", "cat (3 in test)"):
+    for expected in (
+        "calibration",
+        "cat",
+        "stored as: 30 PNG RGB",
+        "damaged: none",
+        "cat (3 in test)",
+        "balance in test: cat 3",
+    ):
         assert expected in result.output
 
 

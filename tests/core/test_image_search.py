@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgemate.core.image_search import class_folders, find_images, kinds_of, walk
+from edgemate.runtime.labeled import read_labeled
 
 
 def touch(root: Path, *names: str) -> None:
@@ -39,4 +40,12 @@ def test_class_folders_are_sorted_and_those_of_systems_left_out(tmp_path: Path) 
 
 def test_kinds_are_counted_by_suffix_most_frequent_first() -> None:
     assert kinds_of(map(Path, ["a.txt", ".DS_Store", "b.txt"])) == "2 × .txt, 1 × .DS_Store"
+    assert kinds_of(map(Path, ["._a.jpg", "b.jpg"])) == "1 × .jpg, 1 × hidden .jpg"
     assert kinds_of(Path(f"a.{k}") for k in range(8)).endswith(", 3 others")
+
+
+def test_class_folders_on_the_device_are_found_in_either_unicode_form(tmp_path: Path) -> None:
+    touch(tmp_path, "Zoe\u0308/1.png", "cat/1.png", "__MACOSX/1.png")
+    found = read_labeled(tmp_path, ("cat", "Zo\u00eb"))
+    assert found.labels is not None
+    assert sorted(found.labels.tolist()) == [0, 1]

@@ -84,7 +84,7 @@ def source_of_files(
     """
     train = splits["train"]
     most = int(np.bincount(train.labels, minlength=1).max()) if len(train.labels) else 0
-    require_enough(name, classes, most, splits)
+    require_enough(name, classes, most, splits, to_train=False)
     calibration = None
     notes: tuple[str, ...] = ()
     if "test" in splits:
@@ -116,7 +116,7 @@ def source_of_files(
 
 
 def require_enough(
-    name: str, classes: Sequence[str], most: int, splits: Mapping[SplitName, object], hint: str = ""
+    name: str, classes: Sequence[str], most: int, splits: Mapping[SplitName, object], *, to_train: bool
 ) -> None:
     """Require two classes, and that some class has an image for each split that is made of the training images.
 
@@ -125,16 +125,16 @@ def require_enough(
         classes: class names.
         most: images of the largest class in train; where there are 3 or more, 3 will do.
         splits: those that the dataset has; the values are not used.
-        hint: what may be wrong if there is one class only.
+        to_train: a calibration split is needed too; a device that reads the test split needs none.
 
     Raises:
         DataError: there is less.
     """
     if len(classes) < 2:
         only = f"one class only ({classes[0]})" if classes else "no classes"
-        raise DataError(f"{name} has {only}; a classifier needs two or more{hint}")
+        raise DataError(f"{name} has {only}; a classifier needs two or more")
     parts = ["training"]
-    if not {"val", "test"} <= splits.keys():
+    if to_train and not {"val", "test"} <= splits.keys():
         parts.append("calibration")
     if splits.keys() == {"train"}:
         parts.append("test")

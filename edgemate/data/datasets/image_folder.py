@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from edgemate.core.image_search import IMAGE_SUFFIXES, class_folders, kinds_of, walk
+from edgemate.core.image_search import IMAGE_SUFFIXES, class_folders, class_name, kinds_of, walk
 from edgemate.data.datasets._file_splits import (
     SPLIT_NAMES,
     LabeledFiles,
@@ -72,7 +71,7 @@ def image_folder(
         channels,
         splits,
         RandomTest(test_fraction, test_seed),
-        tuple(found.ignored),
+        tuple(sorted(found.ignored)),
     )
 
 
@@ -84,7 +83,10 @@ def check_image_folder(*, path: str, **_: Any) -> None:
     Raises:
         DataError: it does not.
     """
-    _read(locate(path), _ENOUGH)
+    root = locate(path)
+    found = _read(root, _ENOUGH)
+    largest = max(map(len, found.splits["train"].values()))
+    require_enough(f"image_folder {root}", found.classes, largest, found.splits, to_train=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,6 @@ def _read(root: Path, most: int | None) -> _Found:
     """What a folder has; of every class, only the first `most` images that come, if that is given."""
     folders, ignored = _split_folders(root)
     splits: dict[SplitName, dict[str, list[Path]]] = {}
-    hint = ""
     for split, folder in folders.items():
         named = _class_folders(folder, list(splits["train"]) if splits else None)
         inside = {name: _images(class_folder, most) for name, class_folder in named.items()}
@@ -111,11 +112,8 @@ def _read(root: Path, most: int | None) -> _Found:
         splits[split] = {name: images for name, (images, _) in inside.items()}
         ignored += [other for _, others in inside.values() for other in others]
         if split == "train" and len(named) == 1:
-            hint = _hint(*named.values())
-    classes = tuple(splits["train"])
-    largest = max(map(len, splits["train"].values()))
-    require_enough(f"image_folder {root}", classes, largest, splits, hint)
-    return _Found(classes, splits, ignored)
+            _require_no_dataset_in(*named.values())
+    return _Found(tuple(splits["train"]), splits, ignored)
 
 
 def _split_folders(root: Path) -> tuple[dict[SplitName, Path], list[Path]]:
@@ -147,8 +145,7 @@ def _class_folders(folder: Path, classes: Sequence[str] | None) -> dict[str, Pat
     """Class name → folder, sorted by name; all must be in `classes` if that is given."""
     found: dict[str, Path] = {}
     for entry in class_folders(folder):
-        # The same name may be stored in two forms, such as by macOS in train/ and by Linux in test/.
-        name = unicodedata.normalize("NFC", entry.name)
+        name = class_name(entry)
         if name in found:
             raise DataError(f"{folder} has two folders {name!r}, in different Unicode forms; merge them")
         found[name] = entry
@@ -197,8 +194,10 @@ def _remedy(folder: Path) -> str:
     return "; move its images into class folders, or name their labels in a table (data.name=image_table)"
 
 
-def _hint(only: Path) -> str:
-    """Where the class folders may be, if there is one folder only."""
-    if not class_folders(only):
-        return ""
-    return f"; if the folders in {only} are the classes or splits, set data.options.path to it"
+def _require_no_dataset_in(only: Path) -> None:
+    """Refuse a dataset's only class folder if the class folders, or the splits, seem to be in it."""
+    if inside := class_folders(only):
+        raise DataError(
+            f"{only.parent} has one class only ({only.name}); a classifier needs two or more; if the folders in {only} "
+            f"({inside[0].name} …) are the classes or splits, set data.options.path to it"
+        )

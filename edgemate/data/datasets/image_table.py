@@ -82,7 +82,7 @@ def check_image_table(
     located = locate(path)
     classes, splits = _read(located, root, path_column, label_column, split_column)
     most = int(np.bincount(splits["train"].labels).max())
-    require_enough(f"image_table {located}", classes, most, splits)
+    require_enough(f"image_table {located}", classes, most, splits, to_train=True)
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,6 @@ def wrong_tables(folder: Path) -> dict[str, dict[str, Any]]:
         "line 6: names": {"path": table(folder, *CATS, "cats/../cats/1.png,dog", name="9.csv")},
         "as line 2 does; name each image once": {"path": table(folder, *CATS, "./cats/1.png,cat", name="10.csv")},
         "has one class only (cat)": {"path": table(folder, *CATS[:4], name="11.csv")},
-        "no class has 3 training images": {"path": table(folder, *CATS[:3], CATS[4], name="12.csv")},
         "line 3: label 'dog' is in test, but no training row has it": {
             "path": table(folder, "path,label,split", "cats/1.png,cat,train", "dogs/1.png,dog,test", name="13.csv")
         },
@@ -203,6 +202,13 @@ def test_every_wrong_table_is_one_line(folder: Path) -> None:
     for expected, options in wrong_tables(folder).items():
         found = problem(**options)
         assert expected in found, found
+
+
+def test_too_few_images_to_train_are_one_line_but_the_test_split_can_be_read(folder: Path) -> None:
+    options = {"path": table(folder, *CATS[:3], CATS[4])}
+    with pytest.raises(DataError, match="no class has 3 training images, one each for training, calibration and test"):
+        check_data(Data(name="image_table", options=options))
+    assert len(load_source("image_table", options).test) == 1
 
 
 def test_labels_of_another_type_are_refused(folder: Path) -> None:
