@@ -36,7 +36,7 @@ def main() -> None:
     options = _options()
     run = Run.open(options.run)
     section = run.read_recipe().data
-    test = load_source(section.name, section.options).test
+    test = load_source(section.name, section.options, skip_damaged=section.skip_damaged).test
     chosen = tested_indices(test.labels, section.test_limit)[: options.images]
     count = len(chosen)
     images = [test.image(int(i)) for i in chosen]

@@ -123,6 +123,7 @@ DATASETS = Registry(
         "digits": "edgemate.data.datasets.digits:digits",
         "fashion_mnist": "edgemate.data.datasets.fashion_mnist:fashion_mnist",
         "image_folder": "edgemate.data.datasets.image_folder:image_folder",
+        "image_table": "edgemate.data.datasets.image_table:image_table",
     },
 )
 

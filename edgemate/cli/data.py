@@ -32,8 +32,8 @@ def check(
 ) -> None:
     """Decode every image of a recipe's splits, and report what there is and what is wrong.
 
-    Counts per split and class, sizes, formats, damaged files, the same image in more than one split, and classes with
-    few images. The exit code is 1 where an image is damaged.
+    Counts per split and class, class balance, sizes, formats, damaged and ignored files, the same image in more than
+    one split or with more than one label, and classes with few images. The exit code is 1 where an image is damaged.
     """
     from edgemate.cli.screen import print_json
     from edgemate.config import load_recipe
@@ -65,6 +65,10 @@ def _print_report(report: DataReport) -> None:
     table.add_section()
     table.add_row("all", *(f"{counts.sum():,}" for counts in report.counts.values()))
     print_table(table, make_console())
+    for name, (least, most) in report.balance.items():
+        small, large = int(report.counts[name][least]), int(report.counts[name][most])
+        ratio = f", 1 : {large / small:.3g}" if small else ""
+        print(f"balance in {name}: {report.classes[least]} {small:,} to {report.classes[most]} {large:,}{ratio}")
     for side in ("width", "height"):
         if metadata[side]:
             least, median, most = metadata[side]
@@ -72,11 +76,16 @@ def _print_report(report: DataReport) -> None:
     print("stored as: " + ", ".join(f"{count:,} {kind}" for kind, count in metadata["kinds"].items()))
     if metadata["with_transparency"]:
         print(f"transparency: in {metadata['with_transparency']:,} images; it is dropped")
+    for note in report.notes:
+        print(note)
     few = [f"{name} ({count} in {where})" for name, where, count in report.few]
     _print_list("classes with few images", few)
     _print_list("left out by skip_damaged", metadata["left_out"])
     same = [" = ".join(f"{one.split}: {one.name}" for one in group) for group in report.duplicates]
     _print_list("in more than one split", same)
+    named = report.classes
+    different = [" = ".join(f"{named[one.label]}: {one.name}" for one in group) for group in report.conflicts]
+    _print_list("same image, different labels", different)
     _print_list("damaged", [f"{one.split}: {one.problem}" for one in report.damaged], most=None)
 
 

@@ -51,7 +51,7 @@ def images(
     with showing_progress(quiet, steps=False) as progress:
         with progress.unattended():
             progress.step("reading the dataset")
-            source = load_source(data.name, data.options)
+            source = load_source(data.name, data.options, skip_damaged=data.skip_damaged)
             splits = splits_of(data, source)
         chosen = source.test if split is Split.TEST else source.train
         indices = getattr(splits, split.value)

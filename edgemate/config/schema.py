@@ -104,8 +104,21 @@ class Data(Section):
     test_limit: Annotated[int, Field(gt=0)] | None = Field(
         None, description="Largest number of test images of each domain; a stratified sample."
     )
+    skip_damaged: bool = Field(
+        False, description="Leave out image files whose header or end is damaged, instead of refusing them."
+    )
     augmentation: list[Part] = []
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_place(cls, value: Any) -> Any:
+        # skip_damaged was an option of image_folder; older runs have it there.
+        options = value.get("options") if isinstance(value, dict) and value.get("name") == "image_folder" else None
+        if not isinstance(options, dict) or "skip_damaged" not in options:
+            return value
+        kept = {key: option for key, option in options.items() if key != "skip_damaged"}
+        return {"skip_damaged": options["skip_damaged"], **value, "options": kept}
 
     @model_validator(mode="after")
     def _check_fraction(self) -> Data:

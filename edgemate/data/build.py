@@ -16,6 +16,7 @@ from edgemate.data.input_plan import plan_input
 from edgemate.data.loaders import EpochBatches, ImageLoader, evaluation_loader, train_loader
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.mixed import Domain, mixed_loader
+from edgemate.data.notes import data_notes
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource
 from edgemate.data.splits import Splits, limited, split, splits_own_dataset, tested_indices
@@ -44,6 +45,7 @@ class PreparedData:
         seed: of the training order and augmentation.
         target: the second domain; None without one.
         left_out: damaged files that the recipe excludes from all splits.
+        notes: what a user should know before training starts, one line each; see `edgemate.data.notes`.
     """
 
     source: DataSource
@@ -55,6 +57,7 @@ class PreparedData:
     seed: int
     target: Target | None = None
     left_out: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -147,7 +150,8 @@ def build_data(
 ) -> PreparedData:
     """Load the dataset of a recipe's data section, split it and prepare its loaders.
 
-    Every image file that is used is checked first, those of the test split included; see `require_whole`. Where
+    Every image file that is used is checked first, those of the test split included; see `require_whole`. With
+    `section.skip_damaged`, all files of the dataset are checked, and damaged ones left out before it is split. Where
     `section.unlabeled` names no other dataset, the training split is split between the two domains before
     `train_limit` applies.
 
@@ -165,7 +169,7 @@ def build_data(
     """
     if (section.mean is None) != (section.std is None):
         raise DataError("data.mean and data.std: only one is set; set both, or neither to have them measured")
-    source = load_source(section.name, section.options)
+    source = load_source(section.name, section.options, skip_damaged=section.skip_damaged, progress=progress)
     splits = split(
         source,
         section.calibration_fraction,
@@ -181,7 +185,8 @@ def build_data(
             )
             splits = replace(splits, train=own)
         else:
-            domain = load_source(str(section.unlabeled.name), section.unlabeled.options)
+            other = section.unlabeled
+            domain = load_source(str(other.name), other.options, skip_damaged=section.skip_damaged, progress=progress)
             require_same_task(source, domain)
     train = limited(source.train.labels, splits.train, section.train_limit, section.split_seed)
     splits = replace(splits, train=train)
@@ -196,7 +201,8 @@ def build_data(
         used["unlabeled"] = domain.train, chosen
     if domain is not source:
         used["target_test"] = domain.test, tested_indices(domain.test.labels, section.test_limit)
-    require_whole(used, progress)
+    if not section.skip_damaged:  # else checked when it was loaded
+        require_whole(used, progress)
     spec = _normalized_spec(section, source, splits)
     augmentations = [AUGMENTATIONS.get(part.name)(spec, **part.options) for part in section.augmentation]
     return PreparedData(
@@ -209,6 +215,7 @@ def build_data(
         seed,
         None if chosen is None else build_target(section, domain, chosen, spec, augmentations),
         source.left_out + (() if domain is source else domain.left_out),
+        data_notes([source] if domain is source else [source, domain], splits),
     )
 
 

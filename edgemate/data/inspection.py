@@ -16,6 +16,7 @@ from edgemate.config import Data
 from edgemate.core.image_files import read_header
 from edgemate.data.damaged import Used
 from edgemate.data.loading import load_source, require_same_task
+from edgemate.data.notes import data_notes
 from edgemate.data.source import FileImages, Images
 from edgemate.data.splits import splits_of, splits_own_dataset, tested_indices
 from edgemate.errors import ImageError
@@ -35,6 +36,7 @@ class InspectedImage:
     Attributes:
         name: its path, or its split and its index in the dataset.
         split: name of the split that uses it.
+        label: class index.
         problem: why it cannot be decoded; None if it can. The other fields are unset otherwise.
         size: (width, height) in pixels, after the EXIF orientation.
         kind: file format and mode as stored, or "array" and mode.
@@ -44,6 +46,7 @@ class InspectedImage:
 
     name: str
     split: str
+    label: int
     problem: str | None = None
     size: tuple[int, int] = (0, 0)
     kind: str = ""
@@ -61,6 +64,8 @@ class DataReport:
         counts: split → images per class, int64 (classes,).
         images: every image of every split.
         left_out: damaged files that the recipe excludes from all splits.
+        ignored: files and folders that are no images, or hidden.
+        notes: what `edgemate train` says about the dataset.
     """
 
     dataset: str
@@ -68,6 +73,8 @@ class DataReport:
     counts: dict[str, npt.NDArray[np.int64]]
     images: tuple[InspectedImage, ...]
     left_out: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def damaged(self) -> list[InspectedImage]:
@@ -77,11 +84,24 @@ class DataReport:
     @property
     def duplicates(self) -> list[list[InspectedImage]]:
         """Groups of images with identical pixels that occur in more than one split."""
+        return [group for group in self._identical() if len({image.split for image in group}) > 1]
+
+    @property
+    def conflicts(self) -> list[list[InspectedImage]]:
+        """Groups of images with identical pixels that have more than one label, in one split or in several."""
+        return [group for group in self._identical() if len({image.label for image in group}) > 1]
+
+    def _identical(self) -> list[list[InspectedImage]]:
         same: dict[bytes, list[InspectedImage]] = defaultdict(list)
         for image in self.images:
             if image.problem is None:
                 same[image.digest].append(image)
-        return [group for group in same.values() if len({image.split for image in group}) > 1]
+        return [group for group in same.values() if len(group) > 1]
+
+    @property
+    def balance(self) -> dict[str, tuple[int, int]]:
+        """Split → indices of its smallest and of its largest class; the first ones where several are."""
+        return {name: (int(counts.argmin()), int(counts.argmax())) for name, counts in self.counts.items()}
 
     @property
     def few(self) -> list[tuple[str, str, int]]:
@@ -106,13 +126,23 @@ class DataReport:
                 }
                 for name, counts in self.counts.items()
             },
+            "balance": {
+                name: {"smallest": self.classes[least], "largest": self.classes[most]}
+                for name, (least, most) in self.balance.items()
+            },
             "width": _spread([image.size[0] for image in whole]),
             "height": _spread([image.size[1] for image in whole]),
             "kinds": dict(Counter(image.kind for image in whole).most_common()),
             "with_transparency": sum(image.alpha for image in whole),
             "damaged": [{"split": one.split, "image": one.name, "problem": one.problem} for one in self.damaged],
             "left_out": list(self.left_out),
+            "ignored": list(self.ignored),
+            "notes": list(self.notes),
             "duplicates": [[{"split": one.split, "image": one.name} for one in group] for group in self.duplicates],
+            "conflicts": [
+                [{"split": one.split, "image": one.name, "class": self.classes[one.label]} for one in group]
+                for group in self.conflicts
+            ],
             "few": [{"class": name, "split": where, "images": count} for name, where, count in self.few],
         }
 
@@ -128,7 +158,7 @@ def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
         DataError: a dataset is missing. Damaged images are no error: they are in the report.
         UsageError: a name is unknown, or an option is out of range.
     """
-    source = load_source(section.name, section.options)
+    source = load_source(section.name, section.options, skip_damaged=section.skip_damaged, progress=progress)
     splits = splits_of(section, source)
     used: dict[str, Used] = {
         "train": (source.train, splits.train),
@@ -138,7 +168,7 @@ def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
     sources = [source]
     other = section.unlabeled
     if other is not None and not splits_own_dataset(section):
-        domain = load_source(str(other.name), other.options)
+        domain = load_source(str(other.name), other.options, skip_damaged=section.skip_damaged, progress=progress)
         require_same_task(source, domain)
         sources.append(domain)
         used["unlabeled"] = domain.train, np.arange(len(domain.train), dtype=np.int64)
@@ -149,6 +179,8 @@ def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
         {name: _per_class(one, len(source.classes)) for name, one in used.items()},
         tuple(_inspect_all(used, progress)),
         tuple(str(path) for one in sources for path in one.left_out),
+        tuple(str(path) for one in sources for path in one.ignored),
+        data_notes(sources, splits),
     )
 
 
@@ -178,14 +210,15 @@ def _inspect_chunk(places: Sequence[tuple[str, Images, int]]) -> list[InspectedI
 def _inspect(split_name: str, images: Images, index: int) -> InspectedImage:
     path = images.paths[index] if isinstance(images, FileImages) else None
     name = f"{split_name} {index}" if path is None else str(path)
+    label = int(images.labels[index])
     try:
         header = None if path is None else read_header(path)
         image = images.image(index)
     except ImageError as error:
-        return InspectedImage(name, split_name, str(error))
+        return InspectedImage(name, split_name, label, str(error))
     digest = hashlib.blake2b(repr((image.mode, image.size)).encode() + image.tobytes(), digest_size=16).digest()
     kind = f"array {image.mode}" if header is None else f"{header.format} {header.mode}"
-    return InspectedImage(name, split_name, None, image.size, kind, header is not None and header.alpha, digest)
+    return InspectedImage(name, split_name, label, None, image.size, kind, header is not None and header.alpha, digest)
 
 
 def _spread(values: Sequence[int]) -> list[float] | None:

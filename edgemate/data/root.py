@@ -13,8 +13,12 @@ def data_root(root: str | None) -> Path:
     return Path(root or os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
 
 
-def locate(path: str) -> Path:
+def locate(path: str, key: str = "data.options.path") -> Path:
     """A file or folder that a recipe names: relative to the current folder, else to the data root.
+
+    Args:
+        path: the file or folder.
+        key: of the recipe that names it, for messages.
 
     Raises:
         DataError: neither exists.
@@ -25,4 +29,4 @@ def locate(path: str) -> Path:
         if candidate.exists():
             return candidate
     places = str(given) if given.is_absolute() else f"{given} (from {Path.cwd()}), nor {rooted}"
-    raise DataError(f"no such file or folder: {places}; set data.options.path to one that exists, or set EDGEMATE_DATA")
+    raise DataError(f"no such file or folder: {places}; set {key} to one that exists, or set EDGEMATE_DATA")

@@ -43,7 +43,11 @@ class DataSource:
         train: the images that are split into training and calibration.
         test: the images of the test split.
         size: (height, width) of every image, or None if they differ.
-        left_out: damaged files that an option of the dataset excludes.
+        left_out: damaged files that `data.skip_damaged` excludes.
+        calibration: indices into `train`, sorted, int64 (n,), of the calibration split, where the dataset has one of
+            its own; None to hold it out at random.
+        ignored: files and folders found where images were looked for that are no images, or hidden.
+        notes: how the splits were made, where a user might expect otherwise; one line each.
 
     Raises:
         DataError: there are no images, or a label is not a class index.
@@ -56,6 +60,9 @@ class DataSource:
     test: Images
     size: tuple[int, int] | None = None
     left_out: tuple[Path, ...] = ()
+    calibration: npt.NDArray[np.int64] | None = None
+    ignored: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for split, images in (("training", self.train), ("test", self.test)):

@@ -32,10 +32,11 @@ def split(
     calibration_limit: int | None = None,
     test_limit: int | None = None,
 ) -> Splits:
-    """Hold the calibration split out of the training images, by class and seeded.
+    """Take the dataset's own calibration split, or hold one out of the training images, by class and seeded.
 
     Args:
-        source: the dataset.
+        source: the dataset. If it has a calibration split, the fraction and the seed do not change which images that
+            split has.
         calibration_fraction: of the training images, to hold out; between 0 and 1.
         seed: not negative; the same seed gives the same splits on every machine.
         train_limit: largest size of the training split, which stays stratified. The other splits do not depend on it.
@@ -44,14 +45,23 @@ def split(
 
     Raises:
         UsageError: a limit is not positive.
-        DataError: no class has two images.
+        DataError: no class has two images, or all images are of the dataset's calibration split.
     """
     labels = source.train.labels
-    train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
+    if source.calibration is None:
+        train, calibration = hold_out(labels, calibration_fraction, Purpose.CALIBRATION_SPLIT, seed)
+    else:
+        calibration = source.calibration
+        train = np.setdiff1d(np.arange(len(labels), dtype=np.int64), calibration, assume_unique=True)
+        if len(train) == 0:
+            raise DataError(f"dataset {source.name}: there are no training images besides the calibration split")
     if len(calibration) == 0:
-        raise DataError(
-            f"dataset {source.name}: no class has two training images, so no calibration split can be held out"
+        why = (
+            "no class has two training images, so no calibration split can be held out; add images"
+            if source.calibration is None
+            else "its calibration split has no images; add some, or remove it to have one held out"
         )
+        raise DataError(f"dataset {source.name}: {why}")
     return Splits(
         limited(labels, train, train_limit, seed),
         limited(labels, calibration, calibration_limit, seed, Purpose.CALIBRATION_LIMIT),

@@ -42,7 +42,7 @@ def bundle_metadata(
             "head": recipe.exits.head,
             "method": " + ".join(recipe.distillation.names),
         },
-        data_options=portable_options(recipe.data.name, recipe.data.options),
+        data_options=portable_options(recipe.data.name, recipe.data.options, recipe.data.skip_damaged),
         test_limit=recipe.data.test_limit,
         input=_input_contract(run, metadata),
         classes=metadata.classes,

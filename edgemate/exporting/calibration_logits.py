@@ -49,7 +49,7 @@ def calibration_logits(
         chosen = stratified_sample(stored.labels, limit)
         return SplitLogits(stored.logits[chosen], stored.labels[chosen])
     section = run.read_recipe().data
-    source = load_source(section.name, section.options)
+    source = load_source(section.name, section.options, skip_damaged=section.skip_damaged)
     indices = splits_of(section, source).calibration
     if not np.array_equal(source.train.labels[indices], stored.labels):
         raise RunError(f"{run.path}: was not trained on the images that dataset {section.name} now has")

@@ -42,7 +42,7 @@ def precision_images(run: Run) -> PrecisionImages:
         RunError: it is not the one that the run was trained on, or its calibration split holds one image.
     """
     section = run.read_recipe().data
-    source = load_source(section.name, section.options)
+    source = load_source(section.name, section.options, skip_damaged=section.skip_damaged)
     calibration = splits_of(section, source).calibration
     labels = source.train.labels[calibration]
     if not np.array_equal(labels, run.read_logits("calibration").labels):

@@ -38,7 +38,7 @@ def sample_test_images(run: Run, count: int) -> tuple[Images, npt.NDArray[np.int
         RunError: it is not the one that the run was tested on.
     """
     section = run.read_recipe().data
-    images = load_source(section.name, section.options).test
+    images = load_source(section.name, section.options, skip_damaged=section.skip_damaged).test
     tested = tested_indices(images.labels, section.test_limit)
     labels = images.labels[tested]
     if not np.array_equal(labels, run.read_logits("test").labels):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate import files
-from edgemate.core.image_files import IMAGE_SUFFIXES, find_images
+from edgemate.core.image_search import IMAGE_SUFFIXES, class_folders, class_name, find_images
 from edgemate.errors import DataError
 from edgemate.runtime.preprocessing import ImageInput
 
@@ -58,8 +58,8 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def _folder(path: Path, classes: list[str]) -> LabeledImages:
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    known = [folder for folder in folders if folder.name in classes]
+    folders = class_folders(path)
+    known = [folder for folder in folders if class_name(folder) in classes]
     if not known:
         return LabeledImages(list_images(path), None)
     if len(known) < len(folders):
@@ -70,7 +70,7 @@ def _folder(path: Path, classes: list[str]) -> LabeledImages:
     for folder in known:
         inside = list_images(folder)
         images += inside
-        labels += [classes.index(folder.name)] * len(inside)
+        labels += [classes.index(class_name(folder))] * len(inside)
     return LabeledImages(images, np.array(labels, dtype=np.int64))
 
 

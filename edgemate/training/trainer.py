@@ -92,8 +92,8 @@ def train(
     with progress.unattended():
         progress.step("reading the dataset")
         data = prepare_data(recipe, progress)
-        if data.left_out:
-            console.out(f"damaged image files left out: {len(data.left_out):,}, the first one {data.left_out[0]}")
+        for note in data.notes:
+            console.out(note)
         teacher = None
         if recipe.distillation.teacher:
             progress.step("loading the teacher")

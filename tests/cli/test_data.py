@@ -33,7 +33,14 @@ def check(folder: Path, *arguments: str) -> Result:
 def test_whole_data_ends_with_0_and_a_table(folder: Path) -> None:
     result = check(folder)
     assert result.exit_code == 0, result.output
-    for expected in ("calibration", "cat", "stored as: 30 PNG RGB", "damaged: none", "cat (3 in test)"):
+    for expected in (
+        "calibration",
+        "cat",
+        "stored as: 30 PNG RGB",
+        "damaged: none",
+        "cat (3 in test)",
+        "balance in test: cat 3",
+    ):
         assert expected in result.output
 
 
@@ -52,7 +59,7 @@ def test_every_damaged_file_is_named_and_the_exit_code_is_1(folder: Path) -> Non
 
 def test_a_setting_may_be_laid_over_the_recipe(folder: Path) -> None:
     (folder / "test" / "cat" / "0.png").write_text("no image")
-    result = check(folder, "--set", "data.options.skip_damaged=true")
+    result = check(folder, "--set", "data.skip_damaged=true")
     assert result.exit_code == 0, result.output
     assert "left out by skip_damaged: 1" in result.output
 

@@ -48,7 +48,12 @@ RECIPES = {
     "no_folder": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "nowhere"}}},
     "no_classes": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "flat"}}},
     "no_images": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "hollow"}}},
-    "no_test": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "halved"}}},
+    "no_train": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "halved"}}},
+    "one_class": {"data": {"name": "image_folder", "image_size": 32, "options": {"path": "single"}}},
+    "no_table_file": {"data": {"name": "image_table", "image_size": 32, "options": {"path": "table.csv"}}},
+    "no_column": {
+        "data": {"name": "image_table", "image_size": 32, "options": {"path": "table.csv", "path_column": "file"}}
+    },
     "no_cifar": {"data": {"name": "cifar100", "options": {"root": "nowhere", "download": False}}},
     "no_fashion": {"data": {"name": "fashion_mnist", "options": {"root": "nowhere", "download": False}}},
     "no_second": {"data": {"name": "digits", "unlabeled": {"name": "arrays", "options": {"path": "nowhere.npz"}}}},
@@ -75,9 +80,12 @@ CASES = [
     ("train no_file.yaml", "DataError: no such file or folder: nowhere.npz"),
     ("train no_key.yaml", "half.npz: y_train is missing"),
     ("train no_folder.yaml", "DataError: no such file or folder: nowhere"),
-    ("train no_classes.yaml", "DataError: flat has no folders; one per class is required"),
+    ("train no_classes.yaml", "DataError: flat has images but no folders; one per class is required"),
     ("train no_images.yaml", "has no images"),
-    ("train no_test.yaml", "halved has train/ but neither test/ nor val/"),
+    ("train no_train.yaml", "halved has val/ but no train/"),
+    ("train one_class.yaml", "single has one class only (cat); a classifier needs two or more"),
+    ("train no_table_file.yaml", "1 of 2 files missing, the first one flat/b.png (line 3)"),
+    ("train no_column.yaml", "table.csv has no column 'file', only 'path', 'label'"),
     ("train no_cifar.yaml", "dataset cifar100 cannot be loaded from nowhere"),
     ("train no_fashion.yaml", "dataset fashion_mnist cannot be loaded from nowhere"),
     ("train no_second.yaml", "DataError: no such file or folder: nowhere.npz"),
@@ -187,10 +195,12 @@ def furnish(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(SMALL | sections))
     (folder / "no_yaml.yaml").write_text("data: [")
     np.savez(folder / "half.npz", x_train=np.zeros((1, 8, 8), np.uint8))
-    for empty in ("hollow/cat", "halved/train/cat"):
+    for empty in ("hollow/cat", "halved/val/cat", "single/cat"):
         (folder / empty).mkdir(parents=True)
     (folder / "flat").mkdir()
     Image.new("RGB", (8, 8)).save(folder / "flat" / "a.png")
+    Image.new("RGB", (8, 8)).save(folder / "single" / "cat" / "a.png")
+    (folder / "table.csv").write_text("path,label\nflat/a.png,cat\nflat/b.png,dog\n")
     pixels = {"channels": 1, "height": 8, "width": 8, "resize": None, "center_crop": None}
     moved = ("data.name=arrays", "data.options.path=nowhere.npz")
     for name, overrides in (("done", ()), ("begun", ()), ("moved", moved)):

@@ -15,7 +15,7 @@ from hypothesis import given
 from PIL import Image
 
 from edgemate.bundle import InputContract
-from edgemate.core.image_files import check_file, decode, find_images, read_header
+from edgemate.core.image_files import check_file, decode, read_header
 from edgemate.data.source import FileImages
 from edgemate.errors import ImageError
 from edgemate.runtime import Preprocessor
@@ -90,6 +90,12 @@ GRAY_ALPHA, COLOR_ALPHA = np.dstack([GRAY, ALPHA]), np.dstack([COLOR, ALPHA])
 SIXTEEN_COLOR = np.dstack([SIXTEEN, SIXTEEN.T, 65535 - SIXTEEN])
 SIXTEEN_COLOR_BYTES = np.dstack([GRAY, GRAY.T, 255 - GRAY])
 
+SIX = Image.Exif()
+SIX[0x0112] = 6
+TURNED = np.ascontiguousarray(np.rot90(COLOR))  # which orientation 6 turns back
+MOVING: dict[str, Any] = {"save_all": True, "append_images": [image(255 - GRAY, "L")]}
+MOVING_COLOR: dict[str, Any] = {"save_all": True, "append_images": [image(255 - COLOR, "RGB")]}
+
 # Suffix, what writes the file, the RGB values that must come of it, and how far JPEG may be off.
 FILES: dict[str, tuple[str, Callable[[Path], None], Any, int]] = {
     **{f"1 {s}": (s, saved(TWO_VALUED), rgb(TWO), 0) for s in ("png", "tiff", "bmp", "gif", "pgm")},
@@ -123,6 +129,12 @@ FILES: dict[str, tuple[str, Callable[[Path], None], Any, int]] = {
     "12 bits, tiff": ("tiff", written(tiff(twelve_bits(SIXTEEN >> 4), 12)), rgb(GRAY), 0),
     "16 bits, pgm": ("pgm", written(netpbm(SIXTEEN, 5, 65535)), rgb(GRAY), 0),
     "12 bits, pgm": ("pgm", written(netpbm((GRAY.astype(int) * 4095 + 127) // 255, 5, 4095)), rgb(GRAY), 1),
+    **{f"EXIF {s}": (s, saved(image(TURNED, "RGB"), exif=SIX), COLOR, 0) for s in ("png", "tiff")},
+    "EXIF webp": ("webp", saved(image(TURNED, "RGB"), lossless=True, exif=SIX), COLOR, 0),
+    "EXIF jpeg": ("jpeg", saved(image(TURNED, "RGB"), quality=100, subsampling=0, exif=SIX), COLOR, 4),
+    **{f"animated {s}": (s, saved(image(GRAY, "L"), **MOVING), rgb(GRAY), 0) for s in ("gif", "png", "tiff")},
+    "animated webp": ("webp", saved(image(COLOR, "RGB"), lossless=True, **MOVING_COLOR), COLOR, 0),
+    "two images, mpo": ("jpg", saved(image(GRAY, "L"), format="MPO", quality=100, **MOVING), rgb(GRAY), 3),
     "16 bits, ppm": ("ppm", written(netpbm(SIXTEEN_COLOR, 6, 65535)), SIXTEEN_COLOR_BYTES, 1),
 }  # fmt: skip
 
@@ -265,7 +277,7 @@ def test_an_image_without_pixels_is_refused() -> None:
         decode(Image.new("RGB", (0, 5)), 3)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpeg", "gif", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "jpeg", "gif", "webp", "bmp", "tiff", "ppm"])
 def test_a_truncated_file_is_found_without_decoding_the_whole_ones(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -274,6 +286,13 @@ def test_a_truncated_file_is_found_without_decoding_the_whole_ones(tmp_path: Pat
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ImageError, match="cut"):
         check_file(path)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_images_of_unknown_range_are_found_by_the_check_too(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (16, 16), 7).save(tmp_path / "depth.tiff")
+    with pytest.raises(ImageError, match="whose range is unknown; save it with 8 or 16 bits"):
+        check_file(tmp_path / "depth.tiff")
 
 
 def test_bytes_after_the_end_of_a_whole_file_are_ignored(tmp_path: Path) -> None:
@@ -306,14 +325,3 @@ def test_a_header_reports_transparency(tmp_path: Path, kind: str, alpha: bool) -
     FILES[kind][1](tmp_path / "a.png")
     header = read_header(tmp_path / "a.png")
     assert (header.format, header.alpha) == ("PNG", alpha)
-
-
-def test_images_are_found_by_suffix_and_hidden_ones_skipped(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "deep/er/c.webp", "._a.jpg", ".cache/d.png", "notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == [
-        "a.JPG",
-        "b.png",
-        "deep/er/c.webp",
-    ]

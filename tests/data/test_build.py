@@ -10,6 +10,7 @@ import torch
 from real_data import require
 from toy_data import archive, prepare, write_folders
 
+from edgemate.config import Data
 from edgemate.config.options import options_model
 from edgemate.data import load_source
 from edgemate.errors import DataError, UsageError
@@ -124,3 +125,12 @@ def test_real_imagenette():
     images, _ = next(iter(data.train_loader()))
     assert images.shape == (20, 3, 64, 64)
     assert 0.3 < min(data.spec.mean) < max(data.spec.mean) < 0.6
+
+
+def test_skip_damaged_is_still_read_where_it_was_an_option_of_image_folder():
+    old = {"name": "image_folder", "options": {"path": "x", "skip_damaged": True}}
+    section = Data.model_validate(old)
+    assert (section.skip_damaged, section.options) == (True, {"path": "x"})
+    assert Data.model_validate(old | {"skip_damaged": False}).skip_damaged is False
+    other = Data.model_validate(old | {"name": "my_pkg.mod:MyData"})
+    assert (other.skip_damaged, other.options) == (False, old["options"])

@@ -7,6 +7,7 @@ from told import Told
 from toy_data import array_source, prepare, write_folders
 
 from edgemate.config import Unlabeled
+from edgemate.data import load_source
 from edgemate.data.damaged import find_damaged, require_whole
 from edgemate.data.datasets.image_folder import image_folder
 from edgemate.errors import DataError
@@ -43,7 +44,7 @@ def test_damaged_files_of_every_split_are_named_together_before_anything_is_deco
         build(folder)
     start, *lines = str(caught.value).splitlines()
     assert "test 1 of 8" in start
-    assert "data.options.skip_damaged=true" in start
+    assert "data.skip_damaged=true" in start
     assert sorted(line.strip().split(": ")[0] for line in lines) == sorted(map(str, (test, first, second)))
 
 
@@ -87,19 +88,39 @@ def test_images_in_memory_are_skipped():
 
 def test_damaged_files_are_left_out_where_the_recipe_says_so(folder):
     damaged = {cut(folder / "train" / "cat" / "5.png"), cut(folder / "test" / "dog" / "0.png")}
-    options = {"path": str(folder), "skip_damaged": True}
-    data = prepare("image_folder", options=options, image_size=8)
+    data = build(folder, skip_damaged=True)
     assert set(data.left_out) == damaged
     assert (len(data.source.train), len(data.source.test)) == (23, 7)
     assert not damaged & {*data.source.train.paths, *data.source.test.paths}
     assert len(data.source.train.labels) == 23
 
 
+def test_a_calibration_split_of_the_dataset_loses_its_damaged_files_only(folder):
+    write_folders(folder / "val", per_class=3)
+    whole = build(folder)
+    damaged = {cut(folder / "train" / "cat" / "5.png"), cut(folder / "val" / "dog" / "1.png")}
+
+    def chosen(data, split):
+        return {data.source.train.paths[i] for i in getattr(data.splits, split)}
+
+    data = build(folder, skip_damaged=True)
+    for split in ("train", "calibration"):
+        assert chosen(data, split) == chosen(whole, split) - damaged
+
+
+def test_a_random_test_split_does_not_depend_on_the_damage(folder):
+    before = image_folder(path=str(folder / "train"))
+    damaged = cut(before.train.paths[3])
+    after = load_source("image_folder", {"path": str(folder / "train")}, skip_damaged=True)
+    assert after.test.paths == before.test.paths
+    assert after.left_out == (damaged,)
+
+
 def test_a_class_of_damaged_files_only_is_an_error(folder):
     for path in (folder / "test" / "cat").iterdir():
         path.write_text("no image")
-    with pytest.raises(DataError, match="cat has damaged images only"):
-        image_folder(path=str(folder), skip_damaged=True)
+    with pytest.raises(DataError, match="class 'cat' has damaged images only"):
+        build(folder, skip_damaged=True)
 
 
 def test_many_files_are_checked_in_order(tmp_path):

@@ -108,10 +108,37 @@ def test_the_unlabeled_domain_is_checked_too(folder, tmp_path):
         report_on(folder, unlabeled=other)
 
 
+def test_the_same_pixels_with_two_labels_are_found_within_a_split_too(folder):
+    cat, dog = (folder / "test" / name / "copy.png" for name in ("cat", "dog"))
+    write_image(cat, seed=7777)
+    dog.write_bytes(cat.read_bytes())
+    report = report_on(folder)
+    assert report["conflicts"] == [
+        [{"split": "test", "image": str(path), "class": path.parent.name} for path in (cat, dog)]
+    ]
+    assert report["duplicates"] == []
+
+
+def test_the_smallest_and_the_largest_class_of_every_split_are_named(folder):
+    for i in range(4):
+        write_image(folder / "test" / "dog" / f"more{i}.png", seed=500 + i)
+    assert report_on(folder)["balance"]["test"] == {"smallest": "cat", "largest": "dog"}
+
+
+def test_ignored_files_are_listed_and_what_training_says_too(folder):
+    (folder / "train" / "cat" / "._0.png").touch()
+    (folder / "__MACOSX").mkdir()
+    write_image(folder / "train" / "eel" / "0.png")
+    found = report_on(folder)
+    assert set(found["ignored"]) == {str(folder / "train" / "cat" / "._0.png"), str(folder / "__MACOSX")}
+    assert f"image_folder {folder}: ignored, being hidden or no images: 1 × __MACOSX, 1 × hidden .png" in found["notes"]
+    assert any(note.startswith("one image only, in training, of 1 class (eel)") for note in found["notes"])
+
+
 def test_files_left_out_are_not_reported_as_damaged(folder):
     path = folder / "train" / "cat" / "0.png"
     path.write_text("no image")
-    section = Data(name="image_folder", options={"path": str(folder), "skip_damaged": True})
+    section = Data(name="image_folder", options={"path": str(folder)}, skip_damaged=True)
     found = inspect_data(section).to_json()
     assert (found["damaged"], found["left_out"]) == ([], [str(path)])
 

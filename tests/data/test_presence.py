@@ -34,16 +34,25 @@ def outcome(name: str, options: dict[str, Any], *, load: bool) -> str | None:
 
 
 LAYOUTS = {
-    "classes": ("a/1.png", "a/2.png", "b/1.png", "b/2.png"),
-    "deep": ("a/x/1.png", "a/x/2.png", "b/y/1.png", "b/y/2.png"),
-    "split": ("train/a/1.png", "train/b/1.png", "test/a/1.png"),
-    "val": ("train/a/1.png", "val/a/1.png"),
+    "classes": ("a/1.png", "a/2.png", "a/3.png", "b/1.png"),
+    "deep": ("a/x/1.png", "a/x/2.png", "a/y/z/3.png", "b/y/1.png"),
+    "split": ("train/a/1.png", "train/a/2.png", "train/b/1.png", "test/a/1.png"),
+    "val": ("train/a/1.png", "train/a/2.png", "train/b/1.png", "Validation/a/1.png"),
+    "three": ("train/a/1.png", "train/b/1.png", "valid/a/1.png", "test/b/1.png"),
+    "train-only": ("train/a/1.png", "train/a/2.png", "train/a/3.png", "train/b/1.png"),
+    "system-files": ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "a/Thumbs.db", "__MACOSX/a/1.png", ".DS_Store"),
+    "too-few-for-calibration": ("train/a/1.png", "train/b/1.png", "test/a/1.png"),
+    "too-few-for-a-test-split": ("a/1.png", "a/2.png", "b/1.png", "b/2.png"),
+    "one-class": ("train/a/1.png", "train/a/2.png", "train/a/3.png"),
+    "too-deep": ("images/a/1.png", "images/b/1.png"),
+    "val-twice": ("train/a/1.png", "val/a/1.png", "valid/a/1.png"),
+    "no-train": ("val/a/1.png", "test/a/1.png"),
+    "unlabeled-test": ("train/a/1.png", "train/b/1.png", "test/1.png"),
     "no-classes": ("1.png",),
     "no-images": ("a/1.png", "a/2.png", "b/notes.txt"),
     "hidden-only": ("a/.1.png", "b/1.png"),
     "hidden-below": ("a/.x/1.png", "b/1.png"),
     "empty-test-class": ("train/a/1.png", "test/a/notes.txt"),
-    "no-test": ("train/a/1.png", "rest/a/1.png"),
     "class-of-its-own": ("train/cat/1.png", "test/cats/1.png"),
 }
 
@@ -52,8 +61,13 @@ LAYOUTS = {
 def test_the_check_of_an_image_folder_agrees_with_loading_it(tmp_path: Path, layout: str) -> None:
     options = {"path": put_images(tmp_path / "images", *LAYOUTS[layout])}
     checked = outcome("image_folder", options, load=False)
-    assert checked == outcome("image_folder", options, load=True)
-    assert (checked is None) == (layout in ("classes", "deep", "split", "val"))
+    if layout.startswith("too-few"):  # to train, but enough to read the test split
+        assert outcome("image_folder", options, load=True) is None
+    else:
+        assert checked == outcome("image_folder", options, load=True)
+    good = ("classes", "deep", "split", "val", "three", "train-only", "system-files")
+    assert (checked is None) == (layout in good)
+    assert checked is None or "\n" not in checked
 
 
 def test_a_file_is_not_an_image_folder(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import toy_data
@@ -85,6 +87,26 @@ def test_a_sample_has_every_class_as_soon_as_it_can(labels, count, seed):
     sample = stratified_sample(labels, count, seed)
     assert len(np.unique(sample)) == len(sample) == min(count, len(labels))
     assert len(set(labels[sample])) == min(count, len(set(labels)))
+
+
+@given(labels=label_lists, seed=seeds, fraction=fractions, data=st.data())
+def test_a_calibration_split_of_the_dataset_is_kept_whatever_the_seed(labels, seed, fraction, data):
+    labels = np.concatenate([labels, labels])
+    size = data.draw(st.integers(1, len(labels) - 1))
+    own = np.sort(data.draw(st.permutations(range(len(labels))).map(lambda order: np.array(order[:size]))))
+    found = split(replace(source_of(labels), calibration=own), fraction, seed)
+    np.testing.assert_array_equal(found.calibration, own)
+    np.testing.assert_array_equal(np.sort(np.concatenate([found.train, own])), np.arange(len(labels)))
+    limited = split(replace(source_of(labels), calibration=own), fraction, seed, 1, 1)
+    assert (len(limited.train), len(limited.calibration)) == (1, 1)
+    assert limited.calibration[0] in own
+    assert limited.train[0] in found.train
+
+
+@pytest.mark.parametrize(("size", "problem"), [(0, "its calibration split has no images"), (3, "no training images")])
+def test_a_calibration_split_of_none_or_all_images_is_refused(size, problem):
+    with pytest.raises(DataError, match=problem):
+        split(replace(source_of(np.arange(3)), calibration=np.arange(size)), 0.1, 0)
 
 
 def test_another_seed_gives_another_split():

@@ -329,7 +329,7 @@ def test_a_damaged_test_image_is_named_before_anything_is_trained(tmp_path: Path
         train(small_recipe(*images), tmp_path / "run", console=quiet())
     assert not (tmp_path / "run").exists()
     screen = io.StringIO()
-    run = train(small_recipe(*images, "data.options.skip_damaged=true"), tmp_path / "run", console=Console(file=screen))
+    run = train(small_recipe(*images, "data.skip_damaged=true"), tmp_path / "run", console=Console(file=screen))
     assert run.read_metadata().images["test"] == 11
     assert screen.getvalue().count("damaged image files left out: 1, the first one") == 1
 
