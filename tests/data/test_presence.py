@@ -33,10 +33,10 @@ def kaggle(root: Path) -> Path:
     return root / "imagenet"
 
 
-def split_folders(name: str, held: str, label: str) -> Callable[[Path], Path]:
+def split_folders(name: str, held: str, labels: str) -> Callable[[Path], Path]:
     def lay_out(root: Path) -> Path:
         for split in ("train", held):
-            trees.write_jpegs(root / name / split / label, "1.jpg", "2.jpg")
+            trees.write_jpegs(root / name / split, *(f"{label}/{i}.jpg" for label in labels.split() for i in (1, 2)))
         return root / name
 
     return lay_out
@@ -107,14 +107,17 @@ def test_files_that_may_be_downloaded_are_not_required(tmp_path: Path, name: str
         check_data(Data(name=name, options={"root": str(tmp_path), "download": False}))
 
 
+IMAGENETTE = (
+    "tench English_springer cassette_player chain_saw church French_horn garbage_truck gas_pump golf_ball parachute"
+)
 TREES = {
     "cub200": trees.cub200,
     "fgvc_aircraft": trees.fgvc_aircraft,
     "imagenet": kaggle,
-    "imagenette": split_folders("imagenette", "val", "n01440764"),
+    "imagenette": split_folders("imagenette", "val", IMAGENETTE),
     "stanford_dogs": trees.stanford_dogs,
     "tiny_imagenet": trees.tiny_imagenet,
-    "trashnet": split_folders("trashnet", "test", "glass"),
+    "trashnet": split_folders("trashnet", "test", "cardboard glass metal paper plastic trash"),
 }
 # What is removed from a whole folder, and what the error says of it.
 REMOVED = [
@@ -127,12 +130,12 @@ REMOVED = [
     ("imagenet", "LOC_val_solution.csv", "there are no labels for its images"),
     ("imagenette", "train", "imagenette/train is missing"),
     ("imagenette", "val", "imagenette/val is missing"),
-    ("imagenette", "val/n01440764", "imagenette/val has no class folders"),
+    ("imagenette", "val/church", "is missing; every class must have a folder"),
     *(("stanford_dogs", place, f"{place} is missing") for place in ("Images", "train_list.mat", "test_list.mat")),
     *(("tiny_imagenet", place, f"{place} is missing") for place in ("train", "val", "words.txt")),
     *(("tiny_imagenet", place, f"{place} is missing") for place in ("val/val_annotations.txt", "val/images")),
     ("trashnet", "test", "trashnet/test is missing"),
-    ("trashnet", "train/glass", "trashnet/train has no class folders"),
+    ("trashnet", "train/glass", "train/glass: is missing; every class must have a folder"),
 ]
 
 

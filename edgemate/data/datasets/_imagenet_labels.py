@@ -33,7 +33,7 @@ def flat_validation(folder: Path, val: Path, label_of: Mapping[str, int]) -> Fil
         label_of: synset id → label.
 
     Raises:
-        DataError: a list is damaged, an image has no label, or its class is unknown.
+        DataError: a list is damaged, an image has no label, its class is unknown, or a class has no images.
     """
     if (folder / _SOLUTION).is_file():
         source, id_of = folder / _SOLUTION, _kaggle_ids(folder / _SOLUTION)
@@ -50,6 +50,10 @@ def flat_validation(folder: Path, val: Path, label_of: Mapping[str, int]) -> Fil
         if key not in label_of:
             raise DataError(f"{val / name}: is of class {key}, which has no folder in train/; unpack train/ completely")
         labels.append(label_of[key])
+    absent = set(label_of.values()).difference(labels)
+    if absent:
+        key = next(key for key, label in label_of.items() if label in absent)
+        raise DataError(f"{val}: has no images of class {key}, which train/ has; unpack the dataset again")
     return FileImages(FileNames(val, names), np.asarray(labels, dtype=np.int64), 3)
 
 

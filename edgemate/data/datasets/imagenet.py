@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgemate.data.datasets._class_folders import read_class_folders
+from edgemate.data.datasets._class_folders import class_folders, read_class_folders
 from edgemate.data.datasets._imagenet_labels import flat_validation, has_labels, synset_words
 from edgemate.data.datasets._official import Published, folders_in
 from edgemate.data.datasets._synsets import readable
@@ -40,16 +40,11 @@ def imagenet(*, root: str | None = None) -> DataSource:
     check_imagenet(root=root)
     folder = _PUBLISHED.located(root)
     images = _images(folder)
-    ids = folders_in(images / "train")
-    label_of = {key: label for label, key in enumerate(ids)}
-    val = images / "val"
+    label_of, val = _label_of(images), images / "val"
     test = read_class_folders(val, label_of) if folders_in(val) else flat_validation(folder, val, label_of)
-    absent = sorted(set(range(len(ids))) - set(test.labels.tolist()))
-    if absent:
-        raise DataError(f"{val}: has no images of class {ids[absent[0]]}, which train/ has; unpack the dataset again")
     return DataSource(
         name="imagenet",
-        classes=readable(ids, synset_words(folder)),
+        classes=readable(list(label_of), synset_words(folder)),
         channels=3,
         train=read_class_folders(images / "train", label_of),
         test=test,
@@ -68,8 +63,15 @@ def check_imagenet(*, root: str | None = None) -> None:
         if packed is not None:
             raise DataError(f"{packed}: is packed; unpack it, as every .tar file there, into a folder of the same name")
         raise _PUBLISHED.missing(root, f"{images / 'train'} has no class folders")
-    if not folders_in(images / "val") and not has_labels(folder):
+    if folders_in(images / "val"):
+        class_folders(images / "val", _label_of(images))
+    elif not has_labels(folder):
         raise _PUBLISHED.missing(root, f"{images / 'val'} has no class folders and there are no labels for its images")
+
+
+def _label_of(images: Path) -> dict[str, int]:
+    """Synset id → label, by the class folders of train/."""
+    return {key: label for label, key in enumerate(folders_in(images / "train"))}
 
 
 def _images(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgemate.data.datasets._class_folders import read_class_folders
+from edgemate.data.datasets._class_folders import class_folders, read_class_folders
 from edgemate.data.datasets._official import Published, folders_in
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
@@ -47,10 +47,7 @@ def imagenette(*, root: str | None = None) -> DataSource:
         DataError: files are missing, or a folder is of another class.
     """
     check_imagenette(root=root)
-    folder = _folder(root)
-    label_of: dict[str, int] = {}
-    for label, (key, name) in enumerate(_CLASSES.items()):
-        label_of |= dict.fromkeys((key, name, name.replace(" ", "_")), label)
+    folder, label_of = _folder(root), _label_of()
     return DataSource(
         name="imagenette",
         classes=tuple(_CLASSES.values()),
@@ -67,6 +64,15 @@ def check_imagenette(*, root: str | None = None) -> None:
     for split in ("train", "val"):
         if not folders_in(folder / split):
             raise here.missing(root, f"{folder / split} has no class folders")
+        class_folders(folder / split, _label_of())
+
+
+def _label_of() -> dict[str, int]:
+    """Every name that a class folder may have → label."""
+    label_of: dict[str, int] = {}
+    for label, (key, name) in enumerate(_CLASSES.items()):
+        label_of |= dict.fromkeys((key, name, name.replace(" ", "_")), label)
+    return label_of
 
 
 def _folder(root: str | None) -> Path:

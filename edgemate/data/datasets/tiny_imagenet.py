@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgemate.data.datasets._class_folders import read_class_folders
+from edgemate.data.datasets._class_folders import class_folders, read_class_folders
 from edgemate.data.datasets._official import FileNames, Published, folders_in, rows
 from edgemate.data.datasets._synsets import readable
 from edgemate.data.source import DataSource, FileImages
@@ -37,8 +37,7 @@ def tiny_imagenet(*, root: str | None = None) -> DataSource:
     """
     check_tiny_imagenet(root=root)
     folder = _PUBLISHED.located(root)
-    ids = folders_in(folder / "train")
-    label_of = {key: label for label, key in enumerate(ids)}
+    label_of = _label_of(folder)
     words = dict(rows(folder / "words.txt", "ID WORDS", "\t"))
     if (folder / _ANNOTATIONS).is_file():
         test = _annotated(folder, label_of)
@@ -46,7 +45,7 @@ def tiny_imagenet(*, root: str | None = None) -> DataSource:
         test = read_class_folders(folder / "val", label_of, "images")
     return DataSource(
         name="tiny_imagenet",
-        classes=readable(ids, words),
+        classes=readable(list(label_of), words),
         channels=3,
         train=read_class_folders(folder / "train", label_of, "images"),
         test=test,
@@ -63,8 +62,14 @@ def check_tiny_imagenet(*, root: str | None = None) -> None:
     if not (folder / _ANNOTATIONS).is_file():
         if not [name for name in folders_in(val) if name != "images"]:
             raise _PUBLISHED.missing(root, f"{folder / _ANNOTATIONS} is missing")
+        class_folders(val, _label_of(folder))
     elif not (val / "images").is_dir():
         raise _PUBLISHED.missing(root, f"{val / 'images'} is missing")
+
+
+def _label_of(folder: Path) -> dict[str, int]:
+    """WordNet id → label, by the class folders of train/."""
+    return {key: label for label, key in enumerate(folders_in(folder / "train"))}
 
 
 def _annotated(folder: Path, label_of: Mapping[str, int]) -> FileImages:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from edgemate.data.datasets._class_folders import read_class_folders
+from edgemate.data.datasets._class_folders import class_folders, read_class_folders
 from edgemate.data.datasets._official import Published, folders_in
 from edgemate.data.seeding import Purpose
 from edgemate.data.source import DataSource, FileImages
 from edgemate.data.splits import hold_out
 
 _CLASSES = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+_LABEL_OF = {name: label for label, name in enumerate(_CLASSES)}
 _PUBLISHED = Published(
     "trashnet",
     "trashnet",
@@ -33,11 +34,10 @@ def trashnet(*, root: str | None = None) -> DataSource:
     """
     check_trashnet(root=root)
     folder = _PUBLISHED.located(root)
-    label_of = {name: label for label, name in enumerate(_CLASSES)}
     if (folder / "train").is_dir():
-        train, test = (read_class_folders(folder / split, label_of) for split in ("train", "test"))
+        train, test = (read_class_folders(folder / split, _LABEL_OF) for split in ("train", "test"))
     else:
-        train, test = _split(read_class_folders(folder, label_of))
+        train, test = _split(read_class_folders(folder, _LABEL_OF))
     return DataSource(name="trashnet", classes=_CLASSES, channels=3, train=train, test=test)
 
 
@@ -52,6 +52,7 @@ def check_trashnet(*, root: str | None = None) -> None:
     for place in places:
         if not folders_in(place):
             raise _PUBLISHED.missing(root, f"{place} has no class folders")
+        class_folders(place, _LABEL_OF)
 
 
 def _split(images: FileImages) -> tuple[FileImages, FileImages]:
