@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgemate.errors import DataError
 
 
@@ -26,10 +28,4 @@ def read_mat(path: Path, *keys: str) -> list[Any]:
     for key in keys:
         if key not in found:
             raise DataError(f"{path}: has no variable {key}; unpack the dataset again")
-    return [_at_least_one_dimension(found[key]) for key in keys]
-
-
-def _at_least_one_dimension(value: Any) -> Any:
-    import numpy as np
-
-    return np.atleast_1d(value)
+    return [np.atleast_1d(found[key]) for key in keys]
