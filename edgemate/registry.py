@@ -120,10 +120,17 @@ DATASETS = Registry(
         "arrays": "edgemate.data.datasets.arrays:arrays",
         "cifar10": "edgemate.data.datasets.cifar:cifar10",
         "cifar100": "edgemate.data.datasets.cifar:cifar100",
+        "cub200": "edgemate.data.datasets.cub200:cub200",
         "digits": "edgemate.data.datasets.digits:digits",
         "fashion_mnist": "edgemate.data.datasets.fashion_mnist:fashion_mnist",
+        "fgvc_aircraft": "edgemate.data.datasets.fgvc_aircraft:fgvc_aircraft",
         "image_folder": "edgemate.data.datasets.image_folder:image_folder",
         "image_table": "edgemate.data.datasets.image_table:image_table",
+        "imagenet": "edgemate.data.datasets.imagenet:imagenet",
+        "imagenette": "edgemate.data.datasets.imagenette:imagenette",
+        "stanford_dogs": "edgemate.data.datasets.stanford_dogs:stanford_dogs",
+        "tiny_imagenet": "edgemate.data.datasets.tiny_imagenet:tiny_imagenet",
+        "trashnet": "edgemate.data.datasets.trashnet:trashnet",
     },
 )
 

@@ -20,6 +20,7 @@ EXTRAS = {
         "matplotlib",
         "safetensors",
         "scikit-learn",
+        "scipy",
         "tensorboard",
         "torch",
         "torchvision",
@@ -32,7 +33,14 @@ EXTRAS = {
 DATASETS = {
     "cifar10": ("cifar-10-batches-py",),
     "cifar100": ("cifar100.npz", "cifar-100-python"),
+    "cub200": ("CUB_200_2011",),
     "fashion_mnist": ("FashionMNIST/raw",),
+    "fgvc_aircraft": ("fgvc-aircraft-2013b",),
+    "imagenet": ("imagenet",),
+    "imagenette": ("imagenette", "imagenette2", "imagenette2-320", "imagenette2-160"),
+    "stanford_dogs": ("stanford_dogs",),
+    "tiny_imagenet": ("tiny-imagenet-200",),
+    "trashnet": ("trashnet",),
 }
 
 

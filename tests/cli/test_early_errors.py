@@ -34,6 +34,7 @@ for command in commands:
     print(json.dumps([said, [name for name in heavy if name in sys.modules and name not in before]]))
 """
 
+OFFICIAL = ("cub200", "fgvc_aircraft", "imagenet", "imagenette", "stanford_dogs", "tiny_imagenet", "trashnet")
 RECIPES = {
     "good": {},
     "unknown_key": {"optimization": {"epochs": 1, "lrr": 1}},
@@ -56,6 +57,7 @@ RECIPES = {
     },
     "no_cifar": {"data": {"name": "cifar100", "options": {"root": "nowhere", "download": False}}},
     "no_fashion": {"data": {"name": "fashion_mnist", "options": {"root": "nowhere", "download": False}}},
+    **{f"no_{name}": {"data": {"name": name, "image_size": 32, "options": {"root": "nowhere"}}} for name in OFFICIAL},
     "no_second": {"data": {"name": "digits", "unlabeled": {"name": "arrays", "options": {"path": "nowhere.npz"}}}},
     "no_teacher": {"distillation": {"method": "kd"}},
     "no_teachers_run": {"distillation": {"method": "kd", "teacher": "runs/nowhere"}},
@@ -88,6 +90,7 @@ CASES = [
     ("train no_column.yaml", "table.csv has no column 'file', only 'path', 'label'"),
     ("train no_cifar.yaml", "dataset cifar100 cannot be loaded from nowhere"),
     ("train no_fashion.yaml", "dataset fashion_mnist cannot be loaded from nowhere"),
+    *((f"train no_{name}.yaml", f"dataset {name} cannot be loaded (there is no folder") for name in OFFICIAL),
     ("train no_second.yaml", "DataError: no such file or folder: nowhere.npz"),
     ("train no_teacher.yaml", "distillation.teacher: kd needs a teacher and there is none"),
     ("train no_teachers_run.yaml", "distillation.teacher: runs/nowhere: there is no such run folder"),

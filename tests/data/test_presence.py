@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dataset_trees as trees
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +26,20 @@ def put_images(root: Path, *places: str) -> str:
         else:
             path.write_text("")
     return str(root)
+
+
+def kaggle(root: Path) -> Path:
+    trees.imagenet_kaggle(root / "imagenet")
+    return root / "imagenet"
+
+
+def split_folders(name: str, held: str, labels: str) -> Callable[[Path], Path]:
+    def lay_out(root: Path) -> Path:
+        for split in ("train", held):
+            trees.write_jpegs(root / name / split, *(f"{label}/{i}.jpg" for label in labels.split() for i in (1, 2)))
+        return root / name
+
+    return lay_out
 
 
 def outcome(name: str, options: dict[str, Any], *, load: bool) -> str | None:
@@ -102,6 +119,64 @@ def test_files_that_may_be_downloaded_are_not_required(tmp_path: Path, name: str
     check_data(Data(name=name, options={"root": str(tmp_path), "download": True}))
     with pytest.raises(DataError, match="or EDGEMATE_DATA to a folder that holds it"):
         check_data(Data(name=name, options={"root": str(tmp_path), "download": False}))
+
+
+IMAGENETTE = (
+    "tench English_springer cassette_player chain_saw church French_horn garbage_truck gas_pump golf_ball parachute"
+)
+TREES = {
+    "cub200": trees.cub200,
+    "fgvc_aircraft": trees.fgvc_aircraft,
+    "imagenet": kaggle,
+    "imagenette": split_folders("imagenette", "val", IMAGENETTE),
+    "stanford_dogs": trees.stanford_dogs,
+    "tiny_imagenet": trees.tiny_imagenet,
+    "trashnet": split_folders("trashnet", "test", "cardboard glass metal paper plastic trash"),
+}
+# What is removed from a whole folder, and what the error says of it.
+REMOVED = [
+    *(("cub200", place, f"{place} is missing") for place in ("images", "images.txt", "image_class_labels.txt")),
+    *(("cub200", place, f"{place} is missing") for place in ("train_test_split.txt", "classes.txt")),
+    *(("fgvc_aircraft", place, f"{place} is missing") for place in ("images", "variants.txt")),
+    ("fgvc_aircraft", "images_variant_val.txt", "images_variant_val.txt is missing"),
+    ("imagenet", "ILSVRC/Data/CLS-LOC/train", "CLS-LOC/train is missing"),
+    ("imagenet", "ILSVRC/Data/CLS-LOC/val", "CLS-LOC/val is missing"),
+    ("imagenet", "LOC_val_solution.csv", "there are no labels for its images"),
+    ("imagenette", "train", "imagenette/train is missing"),
+    ("imagenette", "val", "imagenette/val is missing"),
+    ("imagenette", "val/church", "is missing; every class must have a folder"),
+    *(("stanford_dogs", place, f"{place} is missing") for place in ("Images", "train_list.mat", "test_list.mat")),
+    *(("tiny_imagenet", place, f"{place} is missing") for place in ("train", "val", "words.txt")),
+    *(("tiny_imagenet", place, f"{place} is missing") for place in ("val/val_annotations.txt", "val/images")),
+    ("trashnet", "test", "trashnet/test is missing"),
+    ("trashnet", "train/glass", "train/glass: is missing; every class must have a folder"),
+]
+
+
+@pytest.mark.parametrize(("name", "place", "problem"), REMOVED)
+def test_the_check_of_an_official_folder_agrees_with_loading_it(
+    tmp_path: Path, name: str, place: str, problem: str
+) -> None:
+    pytest.importorskip("scipy")
+    folder, options = TREES[name](tmp_path), {"root": str(tmp_path)}
+    assert outcome(name, options, load=False) is outcome(name, options, load=True) is None
+    gone = folder / place
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    checked = outcome(name, options, load=False)
+    assert checked == outcome(name, options, load=True)
+    assert checked is not None
+    assert problem in checked
+    assert str(folder) in checked
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_missing_dataset_says_where_to_get_it_and_how_its_folder_looks(tmp_path: Path, name: str) -> None:
+    message = outcome(name, {"root": str(tmp_path)}, load=False)
+    assert message is not None
+    assert "\n" not in message
+    for part in (f"dataset {name}", str(tmp_path), "://", "holds", "data.options.root", "EDGEMATE_DATA"):
+        assert part in message
+    assert message == outcome(name, {"root": str(tmp_path)}, load=True)
 
 
 def test_the_second_domain_is_checked_too() -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-_PLACES = {"fashion_mnist": "FashionMNIST/raw", "cifar100": "cifar100.npz", "imagenette": "imagenette"}
+_PLACES = {
+    "fashion_mnist": "FashionMNIST/raw",
+    "cifar100": "cifar100.npz",
+    "imagenette": "imagenette",
+    "trashnet": "trashnet",
+}
 
 
 def require(name: str) -> Path:

@@ -12,6 +12,12 @@ import numpy as np
 from edgemate.data.source import ArrayImages
 from edgemate.errors import DataError
 
+_ORIGINS = {
+    "cifar10": "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "cifar100": "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    "fashion_mnist": "https://github.com/zalandoresearch/fashion-mnist",
+}
+
 
 def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bool) -> tuple[Any, Any]:
     """The training and the test set of a torchvision dataset class.
@@ -29,21 +35,29 @@ def load_splits(name: str, factory: Callable[..., Any], root: Path, download: bo
         raise DataError(_not_loaded(name, root, reason, download)) from error
 
 
-def check_folder_of(name: str, root: Path, folder: str, download: bool) -> None:
+def check_folder_of(name: str, root: Path, folder: str, download: bool, other: str | None = None) -> None:
     """Check that `root` has the folder that torchvision reads, unless it may be downloaded.
+
+    Args:
+        name: of the dataset.
+        root: as the dataset's option, or the data root.
+        folder: that torchvision reads, below `root`.
+        download: whether it may be downloaded.
+        other: a file that would do instead, for the message.
 
     Raises:
         DataError: the folder is missing and `download` is False.
     """
+    beside = "" if other is None else f" and no {other} beside it"
     if not download and not (root / folder).is_dir():
-        raise DataError(_not_loaded(name, root, f"there is no folder {root / folder}", download))
+        raise DataError(_not_loaded(name, root, f"there is no folder {root / folder}{beside}", download))
 
 
 def _not_loaded(name: str, root: Path, reason: str, download: bool) -> str:
     allow = "let this machine reach the network" if download else "allow data.options.download"
     return (
         f"dataset {name} cannot be loaded from {root} ({reason}); "
-        f"set data.options.root or EDGEMATE_DATA to a folder that holds it, or {allow}"
+        f"set data.options.root or EDGEMATE_DATA to a folder that holds it (from {_ORIGINS[name]}), or {allow}"
     )
 
 

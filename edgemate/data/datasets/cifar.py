@@ -59,7 +59,7 @@ def check_cifar100(*, root: str | None = None, download: bool = True) -> None:
     """Check that the files exist, unless they may be downloaded. Raises DataError."""
     folder = data_root(root)
     if not (folder / _ARCHIVE).is_file():
-        check_folder_of("cifar100", folder, "cifar-100-python", download)
+        check_folder_of("cifar100", folder, "cifar-100-python", download, other=_ARCHIVE)
 
 
 def _from_torchvision(name: str, factory: Callable[..., Any], root: Path, download: bool) -> DataSource:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 import urllib.error
 import warnings
@@ -12,7 +13,7 @@ import torchvision.datasets
 from real_data import require
 from toy_data import archive, pixels
 
-from edgemate.data.datasets.cifar import cifar10, cifar100
+from edgemate.data.datasets.cifar import check_cifar100, cifar10, cifar100
 from edgemate.data.datasets.fashion_mnist import fashion_mnist
 from edgemate.errors import DataError
 
@@ -90,6 +91,45 @@ def test_cifar100_is_read_from_an_archive_if_there_is_one(tmp_path):
     archive(tmp_path / "cifar100.npz")
     source = cifar100(root=str(tmp_path), download=False)
     assert (source.name, source.classes) == ("cifar100", ("a", "b", "c"))
+
+
+def write_cifar100(folder, monkeypatch, names):
+    """Small files with the official names and keys; torchvision is told their sums, so that its reader takes them."""
+    contents = {
+        "train": {"data": pixels(6, 3072), "fine_labels": [0, 1, 2, 2, 1, 0], "coarse_labels": [0] * 6},
+        "test": {"data": pixels(3, 3072, seed=1), "fine_labels": [2, 1, 0], "coarse_labels": [0] * 3},
+        "meta": {"fine_label_names": names, "coarse_label_names": ["things"]},
+    }
+    folder.mkdir()
+    sums = {}
+    for name, content in contents.items():
+        raw = pickle.dumps(content, protocol=2)
+        (folder / name).write_bytes(raw)
+        sums[name] = hashlib.md5(raw).hexdigest()
+    official = torchvision.datasets.CIFAR100
+    monkeypatch.setattr(official, "train_list", [["train", sums["train"]]])
+    monkeypatch.setattr(official, "test_list", [["test", sums["test"]]])
+    monkeypatch.setattr(official, "meta", {**official.meta, "md5": sums["meta"]})
+
+
+def test_cifar100s_official_files_are_read(tmp_path, monkeypatch):
+    write_cifar100(tmp_path / "cifar-100-python", monkeypatch, ["apple", "aquarium_fish", "baby"])
+    check_cifar100(root=str(tmp_path), download=False)
+    source = cifar100(root=str(tmp_path), download=False)
+    assert (source.name, source.channels, source.size) == ("cifar100", 3, (32, 32))
+    assert source.classes == ("apple", "aquarium_fish", "baby")
+    assert source.train.labels.tolist() == [0, 1, 2, 2, 1, 0]
+    # A row of the file is the red plane, then the green and the blue one.
+    planes = pixels(6, 3072).reshape(6, 3, 32, 32)
+    np.testing.assert_array_equal(source.train.array, planes.transpose(0, 2, 3, 1))
+    assert source.test.labels.tolist() == [2, 1, 0]
+
+
+def test_where_to_get_cifar100_and_what_would_do_are_said(tmp_path):
+    with pytest.raises(DataError) as caught:
+        check_cifar100(root=str(tmp_path), download=False)
+    for part in ("cifar-100-python", "no cifar100.npz", "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"):
+        assert part in str(caught.value)
 
 
 def test_real_fashion_mnist():
