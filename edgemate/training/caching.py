@@ -64,10 +64,7 @@ class Caching:
         self._folder = self.own_folder if settings.cache_dir is None else Path(settings.cache_dir).expanduser()
         self.cache = FeatureCache(self._folder / key, _shapes(self.model, self.data))
         self.reused = not self._missing()
-        try:
-            self.cache.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"training.cache_dir: {self.cache.path} cannot be made: {error.strerror}") from error
+        self.cache.path.mkdir(parents=True, exist_ok=True)
         require_space(self.cache.path, self._bytes(self._missing()))
 
     @property

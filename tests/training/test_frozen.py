@@ -314,6 +314,7 @@ def test_a_network_whose_only_exit_is_its_own_classifier_is_refused(tmp_path: Pa
     [
         ("training.compile=true", "training.compile: with cached features no backbone runs"),
         ("training.data_on_device=true", "training.data_on_device: cached features replace the images"),
+        ("training.cache_dir=/proc/cache", "training.cache_dir: /proc/cache cannot be written to: "),
         ("optimization.backbone_lr_scale=0.1", "optimization.backbone_lr_scale: training.freeze=backbone leaves"),
         ("optimization.layer_decay=0.5", "optimization.layer_decay: training.freeze=backbone leaves"),
     ],
