@@ -75,9 +75,10 @@ class Caching:
     def describe(self) -> str:
         """What is cached, how large it is and where, in words."""
         sizes = f"{counted(self.views, 'view')} of the training split and one of the calibration split"
-        missing = self._bytes(self._missing())
-        state = f"{gigabytes(missing)} of it still to be computed" if missing else "computed already"
-        return f"cached, {sizes}: {gigabytes(self._bytes(self._parts()))} in {self.cache.path}, {state}"
+        size, missing = self._bytes(self._parts()), self._bytes(self._missing())
+        left = "computed first" if missing == size else f"{gigabytes(missing)} of it computed first"
+        state = left if missing else "computed already"
+        return f"cached, {sizes}: {gigabytes(size)} in {self.cache.path}, {state}"
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`."""

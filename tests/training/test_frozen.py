@@ -207,6 +207,26 @@ def test_caching_that_was_interrupted_resumes_with_the_part_that_is_not_whole(
     assert all(torch.equal(value, theirs[name]) for name, value in read_tensors(run.model_path).items())
 
 
+def test_the_calibration_accuracy_of_an_epoch_is_that_of_the_whole_network(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", "optimization.ema=0.5")
+    measured = run.read_metrics()["accuracy"]["calibration"]
+    for k, accuracy in enumerate(measured["exits"], 1):
+        cached = float(history(run)[-1][f"calibration/exit{k}"])
+        assert cached == pytest.approx(accuracy, abs=1.5 / measured["images"]), "float16 may turn one image"
+
+
+def test_a_longer_run_computes_the_further_views_alone(tmp_path: Path) -> None:
+    overrides = ("training.cache_augmentations=3", f"training.cache_dir={tmp_path / 'cache'}")
+    train(tmp_path / "run", *overrides, "optimization.epochs=2")
+    (folder,) = (tmp_path / "cache").iterdir()
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.npy")}
+    assert {path.name.split("_exit")[0] for path in times} == {"calibration", "view_0", "view_1"}
+    run = train(tmp_path / "run", *overrides, "optimization.epochs=4", resume=True)
+    assert run.read_metrics()["feature_cache"]["views"] == 3
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert len(list(folder.glob("view_2_*.npy"))) == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -285,6 +305,7 @@ def test_the_header_says_what_is_frozen_and_how_large_the_cache_is(tmp_path: Pat
     cached = run.read_metrics()["feature_cache"]
     assert cached["bytes"] == pytest.approx(stored, abs=6 * 256), "six files, each with a header"
     assert f"{cached['bytes'] / 1e6:.3g} MB in {tmp_path / 'cache'}" in lines["features"]
+    assert lines["features"].endswith(", computed first")
     assert cached["seconds"] > 0
     assert not cached["reused"]
 
