@@ -49,7 +49,7 @@ class Caching:
         own_folder: of the run, for a cache that ends with the training.
 
     Raises:
-        TrainingError: the disk has no space for the cache.
+        TrainingError: the disk has no space for the cache, or a head reads several tensors at its cut.
     """
 
     recipe: Recipe
@@ -185,8 +185,21 @@ def _store(array: Array, rows: Indices, features: Tensor, cut: int, name: str) -
 
 
 def _shapes(model: MultiExitModel, data: PreparedData) -> tuple[tuple[int, ...], ...]:
+    """Per cut the shape of one image's features. Raises TrainingError where a head reads more than is stored."""
     spec = data.spec
     device = next(model.parameters()).device
-    with torch.inference_mode():
-        image = torch.zeros(1, spec.channels, spec.height, spec.width, device=device)
-        return tuple(tuple(features.shape[1:]) for features in model.features_at_cuts(image))
+    was_training = model.training
+    model.eval()  # a batch of one image has no batch statistics
+    try:
+        with torch.inference_mode():
+            image = torch.zeros(1, spec.channels, spec.height, spec.width, device=device)
+            at_cuts = [features.clone() for features in model.features_at_cuts(image)]
+            model.outputs_from(at_cuts)
+    except KeyError as error:
+        raise TrainingError(
+            f"training.cache_augmentations: a head reads {error} beside the features at its cut, and only these are "
+            "cached; set it to 0, so that the backbone runs at every step"
+        ) from error
+    finally:
+        model.train(was_training)
+    return tuple(tuple(features.shape[1:]) for features in at_cuts)

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from edgemate.errors import RecipeError, TrainingError
-from edgemate.models import MultiExitModel, build_model
+from edgemate.models import Features, MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import caching, feature_cache, trainer
 from edgemate.training import train as train_run
@@ -293,6 +293,28 @@ def test_a_disk_without_space_is_one_line_that_names_the_folder(
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "cache") in str(caught.value)
     assert "training.cache_dir" in str(caught.value)
+
+
+class ReadsTwo(torch.nn.Module):
+    """A head that reads another tensor too."""
+
+    def __init__(self, head: torch.nn.Module) -> None:
+        super().__init__()
+        self.head, self.width = head, head.width
+
+    def forward(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head({"features": features["features"] + features["coarse"]})
+
+
+def test_a_head_that_reads_more_than_is_cached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*given: object) -> MultiExitModel:
+        model = build_model(*given)  # type: ignore[arg-type]
+        model.heads[0] = ReadsTwo(model.heads[0])
+        return model
+
+    monkeypatch.setattr(trainer, "build_model", build)
+    with pytest.raises(TrainingError, match="cache_augmentations: a head reads 'coarse' beside"):
+        train(tmp_path / "run")
 
 
 def test_the_header_says_what_is_frozen_and_how_large_the_cache_is(tmp_path: Path) -> None:
