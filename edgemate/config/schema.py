@@ -249,7 +249,9 @@ class Optimization(Section):
         1.0, description="Factor on the learning rate of the backbone; heads and method keep lr."
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="Stage k of K learns at a further layer_decay ** (K - k) of the backbone's rate."
+        1.0,
+        description="Stage k of K learns at a further layer_decay ** (K - k) of the backbone's rate: BEiT's layer-wise "
+        "decay, by stage.",
     )
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     optimizer_options: Options = {}

@@ -49,7 +49,7 @@ class Caching:
         own_folder: of the run, for a cache that ends with the training.
 
     Raises:
-        TrainingError: the disk has no space for the cache.
+        TrainingError: the disk has no space for the cache, or a head reads several tensors at its cut.
     """
 
     recipe: Recipe
@@ -64,10 +64,7 @@ class Caching:
         self._folder = self.own_folder if settings.cache_dir is None else Path(settings.cache_dir).expanduser()
         self.cache = FeatureCache(self._folder / key, _shapes(self.model, self.data))
         self.reused = not self._missing()
-        try:
-            self.cache.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(f"training.cache_dir: {self.cache.path} cannot be made: {error.strerror}") from error
+        self.cache.path.mkdir(parents=True, exist_ok=True)
         require_space(self.cache.path, self._bytes(self._missing()))
 
     @property
@@ -78,9 +75,10 @@ class Caching:
     def describe(self) -> str:
         """What is cached, how large it is and where, in words."""
         sizes = f"{counted(self.views, 'view')} of the training split and one of the calibration split"
-        missing = self._bytes(self._missing())
-        state = f"{gigabytes(missing)} of it still to be computed" if missing else "computed already"
-        return f"cached, {sizes}: {gigabytes(self._bytes(self._parts()))} in {self.cache.path}, {state}"
+        size, missing = self._bytes(self._parts()), self._bytes(self._missing())
+        left = "computed first" if missing == size else f"{gigabytes(missing)} of it computed first"
+        state = left if missing else "computed already"
+        return f"cached, {sizes}: {gigabytes(size)} in {self.cache.path}, {state}"
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`."""
@@ -187,8 +185,21 @@ def _store(array: Array, rows: Indices, features: Tensor, cut: int, name: str) -
 
 
 def _shapes(model: MultiExitModel, data: PreparedData) -> tuple[tuple[int, ...], ...]:
+    """Per cut the shape of one image's features. Raises TrainingError where a head reads more than is stored."""
     spec = data.spec
     device = next(model.parameters()).device
-    with torch.inference_mode():
-        image = torch.zeros(1, spec.channels, spec.height, spec.width, device=device)
-        return tuple(tuple(features.shape[1:]) for features in model.features_at_cuts(image))
+    was_training = model.training
+    model.eval()  # a batch of one image has no batch statistics
+    try:
+        with torch.inference_mode():
+            image = torch.zeros(1, spec.channels, spec.height, spec.width, device=device)
+            at_cuts = [features.clone() for features in model.features_at_cuts(image)]
+            model.outputs_from(at_cuts)
+    except KeyError as error:
+        raise TrainingError(
+            f"training.cache_augmentations: a head reads {error} beside the features at its cut, and only these are "
+            "cached; set it to 0, so that the backbone runs at every step"
+        ) from error
+    finally:
+        model.train(was_training)
+    return tuple(tuple(features.shape[1:]) for features in at_cuts)

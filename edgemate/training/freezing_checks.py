@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from edgemate import files
 from edgemate.config import Recipe
 from edgemate.config.signatures import class_constant
 from edgemate.registry import METHODS
@@ -43,6 +46,11 @@ def _cache_problems(recipe: Recipe) -> list[str]:
         problems.append(f"training.compile: with cached features no backbone runs; set it to false, or {_NO_CACHE}")
     if recipe.training.data_on_device:
         problems.append(f"training.data_on_device: cached features replace the images; set it to false, or {_NO_CACHE}")
+    if recipe.training.cache_dir is not None:
+        try:
+            files.check_folder(Path(recipe.training.cache_dir).expanduser())
+        except OSError as error:
+            problems.append(f"training.cache_dir: {error.filename} cannot be written to: {error.strerror}")
     return problems
 
 

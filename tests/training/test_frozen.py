@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from edgemate.errors import RecipeError, TrainingError
-from edgemate.models import MultiExitModel, build_model
+from edgemate.models import Features, MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import caching, feature_cache, trainer
 from edgemate.training import train as train_run
@@ -207,6 +207,26 @@ def test_caching_that_was_interrupted_resumes_with_the_part_that_is_not_whole(
     assert all(torch.equal(value, theirs[name]) for name, value in read_tensors(run.model_path).items())
 
 
+def test_the_calibration_accuracy_of_an_epoch_is_that_of_the_whole_network(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", "optimization.ema=0.5")
+    measured = run.read_metrics()["accuracy"]["calibration"]
+    for k, accuracy in enumerate(measured["exits"], 1):
+        cached = float(history(run)[-1][f"calibration/exit{k}"])
+        assert cached == pytest.approx(accuracy, abs=1.5 / measured["images"]), "float16 may turn one image"
+
+
+def test_a_longer_run_computes_the_further_views_alone(tmp_path: Path) -> None:
+    overrides = ("training.cache_augmentations=3", f"training.cache_dir={tmp_path / 'cache'}")
+    train(tmp_path / "run", *overrides, "optimization.epochs=2")
+    (folder,) = (tmp_path / "cache").iterdir()
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.npy")}
+    assert {path.name.split("_exit")[0] for path in times} == {"calibration", "view_0", "view_1"}
+    run = train(tmp_path / "run", *overrides, "optimization.epochs=4", resume=True)
+    assert run.read_metrics()["feature_cache"]["views"] == 3
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert len(list(folder.glob("view_2_*.npy"))) == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -275,6 +295,28 @@ def test_a_disk_without_space_is_one_line_that_names_the_folder(
     assert "training.cache_dir" in str(caught.value)
 
 
+class ReadsTwo(torch.nn.Module):
+    """A head that reads another tensor too."""
+
+    def __init__(self, head: torch.nn.Module) -> None:
+        super().__init__()
+        self.head, self.width = head, head.width
+
+    def forward(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head({"features": features["features"] + features["coarse"]})
+
+
+def test_a_head_that_reads_more_than_is_cached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*given: object) -> MultiExitModel:
+        model = build_model(*given)  # type: ignore[arg-type]
+        model.heads[0] = ReadsTwo(model.heads[0])
+        return model
+
+    monkeypatch.setattr(trainer, "build_model", build)
+    with pytest.raises(TrainingError, match="cache_augmentations: a head reads 'coarse' beside"):
+        train(tmp_path / "run")
+
+
 def test_the_header_says_what_is_frozen_and_how_large_the_cache_is(tmp_path: Path) -> None:
     screen = io.StringIO()
     recipe = small_recipe(*FROZEN, f"training.cache_dir={tmp_path / 'cache'}", "optimization.epochs=1")
@@ -285,6 +327,7 @@ def test_the_header_says_what_is_frozen_and_how_large_the_cache_is(tmp_path: Pat
     cached = run.read_metrics()["feature_cache"]
     assert cached["bytes"] == pytest.approx(stored, abs=6 * 256), "six files, each with a header"
     assert f"{cached['bytes'] / 1e6:.3g} MB in {tmp_path / 'cache'}" in lines["features"]
+    assert lines["features"].endswith(", computed first")
     assert cached["seconds"] > 0
     assert not cached["reused"]
 
@@ -314,6 +357,7 @@ def test_a_network_whose_only_exit_is_its_own_classifier_is_refused(tmp_path: Pa
     [
         ("training.compile=true", "training.compile: with cached features no backbone runs"),
         ("training.data_on_device=true", "training.data_on_device: cached features replace the images"),
+        ("training.cache_dir=/proc/cache", "training.cache_dir: /proc/cache cannot be written to: "),
         ("optimization.backbone_lr_scale=0.1", "optimization.backbone_lr_scale: training.freeze=backbone leaves"),
         ("optimization.layer_decay=0.5", "optimization.layer_decay: training.freeze=backbone leaves"),
     ],
