@@ -306,10 +306,22 @@ class ReadsTwo(torch.nn.Module):
         return self.head({"features": features["features"] + features["coarse"]})
 
 
+class GivesTwo(torch.nn.Module):
+    """A stage that passes on another tensor too."""
+
+    def __init__(self, stage: torch.nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, features: Features) -> Features:
+        passed = self.stage(features)
+        return {**passed, "coarse": passed["features"]}
+
+
 def test_a_head_that_reads_more_than_is_cached_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(*given: object) -> MultiExitModel:
         model = build_model(*given)  # type: ignore[arg-type]
-        model.heads[0] = ReadsTwo(model.heads[0])
+        model.stages[-1], model.heads[-1] = GivesTwo(model.stages[-1]), ReadsTwo(model.heads[-1])
         return model
 
     monkeypatch.setattr(trainer, "build_model", build)
