@@ -139,8 +139,8 @@ class Model(Section):
     options: Options = {}
     weights: str | None = Field(
         None,
-        description="Weights to begin with: pretrained (the library's own), file:PATH (safetensors or a state dict), "
-        "or run:PATH (of another run); random ones if absent.",
+        description="Weights to begin with: pretrained (the library's own), file:PATH (safetensors or a state dict; "
+        "relative to the current folder or the data root), or run:PATH (of another run); random ones if absent.",
     )
 
     @field_validator("weights")

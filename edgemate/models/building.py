@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from edgemate.config import Exits, Model
-from edgemate.errors import UsageError
+from edgemate.data.root import locate
+from edgemate.errors import DataError, UsageError
 from edgemate.models.backbone import Backbone, Tap
 from edgemate.models.graph.classifier import replace_classifier
 from edgemate.models.graph.cutting import cut_network
@@ -108,7 +109,7 @@ def build_backbone(
     own = backbone.own_head
     assert own is not None
     if source.startswith("file:"):
-        path = Path(source.removeprefix("file:"))
+        path = _located(source.removeprefix("file:"))
         found = load_weights(made.module, read_weights(path), str(path), own.layers)
         own.trained = not found
         if notes is not None:
@@ -123,6 +124,13 @@ def usual_size(model: Model) -> Size:
     defaults = input_defaults(model.backbone)
     side = defaults.image_size if defaults else _USUAL_SIZE
     return side, side
+
+
+def _located(path: str) -> Path:
+    try:
+        return locate(path, "model.weights")
+    except DataError as error:
+        raise UsageError(f"model.weights: {error}") from error
 
 
 def _keeps_classifier(exits: Exits, backbone: Backbone) -> bool:

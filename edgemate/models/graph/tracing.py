@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torchvision.ops import StochasticDepth
 
 from edgemate.errors import UsageError
 
@@ -33,6 +32,8 @@ class Tracer(fx.Tracer):
     """
 
     def __init__(self) -> None:
+        from torchvision.ops import StochasticDepth  # seconds, which a recipe's check has no use for
+
         modules, functions = _opaque_in_timm()
         super().__init__(autowrap_functions=functions)
         self._leaves = (*modules, *_LAYERS, StochasticDepth)
