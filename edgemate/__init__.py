@@ -16,7 +16,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.api import bench, build, calibrate, classify, compare, evaluate, export, inspect, load, profile, train
+    from edgemate.api import (
+        bench,
+        build,
+        calibrate,
+        classify,
+        compare,
+        evaluate,
+        export,
+        inspect,
+        list_models,
+        load,
+        plan,
+        profile,
+        train,
+    )
 
 __version__ = "0.1.0"
 
@@ -30,7 +44,9 @@ __all__ = [
     "evaluate",
     "export",
     "inspect",
+    "list_models",
     "load",
+    "plan",
     "profile",
     "train",
 ]

@@ -87,6 +87,10 @@ class Registry:
         found: Callable[..., Any] | None = getattr(self._module(name), prefix + attribute, None)
         return found
 
+    def constant(self, name: str, constant: str, default: Any) -> Any:
+        """A constant of the module of a registered factory; the default where it has none, and for dotted paths."""
+        return getattr(self._module(name), constant, default) if name in self else default
+
     def _module(self, name: str) -> ModuleType:
         try:
             return importlib.import_module(self.place(name)[0])

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from edgemate.api.evaluations import Evaluation
     from edgemate.api.exporting import export
     from edgemate.api.inspecting import BundleReport, RunReport, inspect
+    from edgemate.api.listing import NetworkNames, list_models
     from edgemate.api.loading import load
+    from edgemate.api.planning import plan
     from edgemate.api.profiling import profile
     from edgemate.api.training import Trained, train
 
@@ -36,6 +38,7 @@ __all__ = [
     "Compared",
     "Evaluation",
     "ExitTimes",
+    "NetworkNames",
     "RunReport",
     "StatisticsCheck",
     "Trained",
@@ -48,7 +51,9 @@ __all__ = [
     "evaluate",
     "export",
     "inspect",
+    "list_models",
     "load",
+    "plan",
     "profile",
     "train",
 ]
@@ -64,7 +69,9 @@ _HOMES = {
     "evaluations": ("Evaluation",),
     "exporting": ("export",),
     "inspecting": ("BundleReport", "RunReport", "inspect"),
+    "listing": ("NetworkNames", "list_models"),
     "loading": ("load",),
+    "planning": ("plan",),
     "profiling": ("profile",),
     "training": ("Trained", "train"),
 }

@@ -22,6 +22,8 @@ from edgemate.cli.export import export
 from edgemate.cli.flags import name_flags
 from edgemate.cli.images import images
 from edgemate.cli.inspect import inspect
+from edgemate.cli.models import models
+from edgemate.cli.plan import plan
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
 from edgemate.cli.screen import replace_unencodable
@@ -53,6 +55,8 @@ app = typer.Typer(
     rich_markup_mode=None if no_styles() else "rich",
 )
 for command in (
+    models,
+    plan,
     train,
     compare,
     profile,

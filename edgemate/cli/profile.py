@@ -54,6 +54,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
     from rich.table import Table
 
     from edgemate.cli.figures import NOT_MONOTONE, engineering, milliseconds, percent
+    from edgemate.profiling.less_accurate import less_accurate_warning
 
     costs = Table(title=f"{profile.run}: what every exit costs", title_justify="left")
     costs.add_column("exit")
@@ -81,6 +82,9 @@ def _print_exits(profile: Profile, console: Console) -> None:
     if any(profile.not_monotone.values()):
         console.out(NOT_MONOTONE)
     console.out(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}")
+    warning = less_accurate_warning(profile.exits)
+    if warning is not None:
+        console.out(f"warning: {warning}")
 
 
 def _print_points(profile: Profile, console: Console) -> None:

@@ -5,6 +5,7 @@ What passes a cut is a mapping of named tensors, not one tensor: multi-scale net
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -119,3 +120,19 @@ class Backbone(nn.Module):
             known = [*self.aliases, *self.block_names]
             raise UsageError(f"unknown cut point {cut!r}; {closest(cut, known)}")
         return self.block_names.index(name)
+
+    def exit_blocks(self, cuts: Sequence[str], ends_early: bool = False) -> list[int]:
+        """Positions of the blocks that some cut points name, of which the last is the backbone's end or `ends_early`.
+
+        Raises:
+            UsageError: a cut point is unknown, out of order, or the last one is not the backbone's end.
+        """
+        ends = [self.block_index(cut) for cut in cuts]
+        if any(later <= earlier for earlier, later in itertools.pairwise(ends)):
+            raise UsageError(f"cut points {', '.join(cuts)} are not in the order of the backbone")
+        if ends[-1] != len(self.blocks) - 1 and not ends_early:
+            raise UsageError(
+                f"the last exit is at {cuts[-1]}, but the backbone ends at {self.end_name}; end with that, or "
+                "set exits.final: new to leave out what follows"
+            )
+        return ends

@@ -44,7 +44,7 @@ def build_model(model: Model, exits: Exits, channels: int, classes: int, size: S
     size = size or usual_size(model)
     wanted = exits.at if isinstance(exits.at, list) else ()
     backbone = build_backbone(model, channels, classes, size, wanted, notes)
-    own_last = _keeps_classifier(exits, backbone)
+    own_last = keeps_classifier(exits, backbone)
     if own_last and backbone.own_head is not None:
         own_classes = backbone.own_head.classes
         replace_classifier(backbone.own_head, classes)
@@ -53,21 +53,30 @@ def build_model(model: Model, exits: Exits, channels: int, classes: int, size: S
                 f"{model.backbone}: its classifier of {own_classes} classes is replaced by a new one of {classes}"
             )
     at = exits.at if isinstance(exits.at, list) else None
-    if exits.at == "auto" or exits.count is not None or (at is None and backbone.default_cuts is None):
+    if places_by_macs(exits, backbone):
         at = place_exits(backbone, (channels, *size), exits.count or USUAL_COUNT)
-    head_options: dict[str, Any] = exits.options
 
     def make_head(tap: Tap) -> Head:
-        if tap.layout == "vector":  # no place is left that a trunk could read
-            return linear(tap, classes, dropout=head_options.get("dropout", 0.0))
-        head: Head = HEADS.get(exits.head)(tap, classes, **head_options)
-        return head
+        return build_head(exits, tap, classes)
 
     built = MultiExitModel(backbone, at, make_head, own_last=own_last, ends_early=exits.final == "new")
     if model.weights is not None and model.weights.startswith("run:"):
         notes += load_run(built, Path(model.weights.removeprefix("run:")))
     built.notes = notes
     return built
+
+
+def places_by_macs(exits: Exits, backbone: Backbone) -> bool:
+    """Whether exits are placed at near-equal steps of MACs, rather than where the section or the family has them."""
+    return exits.at == "auto" or exits.count is not None or (exits.at is None and backbone.default_cuts is None)
+
+
+def build_head(exits: Exits, tap: Tap, classes: int) -> Head:
+    """A new head of the kind that the section names. Raises UsageError where it does not fit the features."""
+    if tap.layout == "vector":  # no place is left that a trunk could read
+        return linear(tap, classes, dropout=exits.options.get("dropout", 0.0))
+    head: Head = HEADS.get(exits.head)(tap, classes, **exits.options)
+    return head
 
 
 def build_backbone(
@@ -122,7 +131,7 @@ def build_backbone(
 def usual_size(model: Model) -> Size:
     """The size of images that a backbone is usually given, (height, width)."""
     defaults = input_defaults(model.backbone)
-    side = defaults.image_size if defaults else _USUAL_SIZE
+    side = defaults.image_size if defaults else BACKBONES.constant(model.backbone, "IMAGE_SIZE", _USUAL_SIZE)
     return side, side
 
 
@@ -133,7 +142,8 @@ def _located(path: str) -> Path:
         raise UsageError(f"model.weights: {error}") from error
 
 
-def _keeps_classifier(exits: Exits, backbone: Backbone) -> bool:
+def keeps_classifier(exits: Exits, backbone: Backbone) -> bool:
+    """Whether the last exit is the network's own classifier. Raises UsageError where that is asked for but missing."""
     if exits.final == "own" and backbone.own_head is None:
         raise UsageError(
             "this backbone comes without a classifier; use exits.final: new, or timm/NAME or torchvision/NAME"

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from edgemate.models.backbone import Backbone, Block, Tap
 
+IMAGE_SIZE = 32
+"""Height and width of the images that these networks are for."""
+
 Width = Annotated[int, Field(ge=4, le=512)]
 
 

@@ -116,6 +116,11 @@ def block_macs(backbone: Backbone, image_shape: Sequence[int]) -> list[int]:
             module.train(training)
 
 
+def macs_by_path(module: nn.Module, image: torch.Tensor) -> Counter[str]:
+    """MACs of a module in evaluation mode and of each of its submodules by path, the module itself as the empty one."""
+    return _by_module(module, image)[0]
+
+
 class _Chain(nn.Module):
     """Blocks one after the other; returns every tensor of the last."""
 

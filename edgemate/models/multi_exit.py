@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.heads.head import Head
 from edgemate.models.heads.own import OwnClassifier
@@ -71,14 +70,7 @@ class MultiExitModel(nn.Module):
         super().__init__()
         self.notes: list[str] = []
         self.cuts = tuple(at or backbone.default_cuts or (backbone.end,))
-        ends = [backbone.block_index(cut) for cut in self.cuts]
-        if any(later <= earlier for earlier, later in itertools.pairwise(ends)):
-            raise UsageError(f"cut points {', '.join(self.cuts)} are not in the order of the backbone")
-        if ends[-1] != len(backbone.blocks) - 1 and not ends_early:
-            raise UsageError(
-                f"the last exit is at {self.cuts[-1]}, but the backbone ends at {backbone.end_name}; end with that, or "
-                "set exits.final: new to leave out what follows"
-            )
+        ends = backbone.exit_blocks(self.cuts, ends_early)
         starts = [0, *(end + 1 for end in ends[:-1])]
         self.stages = nn.ModuleList(
             _Stage([backbone.blocks[i] for i in range(start, end + 1)]) for start, end in zip(starts, ends, strict=True)

@@ -26,10 +26,14 @@ def place_exits(backbone: Backbone, image_shape: Sequence[int], count: int) -> l
     Raises:
         UsageError: there are fewer cut points than exits.
     """
+    return place_by_macs(backbone, block_macs(backbone, image_shape), count)
+
+
+def place_by_macs(backbone: Backbone, macs: Sequence[int], count: int) -> list[str]:
+    """As `place_exits`, with the MACs that `block_macs` counts."""
     names = list(backbone.block_names)
     if count > len(names):
         raise UsageError(f"exits.count is {count}, but there are {len(names)} cut points")
-    macs = block_macs(backbone, image_shape)
     so_far = list(itertools.accumulate(macs))
     total = so_far[-1]
     sizes = [math.prod(backbone.taps[name].shape or (0,)) for name in names]

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Block, Tap
 
+IMAGE_SIZE = 32
+"""Height and width of the images that these networks are for."""
+
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 

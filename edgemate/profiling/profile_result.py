@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from edgemate.profiling.less_accurate import less_accurate_json
 from edgemate.runtime import slower_than_later
 from edgemate.timing import Latency
 
@@ -114,7 +115,11 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON values; latencies in ms."""
-        return {**asdict(self), "not_monotone": self.not_monotone}
+        return {
+            **asdict(self),
+            "not_monotone": self.not_monotone,
+            "less_accurate": less_accurate_json(self.exits),
+        }
 
 
 def points_csv(points: Sequence[Point]) -> str:

@@ -13,7 +13,20 @@ import pytest
 import edgemate
 from edgemate import api
 
-VERBS = ["bench", "build", "calibrate", "classify", "compare", "evaluate", "export", "inspect", "profile", "train"]
+VERBS = [
+    "bench",
+    "build",
+    "calibrate",
+    "classify",
+    "compare",
+    "evaluate",
+    "export",
+    "inspect",
+    "plan",
+    "profile",
+    "train",
+]
+OTHERS = ["list_models", "load"]
 
 LIST = """
 import inspect, json, sys
@@ -28,7 +41,7 @@ def test_the_verbs_are_listed_with_a_summary_and_nothing_heavy_is_imported() -> 
     shown = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True, timeout=60).stdout
     on_import, verbs, after = json.loads(shown)
     assert (on_import, after) == ([], [])
-    assert list(verbs) == sorted([*VERBS, "load"])
+    assert list(verbs) == sorted([*VERBS, *OTHERS])
     assert all(len(summary) > 20 for summary in verbs.values())
 
 
@@ -43,7 +56,7 @@ def test_names_are_sorted_and_all_of_them_are_there(package: object) -> None:
         package.paint  # type: ignore[attr-defined] # noqa: B018
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "load"])
+@pytest.mark.parametrize("verb", [*VERBS, *OTHERS])
 def test_a_verb_says_what_it_takes_gives_and_raises(verb: str) -> None:
     function = getattr(edgemate, verb)
     text = inspect.getdoc(function) or ""
@@ -64,10 +77,11 @@ def test_a_function_keeps_its_name_after_everything_is_imported() -> None:
 def test_what_verbs_return_is_frozen_and_has_json() -> None:
     from edgemate.comparison import Comparison
     from edgemate.exporting import Exported
+    from edgemate.models.plan_result import Plan
     from edgemate.profiling import Profile
 
     kinds = [getattr(api, name) for name in api.__all__ if inspect.isclass(getattr(api, name))]
-    for kind in [*(kind for kind in kinds if kind is not api.ExitTimes), Comparison, Exported, Profile]:
+    for kind in [*(kind for kind in kinds if kind is not api.ExitTimes), Comparison, Exported, Plan, Profile]:
         assert dataclasses.is_dataclass(kind)
         assert kind.__dataclass_params__.frozen
         assert inspect.signature(kind.to_json).return_annotation == "dict[str, Any]"

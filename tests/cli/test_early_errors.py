@@ -111,6 +111,13 @@ CASES = [
     ("images no_images.yaml", "has no images"),
     ("images good.yaml --output flat", "flat is not empty"),
     ("images good.yaml --output flat/a.png/deep", "NotADirectoryError"),
+    ("plan nowhere.yaml", "nowhere.yaml: no such file"),
+    ("plan resnet7", "resnet7: no such backbone, recipe or file; did you mean 'resnet"),
+    ("plan my_nets.own:Mine", "backbone 'my_nets.own:Mine' cannot be imported: No module named 'my_nets'"),
+    ("plan resnet8 --head convv", "unknown head 'convv'; did you mean 'conv'?"),
+    ("plan resnet8 --set exits.count=2", "`overrides` are for recipes, and resnet8 is a network"),
+    ("plan no_head.yaml", "unknown head 'convv'; did you mean 'conv'?"),
+    ("plan no_folder.yaml", "no such file or folder: nowhere"),
     (f"{COMPARE} mat", "unknown distillation method 'mat'"),
     (f"{COMPARE} mate:alpa=1", "distillation.options.alpa: unknown key; did you mean 'alpha'?"),
     (f"{COMPARE} mate,,kd", "methods '': write NAME"),
@@ -158,7 +165,14 @@ CASES = [
     ("build {bundle} --tolerance 0", "tolerance 0: must be above 0"),
     ("build {bundle} --layouts whole", "layouts 'whole': name some of"),
 ]
-GOOD = ["recipes list", "recipes schema", "recipes show good.yaml --resolved", "inspect runs/done", "inspect {bundle}"]
+GOOD = [
+    "models vgg*",
+    "recipes list",
+    "recipes schema",
+    "recipes show good.yaml --resolved",
+    "inspect runs/done",
+    "inspect {bundle}",
+]
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,12 @@ def timm_names(pattern: str = "*") -> list[str]:
     return found
 
 
+def timm_tagged_names(pattern: str) -> list[str]:
+    """Names with the tag of their weights that match a pattern, such as `resnet18.*`, sorted."""
+    found: list[str] = _timm().list_pretrained(pattern)
+    return found
+
+
 def check_name(name: str) -> None:
     """Raise UsageError for a name that timm does not have; the message names the closest ones."""
     timm = _timm()
