@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
-from edgemate.core.image_files import IMAGE_SUFFIXES
+from edgemate.core.image_search import IMAGE_SUFFIXES
 from edgemate.data.root import data_root
 from edgemate.errors import DataError
 
