@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgemate.api.evaluations import (
     Evaluation,
@@ -18,7 +18,8 @@ from edgemate.api.evaluations import (
 from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from edgemate.api.opening import BundleLike, PathLike
+    from edgemate.api.opening import BundleLike, PathLike, RunLike
+    from edgemate.api.run_evaluation import RunEvaluation
     from edgemate.bundle import Bundle
     from edgemate.calibration import OperatingPoint, OperatingPoints
     from edgemate.latency_tables import LatencyTable
@@ -35,9 +36,10 @@ A float32 graph answers as the network does but for ties; others may differ as m
 
 
 def evaluate(
-    bundle: BundleLike,
+    bundle: BundleLike | RunLike,
     policies: Sequence[str] | None = None,
     *,
+    split: str | None = None,
     data: PathLike | LabeledImages | None = None,
     images: int | None = None,
     batch: int = 16,
@@ -45,12 +47,15 @@ def evaluate(
     threads: int | None = None,
     against: BundleLike | None = None,
     progress: Progress = SILENT,
-) -> Evaluation:
+) -> Evaluation | RunEvaluation:
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
 
+    Of a run, evaluate every exit by the logits that training stored; that takes `split` and no other option.
+
     Args:
-        bundle: a bundle's folder, whose hashes are checked, or a Bundle.
+        bundle: a bundle's folder, whose hashes are checked, or a Bundle; or a run's folder or a Run.
         policies: names of operating points; all of the bundle's if None.
+        split: of a run: `calibration`, `test` or `target_test`; `test` if None.
         data: a folder of images, with one folder per class if labeled, an `.npz` file, or LabeledImages. If None, the
             test split that the bundle names, which for some datasets needs edgemate[train].
         images: only this many, spread evenly; all if None.
@@ -61,23 +66,36 @@ def evaluate(
         progress: receives the steps and how far each is.
 
     Returns:
-        Predicted and measured figures of every operating point.
+        Predicted and measured figures of every operating point, and the report of every exit where labels are known;
+        of a run a RunEvaluation.
 
     Raises:
         BundleError: a bundle cannot be used.
+        RunError: the run has not finished, or its logits cannot be read.
         BackendError: the backend is not installed or cannot run this bundle.
         DataError: an image cannot be read, or labels are not the bundle's classes.
-        UsageError: an unknown operating point, or test images that cannot be found.
+        UsageError: an unknown operating point or split, test images that cannot be found, or an option that is not
+            for runs, or not for bundles.
 
     Example:
         >>> evaluation = edgemate.evaluate("bundles/digits", ["balanced"], images=100, threads=1)
         >>> evaluation.points[0].measured[0].accuracy  # doctest: +SKIP
         0.99
     """
-    from edgemate.api.opening import open_bundle
+    from edgemate.api.opening import is_run_folder, open_bundle, open_run
+    from edgemate.api.run_evaluation import evaluate_run
+    from edgemate.runs import Run
+
+    if isinstance(bundle, Run) or is_run_folder(bundle):
+        for_bundles = {"policies": policies, "data": data, "images": images, "threads": threads, "against": against}
+        _refuse(bundle, for_bundles, "a run is evaluated by its stored logits; export it, and evaluate the bundle")
+        return evaluate_run(open_run(bundle), split or "test")
+    _refuse(bundle, {"split": split}, "for runs only; a bundle is evaluated on its test split, or on `data`")
+
     from edgemate.calibration import read_operating_points
     from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
+    from edgemate.runtime.class_report import report_exits
 
     # What is wrong and needs no backend or PyTorch to be found comes first: importing them takes time.
     other = None if against is None else read_operating_points(open_bundle(against))
@@ -100,6 +118,10 @@ def evaluate(
         if whole is None and found.labels is not None:
             progress.step("the whole network, image")
             [whole] = evaluate_policy(classifier, found.images, found.labels, None, batches=(batch,), progress=progress)
+        report = None
+        if found.labels is not None:
+            progress.step("every exit, image")
+            report = report_exits(classifier, found.images, found.labels, batch=batch, progress=progress)
         full = FullAccuracy(_predicted_full(classifier, points), None if whole is None else whole.accuracy)
         table, times = _predicted_times(classifier, points)
         warnings = []
@@ -117,6 +139,7 @@ def evaluate(
             images=len(found.images),
             labeled=found.labels is not None,
             full_accuracy=full,
+            exits=report,
             predicted_times=times,
             warnings=tuple(warnings),
             points=tuple(
@@ -124,6 +147,14 @@ def evaluate(
                 for three in zip(chosen, compared, measured, strict=True)
             ),
         )
+
+
+def _refuse(path: BundleLike | RunLike, options: Mapping[str, Any], why: str) -> None:
+    from edgemate.errors import UsageError
+
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"{getattr(path, 'path', path)}: `{name}`: {why}")
 
 
 def _read_images(bundle: Bundle, data: PathLike | LabeledImages | None) -> LabeledImages:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgemate.core.class_report import ClassReport
     from edgemate.monitoring import AccuracyGap
 
 
@@ -132,6 +133,7 @@ class Evaluation:
         images: how many were classified.
         labeled: whether their labels are known.
         full_accuracy: of the whole network.
+        exits: every exit on these images, whatever the policies are; None without labels.
         predicted_times: of which device; None where no device was measured.
         warnings: one sentence each.
         points: one entry per operating point.
@@ -146,9 +148,10 @@ class Evaluation:
     predicted_times: PredictedTimes | None
     warnings: tuple[str, ...]
     points: tuple[PointEvaluation, ...]
+    exits: ClassReport | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The same as JSON values."""
+    def to_json(self, *, confusion: bool = False) -> dict[str, Any]:
+        """The same as JSON values; with the confusion matrices of the exits if asked for."""
         times = self.predicted_times
         return {
             "bundle": self.bundle,
@@ -158,6 +161,7 @@ class Evaluation:
             "labeled": self.labeled,
             "full_accuracy": asdict(self.full_accuracy),
             "predicted_times": None if times is None else {**asdict(times), "differences": list(times.differences)},
+            **({} if self.exits is None else self.exits.to_json(confusion=confusion)),
             "warnings": list(self.warnings),
             "points": [point.to_json() for point in self.points],
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, Union
 
 if TYPE_CHECKING:
     from edgemate.bundle import Bundle
@@ -29,6 +29,16 @@ def open_run(given: RunLike, *, finished: bool = True) -> Run:
     from edgemate.runs import Run
 
     return Run.open(given.path if isinstance(given, Run) else os.fspath(given), finished=finished)
+
+
+def is_run_folder(given: BundleLike) -> TypeGuard[PathLike]:
+    """Whether this is the folder of a run, and not of a bundle."""
+    from edgemate.bundle import Bundle
+
+    if isinstance(given, Bundle):
+        return False
+    path = Path(given)
+    return (path / "recipe.yaml").is_file() and not (path / "bundle.json").is_file()
 
 
 def open_either(given: BundleLike | RunLike, *, verify: bool = True, finished: bool = True) -> Bundle | Run:

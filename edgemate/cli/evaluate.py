@@ -1,4 +1,4 @@
-"""`edgemate evaluate`: what operating points really do, beside what calibration predicted."""
+"""`edgemate evaluate`: what operating points and exits really do, beside what calibration predicted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from edgemate.cli.screen import print_json
 
 
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="A bundle's folder, or a file of stored statistics.")],
+    path: Annotated[Path, typer.Argument(help="A bundle's or a run's folder, or a file of stored statistics.")],
     policy: Annotated[list[str] | None, typer.Option(help="Operating point, repeatable; all if absent.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of a run: calibration, test or target_test; test if absent.")
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also show accuracy by class, worst first.")] = False,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Also show what every exit takes for what; with --json, the matrices.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(help="Images: a folder (one subfolder per class if labeled) or .npz; the test split if absent."),
@@ -35,23 +42,26 @@ def evaluate(
     Gaps of more than 0.3 points of accuracy or 10 % of a time are marked with *, gaps of accuracy of more than two
     standard errors with **. The test split is found by the dataset's name and options in
     the bundle, which for some needs edgemate[train]; --data does not. Stored statistics are compared with
-    --against only.
+    --against only. Of a run, every exit is evaluated by the logits that training stored.
     """
     from edgemate import api, files
+    from edgemate.cli.class_tables import print_exits
     from edgemate.cli.evaluation_tables import print_report
     from edgemate.errors import UsageError
 
     if output is not None:
         files.check_file(output)
+    found = None
     if path.is_file():
         if against is None or not policy or len(policy) != 1:
             raise UsageError(f"{path}: statistics need something to compare with: `against` a bundle, and one `policy`")
         report = api.check_statistics(path, against, policy[0]).to_json()
     else:
         with showing_progress(quiet) as progress:
-            report = api.evaluate(
+            found = api.evaluate(
                 path,
                 policy,
+                split=split,
                 data=data,
                 images=images,
                 batch=batch,
@@ -59,10 +69,16 @@ def evaluate(
                 threads=threads,
                 against=against,
                 progress=progress,
-            ).to_json()
+            )
+        report = found.to_json(confusion=confusion)
     if output is not None:
         files.write_json(output, report)
     if as_json:
         print_json(report)
-    else:
+        return
+    if "points" in report:
         print_report(report)
+    if found is not None and found.exits is not None:
+        print_exits(found.exits, report, per_class=per_class, confusion=confusion)
+    elif per_class or confusion:
+        raise UsageError(f"{path}: there are no labels, which accuracy by class needs")

@@ -63,7 +63,8 @@ def _print_exits(profile: Profile, console: Console) -> None:
     title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {counted(profile.threads, 'thread')}"
     gives = Table(title=title, title_justify="left")
     gives.add_column("exit")
-    for column in ("accuracy", "ECE", "PyTorch", "ONNX Runtime", "ONNX Runtime, as segments"):
+    top5 = ["top-5"] if profile.exits[0].top5 is not None else []
+    for column in ("accuracy", *top5, "ECE", "PyTorch", "ONNX Runtime", "ONNX Runtime, as segments"):
         gives.add_column(column, justify="right")
     for exit in profile.exits:
         name = f"{exit.exit} {exit.name}"
@@ -76,7 +77,8 @@ def _print_exits(profile: Profile, console: Console) -> None:
             milliseconds(getattr(exit, column).p50) + (" !" if exit.exit in marked else "")
             for column, marked in profile.not_monotone.items()
         )
-        gives.add_row(name, percent(exit.accuracy), f"{exit.ece:.3f}", *times)
+        more = [] if exit.top5 is None else [percent(exit.top5)]
+        gives.add_row(name, percent(exit.accuracy), *more, f"{exit.ece:.3f}", *times)
     print_table(costs, console)
     print_table(gives, console)
     if any(profile.not_monotone.values()):

@@ -17,6 +17,34 @@ def exit_accuracy(logits: Logits, labels: Labels) -> Float64:
     return correct
 
 
+def top_k_accuracy(logits: Logits, labels: Labels, k: int) -> Float64:
+    """Fraction of images whose label is among the `k` highest logits, per exit, in [0, 1]: (K,).
+
+    Of equal logits the one of the lower class is the higher, and NaN is the highest, as `argmax` has it.
+    """
+    _check(logits, labels)
+    classes = np.arange(logits.shape[-1])
+    fractions = np.empty(logits.shape[1])
+    for exit in range(logits.shape[1]):
+        of_exit = np.where(np.isnan(logits[:, exit]), np.inf, logits[:, exit])
+        of_label = np.take_along_axis(of_exit, labels[:, None], axis=1)
+        before = (of_exit > of_label) | ((of_exit == of_label) & (classes < labels[:, None]))
+        fractions[exit] = (before.sum(1) < k).mean()
+    return fractions
+
+
+def confusion_matrices(logits: Logits, labels: Labels) -> Labels:
+    """Per exit the number of images of class i (row) that it takes for class j (column): int64 (K, C, C)."""
+    _check(logits, labels)
+    exits, classes = logits.shape[1:]
+    named = logits.argmax(-1)
+    counts = np.empty((exits, classes, classes), dtype=np.int64)
+    for exit in range(exits):
+        cells = np.bincount(labels * classes + named[:, exit], minlength=classes * classes)
+        counts[exit] = cells.reshape(classes, classes)
+    return counts
+
+
 def ensemble_accuracy(logits: Logits, labels: Labels) -> float:
     """Top-1 accuracy, in [0, 1], of the mean of all exits' probabilities."""
     _check(logits, labels)

@@ -29,6 +29,7 @@ class ExitProfile:
         parameters: parameters of the prefix.
         peak_activation_bytes: most bytes of float32 activations alive at once in the prefix.
         accuracy: top-1 on the test split, in [0, 1], from stored logits.
+        top5: top-5 likewise; None for 5 classes or fewer.
         ece: expected calibration error on the test split, in [0, 1], 15 bins.
         pytorch: the prefix in PyTorch, ms.
         onnxruntime_prefix: the prefix in ONNX Runtime, ms.
@@ -43,6 +44,7 @@ class ExitProfile:
     parameters: int
     peak_activation_bytes: int
     accuracy: float
+    top5: float | None
     ece: float
     pytorch: Latency
     onnxruntime_prefix: Latency

@@ -9,7 +9,8 @@ import torch
 
 from edgemate import files
 from edgemate.calibration import read_operating_points
-from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error
+from edgemate.core.class_report import ClassReport
+from edgemate.core.scoring import ensemble_accuracy, expected_calibration_error
 from edgemate.errors import UsageError
 from edgemate.evaluation import trained_model
 from edgemate.exporting import ExportOptions, export_run
@@ -87,7 +88,8 @@ def profile_run(
                 *simulated_points(test, costs.exits, named),
                 *measured_points(segments, prefixes, inputs, labels, thresholds, named, progress),
             ]
-    accuracy, ece = exit_accuracy(*test), expected_calibration_error(*test)
+    report, ece = ClassReport.of(*test, metadata.classes), expected_calibration_error(*test)
+    accuracy, top5 = report.top1, report.top5
     profile = Profile(
         run=run.name,
         machine=machine_metadata(),
@@ -103,6 +105,7 @@ def profile_run(
                 parameters=cost.parameters,
                 peak_activation_bytes=peaks[k],
                 accuracy=float(accuracy[k]),
+                top5=None if top5 is None else float(top5[k]),
                 ece=float(ece[k]),
                 pytorch=in_pytorch[k],
                 onnxruntime_prefix=in_onnxruntime[k].prefix,

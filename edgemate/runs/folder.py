@@ -172,6 +172,16 @@ class Run:
         return self.path / "metrics.json"
 
     @property
+    def per_class_path(self) -> Path:
+        """Images and accuracy at every exit, by split and class."""
+        return self.path / "per_class.csv"
+
+    @property
+    def confusion_path(self) -> Path:
+        """Images by split, exit, class and named class."""
+        return self.path / "confusion.csv"
+
+    @property
     def checkpoints_path(self) -> Path:
         """Folder of resumable checkpoints."""
         return self.path / "checkpoints"
@@ -332,6 +342,8 @@ class Run:
             self.model_path,
             self.method_path,
             self.golden_path,
+            self.per_class_path,
+            self.confusion_path,
             self.policies_path,
             self.profile_path,
             self.tradeoff_csv_path,

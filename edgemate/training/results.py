@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from edgemate.core.scoring import ensemble_accuracy, exit_accuracy
+from edgemate import files
+from edgemate.core.class_report import ClassReport
+from edgemate.core.class_tables import confusion_csv, per_class_csv
+from edgemate.core.scoring import ensemble_accuracy
 from edgemate.data import EvaluationTransform, PreparedData
 from edgemate.data.loaders import ImageLoader
 from edgemate.evaluation import collect_logits
@@ -30,6 +33,7 @@ def write_results(
 ) -> None:
     """Weights, logits of all evaluated splits, golden images and the final figures, `extra` ones included."""
     splits = {}
+    reports: dict[str, ClassReport] = {}
     channels_last = task.channels_last
     loaders: dict[Split, ImageLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
     if data.target is not None:
@@ -46,9 +50,11 @@ def write_results(
             total=counts[name],
         )
         run.write_logits(name, logits, labels)
+        report = reports[name] = ClassReport.of(logits, labels, data.classes)
         splits[name] = {
             "images": len(labels),
-            "exits": [float(fraction) for fraction in exit_accuracy(logits, labels)],
+            "exits": report.top1.tolist(),
+            **({} if report.top5 is None else {"top5": report.top5.tolist()}),
             "ensemble": float(ensemble_accuracy(logits, labels)),
         }
     chosen = np.linspace(0, len(data.splits.test) - 1, min(_GOLDEN_IMAGES, len(data.splits.test))).astype(np.int64)
@@ -59,6 +65,8 @@ def write_results(
     own = task.method.state_dict()
     if own:
         write_tensors(run.method_path, own)
+    files.write_text(run.per_class_path, per_class_csv(reports))
+    files.write_text(run.confusion_path, confusion_csv(reports))
     run.write_metrics(
         {
             "accuracy": splits,

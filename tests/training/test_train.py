@@ -12,7 +12,9 @@ from told import Told
 from toy_data import write_folders
 
 from edgemate.cli.figures import engineering
-from edgemate.core.scoring import exit_accuracy
+from edgemate.core.class_report import ClassReport
+from edgemate.core.class_tables import confusion_csv, per_class_csv
+from edgemate.core.scoring import exit_accuracy, top_k_accuracy
 from edgemate.errors import DataError, RecipeError, RunError, TrainingError
 from edgemate.evaluation import trained_model
 from edgemate.models import count_costs
@@ -73,6 +75,10 @@ def test_stored_logits_are_those_of_the_stored_weights(run: Run) -> None:
     np.testing.assert_array_equal(golden.labels, test.labels[chosen])
     accuracy = run.read_metrics()["accuracy"]["test"]
     np.testing.assert_allclose(accuracy["exits"], exit_accuracy(test.logits, test.labels))
+    np.testing.assert_allclose(accuracy["top5"], top_k_accuracy(test.logits, test.labels, 5))
+    report = ClassReport.of(*test, run.read_metadata().classes)
+    assert set(per_class_csv({"test": report}).splitlines()) <= set(run.per_class_path.read_text().splitlines())
+    assert set(confusion_csv({"test": report}).splitlines()) <= set(run.confusion_path.read_text().splitlines())
 
 
 def test_every_epoch_is_on_record_with_exits_and_teachers(run: Run) -> None:
