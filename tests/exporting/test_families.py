@@ -130,7 +130,7 @@ def _train_one_step(model: MultiExitModel, side: int) -> None:
 
 
 def _network_and_backbone(name: str, size: tuple[int, int]) -> tuple[torch.nn.Module, Backbone]:
-    prefix, rest = BACKBONES.library(name) or ("", "")
+    _, rest = BACKBONES.library(name) or ("", "")
     torch.manual_seed(0)
     network = BACKBONES.get(name)(rest, 3, size, False).module
     return network, cut_network(network, name, (3, *size))

@@ -119,8 +119,11 @@ def _possible(
         shape = shapes[alive.index(node)]
         if shape is None or None in shapes or not node.meta[SHAPE].dtype.is_floating_point:
             continue
-        paths = sorted(set(names.get(node.name, ())) - seen, key=lambda path: _rank(network, path)) or [node.name]
-        seen.update(paths)
+        ending = set(names.get(node.name, ())) - seen
+        seen |= ending
+        # Of `blocks.2` and its last layer, `blocks.2.1.bn3`, only the former is a name.
+        ending = {path for path in ending if _is_composite(network, path)} or ending
+        paths = sorted(ending, key=lambda path: _rank(network, path)) or [node.name]
         carried = tuple(other for other in alive if other is not node)
         found.append(CutPoint(paths[0], tuple(paths[1:]), node, carried, shape))
     return found
