@@ -205,6 +205,7 @@ HEADS = Registry(
     {
         "bottleneck": "edgemate.models.heads.bottleneck:bottleneck",
         "conv": "edgemate.models.heads.conv:conv",
+        "inverted_residual": "edgemate.models.heads.inverted_residual:inverted_residual",
         "linear": "edgemate.models.heads.linear:linear",
         "msdnet": "edgemate.models.heads.msdnet:msdnet",
         "separable": "edgemate.models.heads.separable:separable",
