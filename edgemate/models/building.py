@@ -59,7 +59,7 @@ def build_model(model: Model, exits: Exits, channels: int, classes: int, size: S
     def make_head(tap: Tap) -> Head:
         if tap.layout == "vector":  # no place is left that a trunk could read
             return linear(tap, classes, dropout=head_options.get("dropout", 0.0))
-        head: Head = HEADS.get(exits.head)(tap, classes, **head_options)
+        head: Head = HEADS.make(exits.head, Head, tap, classes, **head_options)
         return head
 
     built = MultiExitModel(backbone, at, make_head, own_last=own_last, ends_early=exits.final == "new")

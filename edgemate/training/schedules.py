@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgemate.config import Optimization
+from edgemate.errors import UsageError
 from edgemate.registry import SCHEDULES
 
 Schedule = Callable[[float], float]
@@ -20,9 +21,18 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 def learning_rate(settings: Optimization) -> Schedule:
     """The learning rate of the network at a position in epochs, warm-up included."""
-    schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
-    factor = with_warmup(schedule, settings.warmup_epochs)
+    factor = with_warmup(make_schedule(settings), settings.warmup_epochs)
     return lambda position: settings.lr * factor(position)
+
+
+def make_schedule(settings: Optimization) -> Schedule:
+    """The schedule that a recipe names, without its warm-up. Raises UsageError for a user's own that is wrong."""
+    name = settings.schedule
+    schedule: Schedule = SCHEDULES.make(name, Callable, settings.epochs, **settings.schedule_options)
+    factor = SCHEDULES.call(name, schedule, 0.0)
+    if not isinstance(factor, (int, float)):
+        raise UsageError(f"schedule {name!r}: its function must return a factor, not {type(factor).__name__}")
+    return schedule
 
 
 def constant(epochs: float) -> Schedule:
