@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from edgemate import files, plug_ins
+from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.config.parts import own_modules
 from edgemate.errors import RunError
@@ -266,9 +266,9 @@ class Run:
         """Store the recipe with every default filled in, and where the modules of its dotted paths are."""
         tree = recipe.model_dump(mode="json")
         files.write_text(self.recipe_path, yaml.safe_dump(tree, sort_keys=False))
-        found = list(dict.fromkeys(filter(None, map(plug_ins.folder_of, own_modules(tree)))))
-        if found:
-            files.write_json(self.plug_ins_path, stored_folders(found, self.path))
+        folders = stored_folders(own_modules(tree), self.path)
+        if folders:
+            files.write_json(self.plug_ins_path, {"folders": folders})
 
     def read_recipe(self) -> Recipe:
         """The resolved recipe. Its own modules are searched where they were when it was written.
@@ -277,7 +277,7 @@ class Run:
             RecipeError: it is not valid for this version any more, or names a module that is not found.
         """
         stored = _read_json(self.plug_ins_path) if self.plug_ins_path.is_file() else {}
-        return load_recipe(self.recipe_path, folders=found_folders(stored, self.path))
+        return load_recipe(self.recipe_path, folders=found_folders(stored.get("folders", ()), self.path))
 
     def write_metadata(self, metadata: RunMetadata) -> None:
         """Store the metadata."""
