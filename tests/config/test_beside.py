@@ -151,7 +151,10 @@ def test_a_recipe_of_registered_parts_stores_no_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("raise RuntimeError('no weights\\nhere')", "RuntimeError: no weights here (own_steady.py, line 1)"),
+        (
+            "raise RuntimeError('no weights\\nhere')\ndef steady(): ...",
+            "RuntimeError: no weights here (own_steady.py, line 1)",
+        ),
         ("x = 1\nsteady = nonsense", "NameError: name 'nonsense' is not defined (own_steady.py, line 2)"),
         ("steady = 3", "schedule 'own_steady:steady' is a int; it must be a class or a function"),
         ("other = 3", "module 'own_steady' has no attribute 'steady'"),

@@ -50,7 +50,7 @@ WRONG = {
     "option without a value": ("def part(*given, size: int):\n    return 3", "size: missing, and it is required"),
     "missing": ("def another(): ...", "has no attribute 'part'"),
     "no function": ("part = 3", "must be a class or a function"),
-    "fails to import": ("import torch\nraise RuntimeError('no\\nnetwork')", "RuntimeError: no network"),
+    "fails to import": ("raise RuntimeError('no\\nnetwork')\ndef part(): ...", "RuntimeError: no network"),
 }
 CASES = [(kind, *wrong) for kind in KINDS for wrong in WRONG.items()]
 
@@ -66,6 +66,12 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     read_source.cache_clear()
 
 
+def load_and_train(folder: Path) -> None:
+    recipe = load_recipe(folder / "own.yaml")
+    check_early(recipe, "own.yaml")
+    train(recipe, folder / "run")
+
+
 def problem_of(folder: Path, kind: str, text: str) -> str:
     """What training a recipe with this part in a module beside it says."""
     (folder / "own_wrong.py").write_text(text)
@@ -78,9 +84,7 @@ def problem_of(folder: Path, kind: str, text: str) -> str:
         tree[section] = yaml.safe_load(value)
     (folder / "own.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(EdgemateError) as caught:
-        recipe = load_recipe(folder / "own.yaml")
-        check_early(recipe, "own.yaml")
-        train(recipe, folder / "run")
+        load_and_train(folder)
     assert not (folder / "run").exists()
     return str(caught.value)
 
@@ -108,7 +112,7 @@ def test_it_is_one_line(tmp_path: Path, kind: str, name: str, wrong: tuple[str, 
             "distillation method",
             "class part(Method):\n    def __init__(self, setting):\n        self.layer = nn.Linear(1, 1)\n"
             "    def forward(self, *given): ...",
-            "AttributeError: cannot assign module before Module.__init__() call (own_wrong.py, line 9)",
+            "AttributeError: cannot assign module before Module.__init__() call (own_wrong.py, line 8)",
         ),
         ("head", "class part(nn.Module):\n    def __init__(self, *given):\n        super().__init__()", "must return"),
         ("augmentation", "def part(spec):\n    return lambda image: None", "must turn a uint8 tensor (C, H, W) into"),
