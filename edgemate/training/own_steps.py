@@ -16,4 +16,4 @@ def check_own_steps(settings: Optimization) -> None:
     if settings.optimizer not in OPTIMIZERS:
         make_optimizer(settings, [{"params": [Parameter(torch.zeros(1))], "weight_decay": settings.weight_decay}])
     if settings.schedule not in SCHEDULES:
-        make_schedule(settings)
+        make_schedule(settings.schedule, settings.epochs, settings.schedule_options)

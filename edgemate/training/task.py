@@ -153,7 +153,7 @@ class MultiExitTask(LightningModule):
         own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
         groups = parameter_groups(self.model, own, settings)
         optimizer = make_optimizer(settings, groups)
-        schedule = make_schedule(settings)
+        schedule = make_schedule(settings.schedule, settings.epochs, settings.schedule_options)
         schedule = with_warmup(schedule, settings.warmup_epochs)
         # A step is taken at the middle of the stretch that it covers, so a warm-up does not begin with a step of 0.
         factors = LambdaLR(optimizer, lambda step: schedule((step + 0.5) / self.steps_per_epoch))
