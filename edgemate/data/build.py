@@ -11,6 +11,7 @@ import torch
 
 from edgemate.config import Data
 from edgemate.core.input_spec import InputSpec
+from edgemate.data.augmenting import make_augmentations
 from edgemate.data.damaged import Used, require_whole
 from edgemate.data.input_plan import plan_input
 from edgemate.data.loaders import EpochBatches, ImageLoader, evaluation_loader, train_loader
@@ -25,7 +26,6 @@ from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.unlabeled import Target, build_target, split_domains, unlabeled_indices
 from edgemate.errors import DataError
 from edgemate.progress import SILENT, Progress
-from edgemate.registry import AUGMENTATIONS
 
 HALF = 0.5
 """Of the training split, the unlabeled domain's where the recipe gives no fraction."""
@@ -204,7 +204,7 @@ def build_data(
     if not section.skip_damaged:  # else checked when it was loaded
         require_whole(used, progress)
     spec = _normalized_spec(section, source, splits)
-    augmentations = [AUGMENTATIONS.get(part.name)(spec, **part.options) for part in section.augmentation]
+    augmentations = make_augmentations(section.augmentation, spec)
     return PreparedData(
         source,
         splits,

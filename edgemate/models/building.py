@@ -75,7 +75,7 @@ def build_head(exits: Exits, tap: Tap, classes: int) -> Head:
     """A new head of the kind that the section names. Raises UsageError where it does not fit the features."""
     if tap.layout == "vector":  # no place is left that a trunk could read
         return linear(tap, classes, dropout=exits.options.get("dropout", 0.0))
-    head: Head = HEADS.get(exits.head)(tap, classes, **exits.options)
+    head: Head = HEADS.make(exits.head, Head, tap, classes, **exits.options)
     return head
 
 

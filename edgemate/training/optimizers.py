@@ -10,8 +10,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from edgemate.config import Optimization
+from edgemate.registry import OPTIMIZERS
+
 Groups = Iterable[dict[str, Any]]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def make_optimizer(settings: Optimization, groups: Groups) -> Optimizer:
+    """The optimizer that a recipe names. Raises UsageError for a user's own that is wrong."""
+    name, options = settings.optimizer, settings.optimizer_options
+    made: Optimizer = OPTIMIZERS.make(name, Optimizer, groups, settings.lr, **options)
+    return made
 
 
 def sgd(groups: Groups, lr: float, *, momentum: Decay = 0.9, nesterov: bool = False) -> Optimizer:

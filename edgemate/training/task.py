@@ -15,12 +15,12 @@ from edgemate.config import Optimization
 from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
 from edgemate.errors import TrainingError
 from edgemate.models import ExitOutputs, MultiExitModel
-from edgemate.registry import OPTIMIZERS, SCHEDULES
 from edgemate.training.cached_loaders import CutFeatures, images_in, network_features
 from edgemate.training.compiled_outputs import CompiledOutputs
 from edgemate.training.loss_watch import BadLoss, LossWatch
+from edgemate.training.optimizers import make_optimizer
 from edgemate.training.parameter_groups import parameter_groups
-from edgemate.training.schedules import with_warmup
+from edgemate.training.schedules import make_schedule, with_warmup
 from edgemate.training.tally import Tally
 
 GivenBatch = tuple[Tensor | CutFeatures, Tensor]
@@ -152,8 +152,8 @@ class MultiExitTask(LightningModule):
         }
         own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
         groups = parameter_groups(self.model, own, settings)
-        optimizer = OPTIMIZERS.get(settings.optimizer)(groups, settings.lr, **settings.optimizer_options)
-        schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
+        optimizer = make_optimizer(settings, groups)
+        schedule = make_schedule(settings.schedule, settings.epochs, settings.schedule_options)
         schedule = with_warmup(schedule, settings.warmup_epochs)
         # A step is taken at the middle of the stretch that it covers, so a warm-up does not begin with a step of 0.
         factors = LambdaLR(optimizer, lambda step: schedule((step + 0.5) / self.steps_per_epoch))

@@ -21,7 +21,7 @@ from edgemate.data.loaders import ImageLoader
 from edgemate.data.on_device import OnDeviceLoader
 from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation.building import build_method, setting_of
-from edgemate.distillation.method import Method
+from edgemate.distillation.method import Method, Setting
 from edgemate.distillation.teachers.loading import load_teacher
 from edgemate.errors import RecipeError, RunError, TrainingError, UsageError
 from edgemate.machine import processor
@@ -33,7 +33,7 @@ from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
 from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
-from edgemate.training.checks import check_recipe
+from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
@@ -81,7 +81,7 @@ def train(
         TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
-    check_recipe(recipe, str(path))
+    check_recipe(recipe, str(path), built_later=True)
     recipe = _with_input_defaults(recipe, str(path))
     run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
     if run is not None and run.finished and extension is None:
@@ -102,6 +102,8 @@ def train(
         progress.step("building the network")
         torch.manual_seed(recipe.training.seed)
         model = _build(recipe, data, str(path))
+        freeze(model, recipe)
+        method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher), str(path))
     for note in model.notes:
         console.out(note)
     if run is None:
@@ -111,9 +113,6 @@ def train(
         run = Run.create(path)
         run.write_recipe(recipe)
         run.write_environment(environment_metadata())
-    freeze(model, recipe)
-    setting = setting_of(recipe, model, len(data.classes), teacher)
-    method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
@@ -200,6 +199,17 @@ def _build(recipe: Recipe, data: PreparedData, source: str) -> MultiExitModel:
         return build_model(recipe.model, recipe.exits, spec.channels, len(data.classes), (spec.height, spec.width))
     except UsageError as error:
         raise RecipeError(source, [f"model: {error}".replace("model: model.", "model.")]) from error
+
+
+def _method(recipe: Recipe, setting: Setting, source: str) -> Method:
+    """The method, checked as `check_recipe` checks it; what does not fit is a problem of the recipe."""
+    try:
+        method = build_method(recipe.distillation, setting)
+    except UsageError as error:
+        raise RecipeError(source, [f"distillation: {error}"]) from error
+    if problems := method_problems(recipe, method):
+        raise RecipeError(source, problems)
+    return method
 
 
 def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:
