@@ -19,6 +19,6 @@ def test_every_accuracy_is_within_limits_that_an_accuracy_can_reach(accuracies: 
 def test_the_limits_fit_the_accuracies(accuracies: list[float]) -> None:
     low, high = accuracy_limits(accuracies)
     span = max(accuracies) - min(accuracies)
-    assert high - low <= 1.3 * max(span, 0.002) + 0.003
-    if max(accuracies) == 1:
+    assert high - low <= 1.3 * max(span, 0.002) + 0.023
+    if max(accuracies) >= 0.98:
         assert high == 1
