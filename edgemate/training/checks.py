@@ -33,7 +33,11 @@ def check_early(recipe: Recipe, source: str) -> None:
     Raises:
         RecipeError: all of these problems in one message.
     """
-    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe), *freezing_problems(recipe)]
+    problems = [
+        *_teacher_problems(recipe),
+        *_data_on_device_problems(recipe),
+        *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe)),
+    ]
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:
@@ -141,6 +145,10 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
 def _has_own_network(recipe: Recipe) -> bool:
     """Whether a head or a method is the user's own, by a dotted path; such backbones are never built for a check."""
     return recipe.exits.head not in HEADS or any(name not in METHODS for name in recipe.distillation.names)
+
+
+def _rates(recipe: Recipe) -> dict[str, float]:
+    return {name: getattr(recipe.optimization, name) for name in ("backbone_lr_scale", "layer_decay")}
 
 
 def _teacher_problems(recipe: Recipe) -> list[str]:

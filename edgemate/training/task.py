@@ -151,7 +151,14 @@ class MultiExitTask(LightningModule):
             for parameter in group["params"]
         }
         own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
-        groups = parameter_groups(self.model, own, settings)
+        groups = parameter_groups(
+            self.model,
+            own,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            backbone_lr_scale=settings.backbone_lr_scale,
+            layer_decay=settings.layer_decay,
+        )
         optimizer = make_optimizer(settings, groups)
         schedule = make_schedule(settings.schedule, settings.epochs, settings.schedule_options)
         schedule = with_warmup(schedule, settings.warmup_epochs)

@@ -102,7 +102,8 @@ def train(
         progress.step("building the network")
         torch.manual_seed(recipe.training.seed)
         model = _build(recipe, data, str(path))
-        freeze(model, recipe)
+        if recipe.training.freeze == "backbone":
+            freeze(model)
         method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher), str(path))
     for note in model.notes:
         console.out(note)
@@ -119,7 +120,7 @@ def train(
     prepare_teachers(method, numerics)
     run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
     settings = recipe.training
-    caching = Caching(recipe, data, model, run.path / "cache") if caches_features(recipe) else None
+    caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
     loader, calibration = make_loaders(recipe, data, method)
     task = MultiExitTask(
         model,
@@ -187,9 +188,10 @@ def train(
 
 def _with_input_defaults(recipe: Recipe, source: str) -> Recipe:
     try:
-        return with_input_defaults(recipe)
+        data = with_input_defaults(recipe.data, recipe.model.backbone, recipe.model.weights)
     except UsageError as error:
-        raise RecipeError(source, [f"model: {error}"]) from error
+        raise RecipeError(source, [f"model: {error}".replace("model: model.", "model.")]) from error
+    return recipe.model_copy(update={"data": data})
 
 
 def _build(recipe: Recipe, data: PreparedData, source: str) -> MultiExitModel:
