@@ -50,7 +50,7 @@ def torchvision_network(
         given = {"image_size": size[0], **given}
     try:
         module = models.get_model(name, weights=weights, **given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"{PREFIX}{name} cannot be built: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise UsageError(
