@@ -102,7 +102,7 @@ def test_a_place_where_no_exit_can_stand_names_the_closest_cuts() -> None:
 
 def test_an_image_size_that_the_network_cannot_take_is_one_line() -> None:
     with pytest.raises(UsageError, match=r"cannot take images of 40×40.*data\.image_size") as raised:
-        build_model(Model(backbone="timm/vit_tiny_patch16_224"), Exits(), 3, 5, (40, 40))
+        build_model(Model(backbone="torchvision/vit_b_16"), Exits(), 3, 5, (40, 40))
     assert "\n" not in str(raised.value)
 
 
