@@ -143,6 +143,15 @@ def test_other_exits_or_classes_take_the_backbone_and_what_else_fits(exits: Exit
     assert "are new" in note
 
 
+def test_heads_are_found_by_their_cut(run: Run) -> None:
+    first, *_, last = run.read_metadata().cuts
+    exits = Exits(at=[first, last])
+    built = model(exits, weights=f"run:{run.path}")
+    expected = model(exits).state_dict()
+    assert built.notes == []
+    assert all(torch.equal(parameter, expected[name] + 1) for name, parameter in built.named_parameters())
+
+
 def test_a_run_of_another_backbone_is_one_line(run: Run) -> None:
     with pytest.raises(UsageError, match="a run of another backbone"):
         model(Exits(at="auto", count=3), weights=f"run:{run.path}", name="timm/test_resnet")
