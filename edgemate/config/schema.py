@@ -165,6 +165,11 @@ class Exits(Section):
     )
     head: str = "linear"
     options: Options = {}
+    layout: Literal["map", "channels_last", "tokens"] | None = Field(
+        None,
+        description="How the features at the cuts are laid out: (N, C, H, W), (N, H, W, C) or (N, L, C); found by "
+        "their shape if absent.",
+    )
     final: Literal["own", "new"] | None = Field(
         None,
         description="Classifier of the last exit: own, the network's (a new last layer for another number of classes), "

@@ -11,6 +11,7 @@ from edgemate.core.input_spec import InputSpec
 from edgemate.errors import RunError, UsageError
 from edgemate.models.networks.inputs import input_defaults
 from edgemate.models.networks.network import InputDefaults
+from edgemate.registry import DATASETS
 from edgemate.runs import Run
 
 
@@ -41,7 +42,7 @@ def with_input_defaults(data: Data, backbone: str, weights: str | None) -> Data:
     if data.interpolation is None:
         filled["interpolation"] = known.interpolation
     if data.mean is None and data.std is None:
-        gray = data.options.get("channels") == 1
+        gray = data.options.get("channels", DATASETS.constant(data.name, "CHANNELS", 3)) == 1
         filled["mean"] = _per_channel(known.mean, gray)
         filled["std"] = _per_channel(known.std, gray)
     return data.model_copy(update=filled)

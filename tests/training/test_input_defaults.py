@@ -45,6 +45,11 @@ def test_torchvision_and_gray_images() -> None:
     assert (found["image_size"], found["resize_to"], found["interpolation"]) == (224, 256, "bilinear")
 
 
+def test_datasets_of_gray_images_are_known() -> None:
+    data = with_input_defaults(Data(name="digits"), "timm/tf_efficientnet_lite0", "pretrained")
+    assert (data.mean, data.std) == ([0.5], [0.5])
+
+
 def test_a_run_gives_its_own_input(tmp_path_factory: pytest.TempPathFactory) -> None:
     run = make_run(tmp_path_factory.mktemp("run") / "run", epochs=0)
     spec = run.read_metadata().input
