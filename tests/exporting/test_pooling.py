@@ -39,7 +39,7 @@ def test_the_means_within_a_mobilenet_are_poolings_too() -> None:
 
 
 @pytest.mark.parametrize("keepdims", [0, 1])
-@pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [1, 2], [3]])
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2], [1, 2], [3], [0, 2], [0]])
 def test_a_replaced_mean_is_the_same_mean(axes: list[int], keepdims: int) -> None:
     rank = 4 if keepdims else 4 - len(axes)
     node = helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=keepdims)
@@ -56,8 +56,12 @@ def test_a_replaced_mean_is_the_same_mean(axes: list[int], keepdims: int) -> Non
     pool_globally(proto)
     onnx.checker.check_model(proto, full_check=True)
     np.testing.assert_allclose(run(proto, x), before, rtol=0, atol=1e-6)
-    assert ("ReduceMean" in operators(proto)) == (axes in ([1, 2], [3]))
-    assert ("axes" in {tensor.name for tensor in proto.graph.initializer}) == ("ReduceMean" in operators(proto))
+    pooled = axes in ([2, 3], [-1, -2])
+    over_batch = 0 in axes  # how many images there are is not known
+    assert ("GlobalAveragePool" in operators(proto)) == pooled
+    assert ("ReduceMean" in operators(proto)) == over_batch
+    assert ("ReduceSum" in operators(proto)) == (not pooled and not over_batch)
+    assert ("axes" in {tensor.name for tensor in proto.graph.initializer}) == (not pooled)
 
 
 def run(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:

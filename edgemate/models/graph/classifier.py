@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import fx, nn
 
 from edgemate.errors import UsageError
 from edgemate.models.backbone import OwnHead
+from edgemate.models.graph.cut_points import image_dependent
 from edgemate.models.graph.flattening import MULTIPLE, SHAPE
 
 
@@ -21,11 +24,12 @@ def find_classifiers(graph: fx.GraphModule, name: str) -> list[str]:
     """
     output = next(node for node in graph.graph.nodes if node.op == "output")
     classes = _classes(output)
+    dependent = image_dependent(graph)
     found: list[str] = []
     waiting, seen = list(output.all_input_nodes), set()
     while waiting:
         node = waiting.pop()
-        if node in seen or MULTIPLE in node.meta:
+        if node in seen or MULTIPLE in node.meta or (node not in dependent and _is_scalar(node)):
             continue
         seen.add(node)
         module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -68,6 +72,11 @@ def replace_classifier(own: OwnHead, classes: int) -> None:
 def _classes(output: fx.Node) -> int:
     (logits,) = output.all_input_nodes
     return int(logits.meta[SHAPE].first[-1])
+
+
+def _is_scalar(node: fx.Node) -> bool:
+    """Whether a node is one number, such as a temperature or the weight of one of several classifiers."""
+    return SHAPE in node.meta and math.prod(node.meta[SHAPE].first) == 1
 
 
 def _gives(module: nn.Module) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,8 @@ def find_cut_points(
 
     Those are the ends of modules in a row (of the network itself, or of a list in it) at which one tensor is alive. A
     place within a unit of convolution, normalization and activation is not one, and of two places without weights
-    between them only the later is. Where that leaves fewer than `FEWEST`, any end of a module counts, with up to
-    `MOST_CARRIED` further tensors.
+    between them only the later is. Where such places are fewer than `FEWEST`, or most of the network lies between two
+    of them, up to `MOST_CARRIED` further tensors may be alive; where that is not enough, any end of a module counts.
 
     Args:
         network: that was traced.
@@ -68,8 +69,10 @@ def find_cut_points(
     everywhere = [
         point for point in _possible(network, graph, names, end) if point.node is end or 1 <= len(point.shape) <= 3
     ]
-    chosen = [point for point in everywhere if point.node is end or _in_a_row(network, graph, point, inside)]
-    chosen = _last_of_each(graph, chosen)
+    in_a_row = [point for point in everywhere if point.node is end or _in_a_row(network, graph, point, inside)]
+    chosen = _last_of_each(graph, [point for point in in_a_row if point.node is end or not point.carried])
+    if len(chosen) < FEWEST or _most_between_two(graph, chosen):
+        chosen = _last_of_each(graph, in_a_row)
     if len(chosen) < FEWEST:
         chosen = _last_of_each(graph, everywhere)
     asked = [point for point in everywhere if {point.name, *point.aliases} & set(wanted)]
@@ -87,7 +90,28 @@ def image_dependent(graph: fx.GraphModule) -> set[fx.Node]:
     return dependent
 
 
-def _liveness(graph: fx.GraphModule, end: fx.Node) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
+def find_end(graph: fx.GraphModule, classifiers: Sequence[str]) -> fx.Node | None:
+    """The last node before the classifiers at which one tensor is alive; None if there is no place to cut.
+
+    Where convolutions or linear layers follow that node, it is the last one at which few tensors are alive.
+    """
+    single: fx.Node | None = None
+    several: fx.Node | None = None
+    unfinished = True
+    for node, alive in liveness(graph):
+        if node.op == "call_module" and node.target in classifiers:
+            break
+        unfinished = unfinished or _is_matrix(graph, node)
+        if node.op == "placeholder" or node not in alive or len(alive) > 1 + MOST_CARRIED:
+            continue
+        if all(_shape(other) for other in alive):
+            several = node
+            if alive == [node]:
+                single, unfinished = node, False
+    return several if unfinished else single
+
+
+def liveness(graph: fx.GraphModule, end: fx.Node | None = None) -> Iterator[tuple[fx.Node, list[fx.Node]]]:
     """Every image-dependent node up to `end` and the nodes that are alive after it, in order of execution."""
     dependent = image_dependent(graph)
     order = {node: position for position, node in enumerate(graph.graph.nodes)}
@@ -112,10 +136,10 @@ def _possible(
     """Every place where the graph can be cut, with names of their own."""
     found: list[CutPoint] = []
     seen: set[str] = set()
-    for node, alive in _liveness(graph, end):
+    for node, alive in liveness(graph, end):
         if node.op == "placeholder" or node not in alive or len(alive) > 1 + MOST_CARRIED:
             continue
-        shapes = [other.meta[SHAPE].per_image if SHAPE in other.meta else None for other in alive]
+        shapes = [_shape(other) for other in alive]
         shape = shapes[alive.index(node)]
         if shape is None or None in shapes or not node.meta[SHAPE].dtype.is_floating_point:
             continue
@@ -129,12 +153,16 @@ def _possible(
     return found
 
 
+def _shape(node: fx.Node) -> tuple[int, ...] | None:
+    return node.meta[SHAPE].per_image if SHAPE in node.meta else None
+
+
 def _in_a_row(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside: Mapping[str, str]) -> bool:
-    """Whether one tensor is alive at the end of a module in a row, or of an operation of the network's own."""
-    if point.carried:
-        return False
+    """Whether a place is the end of a module in a row, or of an operation of the network's own."""
     paths = [point.name, *point.aliases]
-    if point.node.op != "call_module" and point.node.name == point.name:
+    if point.node.name == point.name:  # the end of no module, or of one that has been used before
+        if point.node.op == "call_module":
+            return _parent_is_chain(network, str(point.node.target)) and not _continues(graph, point.node)
         own = not inside.get(point.node.name) and _called(point.node) not in _ONLY_SHAPE
         return own and not _continues(graph, point.node)
     if any(_is_composite(network, path) and _parent_is_chain(network, path) for path in paths):
@@ -152,6 +180,15 @@ def _last_of_each(graph: fx.GraphModule, points: Sequence[CutPoint]) -> list[Cut
             kept.pop()
         kept.append(point)
     return kept
+
+
+def _most_between_two(graph: fx.GraphModule, points: Sequence[CutPoint]) -> bool:
+    """Whether more than half of the convolutions and linear layers lie between two places."""
+    order = {node: position for position, node in enumerate(graph.graph.nodes)}
+    heavy = [order[node] for node in graph.graph.nodes if _is_matrix(graph, node)]
+    places = [0, *(order[point.node] for point in points)]
+    steps = (sum(a < place <= b for place in heavy) for a, b in itertools.pairwise(places))
+    return max(steps, default=0) > len(heavy) / 2
 
 
 def _parent_is_chain(network: nn.Module, path: str) -> bool:
@@ -184,6 +221,13 @@ def _is_unfinished(graph: fx.GraphModule, node: fx.Node) -> bool:
         module = graph.get_submodule(str(node.target))
         return isinstance(module, _UNFINISHED) or type(module).__module__ == _ACTIVATIONS
     return node.op in ("call_function", "call_method") and _called(node) in _FUNCTIONAL_ACTIVATIONS
+
+
+def _is_matrix(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node is a layer with a matrix of weights, such as a convolution."""
+    if node.op != "call_module":
+        return False
+    return any(parameter.ndim > 1 for parameter in graph.get_submodule(str(node.target)).parameters())
 
 
 def _has_weights(graph: fx.GraphModule, node: fx.Node) -> bool:

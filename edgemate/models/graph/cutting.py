@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Features, Layout, OwnHead, Tap
 from edgemate.models.graph.classifier import classes_of, find_classifiers
-from edgemate.models.graph.cut_points import CutPoint, find_cut_points, image_dependent
+from edgemate.models.graph.cut_points import CutPoint, find_cut_points, find_end
 from edgemate.models.graph.flattening import MULTIPLE, SHAPE, flatten
 from edgemate.models.graph.tracing import trace
 
@@ -68,7 +68,9 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
     names = {node.name: paths for node, paths in tracer.outputs_of.items()}
     graph = flatten(traced, name, image_shape)
     classifiers = find_classifiers(graph, name)
-    end = _end(graph, classifiers, name)
+    end = find_end(graph, classifiers)
+    if end is None:
+        raise UsageError(f"{name} cannot be cut anywhere before its classifier {classifiers[0]}")
     inside = {node.name: path for node, path in tracer.inside.items()}
     points = find_cut_points(network, graph, names, inside, end, wanted)
     for wish in wanted:
@@ -95,26 +97,6 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
         aliases={alias: target for alias, target in aliases.items() if alias not in blocks},
         own_head=OwnHead(own, classifiers, classes_of(graph), _width(points[-1].shape)),
     )
-
-
-def _end(graph: fx.GraphModule, classifiers: Sequence[str], name: str) -> fx.Node:
-    """The last node before the classifiers at which one tensor is alive."""
-    dependent = image_dependent(graph)
-    order = {node: position for position, node in enumerate(graph.graph.nodes)}
-    alive: set[fx.Node] = set()
-    end: fx.Node | None = None
-    for node in graph.graph.nodes:
-        if node.op == "call_module" and node.target in classifiers:
-            break
-        if node not in dependent:
-            continue
-        alive = {other for other in (*alive, node) if any(order[user] > order[node] for user in other.users)}
-        shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
-        if alive == {node} and shape and node.op != "placeholder":
-            end = node
-    if end is None:
-        raise UsageError(f"{name} cannot be cut anywhere before its classifier {classifiers[0]}")
-    return end
 
 
 def _refuse(graph: fx.GraphModule, names: Mapping[str, Sequence[str]], wish: str, end: fx.Node) -> None:

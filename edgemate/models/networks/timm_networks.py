@@ -29,6 +29,8 @@ def timm_network(
 ) -> Network:
     """A network of timm, with its own number of classes.
 
+    One that timm publishes without a classifier gets a new one of a single class, which is then to be replaced.
+
     Args:
         name: as timm lists it, with or without the tag of its weights.
         channels: of the images; timm adapts the first convolution.
@@ -48,6 +50,9 @@ def timm_network(
     config = _config(name)
     if size is not None and config is not None and config.fixed_input_size and size != tuple(config.input_size[1:]):
         given["img_size"] = size
+    bare = config is not None and not config.num_classes and "num_classes" not in arguments
+    if bare:
+        given["num_classes"] = 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notices about names that timm has changed
@@ -61,7 +66,7 @@ def timm_network(
             f"the pretrained weights of {PREFIX}{name} cannot be loaded: {_line(error)}; connect to the internet once, "
             "or set model.weights to file:PATH"
         ) from error
-    return Network(module, pretrained)
+    return Network(module, pretrained and not bare)
 
 
 def timm_input(name: str) -> InputDefaults | None:
