@@ -101,7 +101,8 @@ class Registry:
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered: the closest known ones, or all of them."""
-        return f"unknown {self.kind} {name!r}; {closest(name, self._targets)}"
+        libraries = [f"{prefix}NAME" for prefix in self._libraries]
+        return f"unknown {self.kind} {name!r}; {closest(name, [*self._targets, *libraries])}"
 
 
 def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
@@ -239,6 +240,7 @@ OPTIMIZERS = Registry(
         "adamw": "edgemate.training.optimizers:adamw",
         "sgd": "edgemate.training.optimizers:sgd",
     },
+    libraries={"timm/": "edgemate.training.timm_optimizers:timm_optimizer"},
 )
 
 SCHEDULES = Registry(

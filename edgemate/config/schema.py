@@ -243,7 +243,7 @@ class Optimization(Section):
         description="Training epochs. If an override changes them, warm-up and milestones that do not fit are scaled."
     )
     batch_size: Annotated[int, Field(ge=2)] = 128
-    optimizer: str = "sgd"
+    optimizer: str = Field("sgd", description="Registered optimizer, or timm/NAME of timm.optim, such as timm/adan.")
     lr: Annotated[float, Field(gt=0)] = 0.1
     backbone_lr_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="Factor on the learning rate of the backbone; heads and method keep lr."

@@ -74,6 +74,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     from edgemate.distillation.building import build_method, setting_of
     from edgemate.distillation.teachers.loading import find_teacher
     from edgemate.models import build_model
+    from edgemate.training.optimizers import check_optimizer
     from edgemate.training.weightless import weightless
 
     problems: list[str] = []
@@ -114,6 +115,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     # The graph of a network is cut for the size of the dataset's images, once these are known.
     if recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None:
         attempt("exits.at", with_network)
+    attempt("optimization.optimizer", lambda: check_optimizer(recipe.optimization))
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
     if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():

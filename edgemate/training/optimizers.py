@@ -1,4 +1,7 @@
-"""Optimizers by name. Learning rate and weight decay come from the recipe; the rest are options."""
+"""Optimizers by name. Learning rate and weight decay come from the recipe; the rest are options.
+
+Those of timm are in `edgemate.training.timm_optimizers`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,32 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from edgemate.config import Optimization
+from edgemate.registry import OPTIMIZERS
+
 Groups = Iterable[dict[str, Any]]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def build_optimizer(settings: Optimization, groups: Groups) -> Optimizer:
+    """The recipe's optimizer over parameter groups, which have their own weight decay and may have their own rate.
+
+    Raises:
+        UsageError: the name or an option is unknown to the library, or an option is out of range.
+    """
+    factory, options = OPTIMIZERS.get(settings.optimizer), settings.optimizer_options
+    library = OPTIMIZERS.library(settings.optimizer)
+    optimizer: Optimizer = (
+        factory(groups, settings.lr, **options)
+        if library is None
+        else factory(library[1], groups, settings.lr, **options)
+    )
+    return optimizer
+
+
+def check_optimizer(settings: Optimization) -> None:
+    """Build the recipe's optimizer for one small parameter. Raises UsageError as `build_optimizer` does."""
+    build_optimizer(settings, [{"params": [torch.zeros(2, 2, requires_grad=True)], "weight_decay": 0.0}])
 
 
 def sgd(groups: Groups, lr: float, *, momentum: Decay = 0.9, nesterov: bool = False) -> Optimizer:

@@ -15,10 +15,11 @@ from edgemate.config import Optimization
 from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
 from edgemate.errors import TrainingError
 from edgemate.models import ExitOutputs, MultiExitModel
-from edgemate.registry import OPTIMIZERS, SCHEDULES
+from edgemate.registry import SCHEDULES
 from edgemate.training.cached_loaders import CutFeatures, images_in, network_features
 from edgemate.training.compiled_outputs import CompiledOutputs
 from edgemate.training.loss_watch import BadLoss, LossWatch
+from edgemate.training.optimizers import build_optimizer
 from edgemate.training.parameter_groups import parameter_groups
 from edgemate.training.schedules import with_warmup
 from edgemate.training.tally import Tally
@@ -152,7 +153,7 @@ class MultiExitTask(LightningModule):
         }
         own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
         groups = parameter_groups(self.model, own, settings)
-        optimizer = OPTIMIZERS.get(settings.optimizer)(groups, settings.lr, **settings.optimizer_options)
+        optimizer = build_optimizer(settings, groups)
         schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
         schedule = with_warmup(schedule, settings.warmup_epochs)
         # A step is taken at the middle of the stretch that it covers, so a warm-up does not begin with a step of 0.
