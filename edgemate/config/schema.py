@@ -70,6 +70,17 @@ class Unlabeled(Section):
         return self
 
 
+class Augmentation(Part):
+    """A part of the augmentation."""
+
+    @model_validator(mode="after")
+    def _accept_old_options(self) -> Augmentation:
+        # Older runs have these.
+        renamed = {"rand_augment": {"num_ops": "operations"}, "random_erasing": {"p": "probability"}}
+        names = renamed.get(self.name, {})
+        return self.model_copy(update={"options": {names.get(key, key): value for key, value in self.options.items()}})
+
+
 class Data(Section):
     """Which images, how they are split and prepared."""
 
@@ -107,7 +118,7 @@ class Data(Section):
     skip_damaged: bool = Field(
         False, description="Leave out image files whose header or end is damaged, instead of refusing them."
     )
-    augmentation: list[Part] = []
+    augmentation: list[Augmentation] = []
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
     @model_validator(mode="before")

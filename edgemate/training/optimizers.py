@@ -28,11 +28,8 @@ def build_optimizer(settings: Optimization, groups: Groups) -> Optimizer:
     """
     factory, options = OPTIMIZERS.get(settings.optimizer), settings.optimizer_options
     library = OPTIMIZERS.library(settings.optimizer)
-    optimizer: Optimizer = (
-        factory(groups, settings.lr, **options)
-        if library is None
-        else factory(library[1], groups, settings.lr, **options)
-    )
+    name = () if library is None else (library[1],)
+    optimizer: Optimizer = factory(*name, groups, settings.lr, **options)
     return optimizer
 
 
