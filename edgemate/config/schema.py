@@ -322,6 +322,11 @@ class Training(Section):
         "last",
         description="Epoch whose weights are kept; best: highest calibration accuracy, averaged over exits.",
     )
+    patience: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        description="Stop once the calibration accuracy, averaged over exits, has not improved for this many epochs; "
+        "off if absent.",
+    )
     checkpoint_every: Annotated[int, Field(gt=0)] = Field(
         1,
         description="Epochs between checkpoints; one is also written after the last epoch. Resuming trains the epochs "

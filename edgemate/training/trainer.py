@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -34,6 +35,7 @@ from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe
+from edgemate.training.early_stop import EarlyStop
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
@@ -140,9 +142,10 @@ def train(
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
+    stop = EarlyStop(settings.patience, console) if settings.patience else None
     checkpoint = run.checkpoints_path / "last.ckpt"
     with _quiet_lightning():
-        kept = [best] if best else []
+        kept = [callback for callback in (stop, best) if callback]
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
         trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
@@ -178,8 +181,9 @@ def train(
     task.update_mixing()
     if best:
         model.load_state_dict(best.weights)
-    extra = {} if caching is None else {"feature_cache": caching.to_json()}
-    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress, extra)
+    extra: dict[str, Any] = {} if caching is None else {"feature_cache": caching.to_json()}
+    extra |= {"early_stop": stop.to_json()} if stop else {}
+    write_results(run, task, data, record, best.epoch if best else len(record.rows), progress, extra)
     if caching is not None:
         caching.close()
     run.progress_path.unlink(missing_ok=True)
