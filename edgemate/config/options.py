@@ -16,7 +16,7 @@ from edgemate.config.signatures import stand_in
 from edgemate.registry import Registry
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
-_OPEN = ConfigDict(_CONFIG, extra="allow")
+_OPEN = ConfigDict(extra="allow", allow_inf_nan=False, arbitrary_types_allowed=False)
 
 
 def part_options(registry: Registry, name: str) -> type[BaseModel]:

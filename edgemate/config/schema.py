@@ -118,6 +118,11 @@ class Data(Section):
     skip_damaged: bool = Field(
         False, description="Leave out image files whose header or end is damaged, instead of refusing them."
     )
+    sampling: Literal["shuffled", "balanced"] = Field(
+        "shuffled",
+        description="balanced: an epoch has as many images of every class, those of small classes several times, and "
+        "as many images as before.",
+    )
     augmentation: list[Augmentation] = []
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
@@ -272,6 +277,11 @@ class Optimization(Section):
         0.0, description="Epochs of linear warm-up; shortened if it does not end within epochs."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(gt=0)]] = Field(
+        "none",
+        description="Weight of an image in the hard-label terms, by its class: one number per class, or balanced: "
+        "N / (C · n_c) over the training split.",
+    )
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Largest norm of the gradient over all parameters; off if absent."
     )

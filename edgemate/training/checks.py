@@ -108,6 +108,9 @@ def check_recipe(recipe: Recipe, source: str) -> None:
                 "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
                 "attention; use that, mean or none"
             )
+        if recipe.optimization.class_weights != "none" and not method.weighs_classes:
+            names = ", ".join(recipe.distillation.names)
+            problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
         if recipe.training.precision == "fp16" and method.optimizers():
             names = ", ".join(recipe.distillation.names)
             problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")

@@ -35,6 +35,7 @@ from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe
+from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
@@ -96,6 +97,7 @@ def train(
         data = prepare_data(recipe, progress)
         for note in data.notes:
             console.out(note)
+        weights = class_weights(recipe.optimization.class_weights, data, str(path))
         teacher = None
         if recipe.distillation.teacher:
             progress.step("loading the teacher")
@@ -114,7 +116,7 @@ def train(
         run.write_recipe(recipe)
         run.write_environment(environment_metadata())
     freeze(model, recipe)
-    setting = setting_of(recipe, model, len(data.classes), teacher)
+    setting = setting_of(recipe, model, len(data.classes), teacher, weights)
     method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
     if numerics.warning is not None:
@@ -145,7 +147,7 @@ def train(
     stop = EarlyStop(settings.patience, console) if settings.patience else None
     checkpoint = run.checkpoints_path / "last.ckpt"
     with _quiet_lightning():
-        kept = [callback for callback in (stop, best) if callback]
+        kept: list[Callback] = [callback for callback in (stop, best) if callback]
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
         trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
