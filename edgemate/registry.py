@@ -161,7 +161,8 @@ class Registry:
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered: the closest known ones, or all of them."""
-        return f"unknown {self.kind} {name!r}; {closest(name, self._targets)}"
+        libraries = [f"{prefix}NAME" for prefix in self._libraries]
+        return f"unknown {self.kind} {name!r}; {closest(name, [*self._targets, *libraries])}"
 
 
 def _described(value: Any) -> str:
@@ -304,6 +305,7 @@ OPTIMIZERS = Registry(
         "adamw": "edgemate.training.optimizers:adamw",
         "sgd": "edgemate.training.optimizers:sgd",
     },
+    libraries={"timm/": "edgemate.training.timm_optimizers:timm_optimizer"},
 )
 
 SCHEDULES = Registry(

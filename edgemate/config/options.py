@@ -17,7 +17,7 @@ from edgemate.registry import Registry
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
-_OPEN = ConfigDict(extra="allow")
+_OPEN = ConfigDict(extra="allow", allow_inf_nan=False, arbitrary_types_allowed=False)
 
 
 def part_options(registry: Registry, name: str, given: Collection[str] = ()) -> type[BaseModel]:
@@ -47,16 +47,21 @@ def statically_known(registry: Registry, name: str, given: Collection[str] = ())
 
 
 def options_model(factory: Callable[..., Any]) -> type[BaseModel]:
-    """A pydantic model whose fields are the keyword-only arguments of `factory` (of `__init__` for a class)."""
+    """A pydantic model whose fields are the keyword-only arguments of `factory` (of `__init__` for a class).
+
+    Of a factory that takes `**` more, which a library's does, any other option is left to the factory.
+    """
     function = factory.__init__ if inspect.isclass(factory) else factory
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
+    parameters = inspect.signature(function).parameters.values()
+    config = _OPEN if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters) else _CONFIG
+    for parameter in parameters:
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    return create_model(f"{factory.__name__} options", __config__=_CONFIG, __doc__=inspect.getdoc(factory), **fields)
+    return create_model(f"{factory.__name__} options", __config__=config, __doc__=inspect.getdoc(factory), **fields)
 
 
 def _own_options(factory: Callable[..., Any], given: Collection[str]) -> type[BaseModel]:

@@ -45,6 +45,7 @@ class PreparedData:
         seed: of the training order and augmentation.
         target: the second domain; None without one.
         left_out: damaged files that the recipe excludes from all splits.
+        balanced: `data.sampling` is balanced.
         notes: what a user should know before training starts, one line each; see `edgemate.data.notes`.
     """
 
@@ -58,6 +59,7 @@ class PreparedData:
     target: Target | None = None
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    balanced: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,6 +77,7 @@ class PreparedData:
             workers=self.workers,
             rank=rank,
             replicas=replicas,
+            balanced=self.balanced,
         )
 
     def train_loader_on(self, device: torch.device) -> OnDeviceTrainLoader:
@@ -86,6 +89,7 @@ class PreparedData:
             self.transform,
             batch_size=self.batch_size,
             seed=self.seed,
+            balanced=self.balanced,
         )
 
     def calibration_loader_on(self, device: torch.device) -> OnDeviceLoader:
@@ -109,7 +113,8 @@ class PreparedData:
             DataError: there is no target.
         """
         target = self._target()
-        batches = EpochBatches(self.splits.train, self.batch_size, self.seed, rank, replicas)
+        labels = self.source.train.labels[self.splits.train] if self.balanced else None
+        batches = EpochBatches(self.splits.train, self.batch_size, self.seed, rank, replicas, balance=labels)
         return mixed_loader(
             Domain(self.source.train, self.transform),
             Domain(target.train, target.transform),
@@ -216,6 +221,7 @@ def build_data(
         None if chosen is None else build_target(section, domain, chosen, spec, augmentations),
         source.left_out + (() if domain is source else domain.left_out),
         data_notes([source] if domain is source else [source, domain], splits),
+        section.sampling == "balanced",
     )
 
 

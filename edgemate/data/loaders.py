@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from edgemate.data.sampling import balanced_order
 from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
@@ -37,6 +38,7 @@ def train_loader(
     workers: int = 0,
     rank: int = 0,
     replicas: int = 1,
+    balanced: bool = False,
 ) -> ImageLoader:
     """Batches of the images at `indices`; order and augmentation are a function of (seed, epoch) only.
 
@@ -52,8 +54,10 @@ def train_loader(
         workers: processes that prepare batches; 0 prepares them in the calling process.
         rank: of this process in distributed training: it gets every `replicas`-th batch.
         replicas: number of processes.
+        balanced: see `EpochBatches`.
     """
-    batches = EpochBatches(indices, batch_size, seed, rank, replicas)
+    labels = images.labels[indices] if balanced else None
+    batches = EpochBatches(indices, batch_size, seed, rank, replicas, balance=labels)
     return image_loader(TrainingSet(images, transform), batches, workers)
 
 
@@ -95,10 +99,24 @@ class TrainingBatch:
 
 
 class EpochBatches(Sampler[TrainingBatch]):
-    """The batches of one epoch, a pure function of (seed, epoch). Arguments as for `train_loader`."""
+    """The batches of one epoch, a pure function of (seed, epoch). Arguments as for `train_loader`.
 
-    def __init__(self, indices: Indices, batch_size: int, seed: int, rank: int = 0, replicas: int = 1) -> None:
+    With `balance`, the labels of the images at `indices`, int64 (N,), the N images of an epoch are of all classes in
+    equal parts; see `balanced_order`.
+    """
+
+    def __init__(
+        self,
+        indices: Indices,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        replicas: int = 1,
+        *,
+        balance: Indices | None = None,
+    ) -> None:
         self._indices = indices
+        self._balance = balance
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -116,13 +134,18 @@ class EpochBatches(Sampler[TrainingBatch]):
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         epoch = self.epoch
-        order = self._indices[permutation(len(self._indices), Purpose.ORDER, self.seed, epoch)]
+        order = self._indices[self._order(epoch)]
         for step in range(len(self)):
             batch = step * self.replicas + self.rank
             yield TrainingBatch(
                 order[batch * self.batch_size : (batch + 1) * self.batch_size],
                 seed_of(Purpose.AUGMENTATION, self.seed, epoch, batch),
             )
+
+    def _order(self, epoch: int) -> Indices:
+        if self._balance is not None:
+            return balanced_order(self._balance, self.seed, epoch)
+        return permutation(len(self._indices), Purpose.ORDER, self.seed, epoch)
 
 
 class TrainingSet(Dataset[LabeledBatch]):

@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     CORRUPTION = 12
     CALIBRATION_LIMIT = 13
     TEST_LIMIT = 14
+    BALANCE = 15
 
 
 def permutation(n: int, purpose: Purpose, *key: int) -> npt.NDArray[np.int64]:

@@ -34,7 +34,13 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
     return method
 
 
-def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Teacher | None = None) -> Setting:
+def setting_of(
+    recipe: Recipe,
+    model: MultiExitModel,
+    classes: int,
+    teacher: Teacher | None = None,
+    class_weights: tuple[float, ...] | None = None,
+) -> Setting:
     """What a method is built for: the network that is trained and the recipe around it."""
     return Setting(
         model.exits,
@@ -44,6 +50,7 @@ def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Tea
         model.taps,
         recipe.exits.ensemble,
         unlabeled=recipe.data.unlabeled is not None,
+        class_weights=class_weights,
         teacher=teacher,
     )
 

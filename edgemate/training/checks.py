@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgemate.config import Distillation, Recipe
 from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
 from edgemate.errors import RecipeError, RunError, UsageError
-from edgemate.registry import BACKBONES, HEADS, METHODS, OPTIMIZERS, SCHEDULES
+from edgemate.registry import BACKBONES, HEADS, METHODS
 from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.training.freezing_checks import freezing_problems
 from edgemate.wording import counted
@@ -114,8 +114,7 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
     checkable = recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None
     if checkable and not (built_later and _has_own_network(recipe)):
         attempt("exits.at", with_network)
-    if recipe.optimization.optimizer not in OPTIMIZERS or recipe.optimization.schedule not in SCHEDULES:
-        attempt("optimization", lambda: check_own_steps(recipe.optimization))
+    attempt("optimization", lambda: check_own_steps(recipe.optimization))
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
     if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
@@ -136,6 +135,9 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
             "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
             "attention; use that, mean or none"
         )
+    if recipe.optimization.class_weights != "none" and not method.weighs_classes:
+        names = ", ".join(recipe.distillation.names)
+        problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
     if recipe.training.precision == "fp16" and method.optimizers():
         names = ", ".join(recipe.distillation.names)
         problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")

@@ -1,4 +1,4 @@
-"""A user's own optimizer and schedule, tried on one parameter before anything is trained."""
+"""Optimizers and schedules that are not ours, tried on one parameter before anything is trained."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edgemate.training.schedules import make_schedule
 
 
 def check_own_steps(settings: Optimization) -> None:
-    """Make the optimizer and the schedule if they are named by dotted paths. Raises UsageError if one is wrong."""
-    if settings.optimizer not in OPTIMIZERS:
-        make_optimizer(settings, [{"params": [Parameter(torch.zeros(1))], "weight_decay": settings.weight_decay}])
+    """Make a library's or a user's optimizer, and a user's schedule. Raises UsageError if one is wrong."""
+    if settings.optimizer not in OPTIMIZERS or OPTIMIZERS.library(settings.optimizer) is not None:
+        make_optimizer(settings, [{"params": [Parameter(torch.zeros(2, 2))], "weight_decay": settings.weight_decay}])
     if settings.schedule not in SCHEDULES:
         make_schedule(settings.schedule, settings.epochs, settings.schedule_options)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -34,6 +35,8 @@ from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe, method_problems
+from edgemate.training.class_weights import class_weights
+from edgemate.training.early_stop import EarlyStop
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
@@ -94,6 +97,7 @@ def train(
         data = prepare_data(recipe, progress)
         for note in data.notes:
             console.out(note)
+        weights = class_weights(recipe.optimization.class_weights, data, str(path))
         teacher = None
         if recipe.distillation.teacher:
             progress.step("loading the teacher")
@@ -104,7 +108,7 @@ def train(
         model = _build(recipe, data, str(path))
         if recipe.training.freeze == "backbone":
             freeze(model)
-        method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher), str(path))
+        method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
     for note in model.notes:
         console.out(note)
     if run is None:
@@ -140,9 +144,10 @@ def train(
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
+    stop = EarlyStop(settings.patience, console) if settings.patience else None
     checkpoint = run.checkpoints_path / "last.ckpt"
     with _quiet_lightning():
-        kept = [best] if best else []
+        kept: list[Callback] = [callback for callback in (stop, best) if callback]
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
         trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
@@ -178,8 +183,9 @@ def train(
     task.update_mixing()
     if best:
         model.load_state_dict(best.weights)
-    extra = {} if caching is None else {"feature_cache": caching.to_json()}
-    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress, extra)
+    extra: dict[str, Any] = {} if caching is None else {"feature_cache": caching.to_json()}
+    extra |= {"early_stop": stop.to_json()} if stop else {}
+    write_results(run, task, data, record, best.epoch if best else len(record.rows), progress, extra)
     if caching is not None:
         caching.close()
     run.progress_path.unlink(missing_ok=True)
