@@ -24,8 +24,8 @@ def make_optimizer(settings: Optimization, groups: Groups) -> Optimizer:
     """The recipe's optimizer over parameter groups, which have their own weight decay and may have their own rate.
 
     Raises:
-        UsageError: the name or an option is unknown to the library, an option is out of range, or a user's own optimizer
-            is wrong.
+        UsageError: the name or an option is unknown to the library, an option is out of range, or a user's own
+            optimizer is wrong.
     """
     name, options = settings.optimizer, settings.optimizer_options
     library = OPTIMIZERS.library(name)
