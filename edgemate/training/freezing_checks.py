@@ -27,7 +27,7 @@ def freezing_problems(recipe: Recipe) -> list[str]:
         if getattr(recipe.optimization, name) != 1
     ]
     for name in recipe.distillation.names:
-        if name in METHODS and not _constant(name, "has_loss"):
+        if name in METHODS and not method_constant(name, "has_loss"):
             problems.append(
                 f"distillation: {name} changes only gradients of the backbone, which training.freeze=backbone keeps as "
                 "it is; leave it out"
@@ -38,7 +38,7 @@ def freezing_problems(recipe: Recipe) -> list[str]:
 def _cache_problems(recipe: Recipe) -> list[str]:
     problems = []
     for name in recipe.distillation.names:
-        if _constant(name, "needs_teacher") or _constant(name, "reads_images") or _constant(name, "uses_unlabeled"):
+        if any(method_constant(name, reason) for reason in ("needs_teacher", "reads_images", "uses_unlabeled")):
             problems.append(
                 f"training.cache_augmentations: {name} reads the images, and cached features replace them; {_NO_CACHE}"
             )
@@ -54,7 +54,7 @@ def _cache_problems(recipe: Recipe) -> list[str]:
     return problems
 
 
-def _constant(method: str, name: str) -> bool:
+def method_constant(method: str, name: str) -> bool:
     """A class attribute of a method. Raises UsageError where there is no method of that name."""
     if method in METHODS:
         try:

@@ -1,0 +1,41 @@
+"""What does not go together with mixed batches and repeated augmentation, found without torch."""
+
+from __future__ import annotations
+
+from edgemate.config import Recipe
+from edgemate.training.freezing_checks import caches_features, method_constant
+
+_NO_CACHE = "set training.cache_augmentations to 0, so that the backbone runs at every step"
+
+
+def batch_problems(recipe: Recipe) -> list[str]:
+    """Settings and methods that exclude `data.mixup`, `data.cutmix` or `data.repeats`, one sentence each."""
+    problems = [problem for name in ("mixup", "cutmix") for problem in _mixing_problems(recipe, name)]
+    repeats, size = recipe.data.repeats, recipe.optimization.batch_size
+    if size % repeats:
+        fitting = max(repeats, size - size % repeats)
+        problems.append(
+            f"data.repeats: a batch of {size} images does not hold every image {repeats} times; "
+            f"set optimization.batch_size to {fitting}, say"
+        )
+    if repeats > 1 and caches_features(recipe):
+        problems.append(f"data.repeats: cached features are of one augmentation per epoch; {_NO_CACHE}")
+    return problems
+
+
+def _mixing_problems(recipe: Recipe, name: str) -> list[str]:
+    if getattr(recipe.data, name) is None:
+        return []
+    problems = []
+    if recipe.training.data_on_device:
+        problems.append(f"data.{name}: training.data_on_device only crops and flips; set it to false")
+    if caches_features(recipe):
+        problems.append(f"data.{name}: cached features replace the images that it mixes; {_NO_CACHE}")
+    for method in recipe.distillation.names:
+        if method_constant(method, "uses_unlabeled"):
+            problems.append(f"data.{name}: {method} learns from images without labels too, which cannot be mixed")
+        elif method_constant(method, "keeps_state"):
+            problems.append(
+                f"data.{name}: it calls {method} twice per batch, which {method} counts as two steps; leave it out"
+            )
+    return problems
