@@ -123,6 +123,19 @@ class Data(Section):
         description="balanced: an epoch has as many images of every class, those of small classes several times, and "
         "as many images as before.",
     )
+    repeats: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="Repeated augmentation: every image is this many times in a batch, each time augmented anew; an "
+        "epoch keeps its steps and so has fewer images.",
+    )
+    mixup: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="α of mixup, which blends every image with another one of its batch; off if absent."
+    )
+    cutmix: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="α of CutMix, which pastes a rectangle of another image; off if absent. With mixup too, one of "
+        "them is chosen for each batch.",
+    )
     augmentation: list[Augmentation] = []
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 

@@ -46,6 +46,7 @@ class PreparedData:
         target: the second domain; None without one.
         left_out: damaged files that the recipe excludes from all splits.
         balanced: `data.sampling` is balanced.
+        repeats: how many times an image is in a batch.
         notes: what a user should know before training starts, one line each; see `edgemate.data.notes`.
     """
 
@@ -60,6 +61,7 @@ class PreparedData:
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     balanced: bool = False
+    repeats: int = 1
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -78,6 +80,7 @@ class PreparedData:
             rank=rank,
             replicas=replicas,
             balanced=self.balanced,
+            repeats=self.repeats,
         )
 
     def train_loader_on(self, device: torch.device) -> OnDeviceTrainLoader:
@@ -90,6 +93,7 @@ class PreparedData:
             batch_size=self.batch_size,
             seed=self.seed,
             balanced=self.balanced,
+            repeats=self.repeats,
         )
 
     def calibration_loader_on(self, device: torch.device) -> OnDeviceLoader:
@@ -114,7 +118,9 @@ class PreparedData:
         """
         target = self._target()
         labels = self.source.train.labels[self.splits.train] if self.balanced else None
-        batches = EpochBatches(self.splits.train, self.batch_size, self.seed, rank, replicas, balance=labels)
+        batches = EpochBatches(
+            self.splits.train, self.batch_size, self.seed, rank, replicas, balance=labels, repeats=self.repeats
+        )
         return mixed_loader(
             Domain(self.source.train, self.transform),
             Domain(target.train, target.transform),
@@ -222,6 +228,7 @@ def build_data(
         source.left_out + (() if domain is source else domain.left_out),
         data_notes([source] if domain is source else [source, domain], splits),
         section.sampling == "balanced",
+        section.repeats,
     )
 
 

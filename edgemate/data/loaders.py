@@ -39,6 +39,7 @@ def train_loader(
     rank: int = 0,
     replicas: int = 1,
     balanced: bool = False,
+    repeats: int = 1,
 ) -> ImageLoader:
     """Batches of the images at `indices`; order and augmentation are a function of (seed, epoch) only.
 
@@ -55,9 +56,10 @@ def train_loader(
         rank: of this process in distributed training: it gets every `replicas`-th batch.
         replicas: number of processes.
         balanced: see `EpochBatches`.
+        repeats: see `EpochBatches`.
     """
     labels = images.labels[indices] if balanced else None
-    batches = EpochBatches(indices, batch_size, seed, rank, replicas, balance=labels)
+    batches = EpochBatches(indices, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
     return image_loader(TrainingSet(images, transform), batches, workers)
 
 
@@ -102,7 +104,8 @@ class EpochBatches(Sampler[TrainingBatch]):
     """The batches of one epoch, a pure function of (seed, epoch). Arguments as for `train_loader`.
 
     With `balance`, the labels of the images at `indices`, int64 (N,), the N images of an epoch are of all classes in
-    equal parts; see `balanced_order`.
+    equal parts; see `balanced_order`. With `repeats`, an epoch has as many batches, of fewer images: each is in its
+    batch that many times in a row, and the batch size must be a multiple of it (arXiv 1901.09335, 1902.05509).
     """
 
     def __init__(
@@ -114,8 +117,10 @@ class EpochBatches(Sampler[TrainingBatch]):
         replicas: int = 1,
         *,
         balance: Indices | None = None,
+        repeats: int = 1,
     ) -> None:
         self._indices = indices
+        self._repeats = repeats
         self._balance = balance
         self.batch_size = batch_size
         self.seed = seed
@@ -143,9 +148,12 @@ class EpochBatches(Sampler[TrainingBatch]):
             )
 
     def _order(self, epoch: int) -> Indices:
-        if self._balance is not None:
-            return balanced_order(self._balance, self.seed, epoch)
-        return permutation(len(self._indices), Purpose.ORDER, self.seed, epoch)
+        n = len(self._indices)
+        if self._balance is None:
+            order = permutation(n, Purpose.ORDER, self.seed, epoch)
+        else:
+            order = balanced_order(self._balance, self.seed, epoch)
+        return order if self._repeats == 1 else np.repeat(order[: -(-n // self._repeats)], self._repeats)
 
 
 class TrainingSet(Dataset[LabeledBatch]):

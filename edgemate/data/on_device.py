@@ -136,11 +136,13 @@ def train_loader_on(
     rank: int = 0,
     replicas: int = 1,
     balanced: bool = False,
+    repeats: int = 1,
 ) -> OnDeviceTrainLoader:
     """The batches of `edgemate.data.loaders.train_loader`, made on `device`; same arguments. Raises DataError."""
     there = ImagesOnDevice(images, indices, transform.spec, device)
     labels = images.labels[indices] if balanced else None
-    places = EpochBatches(np.arange(len(indices), dtype=np.int64), batch_size, seed, rank, replicas, balance=labels)
+    numbers = np.arange(len(indices), dtype=np.int64)
+    places = EpochBatches(numbers, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
     return OnDeviceTrainLoader(there, places, transform.augmentations)
 
 

@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     CALIBRATION_LIMIT = 13
     TEST_LIMIT = 14
     BALANCE = 15
+    MIXUP = 16
 
 
 def permutation(n: int, purpose: Purpose, *key: int) -> npt.NDArray[np.int64]:

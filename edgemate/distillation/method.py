@@ -95,6 +95,9 @@ class Method(nn.Module, ABC):
         has_loss: it trains the exits by itself; one that only changes what others do needs their company.
         weighs_classes: its terms of the labels honor `Setting.class_weights`, as those by `hard_labels` do; where it
             does not, `optimization.class_weights` is an error.
+        keeps_state: a call changes what later calls return, by more than the gradients that it causes: it steps an
+            optimizer, counts, or has batch normalization. `data.mixup` and `data.cutmix`, which call a method twice
+            per batch, are then errors, as they are where there are `optimizers`.
     """
 
     uses_unlabeled: bool = False
@@ -102,6 +105,7 @@ class Method(nn.Module, ABC):
     reads_images: bool = False
     has_loss: bool = True
     weighs_classes: bool = False
+    keeps_state: bool = False
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from edgemate.config import Distillation, Recipe
 from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.registry import BACKBONES, HEADS, METHODS
+from edgemate.training.batch_checks import batch_problems
 from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.training.freezing_checks import freezing_problems
 from edgemate.wording import counted
@@ -37,6 +38,7 @@ def check_early(recipe: Recipe, source: str) -> None:
         *_teacher_problems(recipe),
         *_data_on_device_problems(recipe),
         *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe)),
+        *batch_problems(recipe.data, recipe.training, recipe.distillation.names, recipe.optimization.batch_size),
     ]
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
@@ -138,6 +140,10 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
     if recipe.optimization.class_weights != "none" and not method.weighs_classes:
         names = ", ".join(recipe.distillation.names)
         problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
+    mixes = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name) is not None]
+    if mixes and method.optimizers():
+        names = ", ".join(recipe.distillation.names)
+        problems.append(f"{mixes[0]}: it calls {names} twice per batch, which steps an optimizer; leave it out")
     if recipe.training.precision == "fp16" and method.optimizers():
         names = ", ".join(recipe.distillation.names)
         problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")

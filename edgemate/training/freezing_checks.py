@@ -34,7 +34,7 @@ def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping
         if factor != 1
     ]
     for name in methods:
-        if name in METHODS and not _constant(name, "has_loss"):
+        if name in METHODS and not method_constant(name, "has_loss"):
             problems.append(
                 f"distillation: {name} changes only gradients of the backbone, which training.freeze=backbone keeps as "
                 "it is; leave it out"
@@ -45,7 +45,7 @@ def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping
 def _cache_problems(training: Training, methods: Sequence[str]) -> list[str]:
     problems = []
     for name in methods:
-        if _constant(name, "needs_teacher") or _constant(name, "reads_images") or _constant(name, "uses_unlabeled"):
+        if any(method_constant(name, reason) for reason in ("needs_teacher", "reads_images", "uses_unlabeled")):
             problems.append(
                 f"training.cache_augmentations: {name} reads the images, and cached features replace them; {_NO_CACHE}"
             )
@@ -61,7 +61,7 @@ def _cache_problems(training: Training, methods: Sequence[str]) -> list[str]:
     return problems
 
 
-def _constant(method: str, name: str) -> bool:
+def method_constant(method: str, name: str) -> bool:
     """A class attribute of a method. Raises UsageError where there is no method of that name."""
     if method in METHODS:
         try:

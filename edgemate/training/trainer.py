@@ -42,6 +42,7 @@ from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
 from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
+from edgemate.training.mixup import mixup_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
 from edgemate.training.results import metadata_of, write_results
 from edgemate.training.resuming import open_to_resume
@@ -126,6 +127,7 @@ def train(
     settings = recipe.training
     caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
     loader, calibration = make_loaders(recipe, data, method)
+    mixup = mixup_of(recipe.data, settings.seed)
     task = MultiExitTask(
         model,
         method,
@@ -135,8 +137,11 @@ def train(
         compiled=settings.compile,
         cuda_graphs=settings.cuda_graphs,
         cached=caching is not None,
+        mixup=mixup,
     )
     method.bind(model)
+    if mixup is not None:
+        console.out(mixup.describe())
     if extension is not None:
         console.out(f"{run.path}: {extension.describe(len(loader))}")
         run.delete_results()

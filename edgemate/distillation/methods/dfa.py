@@ -51,6 +51,7 @@ class DFA(Method):
 
     needs_teacher = True
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class LastExit(Method):
     """
 
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,

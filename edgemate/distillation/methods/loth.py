@@ -38,6 +38,7 @@ class LOTH(Method):
     """
 
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class ONE(Method):
     """
 
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,

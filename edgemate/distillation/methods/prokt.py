@@ -49,6 +49,7 @@ class ProKT(Method):
 
     needs_teacher = True
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class SafeKD(Method):
 
     reads_images = True
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,

@@ -62,6 +62,7 @@ class UDAKD(Method):
     uses_unlabeled = True
     needs_teacher = True
     weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
