@@ -64,10 +64,10 @@ test-lowest: .venv-lowest/.installed
 
 # From a recipe to predictions on real images, without a download.
 demo: install
-	$(BIN)/edgemate train recipes/digits/resnet8_mate.yaml --force
-	$(BIN)/edgemate profile runs/digits-resnet8_mate --threads 1
-	$(BIN)/edgemate export runs/digits-resnet8_mate --target onnx --output bundles/digits --force
-	$(BIN)/edgemate images recipes/digits/resnet8_mate.yaml --count 12 --output images/digits --force
+	$(BIN)/edgemate train recipes/digits/resnet20_mate.yaml --force
+	$(BIN)/edgemate profile runs/digits-resnet20_mate --threads 1
+	$(BIN)/edgemate export runs/digits-resnet20_mate --target onnx --output bundles/digits --force
+	$(BIN)/edgemate images recipes/digits/resnet20_mate.yaml --count 12 --output images/digits --force
 	$(BIN)/edgemate classify bundles/digits images/digits --threshold 0.9 --threads 1
 	$(BIN)/edgemate bench bundles/digits --threads 1
 

@@ -2,10 +2,11 @@
 
     python benchmarks/early_exit_speedup.py runs/fashion_mnist-resnet8_mate runs/fashion_mnist-resnet8_plain
 
-Give pairs of runs: with exits, and plain. Thresholds are calibrated on the calibration split with measured times, for
-at most half a point less accuracy than the plain network there. Then both classify the test split in ONNX Runtime, in
+Give pairs of runs: with exits, and plain; a run beside itself is compared with its own last exit as one graph.
+Thresholds are calibrated on the calibration split with measured times, for at most half a point less accuracy than the
+plain network there (`--calibrated-drop` sets another limit). Then both classify the test split in ONNX Runtime, in
 turn over blocks of images, one at a time and in batches of 16. Every figure is measured, with the work really
-skipped.
+skipped. A table per run has accuracy, MACs and time of each exit, and the fraction of the images that stop there.
 
 A row whose accuracy on the test split is more than half a point below the plain network's is marked. If the whole
 network with exits is already below that, a remark says that early exit is not the cause.
@@ -56,6 +57,15 @@ def main() -> None:
             f"{'' if row['accuracy_held'] else ' !'}"
         )
     print(f"ms: mean per image; target: {TARGET:g} × at batch 1, at most {100 * MAX_DROP:g} points less")
+    for row in rows:
+        if row["batch"] == 1:
+            print(f"\n{row['run']}, batch 1")
+            print(f"{'exit':<24} {'accuracy':>8} {'MACs, M':>8} {'ms':>8} {'stop here':>9}")
+            for exit in row["exits"]:
+                print(
+                    f"{exit['name']:<24} {exit['accuracy']:>8.2%} {exit['chained_macs'] / 1e6:>8.1f} "
+                    f"{exit['ms']:>8.3f} {exit['fraction']:>9.1%}"
+                )
     for remark in remarks(rows):
         print(remark)
     files.write_json(
@@ -105,7 +115,7 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
             table = measure_stops(classifier, images[:200], device="here", repeats=options.repeats)
         write_latency_table(bundle, table)
         full, target = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
-        drop = max(full - (target - MAX_DROP), 0.0)
+        drop = max(full - (target - options.calibrated_drop / 100), 0.0)
         calibrate_bundle(bundle.path, CalibrationOptions((Request("chosen", max_drop=drop),)), device="here")
         with (
             AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
@@ -115,10 +125,22 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
             predictions = early.classify(images, None, batch_size=BLOCK)
             full_accuracy = float(np.mean([prediction.index for prediction in predictions] == labels))
     metadata = {"run": run.name, "plain_run": plain.name, "max_drop": drop, "images": len(labels)}
+    accuracies = exit_accuracy(*run.read_logits("test"))
+    cuts = run.read_metadata().cuts
     return [
         {
             **metadata,
             **row,
+            "exits": [
+                {
+                    "name": f"{k + 1} {cuts[k]}",
+                    "accuracy": float(accuracies[k]),
+                    "chained_macs": bundle.manifest.exits[k].chained_macs,
+                    "ms": table.exits[k].mean_ms,
+                    "fraction": row["fractions"][k],
+                }
+                for k in range(len(cuts))
+            ],
             "accuracy_held": held(row["points"]),
             "full_accuracy": full_accuracy,
             "full_points": 100 * (full_accuracy - row["plain_accuracy"]),
@@ -171,6 +193,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--calibrated-drop", type=float, default=100 * MAX_DROP, metavar="POINTS")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "early_exit_speedup.json")
     return parser.parse_args()
 

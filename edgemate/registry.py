@@ -2,18 +2,26 @@
 
 A part is registered by one line in the tables at the end: `name: "module:attribute"`. The module is imported only when
 the part is used, so listing names is cheap and the device never imports what is not installed there.
-A dotted path, `my_pkg.my_mod:Factory`, is accepted wherever a registered name is, for a user's own part.
+A dotted path, `my_pkg.my_mod:Factory`, is accepted wherever a registered name is, for a user's own part. Its module is
+searched beside the recipe too (`edgemate.plug_ins`), and whatever goes wrong in it is one line.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-from edgemate.errors import UsageError
+from edgemate import plug_ins
+from edgemate.errors import EdgemateError, UsageError
+
+T = TypeVar("T")
+_LONGEST = 300
+"""Characters of another library's message that are repeated."""
 
 
 class Registry:
@@ -57,6 +65,7 @@ class Registry:
         if target is None:
             if ":" not in name:
                 raise UsageError(self.unknown(name))
+            plug_ins.activate()
             target = name
         module, _, attribute = target.partition(":")
         return module, attribute
@@ -73,7 +82,39 @@ class Registry:
             found: Callable[..., Any] = getattr(self._module(name), attribute)
         except AttributeError as error:
             raise UsageError(self.not_importable(name, error)) from error
+        if not callable(found):
+            raise UsageError(f"{self.kind} {name!r} is a {type(found).__name__}; it must be a class or a function")
         return found
+
+    def make(self, name: str, returns: Any, /, *args: Any, **options: Any) -> Any:
+        """What the factory behind a name makes of these arguments.
+
+        Args:
+            name: as for `get`.
+            returns: the class of what a user's own factory must return, or `Callable`.
+            args: of the factory.
+            options: likewise.
+
+        Raises:
+            UsageError: as for `get`; or a dotted path's factory raises, does not take these arguments, or returns
+                something else.
+        """
+        made = self.call(name, self.get(name), *args, **options)
+        if name not in self and not isinstance(made, returns):
+            wanted = "a function" if returns is Callable else f"{returns.__module__}.{returns.__name__}"
+            raise UsageError(f"{self.kind} {name!r} returns {_described(made)}; it must return {wanted}")
+        return made
+
+    def call(self, name: str, function: Callable[..., T], /, *args: Any, **options: Any) -> T:
+        """Call a function of the part `name`; whatever a user's own one raises becomes a UsageError of one line."""
+        if name in self:
+            return function(*args, **options)
+        try:
+            return function(*args, **options)
+        except EdgemateError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{self.kind} {name!r} fails: {self._reason(name, error)}") from error
 
     def companion(self, name: str, prefix: str) -> Callable[..., Any] | None:
         """The function `<prefix><factory>` in the module of a factory; None where the module has none.
@@ -94,18 +135,38 @@ class Registry:
     def _module(self, name: str) -> ModuleType:
         try:
             return importlib.import_module(self.place(name)[0])
-        except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-            if name in self:  # our own part: what it needs is not installed
-                raise UsageError(f"{self.kind} {name!r} cannot be used here: {error}") from error
-            raise UsageError(self.not_importable(name, error)) from error
+        except Exception as error:
+            if name not in self:
+                raise UsageError(self.not_importable(name, self._reason(name, error))) from error
+            if not isinstance(error, (ImportError, AttributeError, ValueError, SyntaxError)):
+                raise
+            # Our own part: what it needs is not installed.
+            raise UsageError(f"{self.kind} {name!r} cannot be used here: {error}") from error
+
+    def _reason(self, name: str, error: Exception) -> str:
+        """What was raised, and in which line of the user's own file."""
+        text = " ".join(str(error).split())[:_LONGEST]
+        if isinstance(error, ImportError):
+            reason = text
+        else:
+            reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        top = plug_ins.folder_of(self.place(name)[0])
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+        own = [frame for frame in frames if top is not None and Path(frame.filename).is_relative_to(top)]
+        return f"{reason} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else reason
 
     def not_importable(self, name: str, reason: object) -> str:
         """The message for a dotted path that cannot be imported."""
-        return f"{self.kind} {name!r} cannot be imported: {reason}"
+        return f"{self.kind} {name!r} cannot be imported: {reason}{plug_ins.hint(self.place(name)[0])}"
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered: the closest known ones, or all of them."""
-        return f"unknown {self.kind} {name!r}; {closest(name, self._targets)}"
+        libraries = [f"{prefix}NAME" for prefix in self._libraries]
+        return f"unknown {self.kind} {name!r}; {closest(name, [*self._targets, *libraries])}"
+
+
+def _described(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
@@ -205,6 +266,7 @@ HEADS = Registry(
     {
         "bottleneck": "edgemate.models.heads.bottleneck:bottleneck",
         "conv": "edgemate.models.heads.conv:conv",
+        "inverted_residual": "edgemate.models.heads.inverted_residual:inverted_residual",
         "linear": "edgemate.models.heads.linear:linear",
         "msdnet": "edgemate.models.heads.msdnet:msdnet",
         "separable": "edgemate.models.heads.separable:separable",
@@ -243,6 +305,7 @@ OPTIMIZERS = Registry(
         "adamw": "edgemate.training.optimizers:adamw",
         "sgd": "edgemate.training.optimizers:sgd",
     },
+    libraries={"timm/": "edgemate.training.timm_optimizers:timm_optimizer"},
 )
 
 SCHEDULES = Registry(

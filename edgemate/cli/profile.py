@@ -93,8 +93,11 @@ def _print_points(profile: Profile, console: Console) -> None:
     from rich.table import Table
 
     from edgemate.cli.figures import engineering, milliseconds, percent
+    from edgemate.profiling.efficient import efficient_thresholds
 
     points = [point for point in profile.points if point.curve == "accuracy-latency"]
+    efficient = efficient_thresholds(points)
+    shown = [*efficient, *(point for point in points if point.kind != "threshold")]
     (full,) = (point for point in points if point.kind == "full network")
     table = Table(
         title=f"measured on {counted(full.images, 'test image')}, batch 1, ONNX Runtime", title_justify="left"
@@ -102,7 +105,7 @@ def _print_points(profile: Profile, console: Console) -> None:
     table.add_column("stops at")
     for column in ("accuracy", "mean MACs", "mean ms", "p99 ms", "speed-up"):
         table.add_column(column, justify="right")
-    for point in points:
+    for point in shown:
         table.add_row(
             _how(point),
             percent(point.accuracy),
@@ -111,6 +114,10 @@ def _print_points(profile: Profile, console: Console) -> None:
             f"{(full.latency_ms or 0.0) / (point.latency_ms or 1.0):.2f} ×",
         )
     print_table(table, console)
+    if beaten := len(points) - len(shown):
+        one = "threshold that another one or the full network beats, in accuracy or time, is"
+        more = "thresholds that another one or the full network beats, in accuracy or time, are"
+        console.out(f"{beaten} {one if beaten == 1 else more} only in tradeoff.csv")
 
 
 def _how(point: Point) -> str:

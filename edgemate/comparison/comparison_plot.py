@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from edgemate.comparison.result import Comparison, MeanAndSpread
+from edgemate.core.accuracy_axis import accuracy_limits
 from edgemate.wording import counted
 
 _MARKERS = "osD^vP*X<>h"
@@ -58,6 +59,7 @@ def _draw_exits(axes: Axes, found: Comparison) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.legend(frameon=False, fontsize=8, ncols=1 + (len(found.methods) > 8))
     _tidy(axes)
+    axes.set_ylim(accuracy_limits(end for method in found.methods for k in exits for end in _ends(method.exit(k))))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
@@ -77,7 +79,14 @@ def _draw_means(axes: Axes, found: Comparison) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("top-1 accuracy, mean over exits")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.set_xlim(accuracy_limits(end for method in found.methods for end in _ends(method.mean())))
     _tidy(axes)
+
+
+def _ends(figure: MeanAndSpread) -> tuple[float, float]:
+    """The ends of the error bar; at most what an accuracy can be."""
+    deviation = figure.deviation or 0.0
+    return max(0.0, figure.mean - deviation), min(1.0, figure.mean + deviation)
 
 
 def _tidy(axes: Axes) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgemate import plug_ins
 from edgemate.errors import TrainingError, UsageError
 from edgemate.machine import usable_cores
 from edgemate.progress import duration
@@ -40,6 +41,7 @@ class Training:
     def start(self, threads: int) -> subprocess.Popen[bytes]:
         """Start the process, which ends when this one does."""
         command = [sys.executable, "-m", "edgemate.comparison.worker", str(self.recipe), str(self.folder)]
+        command += map(str, plug_ins.searched())
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"COLUMNS": "160"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:

@@ -1,6 +1,8 @@
 """One training of a comparison, in a process that ends when the one that started it does.
 
-    python -m edgemate.comparison.worker RECIPE RUN
+    python -m edgemate.comparison.worker RECIPE RUN [FOLDER ...]
+
+FOLDERs are where the modules of dotted paths are searched, since the recipe is not where the user wrote it.
 
 Otherwise the training would continue by itself after a kill, and the next comparison would write into the same run.
 """
@@ -21,13 +23,13 @@ def main() -> None:
     Standard input must be a pipe that only the parent holds open.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    recipe, run = sys.argv[1:]
+    recipe, run, *folders = sys.argv[1:]
     # The run's environment keeps the command that does the same by hand.
     sys.argv = ["edgemate", "train", recipe, "--output", run, "--resume"]
-    _train(Path(recipe), Path(run))
+    _train(Path(recipe), Path(run), [Path(folder) for folder in folders])
 
 
-def _train(recipe: Path, run: Path) -> None:
+def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
     from rich.console import Console
 
     from edgemate.config import load_recipe
@@ -40,7 +42,7 @@ def _train(recipe: Path, run: Path) -> None:
     # Literal text, and no line wrapped: what is printed goes to a file.
     console = Console(markup=False, emoji=False, highlight=False, width=100_000)
     try:
-        train(load_recipe(recipe), run, resume=True, console=console)
+        train(load_recipe(recipe, folders=folders), run, resume=True, console=console)
     except EdgemateError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

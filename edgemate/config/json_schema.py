@@ -47,7 +47,8 @@ def _class_of(section: str) -> str:
 
 
 def _names(registry: Registry) -> list[dict[str, Any]]:
-    return [{"enum": registry.names()}, {"type": "string", "pattern": ":"}]
+    pattern = "|".join([":", *(f"^{prefix}." for prefix in registry.libraries())])
+    return [{"enum": registry.names()}, {"type": "string", "pattern": pattern}]
 
 
 def _options(registry: Registry, name: str, definitions: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from edgemate import plug_ins
 from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.merging import merge, parse_overrides
+from edgemate.config.module_source import read_source
 from edgemate.config.parts import resolve_options
 from edgemate.config.problems import problems_of
 from edgemate.config.schema import Recipe
@@ -18,13 +20,21 @@ from edgemate.errors import RecipeError
 
 
 def load_recipe(
-    path: str | Path, overrides: Sequence[str] = (), *, notify: Callable[[str], None] | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    folders: Sequence[Path] = (),
+    notify: Callable[[str], None] | None = None,
 ) -> Recipe:
     """Read a recipe, what it extends, and the overrides; check all of it.
+
+    The modules of dotted paths are searched on Python's path, in the folder of the recipe and in those of the files
+    that it extends.
 
     Args:
         path: the YAML file.
         overrides: `section.key=value` strings, the value in YAML, merged over the file.
+        folders: where modules of dotted paths are searched too.
         notify: called with a sentence for each value that was changed to fit the epochs.
 
     Returns:
@@ -36,6 +46,7 @@ def load_recipe(
     """
     over = parse_overrides(overrides)
     written = read_tree(Path(path))
+    plug_ins.also_look_in(folders)
     tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipe = parse_recipe(tree, str(path))
     if notify is not None:
@@ -61,6 +72,8 @@ def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
 def read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's mapping, merged over the one it extends, not yet validated. Raises RecipeError if unreadable."""
     tree = _read_yaml(path)
+    plug_ins.look_beside(other.parent for other in (*seen, path))
+    read_source.cache_clear()  # another folder may have a module of the same name
     base = tree.pop("extends", None)
     if base is None:
         return tree

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
+from edgemate import plug_ins
+
 # With these a module may bind names that its top-level statements do not show.
 _DYNAMIC = frozenset({"__getattr__", "__path__", "exec", "globals", "locals", "setattr", "vars"})
 
@@ -56,6 +58,8 @@ def why_missing(module: str, attribute: str) -> str | None:
     names = module.split(".")
     if not all(name.isidentifier() for name in names):
         return f"No module named {module!r}"
+    if clashing := plug_ins.clash(module):
+        return clashing
     try:
         for i in range(1, len(names) + 1):
             name, parent = ".".join(names[:i]), ".".join(names[: i - 1])

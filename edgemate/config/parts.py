@@ -7,10 +7,10 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edgemate.config.module_source import why_missing
-from edgemate.config.options import part_options
+from edgemate.config.options import part_options, statically_known
 from edgemate.config.problems import problems_of
 from edgemate.errors import UsageError
 from edgemate.registry import (
@@ -89,6 +89,8 @@ def resolve_options(tree: Mapping[str, Any], *, import_paths: bool = True) -> tu
             missing = why_missing(*place.registry.place(name))
             if missing:
                 problems.append(f"{place.path}.{place.key}: {place.registry.not_importable(name, missing)}")
+            else:
+                problems += _check_statically(place)
         else:
             problems += _fill_in(place)
     if import_paths and not problems:
@@ -106,18 +108,41 @@ class _Place:
     registry: Registry
 
 
+def own_modules(tree: Mapping[str, Any]) -> list[str]:
+    """The modules of the dotted paths in a recipe, as nested mappings, in order."""
+    found = []
+    for place in _places(dict(tree)):
+        name = place.holder.get(place.key)
+        if isinstance(name, str) and ":" in name and name not in place.registry:
+            found.append(place.registry.place(name)[0])
+    return list(dict.fromkeys(found))
+
+
+def _check_statically(place: _Place) -> list[str]:
+    """The problems of a dotted path's options that its source shows, so that nothing slow is imported before."""
+    model = statically_known(place.registry, place.holder[place.key], place.holder.get(place.options_key) or {})
+    return [] if model is None else _options_of(place, model)[1]
+
+
 def _fill_in(place: _Place) -> list[str]:
     """Fill in the defaults of a part's options. Returns the problems of its name and options."""
-    name = place.holder[place.key]
+    given = place.holder.get(place.options_key) or {}
     try:
-        model = part_options(place.registry, name)
+        model = part_options(place.registry, place.holder[place.key], given)
     except UsageError as error:
         return [f"{place.path}.{place.key}: {error}"]
+    filled, problems = _options_of(place, model)
+    if not problems:
+        place.holder[place.options_key] = filled
+    return problems
+
+
+def _options_of(place: _Place, model: type[BaseModel]) -> tuple[dict[str, Any], list[str]]:
+    """A part's options with every default, and their problems."""
     try:
-        place.holder[place.options_key] = model.model_validate(place.holder.get(place.options_key) or {}).model_dump()
+        return model.model_validate(place.holder.get(place.options_key) or {}).model_dump(), []
     except ValidationError as error:
-        return problems_of(error, model, f"{place.path}.{place.options_key}")
-    return []
+        return {}, problems_of(error, model, f"{place.path}.{place.options_key}")
 
 
 def _places(tree: dict[str, Any]) -> Iterator[_Place]:

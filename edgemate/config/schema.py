@@ -70,6 +70,17 @@ class Unlabeled(Section):
         return self
 
 
+class Augmentation(Part):
+    """A part of the augmentation."""
+
+    @model_validator(mode="after")
+    def _accept_old_options(self) -> Augmentation:
+        # Older runs have these.
+        renamed = {"rand_augment": {"num_ops": "operations"}, "random_erasing": {"p": "probability"}}
+        names = renamed.get(self.name, {})
+        return self.model_copy(update={"options": {names.get(key, key): value for key, value in self.options.items()}})
+
+
 class Data(Section):
     """Which images, how they are split and prepared."""
 
@@ -107,7 +118,25 @@ class Data(Section):
     skip_damaged: bool = Field(
         False, description="Leave out image files whose header or end is damaged, instead of refusing them."
     )
-    augmentation: list[Part] = []
+    sampling: Literal["shuffled", "balanced"] = Field(
+        "shuffled",
+        description="balanced: an epoch has as many images of every class, those of small classes several times, and "
+        "as many images as before.",
+    )
+    repeats: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="Repeated augmentation: every image is this many times in a batch, each time augmented anew; an "
+        "epoch keeps its steps and so has fewer images.",
+    )
+    mixup: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="α of mixup, which blends every image with another one of its batch; off if absent."
+    )
+    cutmix: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="α of CutMix, which pastes a rectangle of another image; off if absent. With mixup too, one of "
+        "them is chosen for each batch.",
+    )
+    augmentation: list[Augmentation] = []
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
     @model_validator(mode="before")
@@ -165,6 +194,11 @@ class Exits(Section):
     )
     head: str = "linear"
     options: Options = {}
+    layout: Literal["map", "channels_last", "tokens"] | None = Field(
+        None,
+        description="How the features at the cuts are laid out: (N, C, H, W), (N, H, W, C) or (N, L, C); found by "
+        "their shape if absent.",
+    )
     final: Literal["own", "new"] | None = Field(
         None,
         description="Classifier of the last exit: own, the network's (a new last layer for another number of classes), "
@@ -243,7 +277,7 @@ class Optimization(Section):
         description="Training epochs. If an override changes them, warm-up and milestones that do not fit are scaled."
     )
     batch_size: Annotated[int, Field(ge=2)] = 128
-    optimizer: str = "sgd"
+    optimizer: str = Field("sgd", description="Registered optimizer, or timm/NAME of timm.optim, such as timm/adan.")
     lr: Annotated[float, Field(gt=0)] = 0.1
     backbone_lr_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="Factor on the learning rate of the backbone; heads and method keep lr."
@@ -261,6 +295,11 @@ class Optimization(Section):
         0.0, description="Epochs of linear warm-up; shortened if it does not end within epochs."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(gt=0)]] = Field(
+        "none",
+        description="Weight of an image in the hard-label terms, by its class: one number per class, or balanced: "
+        "N / (C · n_c) over the training split.",
+    )
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Largest norm of the gradient over all parameters; off if absent."
     )
@@ -310,6 +349,11 @@ class Training(Section):
     weights: Literal["last", "best"] = Field(
         "last",
         description="Epoch whose weights are kept; best: highest calibration accuracy, averaged over exits.",
+    )
+    patience: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        description="Stop once the calibration accuracy, averaged over exits, has not improved for this many epochs; "
+        "off if absent.",
     )
     checkpoint_every: Annotated[int, Field(gt=0)] = Field(
         1,

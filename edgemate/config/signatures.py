@@ -121,7 +121,7 @@ def _with_options_of(module: str, function: ast.FunctionDef, name: str) -> Calla
         vararg=None,
         kwonlyargs=given.kwonlyargs,
         kw_defaults=given.kw_defaults,
-        kwarg=None,
+        kwarg=None if given.kwarg is None else ast.arg(given.kwarg.arg),
         defaults=[],
     )
     annotations = [argument.annotation for argument in given.kwonlyargs]

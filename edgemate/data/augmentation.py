@@ -110,11 +110,11 @@ def auto_augment(spec: InputSpec, *, policy: Literal["imagenet", "cifar10", "svh
 def rand_augment(
     spec: InputSpec,
     *,
-    num_ops: Annotated[int, Field(gt=0)] = 2,
+    operations: Annotated[int, Field(gt=0)] = 2,
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9,
 ) -> v2.Transform:
-    """RandAugment (arXiv 1909.13719): `num_ops` random operations of strength `magnitude`, 0 to 30."""
-    return v2.RandAugment(num_ops, magnitude)
+    """RandAugment (arXiv 1909.13719): so many random `operations` of strength `magnitude`, 0 to 30."""
+    return v2.RandAugment(operations, magnitude)
 
 
 def trivial_augment(spec: InputSpec) -> v2.Transform:
@@ -123,16 +123,16 @@ def trivial_augment(spec: InputSpec) -> v2.Transform:
 
 
 def random_erasing(
-    spec: InputSpec, *, p: Probability = 0.5, max_area: Annotated[float, Field(gt=0.02, le=1)] = 0.33
+    spec: InputSpec, *, probability: Probability = 0.5, max_area: Annotated[float, Field(gt=0.02, le=1)] = 0.33
 ) -> v2.Transform:
-    """Erase a random rectangle (arXiv 1708.04896), with probability `p`.
+    """Erase a random rectangle (arXiv 1708.04896).
 
     Like all augmentations it works on the uint8 image. It fills with the mean color, which normalization maps to zero
     to within half a gray level, as erasing after normalization would.
 
     Args:
         spec: input specification of the network.
-        p: probability.
+        probability: that an image has one.
         max_area: largest rectangle, as a fraction of the image; the smallest is 0.02.
     """
-    return v2.RandomErasing(p, scale=(0.02, max_area), value=[float(round(255 * mean)) for mean in spec.mean])
+    return v2.RandomErasing(probability, scale=(0.02, max_area), value=[float(round(255 * mean)) for mean in spec.mean])

@@ -11,6 +11,7 @@ import torch
 
 from edgemate.config import Data
 from edgemate.core.input_spec import InputSpec
+from edgemate.data.augmenting import make_augmentations
 from edgemate.data.damaged import Used, require_whole
 from edgemate.data.input_plan import plan_input
 from edgemate.data.loaders import EpochBatches, ImageLoader, evaluation_loader, train_loader
@@ -25,7 +26,6 @@ from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.unlabeled import Target, build_target, split_domains, unlabeled_indices
 from edgemate.errors import DataError
 from edgemate.progress import SILENT, Progress
-from edgemate.registry import AUGMENTATIONS
 
 HALF = 0.5
 """Of the training split, the unlabeled domain's where the recipe gives no fraction."""
@@ -45,6 +45,8 @@ class PreparedData:
         seed: of the training order and augmentation.
         target: the second domain; None without one.
         left_out: damaged files that the recipe excludes from all splits.
+        balanced: `data.sampling` is balanced.
+        repeats: how many times an image is in a batch.
         notes: what a user should know before training starts, one line each; see `edgemate.data.notes`.
     """
 
@@ -58,6 +60,8 @@ class PreparedData:
     target: Target | None = None
     left_out: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    balanced: bool = False
+    repeats: int = 1
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,6 +79,8 @@ class PreparedData:
             workers=self.workers,
             rank=rank,
             replicas=replicas,
+            balanced=self.balanced,
+            repeats=self.repeats,
         )
 
     def train_loader_on(self, device: torch.device) -> OnDeviceTrainLoader:
@@ -86,6 +92,8 @@ class PreparedData:
             self.transform,
             batch_size=self.batch_size,
             seed=self.seed,
+            balanced=self.balanced,
+            repeats=self.repeats,
         )
 
     def calibration_loader_on(self, device: torch.device) -> OnDeviceLoader:
@@ -109,7 +117,10 @@ class PreparedData:
             DataError: there is no target.
         """
         target = self._target()
-        batches = EpochBatches(self.splits.train, self.batch_size, self.seed, rank, replicas)
+        labels = self.source.train.labels[self.splits.train] if self.balanced else None
+        batches = EpochBatches(
+            self.splits.train, self.batch_size, self.seed, rank, replicas, balance=labels, repeats=self.repeats
+        )
         return mixed_loader(
             Domain(self.source.train, self.transform),
             Domain(target.train, target.transform),
@@ -204,7 +215,7 @@ def build_data(
     if not section.skip_damaged:  # else checked when it was loaded
         require_whole(used, progress)
     spec = _normalized_spec(section, source, splits)
-    augmentations = [AUGMENTATIONS.get(part.name)(spec, **part.options) for part in section.augmentation]
+    augmentations = make_augmentations(section.augmentation, spec)
     return PreparedData(
         source,
         splits,
@@ -216,6 +227,8 @@ def build_data(
         None if chosen is None else build_target(section, domain, chosen, spec, augmentations),
         source.left_out + (() if domain is source else domain.left_out),
         data_notes([source] if domain is source else [source, domain], splits),
+        section.sampling == "balanced",
+        section.repeats,
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from edgemate.data.sampling import balanced_order
 from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
@@ -37,6 +38,8 @@ def train_loader(
     workers: int = 0,
     rank: int = 0,
     replicas: int = 1,
+    balanced: bool = False,
+    repeats: int = 1,
 ) -> ImageLoader:
     """Batches of the images at `indices`; order and augmentation are a function of (seed, epoch) only.
 
@@ -52,8 +55,11 @@ def train_loader(
         workers: processes that prepare batches; 0 prepares them in the calling process.
         rank: of this process in distributed training: it gets every `replicas`-th batch.
         replicas: number of processes.
+        balanced: see `EpochBatches`.
+        repeats: see `EpochBatches`.
     """
-    batches = EpochBatches(indices, batch_size, seed, rank, replicas)
+    labels = images.labels[indices] if balanced else None
+    batches = EpochBatches(indices, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
     return image_loader(TrainingSet(images, transform), batches, workers)
 
 
@@ -95,10 +101,27 @@ class TrainingBatch:
 
 
 class EpochBatches(Sampler[TrainingBatch]):
-    """The batches of one epoch, a pure function of (seed, epoch). Arguments as for `train_loader`."""
+    """The batches of one epoch, a pure function of (seed, epoch). Arguments as for `train_loader`.
 
-    def __init__(self, indices: Indices, batch_size: int, seed: int, rank: int = 0, replicas: int = 1) -> None:
+    With `balance`, the labels of the images at `indices`, int64 (N,), the N images of an epoch are of all classes in
+    equal parts; see `balanced_order`. With `repeats`, an epoch has as many batches, of fewer images: each is in its
+    batch that many times in a row, and the batch size must be a multiple of it (arXiv 1901.09335, 1902.05509).
+    """
+
+    def __init__(
+        self,
+        indices: Indices,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        replicas: int = 1,
+        *,
+        balance: Indices | None = None,
+        repeats: int = 1,
+    ) -> None:
         self._indices = indices
+        self._repeats = repeats
+        self._balance = balance
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -116,13 +139,21 @@ class EpochBatches(Sampler[TrainingBatch]):
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         epoch = self.epoch
-        order = self._indices[permutation(len(self._indices), Purpose.ORDER, self.seed, epoch)]
+        order = self._indices[self._order(epoch)]
         for step in range(len(self)):
             batch = step * self.replicas + self.rank
             yield TrainingBatch(
                 order[batch * self.batch_size : (batch + 1) * self.batch_size],
                 seed_of(Purpose.AUGMENTATION, self.seed, epoch, batch),
             )
+
+    def _order(self, epoch: int) -> Indices:
+        n = len(self._indices)
+        if self._balance is None:
+            order = permutation(n, Purpose.ORDER, self.seed, epoch)
+        else:
+            order = balanced_order(self._balance, self.seed, epoch)
+        return order if self._repeats == 1 else np.repeat(order[: -(-n // self._repeats)], self._repeats)
 
 
 class TrainingSet(Dataset[LabeledBatch]):

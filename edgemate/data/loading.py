@@ -32,7 +32,7 @@ def load_source(
         UsageError: the name is unknown.
         DataError: the dataset is unavailable, or a class has damaged images only.
     """
-    source = DATASETS.get(name)(**(options or {}))
+    source = DATASETS.make(name, object, **(options or {}))
     if not isinstance(source, DataSource):
         raise DataError(f"dataset {name} returns a {type(source).__name__}; it must return an edgemate.data.DataSource")
     return without_damaged(source, progress) if skip_damaged else source

@@ -135,10 +135,14 @@ def train_loader_on(
     seed: int,
     rank: int = 0,
     replicas: int = 1,
+    balanced: bool = False,
+    repeats: int = 1,
 ) -> OnDeviceTrainLoader:
     """The batches of `edgemate.data.loaders.train_loader`, made on `device`; same arguments. Raises DataError."""
     there = ImagesOnDevice(images, indices, transform.spec, device)
-    places = EpochBatches(np.arange(len(indices), dtype=np.int64), batch_size, seed, rank, replicas)
+    labels = images.labels[indices] if balanced else None
+    numbers = np.arange(len(indices), dtype=np.int64)
+    places = EpochBatches(numbers, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
     return OnDeviceTrainLoader(there, places, transform.augmentations)
 
 

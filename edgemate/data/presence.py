@@ -24,4 +24,4 @@ def check_data(section: Data) -> None:
     for name, options in named:
         check = DATASETS.companion(name, "check_")
         if check is not None:
-            check(**options)
+            DATASETS.call(name, check, **options)

@@ -29,6 +29,8 @@ class Purpose(IntEnum):
     CORRUPTION = 12
     CALIBRATION_LIMIT = 13
     TEST_LIMIT = 14
+    BALANCE = 15
+    MIXUP = 16
 
 
 def permutation(n: int, purpose: Purpose, *key: int) -> npt.NDArray[np.int64]:

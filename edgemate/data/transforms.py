@@ -89,8 +89,11 @@ class TrainingTransform:
         array = images.array
         if array is not None and (self.spec.resize is None or not self._resizes):
             return _gather(array, indices)
-        ready = []
-        for i in indices:
+        ready: list[Tensor] = []
+        for position, i in enumerate(indices):
+            if position and i == indices[position - 1]:  # repeated augmentation: decoded once
+                ready.append(ready[-1])
+                continue
             image = images.image(int(i))
             ready.append(_pixels(fit(image, self.spec, crop=self._crops) if self._resizes else image))
         return torch.stack(ready) if self._one_size else ready

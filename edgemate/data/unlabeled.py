@@ -11,15 +11,14 @@ from torchvision.transforms import v2
 
 from edgemate.config import Data, Unlabeled
 from edgemate.core.input_spec import InputSpec
+from edgemate.data.augmenting import make_corruptions
 from edgemate.data.corrupted import CorruptedImages
-from edgemate.data.corruption import Corruption
 from edgemate.data.input_plan import plan_input
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import DataSource, Images
 from edgemate.data.splits import hold_out, tested_indices
 from edgemate.data.transforms import TrainingTransform
 from edgemate.errors import DataError
-from edgemate.registry import CORRUPTIONS
 
 Indices = npt.NDArray[np.int64]
 
@@ -98,7 +97,7 @@ def build_target(
     unlabeled = section.unlabeled or Unlabeled()
     target_spec = plan_input(domain, section).with_normalization(spec.mean, spec.std)
     _require_same_size(spec, target_spec)
-    corruptions: list[Corruption] = [CORRUPTIONS.get(part.name)(**part.options) for part in unlabeled.corruptions]
+    corruptions = make_corruptions(unlabeled.corruptions)
     unknown = np.full(len(chosen), -1, np.int64)
     tested = tested_indices(domain.test.labels, section.test_limit)
     return Target(

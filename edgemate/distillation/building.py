@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edgemate.config import Distillation, Recipe
 from edgemate.distillation.combined import Combined
@@ -21,9 +22,9 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
             there is none that has a loss.
     """
     if distillation.methods is None:
-        method: Method = METHODS.get(distillation.method or "")(setting, **distillation.options)
+        method = _make(distillation.method or "", setting, distillation.options)
     else:
-        parts = [METHODS.get(part.name)(setting, **part.options) for part in distillation.methods]
+        parts = [_make(part.name, setting, part.options) for part in distillation.methods]
         weights = [part.weight for part in distillation.methods]
         _check_companions(distillation.names, parts, setting)
         method = Combined(setting, distillation.names, parts, weights)
@@ -33,7 +34,13 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
     return method
 
 
-def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Teacher | None = None) -> Setting:
+def setting_of(
+    recipe: Recipe,
+    model: MultiExitModel,
+    classes: int,
+    teacher: Teacher | None = None,
+    class_weights: tuple[float, ...] | None = None,
+) -> Setting:
     """What a method is built for: the network that is trained and the recipe around it."""
     return Setting(
         model.exits,
@@ -43,8 +50,16 @@ def setting_of(recipe: Recipe, model: MultiExitModel, classes: int, teacher: Tea
         model.taps,
         recipe.exits.ensemble,
         unlabeled=recipe.data.unlabeled is not None,
+        class_weights=class_weights,
         teacher=teacher,
     )
+
+
+def _make(name: str, setting: Setting, options: Mapping[str, Any]) -> Method:
+    made: Method = METHODS.make(name, Method, setting, **options)
+    if getattr(made, "setting", None) is not setting:
+        raise UsageError(f"{name}: its __init__ must call super().__init__(setting)")
+    return made
 
 
 def _check_companions(names: Sequence[str], parts: Sequence[Method], setting: Setting) -> None:

@@ -36,6 +36,8 @@ class Combined(Method):
         self.needs_teacher = any(method.needs_teacher for method in methods)
         self.reads_images = any(method.reads_images for method in methods)
         self.has_loss = any(method.has_loss for method in methods)
+        self.keeps_state = any(method.keeps_state for method in methods)
+        self.weighs_classes = all(method.weighs_classes for method in methods)
 
     @property
     def parts(self) -> list[Method]:

@@ -11,11 +11,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgemate.config.schema import Ensemble
 from edgemate.distillation.teachers.teacher import Teacher
+from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, Features, MultiExitModel, Tap, mean_mixing
 
@@ -32,6 +34,7 @@ class Setting:
         taps: per exit the feature map that its head reads.
         ensemble: how the recipe combines the exits' logits; see `Method.mixing`.
         unlabeled: there is a second domain, `data.unlabeled`.
+        class_weights: per class the weight of an image of that class in the hard-label terms; None weighs all alike.
         teacher: the network of `distillation.teacher`.
     """
 
@@ -42,6 +45,7 @@ class Setting:
     taps: tuple[Tap, ...] = ()
     ensemble: Ensemble = "none"
     unlabeled: bool = False
+    class_weights: tuple[float, ...] | None = None
     teacher: Teacher | None = None
 
     def require_teacher(self, method: str) -> Teacher:
@@ -89,16 +93,26 @@ class Method(nn.Module, ABC):
         reads_images: it reads `Batch.images` itself, as all with `needs_teacher` do. Such a method cannot train on
             cached features, where `Batch.images` is empty.
         has_loss: it trains the exits by itself; one that only changes what others do needs their company.
+        weighs_classes: its terms of the labels honor `Setting.class_weights`, as those by `hard_labels` do; where it
+            does not, `optimization.class_weights` is an error.
+        keeps_state: a call changes what later calls return, by more than the gradients that it causes: it steps an
+            optimizer, counts, or has batch normalization. `data.mixup` and `data.cutmix`, which call a method twice
+            per batch, are then errors, as they are where there are `optimizers`.
     """
 
     uses_unlabeled: bool = False
     needs_teacher: bool = False
     reads_images: bool = False
     has_loss: bool = True
+    weighs_classes: bool = False
+    keeps_state: bool = False
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         self.setting = setting
+        weights = setting.class_weights
+        self.register_buffer("_class_weights", None if weights is None else torch.tensor(weights), persistent=False)
+        self._class_weights: Tensor | None
 
     def bind(self, model: MultiExitModel) -> None:
         """Called once, before training and before a checkpoint is read, with the network that is trained."""
@@ -106,6 +120,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The loss of a batch. Logits (N, K, C) and pooled features come in float32 whatever the network ran in."""
+
+    def hard_labels(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of every column with the recipe's label smoothing and class weights: (N, K, C), (N,) → (K,)."""
+        return cross_entropies(logits, labels, self.setting.label_smoothing, self._class_weights)
 
     def at_cut(self, exit: int, features: Features) -> tuple[Features, Features]:
         """Features for head `exit`, and for the next stage. Methods that change the gradient at a cut override it."""

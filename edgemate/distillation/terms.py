@@ -12,12 +12,18 @@ from torch.nn import functional as F
 from edgemate.errors import UsageError
 
 
-def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Hard-label cross-entropy of every column, batch mean: (N, K, C), (N,) → (K,)."""
+def cross_entropies(
+    logits: Tensor, labels: Tensor, label_smoothing: float, class_weights: Tensor | None = None
+) -> Tensor:
+    """Hard-label cross-entropy of every column, batch mean: (N, K, C), (N,) → (K,).
+
+    With `class_weights` (C,) an image counts as many times as its class weighs; the mean stays one over N.
+    """
     n, k, c = logits.shape
     targets = labels.unsqueeze(1).expand(n, k).reshape(-1)
     losses = F.cross_entropy(logits.reshape(-1, c), targets, reduction="none", label_smoothing=label_smoothing)
-    return losses.view(n, k).mean(0)
+    losses = losses.view(n, k)
+    return losses.mean(0) if class_weights is None else (class_weights[labels].unsqueeze(1) * losses).mean(0)
 
 
 def kl_to(target_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:

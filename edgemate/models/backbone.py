@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -39,6 +39,18 @@ class Tap:
     reductions: int
     layout: Layout = "map"
     shape: tuple[int, ...] | None = None
+
+
+def with_layout(tap: Tap, layout: Layout) -> Tap:
+    """The same features read in a layout that their shape does not tell. Raises UsageError where they cannot be."""
+    dimensions = {"map": 3, "channels_last": 3, "tokens": 2, "vector": 1}
+    if tap.layout == "vector" or tap.shape is None or tap.layout == layout:
+        return tap
+    if len(tap.shape) != dimensions[layout]:
+        raise UsageError(
+            f"exits.layout is {layout}, but features of shape (N, {', '.join(map(str, tap.shape))}) are not"
+        )
+    return replace(tap, layout=layout, channels=tap.shape[0] if layout == "map" else tap.shape[-1])
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 from edgemate.config import Exits, Model
 from edgemate.data.root import locate
 from edgemate.errors import DataError, UsageError
-from edgemate.models.backbone import Backbone, Tap
+from edgemate.models.backbone import Backbone, Tap, with_layout
 from edgemate.models.graph.classifier import replace_classifier
 from edgemate.models.graph.cutting import cut_network
 from edgemate.models.heads.head import Head
@@ -73,9 +73,11 @@ def places_by_macs(exits: Exits, backbone: Backbone) -> bool:
 
 def build_head(exits: Exits, tap: Tap, classes: int) -> Head:
     """A new head of the kind that the section names. Raises UsageError where it does not fit the features."""
+    if exits.layout is not None:
+        tap = with_layout(tap, exits.layout)
     if tap.layout == "vector":  # no place is left that a trunk could read
         return linear(tap, classes, dropout=exits.options.get("dropout", 0.0))
-    head: Head = HEADS.get(exits.head)(tap, classes, **exits.options)
+    head: Head = HEADS.make(exits.head, Head, tap, classes, **exits.options)
     return head
 
 

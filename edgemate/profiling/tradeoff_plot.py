@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
+from edgemate.core.accuracy_axis import accuracy_limits
+from edgemate.profiling.efficient import cost_of, efficient_thresholds
 from edgemate.profiling.profile_result import Curve, Kind, Point, Profile
 from edgemate.wording import counted
 
 CURVE = "#1f5fa8"
+SWEEP = "#b3c8e2"
 EXITS = "#5b6570"
 FULL = "#c8372d"
 POINTS = ("#e08a00", "#2e8b57", "#7b4fa3", "#b0457b", "#3b8ea5")
 
 
 def tradeoff_png(profile: Profile) -> bytes:
-    """Both trade-off curves beside each other, as a PNG."""
+    """Both trade-off curves beside each other, as a PNG. Thresholds that nothing beats stand out from the sweep."""
     figure = Figure(figsize=(11, 4.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -41,31 +45,16 @@ def tradeoff_png(profile: Profile) -> bytes:
 
 def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
     here = [point for point in points if point.curve == curve]
-    swept = _of(here, "threshold")
-    measured = here[0].provenance == "measured"
-    axes.plot(
-        [_x(point) for point in swept],
-        [point.accuracy for point in swept],
-        color=CURVE,
-        linewidth=2,
-        marker="o" if measured else "",
-        markersize=4,
-        label="confidence threshold, swept",
-    )
+    swept, best = _of(here, "threshold"), efficient_thresholds(here)
+    marker = "o" if here[0].provenance == "measured" else ""
+    _line(axes, swept, color=SWEEP, linewidth=1.2, marker=marker, markersize=3, label="confidence threshold, swept")
+    _line(axes, best, color=CURVE, linewidth=2, marker=marker, markersize=4.5, label="the best thresholds")
     fixed = _of(here, "fixed exit")
-    axes.plot(
-        [_x(point) for point in fixed],
-        [point.accuracy for point in fixed],
-        "D",
-        color=EXITS,
-        markersize=7,
-        label="fixed exit",
-        zorder=3,
-    )
+    _line(axes, fixed, color=EXITS, linestyle="", marker="D", markersize=7, label="fixed exit", zorder=3)
     for point in fixed:
         axes.annotate(
             f"exit {point.exit}",
-            (_x(point), point.accuracy),
+            (cost_of(point), point.accuracy),
             xytext=(0, -9),
             textcoords="offset points",
             ha="center",
@@ -74,20 +63,25 @@ def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
             color=EXITS,
         )
     for point, color in zip(_of(here, "operating point"), POINTS, strict=False):
-        axes.plot(_x(point), point.accuracy, "s", color=color, markersize=8, label=point.name, zorder=4)
+        _line(axes, [point], color=color, linestyle="", marker="s", markersize=8, label=point.name, zorder=4)
     for point in _of(here, "full network"):
-        axes.plot(_x(point), point.accuracy, "*", color=FULL, markersize=15, label="full network, one graph", zorder=5)
+        # Whatever lies to the right of it costs more than not stopping early at all.
+        axes.axvline(cost_of(point), color=FULL, linewidth=1, linestyle=":", zorder=1)
+        star = "full network, one graph"
+        _line(axes, [point], color=FULL, linestyle="", marker="*", markersize=15, label=star, zorder=5)
     axes.set_title(f"{here[0].provenance} on {counted(here[0].images, 'test image')}", fontsize=10, loc="left")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.08, y=0.1)
+    axes.margins(x=0.08)
+    axes.set_xlim(left=0)
+    axes.set_ylim(accuracy_limits(point.accuracy for point in here))
+
+
+def _line(axes: Axes, points: Sequence[Point], **style: Any) -> None:
+    # Not clipped, since a marker at 100 % lies on the upper end of the axis.
+    axes.plot([cost_of(point) for point in points], [point.accuracy for point in points], clip_on=False, **style)
 
 
 def _of(points: Sequence[Point], kind: Kind) -> list[Point]:
     return [point for point in points if point.kind == kind]
-
-
-def _x(point: Point) -> float:
-    return point.macs if point.latency_ms is None else point.latency_ms

@@ -16,7 +16,9 @@ import yaml
 
 from edgemate import files
 from edgemate.config import Recipe, load_recipe
+from edgemate.config.parts import own_modules
 from edgemate.errors import RunError
+from edgemate.runs.plug_in_folders import found_folders, stored_folders
 from edgemate.wording import other_format
 
 Split = Literal["calibration", "test", "target_test"]
@@ -135,6 +137,11 @@ class Run:
     def recipe_path(self) -> Path:
         """The resolved recipe."""
         return self.path / "recipe.yaml"
+
+    @property
+    def plug_ins_path(self) -> Path:
+        """Folders of the modules that the recipe names by dotted paths; absent if it names none."""
+        return self.path / "plug_ins.json"
 
     @property
     def metadata_path(self) -> Path:
@@ -256,12 +263,21 @@ class Run:
             raise RunError(f"{self.path}: {problem}")
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Store the recipe with every default filled in."""
-        files.write_text(self.recipe_path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        """Store the recipe with every default filled in, and where the modules of its dotted paths are."""
+        tree = recipe.model_dump(mode="json")
+        files.write_text(self.recipe_path, yaml.safe_dump(tree, sort_keys=False))
+        folders = stored_folders(own_modules(tree), self.path)
+        if folders:
+            files.write_json(self.plug_ins_path, {"folders": folders})
 
     def read_recipe(self) -> Recipe:
-        """The resolved recipe. Raises RecipeError if it is not valid for this version any more."""
-        return load_recipe(self.recipe_path)
+        """The resolved recipe. Its own modules are searched where they were when it was written.
+
+        Raises:
+            RecipeError: it is not valid for this version any more, or names a module that is not found.
+        """
+        stored = _read_json(self.plug_ins_path) if self.plug_ins_path.is_file() else {}
+        return load_recipe(self.recipe_path, folders=found_folders(stored.get("folders", ()), self.path))
 
     def write_metadata(self, metadata: RunMetadata) -> None:
         """Store the metadata."""

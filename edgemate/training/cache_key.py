@@ -21,7 +21,7 @@ def cache_key(recipe: Recipe, data: PreparedData, model: MultiExitModel) -> str:
     The batch size and the seed are part of it, since a batch carries the seed of its augmentation. The number of views
     and the types in which features are stored are not: the cache's own manifest says which it has.
     """
-    section = recipe.data.model_dump(mode="json", exclude={"test_limit"})
+    section = recipe.data.model_dump(mode="json", exclude={"test_limit", "sampling", "repeats", "mixup", "cutmix"})
     content: dict[str, Any] = {
         "format": _FORMAT,
         "data": section,

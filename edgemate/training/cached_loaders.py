@@ -48,10 +48,20 @@ class CachedTrainLoader:
         labels: int64 (N,).
         batch_size: images per batch.
         seed: of the order.
+        balanced: draw all classes equally often.
     """
 
-    def __init__(self, views: Sequence[Arrays], labels: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self.sampler = EpochBatches(np.arange(len(labels), dtype=np.int64), batch_size, seed)
+    def __init__(
+        self,
+        views: Sequence[Arrays],
+        labels: npt.NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        *,
+        balanced: bool = False,
+    ) -> None:
+        places = np.arange(len(labels), dtype=np.int64)
+        self.sampler = EpochBatches(places, batch_size, seed, balance=labels if balanced else None)
         self._views, self._labels = views, labels
 
     def __len__(self) -> int:

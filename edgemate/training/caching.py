@@ -114,7 +114,7 @@ class Caching:
         labels, splits, size = self.data.source.train.labels, self.data.splits, self.data.batch_size
         views = [self.cache.arrays(view_name(view)) for view in range(self.views)]
         return (
-            CachedTrainLoader(views, labels[splits.train], size, self.data.seed),
+            CachedTrainLoader(views, labels[splits.train], size, self.data.seed, balanced=self.data.balanced),
             CachedLoader(self.cache.arrays(CALIBRATION), labels[splits.calibration], size),
         )
 

@@ -99,7 +99,7 @@ class BestEpoch(Callback):
 class KeepEpochs(Callback):
     """Keeps the model's weights after every so many epochs, and after the last: a route that a student can follow.
 
-    It must come before a callback that averages weights, as `BestEpoch` must.
+    It must come before a callback that averages weights, as `BestEpoch` must, and after `EarlyStop`.
     """
 
     def __init__(self, run: Run, every: int) -> None:
@@ -109,7 +109,7 @@ class KeepEpochs(Callback):
         """Write this epoch's weights, if it is one of them."""
         assert isinstance(pl_module, MultiExitTask)
         epoch = trainer.current_epoch + 1
-        if epoch % self.every == 0 or epoch == trainer.max_epochs:
+        if epoch % self.every == 0 or epoch == trainer.max_epochs or trainer.should_stop:
             write_tensors(self.run.epoch_path(epoch), pl_module.model.state_dict())
 
 

@@ -28,7 +28,7 @@ class Checkpoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace the checkpoint, if this epoch is one of them."""
         epoch = trainer.current_epoch + 1
-        if epoch % self.every == 0 or epoch == trainer.max_epochs:
+        if epoch % self.every == 0 or epoch == trainer.max_epochs or trainer.should_stop:
             trainer.save_checkpoint(self.path)
 
 

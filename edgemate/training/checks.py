@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from edgemate.config import Distillation, Recipe
 from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
 from edgemate.errors import RecipeError, RunError, UsageError
-from edgemate.registry import BACKBONES
+from edgemate.registry import BACKBONES, HEADS, METHODS
+from edgemate.training.batch_checks import batch_problems
 from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.training.freezing_checks import freezing_problems
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
-    from edgemate.distillation import Setting
+    from edgemate.distillation import Method, Setting
     from edgemate.models import MultiExitModel
 
 NO_CUDA_GRAPHS = "training.cuda_graphs: it needs training.compile and a GPU; set it to false"
@@ -33,7 +34,12 @@ def check_early(recipe: Recipe, source: str) -> None:
     Raises:
         RecipeError: all of these problems in one message.
     """
-    problems = [*_teacher_problems(recipe), *_data_on_device_problems(recipe), *freezing_problems(recipe)]
+    problems = [
+        *_teacher_problems(recipe),
+        *_data_on_device_problems(recipe),
+        *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe)),
+        *batch_problems(recipe.data, recipe.training, recipe.distillation.names, recipe.optimization.batch_size),
+    ]
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:
@@ -56,7 +62,7 @@ def teacher_problem(distillation: Distillation) -> str | None:
     return None
 
 
-def check_recipe(recipe: Recipe, source: str) -> None:
+def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> None:
     """Cut points against the backbone, the method against the heads, the precision against the machine.
 
     Networks are built without memory for their weights.
@@ -64,6 +70,8 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     Args:
         recipe: already checked by itself.
         source: what messages call it.
+        built_later: the caller builds the network next, so one with parts of the user's own, which may load weights or
+            print, is not built here as well.
 
     Raises:
         RecipeError: all problems in one message; where `check_early` finds some, those alone.
@@ -74,6 +82,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     from edgemate.distillation.building import build_method, setting_of
     from edgemate.distillation.teachers.loading import find_teacher
     from edgemate.models import build_model
+    from edgemate.training.own_steps import check_own_steps
     from edgemate.training.weightless import weightless
 
     problems: list[str] = []
@@ -101,19 +110,13 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         attempt("distillation", lambda: with_method(setting))
 
     def with_method(setting: Setting) -> None:
-        method = build_method(recipe.distillation, setting)
-        if setting.ensemble == "learned" and method.mixing() is None:
-            problems.append(
-                "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
-                "attention; use that, mean or none"
-            )
-        if recipe.training.precision == "fp16" and method.optimizers():
-            names = ", ".join(recipe.distillation.names)
-            problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")
+        problems.extend(method_problems(recipe, build_method(recipe.distillation, setting)))
 
     # The graph of a network is cut for the size of the dataset's images, once these are known.
-    if recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None:
+    checkable = recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None
+    if checkable and not (built_later and _has_own_network(recipe)):
         attempt("exits.at", with_network)
+    attempt("optimization", lambda: check_own_steps(recipe.optimization))
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
     if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
@@ -124,6 +127,36 @@ def check_recipe(recipe: Recipe, source: str) -> None:
         problems.append(NO_CUDA_GRAPHS)
     if problems:
         raise RecipeError(source, problems)
+
+
+def method_problems(recipe: Recipe, method: Method) -> list[str]:
+    """What is wrong with a method beside the rest of the recipe."""
+    problems = []
+    if method.setting.ensemble == "learned" and method.mixing() is None:
+        problems.append(
+            "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
+            "attention; use that, mean or none"
+        )
+    if recipe.optimization.class_weights != "none" and not method.weighs_classes:
+        names = ", ".join(recipe.distillation.names)
+        problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
+    mixes = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name) is not None]
+    if mixes and method.optimizers():
+        names = ", ".join(recipe.distillation.names)
+        problems.append(f"{mixes[0]}: it calls {names} twice per batch, which steps an optimizer; leave it out")
+    if recipe.training.precision == "fp16" and method.optimizers():
+        names = ", ".join(recipe.distillation.names)
+        problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")
+    return problems
+
+
+def _has_own_network(recipe: Recipe) -> bool:
+    """Whether a head or a method is the user's own, by a dotted path; such backbones are never built for a check."""
+    return recipe.exits.head not in HEADS or any(name not in METHODS for name in recipe.distillation.names)
+
+
+def _rates(recipe: Recipe) -> dict[str, float]:
+    return {name: getattr(recipe.optimization, name) for name in ("backbone_lr_scale", "layer_decay")}
 
 
 def _teacher_problems(recipe: Recipe) -> list[str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from edgemate.config import Recipe
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.training.caching import Caching
 
 
-def freeze(model: MultiExitModel, recipe: Recipe) -> None:
-    """Freeze the backbone if the recipe asks for it. Raises TrainingError where no head is left to train."""
-    if recipe.training.freeze == "none":
-        return
+def freeze(model: MultiExitModel) -> None:
+    """Freeze the backbone. Raises TrainingError where no head is left to train."""
     model.freeze_backbone()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TrainingError(

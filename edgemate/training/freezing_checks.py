@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgemate import files
-from edgemate.config import Recipe
+from edgemate.config import Training
 from edgemate.config.signatures import class_constant
 from edgemate.registry import METHODS
 
 _NO_CACHE = "set training.cache_augmentations to 0, so that the backbone runs at every step"
 
 
-def caches_features(recipe: Recipe) -> bool:
-    """Whether a recipe trains on cached features."""
-    return recipe.training.freeze == "backbone" and recipe.training.cache_augmentations > 0
+def caches_features(training: Training) -> bool:
+    """Whether a recipe with this section trains on cached features."""
+    return training.freeze == "backbone" and training.cache_augmentations > 0
 
 
-def freezing_problems(recipe: Recipe) -> list[str]:
-    """Settings and methods that a frozen backbone or cached features exclude, one sentence each."""
-    if recipe.training.freeze == "none":
+def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping[str, float]) -> list[str]:
+    """Settings and methods that a frozen backbone or cached features exclude, one sentence each.
+
+    Args:
+        training: the recipe's section.
+        methods: names of the distillation methods.
+        rates: key in `optimization` → factor on the backbone's learning rate.
+    """
+    if training.freeze == "none":
         return []
     problems = [
         f"optimization.{name}: training.freeze=backbone leaves the backbone without a learning rate; leave it out"
-        for name in ("backbone_lr_scale", "layer_decay")
-        if getattr(recipe.optimization, name) != 1
+        for name, factor in rates.items()
+        if factor != 1
     ]
-    for name in recipe.distillation.names:
-        if name in METHODS and not _constant(name, "has_loss"):
+    for name in methods:
+        if name in METHODS and not method_constant(name, "has_loss"):
             problems.append(
                 f"distillation: {name} changes only gradients of the backbone, which training.freeze=backbone keeps as "
                 "it is; leave it out"
             )
-    return [*problems, *(_cache_problems(recipe) if caches_features(recipe) else ())]
+    return [*problems, *(_cache_problems(training, methods) if caches_features(training) else ())]
 
 
-def _cache_problems(recipe: Recipe) -> list[str]:
+def _cache_problems(training: Training, methods: Sequence[str]) -> list[str]:
     problems = []
-    for name in recipe.distillation.names:
-        if _constant(name, "needs_teacher") or _constant(name, "reads_images") or _constant(name, "uses_unlabeled"):
+    for name in methods:
+        if any(method_constant(name, reason) for reason in ("needs_teacher", "reads_images", "uses_unlabeled")):
             problems.append(
                 f"training.cache_augmentations: {name} reads the images, and cached features replace them; {_NO_CACHE}"
             )
-    if recipe.training.compile:
+    if training.compile:
         problems.append(f"training.compile: with cached features no backbone runs; set it to false, or {_NO_CACHE}")
-    if recipe.training.data_on_device:
+    if training.data_on_device:
         problems.append(f"training.data_on_device: cached features replace the images; set it to false, or {_NO_CACHE}")
-    if recipe.training.cache_dir is not None:
+    if training.cache_dir is not None:
         try:
-            files.check_folder(Path(recipe.training.cache_dir).expanduser())
+            files.check_folder(Path(training.cache_dir).expanduser())
         except OSError as error:
             problems.append(f"training.cache_dir: {error.filename} cannot be written to: {error.strerror}")
     return problems
 
 
-def _constant(method: str, name: str) -> bool:
+def method_constant(method: str, name: str) -> bool:
     """A class attribute of a method. Raises UsageError where there is no method of that name."""
     if method in METHODS:
         try:

@@ -6,31 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgemate.config import Recipe
+from edgemate.config import Data
 from edgemate.core.input_spec import InputSpec
 from edgemate.errors import RunError, UsageError
 from edgemate.models.networks.inputs import input_defaults
 from edgemate.models.networks.network import InputDefaults
+from edgemate.registry import DATASETS
 from edgemate.runs import Run
 
 
-def with_input_defaults(recipe: Recipe) -> Recipe:
-    """The recipe with the input size, resize, interpolation, mean and std of its weights where it has none of its own.
+def with_input_defaults(data: Data, backbone: str, weights: str | None) -> Data:
+    """The data section with the input size, resize, interpolation, mean and std of the weights where it has none.
 
-    Recipes without `model.weights`, and weights whose preparation is not known, leave it as it is. Of a run's weights,
-    the preparation is that of the run. For gray images the mean over the channels is taken.
+    Of a run's weights, the preparation is that of the run. For gray images the mean over the channels is taken.
+
+    Args:
+        data: the section. Without weights, or where their preparation is not known, it stays as it is.
+        backbone: `model.backbone`.
+        weights: `model.weights`.
 
     Raises:
         UsageError: the library does not have the network, or there is no such run.
     """
-    weights = recipe.model.weights
     if weights is None:
-        return recipe
+        return data
     kind, _, path = weights.partition(":")
-    known = _of_run(Path(path)) if kind == "run" else input_defaults(recipe.model.backbone)
+    known = _of_run(Path(path)) if kind == "run" else input_defaults(backbone)
     if known is None:
-        return recipe
-    data = recipe.data
+        return data
     filled: dict[str, Any] = {}
     if data.image_size is None:
         filled["image_size"] = known.image_size
@@ -39,10 +42,10 @@ def with_input_defaults(recipe: Recipe) -> Recipe:
     if data.interpolation is None:
         filled["interpolation"] = known.interpolation
     if data.mean is None and data.std is None:
-        gray = data.options.get("channels") == 1
+        gray = data.options.get("channels", DATASETS.constant(data.name, "CHANNELS", 3)) == 1
         filled["mean"] = _per_channel(known.mean, gray)
         filled["std"] = _per_channel(known.std, gray)
-    return recipe.model_copy(update={"data": data.model_copy(update=filled)})
+    return data.model_copy(update=filled)
 
 
 def _per_channel(numbers: Sequence[float], gray: bool) -> list[float]:

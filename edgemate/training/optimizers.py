@@ -1,4 +1,7 @@
-"""Optimizers by name. Learning rate and weight decay come from the recipe; the rest are options."""
+"""Optimizers by name. Learning rate and weight decay come from the recipe; the rest are options.
+
+Those of timm are in `edgemate.training.timm_optimizers`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,25 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from edgemate.config import Optimization
+from edgemate.registry import OPTIMIZERS
+
 Groups = Iterable[dict[str, Any]]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def make_optimizer(settings: Optimization, groups: Groups) -> Optimizer:
+    """The recipe's optimizer over parameter groups, which have their own weight decay and may have their own rate.
+
+    Raises:
+        UsageError: the name or an option is unknown to the library, an option is out of range, or a user's own
+            optimizer is wrong.
+    """
+    name, options = settings.optimizer, settings.optimizer_options
+    library = OPTIMIZERS.library(name)
+    known = () if library is None else (library[1],)
+    made: Optimizer = OPTIMIZERS.make(name, Optimizer, *known, groups, settings.lr, **options)
+    return made
 
 
 def sgd(groups: Groups, lr: float, *, momentum: Decay = 0.9, nesterov: bool = False) -> Optimizer:

@@ -6,13 +6,20 @@ from typing import Any
 
 from torch import nn
 
-from edgemate.config import Optimization
 from edgemate.models import MultiExitModel
 
 Group = dict[str, Any]
 
 
-def parameter_groups(model: MultiExitModel, own: list[nn.Parameter], settings: Optimization) -> list[Group]:
+def parameter_groups(
+    model: MultiExitModel,
+    own: list[nn.Parameter],
+    *,
+    lr: float,
+    weight_decay: float,
+    backbone_lr_scale: float,
+    layer_decay: float,
+) -> list[Group]:
     """Groups of all parameters that train, with the weight decay and, where it is not `lr`, the rate of each.
 
     Stage k of K learns at lr · `backbone_lr_scale` · `layer_decay`^(K−k), heads and method at lr. Layer-wise decay of
@@ -22,15 +29,18 @@ def parameter_groups(model: MultiExitModel, own: list[nn.Parameter], settings: O
     Args:
         model: parameters that need no gradient are in no group.
         own: the method's parameters, which get no weight decay.
-        settings: the recipe's section.
+        lr: learning rate of the heads.
+        weight_decay: of all but the method's parameters.
+        backbone_lr_scale: factor on the backbone's learning rate.
+        layer_decay: a further factor per stage, counted from the last.
     """
-    decay = settings.weight_decay
-    if settings.backbone_lr_scale == 1 and settings.layer_decay == 1:
-        groups = [_group(model, decay)]
+    if backbone_lr_scale == 1 and layer_decay == 1:
+        groups = [_group(model, weight_decay)]
     else:
-        stages = [(stage, settings.layer_decay ** (model.exits - k)) for k, stage in enumerate(model.stages, 1)]
-        rate = settings.lr * settings.backbone_lr_scale
-        groups = [_group(model.heads, decay), *({**_group(stage, decay), "lr": rate * f} for stage, f in stages)]
+        rates = [lr * backbone_lr_scale * layer_decay ** (model.exits - k) for k in range(1, model.exits + 1)]
+        stages = zip(model.stages, rates, strict=True)
+        groups = [_group(model.heads, weight_decay)]
+        groups += [{**_group(stage, weight_decay), "lr": rate} for stage, rate in stages]
     groups.append({"params": own, "weight_decay": 0.0})
     return [group for group in groups if group["params"]]
 

@@ -6,12 +6,13 @@ Positions run from 0 to `epochs` and move with every step, so a schedule does no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from edgemate.config import Optimization
+from edgemate.errors import UsageError
 from edgemate.registry import SCHEDULES
 
 Schedule = Callable[[float], float]
@@ -20,9 +21,19 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 def learning_rate(settings: Optimization) -> Schedule:
     """The learning rate of the network at a position in epochs, warm-up included."""
-    schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
-    factor = with_warmup(schedule, settings.warmup_epochs)
+    factor = with_warmup(
+        make_schedule(settings.schedule, settings.epochs, settings.schedule_options), settings.warmup_epochs
+    )
     return lambda position: settings.lr * factor(position)
+
+
+def make_schedule(name: str, epochs: float, options: Mapping[str, Any]) -> Schedule:
+    """The schedule that a recipe names, without its warm-up. Raises UsageError for a user's own that is wrong."""
+    schedule: Schedule = SCHEDULES.make(name, Callable, epochs, **options)
+    factor = SCHEDULES.call(name, schedule, 0.0)
+    if not isinstance(factor, (int, float)):
+        raise UsageError(f"schedule {name!r}: its function must return a factor, not {type(factor).__name__}")
+    return schedule
 
 
 def constant(epochs: float) -> Schedule:

@@ -15,12 +15,13 @@ from edgemate.config import Optimization
 from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
 from edgemate.errors import TrainingError
 from edgemate.models import ExitOutputs, MultiExitModel
-from edgemate.registry import OPTIMIZERS, SCHEDULES
 from edgemate.training.cached_loaders import CutFeatures, images_in, network_features
 from edgemate.training.compiled_outputs import CompiledOutputs
 from edgemate.training.loss_watch import BadLoss, LossWatch
+from edgemate.training.mixup import Mixup, mixed_loss
+from edgemate.training.optimizers import make_optimizer
 from edgemate.training.parameter_groups import parameter_groups
-from edgemate.training.schedules import with_warmup
+from edgemate.training.schedules import make_schedule, with_warmup
 from edgemate.training.tally import Tally
 
 GivenBatch = tuple[Tensor | CutFeatures, Tensor]
@@ -42,6 +43,7 @@ class MultiExitTask(LightningModule):
         compiled: train through `CompiledOutputs`; evaluation never does.
         cuda_graphs: with `compiled`, on a GPU.
         cached: batches hold features at the cuts (see `edgemate.training.cached_loaders`) instead of images.
+        mixup: mixes the images of a batch; the accuracy on them is against the label that weighs more.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class MultiExitTask(LightningModule):
         compiled: bool = False,
         cuda_graphs: bool = False,
         cached: bool = False,
+        mixup: Mixup | None = None,
     ) -> None:
         super().__init__()
         self.model, self.method = model, method
@@ -65,6 +68,7 @@ class MultiExitTask(LightningModule):
         self.update_mixing()
         self._evaluated: Callable[..., ExitOutputs] = model.outputs_from if cached else model.outputs
         self._outputs = CompiledOutputs(model, cuda_graphs) if compiled else self._evaluated
+        self._mixup = mixup
         self._watch: LossWatch | None = None
         self.train_tally = Tally(model.exits)
         self.calibration_tally = Tally(model.exits)
@@ -73,14 +77,22 @@ class MultiExitTask(LightningModule):
 
     def training_step(self, batch: GivenBatch, batch_index: int) -> Tensor:
         """The loss of one batch. Raises TrainingError when it is not finite."""
-        images, labels = self._lay_out(batch[0]), batch[1]
+        given, labels = batch
+        mixed = None
+        if self._mixup is not None and isinstance(given, Tensor):
+            mixed = self._mixup(given, labels, self.current_epoch, batch_index)
+            given, labels = mixed.images, mixed.main_labels
+        images = self._lay_out(given)
         outputs = self._outputs(images, self.method.at_cut)
         # Temperatures and logarithms want float32 whatever the network ran in.
         with torch.autocast(labels.device.type, enabled=False):
             outputs = outputs._replace(
                 logits=outputs.logits.float(), pooled=tuple(feature.float() for feature in outputs.pooled)
             )
-            loss = self.method(outputs, Batch(images_in(images), labels), self._progress(batch_index))
+            if mixed is None:
+                loss = self.method(outputs, Batch(images_in(images), labels), self._progress(batch_index))
+            else:
+                loss = mixed_loss(self.method, outputs, mixed._replace(images=images), self._progress(batch_index))
         self._check_loss(loss.total, batch_index)
         self.train_tally.add(self.model.ensemble_logits(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
@@ -151,9 +163,16 @@ class MultiExitTask(LightningModule):
             for parameter in group["params"]
         }
         own = [one for one in self.method.parameters() if one.requires_grad and id(one) not in stepped]
-        groups = parameter_groups(self.model, own, settings)
-        optimizer = OPTIMIZERS.get(settings.optimizer)(groups, settings.lr, **settings.optimizer_options)
-        schedule = SCHEDULES.get(settings.schedule)(settings.epochs, **settings.schedule_options)
+        groups = parameter_groups(
+            self.model,
+            own,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            backbone_lr_scale=settings.backbone_lr_scale,
+            layer_decay=settings.layer_decay,
+        )
+        optimizer = make_optimizer(settings, groups)
+        schedule = make_schedule(settings.schedule, settings.epochs, settings.schedule_options)
         schedule = with_warmup(schedule, settings.warmup_epochs)
         # A step is taken at the middle of the stretch that it covers, so a warm-up does not begin with a step of 0.
         factors = LambdaLR(optimizer, lambda step: schedule((step + 0.5) / self.steps_per_epoch))

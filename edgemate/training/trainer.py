@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -21,7 +22,7 @@ from edgemate.data.loaders import ImageLoader
 from edgemate.data.on_device import OnDeviceLoader
 from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation.building import build_method, setting_of
-from edgemate.distillation.method import Method
+from edgemate.distillation.method import Method, Setting
 from edgemate.distillation.teachers.loading import load_teacher
 from edgemate.errors import RecipeError, RunError, TrainingError, UsageError
 from edgemate.machine import processor
@@ -33,12 +34,15 @@ from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
 from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
 from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
-from edgemate.training.checks import check_recipe
+from edgemate.training.checks import check_recipe, method_problems
+from edgemate.training.class_weights import class_weights
+from edgemate.training.early_stop import EarlyStop
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
 from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
+from edgemate.training.mixup import mixup_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
 from edgemate.training.results import metadata_of, write_results
 from edgemate.training.resuming import open_to_resume
@@ -81,7 +85,7 @@ def train(
         TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
     """
     console = console or Console()
-    check_recipe(recipe, str(path))
+    check_recipe(recipe, str(path), built_later=True)
     recipe = _with_input_defaults(recipe, str(path))
     run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
     if run is not None and run.finished and extension is None:
@@ -94,6 +98,7 @@ def train(
         data = prepare_data(recipe, progress)
         for note in data.notes:
             console.out(note)
+        weights = class_weights(recipe.optimization.class_weights, data, str(path))
         teacher = None
         if recipe.distillation.teacher:
             progress.step("loading the teacher")
@@ -102,6 +107,9 @@ def train(
         progress.step("building the network")
         torch.manual_seed(recipe.training.seed)
         model = _build(recipe, data, str(path))
+        if recipe.training.freeze == "backbone":
+            freeze(model)
+        method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
     for note in model.notes:
         console.out(note)
     if run is None:
@@ -111,17 +119,15 @@ def train(
         run = Run.create(path)
         run.write_recipe(recipe)
         run.write_environment(environment_metadata())
-    freeze(model, recipe)
-    setting = setting_of(recipe, model, len(data.classes), teacher)
-    method = build_method(recipe.distillation, setting)
     numerics = _numerics(run, recipe, model, method, data)
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
     prepare_teachers(method, numerics)
     run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
     settings = recipe.training
-    caching = Caching(recipe, data, model, run.path / "cache") if caches_features(recipe) else None
+    caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
     loader, calibration = make_loaders(recipe, data, method)
+    mixup = mixup_of(recipe.data, settings.seed)
     task = MultiExitTask(
         model,
         method,
@@ -131,8 +137,11 @@ def train(
         compiled=settings.compile,
         cuda_graphs=settings.cuda_graphs,
         cached=caching is not None,
+        mixup=mixup,
     )
     method.bind(model)
+    if mixup is not None:
+        console.out(mixup.describe())
     if extension is not None:
         console.out(f"{run.path}: {extension.describe(len(loader))}")
         run.delete_results()
@@ -140,9 +149,10 @@ def train(
 
     record = Record(run.history_path, console)
     best = BestEpoch() if recipe.training.weights == "best" else None
+    stop = EarlyStop(settings.patience, console) if settings.patience else None
     checkpoint = run.checkpoints_path / "last.ckpt"
     with _quiet_lightning():
-        kept = [best] if best else []
+        kept: list[Callback] = [callback for callback in (stop, best) if callback]
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
         trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
@@ -178,8 +188,9 @@ def train(
     task.update_mixing()
     if best:
         model.load_state_dict(best.weights)
-    extra = {} if caching is None else {"feature_cache": caching.to_json()}
-    write_results(run, task, data, record, best.epoch if best else recipe.optimization.epochs, progress, extra)
+    extra: dict[str, Any] = {} if caching is None else {"feature_cache": caching.to_json()}
+    extra |= {"early_stop": stop.to_json()} if stop else {}
+    write_results(run, task, data, record, best.epoch if best else len(record.rows), progress, extra)
     if caching is not None:
         caching.close()
     run.progress_path.unlink(missing_ok=True)
@@ -188,9 +199,10 @@ def train(
 
 def _with_input_defaults(recipe: Recipe, source: str) -> Recipe:
     try:
-        return with_input_defaults(recipe)
+        data = with_input_defaults(recipe.data, recipe.model.backbone, recipe.model.weights)
     except UsageError as error:
-        raise RecipeError(source, [f"model: {error}"]) from error
+        raise RecipeError(source, [f"model: {error}".replace("model: model.", "model.")]) from error
+    return recipe.model_copy(update={"data": data})
 
 
 def _build(recipe: Recipe, data: PreparedData, source: str) -> MultiExitModel:
@@ -200,6 +212,17 @@ def _build(recipe: Recipe, data: PreparedData, source: str) -> MultiExitModel:
         return build_model(recipe.model, recipe.exits, spec.channels, len(data.classes), (spec.height, spec.width))
     except UsageError as error:
         raise RecipeError(source, [f"model: {error}".replace("model: model.", "model.")]) from error
+
+
+def _method(recipe: Recipe, setting: Setting, source: str) -> Method:
+    """The method, checked as `check_recipe` checks it; what does not fit is a problem of the recipe."""
+    try:
+        method = build_method(recipe.distillation, setting)
+    except UsageError as error:
+        raise RecipeError(source, [f"distillation: {error}"]) from error
+    if problems := method_problems(recipe, method):
+        raise RecipeError(source, problems)
+    return method
 
 
 def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:

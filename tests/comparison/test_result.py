@@ -86,3 +86,12 @@ def test_the_accuracies_at_the_axes_differ(spread: float) -> None:
     exits, means = drawn_axes(comparison_plot, lambda: comparison_plot.comparison_png(found))
     for labels in (shown_labels(exits, "y"), shown_labels(means, "x")):
         assert len(labels) == len(set(labels)) >= 3
+
+
+@pytest.mark.parametrize("first", [0.9, 0.99, 1.0])
+def test_no_axis_shows_more_than_100_percent(first: float) -> None:
+    found = comparison(method("a", [(first, 1.0), (first - 0.02, 0.98)]), method("b", [(first, 0.97), (first, 1.0)]))
+    exits, means = drawn_axes(comparison_plot, lambda: comparison_plot.comparison_png(found))
+    assert exits.get_ylim()[1] == 1
+    assert 0.7 < exits.get_ylim()[0] < first - 0.02
+    assert means.get_xlim()[1] <= 1

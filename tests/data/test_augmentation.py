@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import inspect
+import random
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
 from toy_data import array_source, input_spec, pixels
 
+from edgemate.config import parse_recipe
 from edgemate.data import augmentation
 from edgemate.errors import UsageError
 from edgemate.registry import AUGMENTATIONS
+from recipes import SMALL
 
 
 def spec_of(channels=3):
@@ -33,6 +37,36 @@ def test_every_one_gives_uint8_images_of_the_same_shape_that_differ_by_seed(name
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS.names())
+def test_every_one_draws_from_torchs_generator_alone(name):
+    transform = AUGMENTATIONS.get(name)(spec_of())
+    image = torch.from_numpy(pixels(3, 16, 12))
+    for seed in range(5):
+        results = []
+        for other in (1, 2):
+            random.seed(other)
+            np.random.seed(other)  # noqa: NPY002
+            python, numpy = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                results.append(transform(image.clone()))
+            assert random.getstate() == python
+            assert np.random.get_state()[1].tolist() == numpy  # noqa: NPY002
+        assert torch.equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("written", "options"),
+    [
+        ({"rand_augment": {"num_ops": 3}}, {"operations": 3, "magnitude": 9}),
+        ({"name": "random_erasing", "options": {"p": 0.1, "max_area": 0.2}}, {"probability": 0.1, "max_area": 0.2}),
+    ],
+)
+def test_options_of_older_runs_still_have_their_names(written, options):
+    recipe = parse_recipe({**SMALL, "data": {**SMALL["data"], "augmentation": [written]}}, "tests")
+    assert recipe.data.augmentation[0].options == options
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_every_option_has_a_default_an_annotation_and_a_line(name):
     factory = AUGMENTATIONS.get(name)
     parameters = list(inspect.signature(factory).parameters.values())
@@ -44,7 +78,7 @@ def test_every_option_has_a_default_an_annotation_and_a_line(name):
 
 
 def test_erasing_paints_what_normalization_turns_into_zero():
-    transform = augmentation.random_erasing(spec_of(), p=1.0)
+    transform = augmentation.random_erasing(spec_of(), probability=1.0)
     erased = transform(torch.full((3, 16, 12), 255, dtype=torch.uint8))
     for channel, mean in enumerate((0.2, 0.4, 0.6)):
         assert set(erased[channel].unique().tolist()) == {round(255 * mean), 255}

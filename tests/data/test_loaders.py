@@ -140,3 +140,28 @@ def test_an_unreadable_image_is_one_line_from_a_worker_too(tmp_path, workers):
             list(loader)
         assert "\n" not in str(caught.value)
         assert not multiprocessing.active_children()
+
+
+@given(n=st.integers(1, 120), groups=st.integers(1, 8), repeats=st.integers(1, 4), epoch=st.integers(0, 9))
+def test_repeated_images_are_in_one_batch_and_the_steps_stay(n, groups, repeats, epoch):
+    size = groups * repeats
+    plain, repeated = EpochBatches(np.arange(n), size, 3), EpochBatches(np.arange(n), size, 3, repeats=repeats)
+    repeated.set_epoch(epoch)
+    batches = [batch.indices for batch in repeated]
+    assert len(batches) == len(plain) == len(repeated)
+    for batch in batches:
+        assert len(batch) <= size
+        assert set(np.unique(batch, return_counts=True)[1].tolist()) == {repeats}
+    seen = np.concatenate([np.unique(batch) for batch in batches]) if batches else []
+    assert len(set(seen)) == len(seen), "an image is in one batch of an epoch"
+
+
+def test_every_repetition_has_an_augmentation_of_its_own(tmp_path):
+    paths = [write_image(tmp_path / f"{i}.png", size=(40, 40), seed=i) for i in range(4)]
+    spec = input_spec(SOURCE, image_size=8)
+    for images in (SOURCE.train, FileImages(paths, np.zeros(4, np.int64), 3)):
+        transform = TrainingTransform(spec, [v2.RandomResizedCrop((8, 8), antialias=True)])
+        loader = train_loader(images, np.arange(4), transform, batch_size=4, seed=0, repeats=4)
+        ((batch, labels),) = list(loader)
+        assert len(set(labels.tolist())) == 1
+        assert len({image.numpy().tobytes() for image in batch}) == 4

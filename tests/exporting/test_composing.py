@@ -19,10 +19,14 @@ from edgemate.exporting.verify import check_graph, verify_layout
 from edgemate.models import MultiExitModel, build_model, mean_mixing
 
 
-def mobilenet() -> MultiExitModel:
+def mobilenet(head: str = "separable") -> MultiExitModel:
     torch.manual_seed(0)
-    exits = Exits(head="separable", at=["features.3", "features.8", "features.12"])
+    exits = Exits(head=head, at=["features.3", "features.8", "features.12"])
     return build_model(Model(backbone="mobilenet_v3_small"), exits, channels=1, classes=4)
+
+
+def inverted_residual() -> MultiExitModel:
+    return mobilenet("inverted_residual")
 
 
 def mixing() -> MultiExitModel:
@@ -33,7 +37,9 @@ def mixing() -> MultiExitModel:
 
 
 @pytest.mark.parametrize(
-    ("model", "size"), [(two_tensor_model, 8), (mixing, 8), (mobilenet, 32)], ids=["two-tensors", "mixing", "mobilenet"]
+    ("model", "size"),
+    [(two_tensor_model, 8), (mixing, 8), (mobilenet, 32), (inverted_residual, 32)],
+    ids=["two-tensors", "mixing", "mobilenet", "inverted-residual"],
 )
 def test_a_composed_prefix_agrees_with_the_network_and_runs_nothing_else(
     model: object, size: int, tmp_path: Path

@@ -101,6 +101,22 @@ def test_the_accuracies_at_the_axis_differ(profile: Profile, spread: float) -> N
         assert len(labels) == len(set(labels)) >= 3
 
 
+@pytest.mark.parametrize(("lowest", "highest"), [(0.93, 0.995), (0.99, 1.0), (1.0, 1.0), (0.2, 0.31), (0.0, 1.0)])
+def test_the_accuracy_axis_ends_at_100_percent_and_shows_every_point(
+    profile: Profile, lowest: float, highest: float
+) -> None:
+    points = [replace(point, accuracy=(lowest, highest)[i % 2]) for i, point in enumerate(profile.points)]
+    axes = drawn_axes(tradeoff_plot, lambda: tradeoff_plot.tradeoff_png(replace(profile, points=tuple(points))))
+    for each in axes:
+        low, high = each.get_ylim()
+        assert 0 <= low <= lowest <= highest <= high <= 1
+        # The lower end fits the points: they take most of the axis, unless they are all the same.
+        assert highest - lowest >= 0.7 * (high - low) or highest == lowest
+        if highest >= 0.99:
+            assert high == 1
+            assert "100" in shown_labels(each, "y")[-1]
+
+
 def test_threads_are_given_back(profile: Profile) -> None:
     assert profile.threads == 1
     assert torch.get_num_threads() >= 1

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from edgemate.config import Optimization
 from edgemate.distillation.building import build_method, setting_of
 from edgemate.models import MultiExitModel, build_model
-from edgemate.training.parameter_groups import parameter_groups
+from edgemate.training.parameter_groups import Group, parameter_groups
 from edgemate.training.task import MultiExitTask
 from recipes import small_recipe
 
@@ -19,6 +20,17 @@ def model_of(*overrides: str) -> MultiExitModel:
     recipe = small_recipe(*overrides)
     torch.manual_seed(0)
     return build_model(recipe.model, recipe.exits, 1, 10)
+
+
+def groups_of(model: MultiExitModel, own: list[nn.Parameter], settings: Optimization) -> list[Group]:
+    return parameter_groups(
+        model,
+        own,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        backbone_lr_scale=settings.backbone_lr_scale,
+        layer_decay=settings.layer_decay,
+    )
 
 
 MODEL = model_of()
@@ -33,7 +45,7 @@ def test_every_parameter_is_in_one_group_at_its_rate(scale: float, decay: float)
     settings = small_recipe(
         f"optimization.backbone_lr_scale={scale!r}", f"optimization.layer_decay={decay!r}"
     ).optimization
-    groups = parameter_groups(MODEL, OWN, settings)
+    groups = groups_of(MODEL, OWN, settings)
     optimizer = torch.optim.SGD(groups, lr=settings.lr)
     rate = {}
     for group in optimizer.param_groups:
@@ -51,7 +63,7 @@ def test_every_parameter_is_in_one_group_at_its_rate(scale: float, decay: float)
 
 def test_weight_decay_is_the_networks_and_not_the_methods() -> None:
     for overrides in ((), ("optimization.layer_decay=0.5",)):
-        *network, own = parameter_groups(MODEL, OWN, small_recipe(*overrides).optimization)
+        *network, own = groups_of(MODEL, OWN, small_recipe(*overrides).optimization)
         assert all(group["weight_decay"] == 5e-4 for group in network)
         assert own == {"params": OWN, "weight_decay": 0.0}
 
@@ -59,12 +71,12 @@ def test_weight_decay_is_the_networks_and_not_the_methods() -> None:
 def test_what_is_frozen_is_in_no_group() -> None:
     model = model_of()
     model.freeze_backbone()
-    groups = parameter_groups(model, [], small_recipe().optimization)
+    groups = groups_of(model, [], small_recipe().optimization)
     (group,) = groups
     assert [id(one) for one in group["params"]] == [id(one) for one in model.heads.parameters()]
     model.heads[-1].pretrained = True
     model.freeze_backbone()
-    (group,) = parameter_groups(model, [], small_recipe().optimization)
+    (group,) = groups_of(model, [], small_recipe().optimization)
     assert {id(one) for one in group["params"]} == {id(one) for one in model.heads[:-1].parameters()}
 
 

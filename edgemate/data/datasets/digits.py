@@ -11,6 +11,9 @@ from edgemate.data.seeding import Purpose
 from edgemate.data.source import ArrayImages, DataSource
 from edgemate.data.splits import hold_out
 
+CHANNELS = 1
+"""Channels of the images, for what must know them before they are loaded."""
+
 
 def digits(
     *,

@@ -6,6 +6,9 @@ from edgemate.data.datasets._torchvision import array_images, check_folder_of, l
 from edgemate.data.root import data_root
 from edgemate.data.source import DataSource
 
+CHANNELS = 1
+"""Channels of the images, for what must know them before they are loaded."""
+
 
 def fashion_mnist(*, root: str | None = None, download: bool = True) -> DataSource:
     """60,000 training and 10,000 test images of ten kinds of clothes, gray, 28 × 28 pixels (arXiv 1708.07747).

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to, masked_squares, require_equal_widths, weighted
+from edgemate.distillation.terms import kl_to, masked_squares, require_equal_widths, weighted
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -34,6 +34,8 @@ class BEED(Method):
     Raises:
         UsageError: with so many exits the first one's weight of labels, 2 − a^{K−1}, is negative.
     """
+
+    weighs_classes = True
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class BEED(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing) @ (2 - self.fractions)
+        hard = self.hard_labels(logits, batch.labels) @ (2 - self.fractions)
         soft = kl_to(self.teachers(logits.detach()), logits, self.temperature) @ self.fractions
         total = hard + soft
         terms = {"labels": hard.detach(), "ensemble": soft.detach()}

@@ -15,7 +15,6 @@ from pydantic import Field
 from torch import Tensor
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -33,6 +32,8 @@ class Boosted(Method):
         UsageError: the recipe asks for another ensemble too.
     """
 
+    weighs_classes = True
+
     def __init__(self, setting: Setting, *, weight: Annotated[float, Field(ge=0, le=1)] = 0.5) -> None:
         super().__init__(setting)
         if setting.ensemble != "none":
@@ -46,7 +47,7 @@ class Boosted(Method):
         sums: list[Tensor] = []
         for logits in outputs.logits.unbind(1):
             sums.append(logits + self.weight * sums[-1].detach() if sums else logits)
-        labels_term = cross_entropies(torch.stack(sums, 1), batch.labels, self.setting.label_smoothing).sum()
+        labels_term = self.hard_labels(torch.stack(sums, 1), batch.labels).sum()
         return Loss(labels_term, {"labels": labels_term.detach()})
 
     def mixing(self) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, masked_squares, require_equal_widths, soft_cross_entropy
+from edgemate.distillation.terms import masked_squares, require_equal_widths, soft_cross_entropy
 from edgemate.models import ExitOutputs
 
 
@@ -25,6 +25,8 @@ class BYOT(Method):
         temperature: T.
         beta: weight of the features; they need equal widths at all exits unless it is 0.
     """
+
+    weighs_classes = True
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class BYOT(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled
-        hard = (1 - self.alpha) * cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = (1 - self.alpha) * self.hard_labels(logits, batch.labels).sum()
         last = logits[:, -1:].detach()
         soft = self.alpha * soft_cross_entropy(last, logits[:, :-1], self.temperature).sum()
         total = hard + soft

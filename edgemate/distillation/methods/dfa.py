@@ -50,6 +50,8 @@ class DFA(Method):
     """
 
     needs_teacher = True
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class DFA(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The terms of the stage that the training is in, and their sum."""
-        labels = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing).sum()
+        labels = self.hard_labels(outputs.logits, batch.labels).sum()
         maps = outputs.maps[self.first :]
         with self.teacher.autocast_for(batch.images):
             found = self._teacher_maps(batch.images)
@@ -116,14 +118,18 @@ class DFA(Method):
         to_teacher, to_student, held_out = [], [], []
         for k, (own, theirs) in enumerate(zip(maps, found, strict=True)):
             asked = self._teacher_after(k, _resized(self.to_teacher[k](own[::2]), theirs))
-            to_teacher.append(F.cross_entropy(asked.float(), labels[::2]))
-            to_student.append(F.cross_entropy(self._student_after(k, theirs[::2].detach(), own), labels[::2]))
-            held_out.append(F.cross_entropy(self._student_after(k, theirs[1::2], own), labels[1::2]))
+            to_teacher.append(self._own_labels(asked.float(), labels[::2]))
+            to_student.append(self._own_labels(self._student_after(k, theirs[::2].detach(), own), labels[::2]))
+            held_out.append(self._own_labels(self._student_after(k, theirs[1::2], own), labels[1::2]))
         scores = list(self.scores)
         gradients = torch.autograd.grad(torch.stack(held_out).sum(), scores)
         pull = torch.stack([(a * gradient).sum() for a, gradient in zip(scores, gradients, strict=True)]).sum()
         terms = {"to_teacher": torch.stack(to_teacher).sum(), "to_student": torch.stack(to_student).sum()}
         return terms, pull - pull.detach()
+
+    def _own_labels(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of logits (N, C), without label smoothing."""
+        return cross_entropies(logits.unsqueeze(1), labels, 0.0, self._class_weights).sum()
 
     def _distance(self, maps: tuple[Tensor, ...], found: list[Tensor]) -> Tensor:
         """β Σ_k mean (C_k f_k − g_k)²."""

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_from_others
+from edgemate.distillation.terms import kl_from_others
 from edgemate.models import ExitOutputs
 
 
@@ -22,6 +22,8 @@ class DKS(Method):
         temperature: T.
         weight: w, of every pair.
     """
+
+    weighs_classes = True
 
     def __init__(
         self,
@@ -35,6 +37,6 @@ class DKS(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The two terms and their sum."""
-        hard = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(outputs.logits, batch.labels).sum()
         soft = self.weight * kl_from_others(outputs.logits, self.temperature).sum()
         return Loss(hard + soft, {"labels": hard.detach(), "other_exits": soft.detach()})

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_from_others
+from edgemate.distillation.terms import kl_from_others
 from edgemate.models import ExitOutputs
 
 
@@ -25,6 +25,8 @@ class DML(Method):
         temperature: T.
         weight: w, of an exit's peers together.
     """
+
+    weighs_classes = True
 
     def __init__(
         self,
@@ -39,6 +41,6 @@ class DML(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The two terms and their sum."""
         peers = max(1, self.setting.exits - 1)
-        hard = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(outputs.logits, batch.labels).sum()
         soft = self.weight / peers * kl_from_others(outputs.logits, self.temperature).sum()
         return Loss(hard + soft, {"labels": hard.detach(), "peers": soft.detach()})

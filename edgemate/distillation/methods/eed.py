@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to, masked_squares, require_equal_widths
+from edgemate.distillation.terms import kl_to, masked_squares, require_equal_widths
 from edgemate.models import ExitOutputs
 
 
@@ -29,6 +29,8 @@ class EED(Method):
         temperature: T of the KL form.
         features_weight: v; the features need equal widths at all exits unless it is 0.
     """
+
+    weighs_classes = True
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class EED(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits, batch.labels).sum()
         mean = logits.mean(1, keepdim=True).detach()
         if self.form == "mse":
             soft = (logits - mean).square().mean((0, 2)).sum()

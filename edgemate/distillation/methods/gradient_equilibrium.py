@@ -20,6 +20,7 @@ class GradientEquilibrium(Method):
     """
 
     has_loss = False
+    weighs_classes = True
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """A loss of 0: this method only rescales gradients at the cuts."""

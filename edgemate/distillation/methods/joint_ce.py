@@ -9,7 +9,6 @@ from pydantic import Field
 from torch import Tensor
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 from edgemate.wording import counted
@@ -22,6 +21,8 @@ class JointCE(Method):
         setting: what it is built for.
         weights: w, one per exit; all 1 if absent.
     """
+
+    weighs_classes = True
 
     def __init__(self, setting: Setting, *, weights: list[Annotated[float, Field(ge=0)]] | None = None) -> None:
         super().__init__(setting)
@@ -36,5 +37,5 @@ class JointCE(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The weighted sum of the exits' cross-entropies."""
-        labels_term = cross_entropies(outputs.logits, batch.labels, self.setting.label_smoothing) @ self.weights
+        labels_term = self.hard_labels(outputs.logits, batch.labels) @ self.weights
         return Loss(labels_term, {"labels": labels_term.detach()})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, Teacher, first_student_exit
-from edgemate.distillation.terms import cross_entropies, kl_to
+from edgemate.distillation.terms import kl_to
 from edgemate.models import ExitOutputs
 
 
@@ -30,6 +30,7 @@ class KD(Method):
     """
 
     needs_teacher = True
+    weighs_classes = True
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class KD(Method):
 
     def learn_from(self, teacher_logits: Tensor, logits: Tensor, labels: Tensor) -> Loss:
         """Both terms and their sum, from the logits of the teacher, (N, C), and of the exits, (N, K, C)."""
-        hard = cross_entropies(logits, labels, self.setting.label_smoothing)
+        hard = self.hard_labels(logits, labels)
         labeled = hard[: self.first].sum() + (1 - self.alpha) * hard[self.first :].sum()
         soft = self.alpha * kl_to(teacher_logits.unsqueeze(1), logits[:, self.first :], self.temperature).sum()
         return Loss(labeled + soft, {"labels": labeled.detach(), "teacher": soft.detach()})

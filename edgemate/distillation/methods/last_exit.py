@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, soft_cross_entropy
+from edgemate.distillation.terms import soft_cross_entropy
 from edgemate.models import ExitOutputs
 
 
@@ -33,6 +33,9 @@ class LastExit(Method):
         scale: S; 10/K if absent.
         limit: T never passes this. Ours: with two classes no T takes the mean below 1/2, and T would grow for ever.
     """
+
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class LastExit(Method):
         """The two terms and their sum; then T grows, if it must."""
         logits, last = outputs.logits, outputs.logits[:, -1:].detach()
         temperature = self.temperature.clone()  # what backward will see; the buffer itself grows before that
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits, batch.labels).sum()
         hard = self.scale * (1 - self.weight) * hard
         soft = self.scale * self.weight * soft_cross_entropy(last, logits[:, :-1], temperature).sum()
         self._grow(last)

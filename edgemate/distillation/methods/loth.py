@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to
+from edgemate.distillation.terms import kl_to
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -36,6 +36,9 @@ class LOTH(Method):
     Raises:
         UsageError: with so many exits the first one's weight of labels, 2 − A^K, is negative.
     """
+
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -65,13 +68,13 @@ class LOTH(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The four terms and their sum."""
-        logits, smoothing = outputs.logits, self.setting.label_smoothing
+        logits = outputs.logits
         fused = self.fusion(torch.cat(outputs.pooled, 1)).unsqueeze(1)
         mean = logits.detach().mean(1, keepdim=True)
         terms = {
-            "labels": cross_entropies(logits, batch.labels, smoothing) @ (2 - self.fractions),
+            "labels": self.hard_labels(logits, batch.labels) @ (2 - self.fractions),
             "fusion": kl_to(fused.detach(), logits, self.temperature) @ self.fractions,
-            "fusion_labels": cross_entropies(fused, batch.labels, smoothing).sum(),
+            "fusion_labels": self.hard_labels(fused, batch.labels).sum(),
             "fusion_ensemble": kl_to(mean, fused, self.temperature).sum(),
         }
         total = torch.stack(list(terms.values())).sum()

@@ -28,7 +28,7 @@ from edgemate.distillation.methods.mate_ensemble import (
     primary_teachers,
     teacher_fractions,
 )
-from edgemate.distillation.terms import cross_entropies, ramp, weighted
+from edgemate.distillation.terms import ramp, weighted
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, softmax_mixing
 
@@ -84,6 +84,8 @@ class MATE(Method):
         UsageError: `reach` or `attention` beside frozen weights.
     """
 
+    weighs_classes = True
+
     def __init__(
         self,
         setting: Setting,
@@ -133,7 +135,7 @@ class MATE(Method):
         teachers = weighted(logits.detach(), weights)
         exits_log = F.log_softmax(logits / self.temperature, -1)
         teachers_log = F.log_softmax(teachers / self.temperature, -1)
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits, batch.labels).sum()
         soft = (
             self.alpha * ramp(progress.fraction, self.ramp_up) * self._from_teachers(exits_log, teachers_log.detach())
         )
@@ -141,7 +143,7 @@ class MATE(Method):
         terms = {"labels": hard.detach(), "teachers": soft.detach()}
         if self.learned:
             judged = weighted(logits, weights) if self.moves_exits else teachers
-            own = cross_entropies(judged, batch.labels, self.setting.label_smoothing).sum()
+            own = self.hard_labels(judged, batch.labels).sum()
             near = self.proximity * self._gap(teachers_log, exits_log.detach())
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to, ramp
+from edgemate.distillation.terms import kl_to, ramp
 from edgemate.models import ExitOutputs
 
 
@@ -43,6 +43,8 @@ class OKDDip(Method):
         width: L; an eighth of the last exit's feature width if absent.
         ramp_up: fraction of the training over which α rises; 0 for all of it from the start.
     """
+
+    weighs_classes = True
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class OKDDip(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum; one exit alone has its labels only."""
         logits = outputs.logits
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits, batch.labels).sum()
         if not self.peers:
             return Loss(hard, {"labels": hard.detach()})
         weights = self._attention(outputs.pooled)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to, ramp
+from edgemate.distillation.terms import kl_to, ramp
 from edgemate.models import ExitOutputs
 
 
@@ -38,6 +38,9 @@ class ONE(Method):
         alpha: α, weight of the teacher once the ramp is over.
         ramp_up: fraction of the training over which that weight rises; 0 for all of it from the start.
     """
+
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -60,8 +63,8 @@ class ONE(Method):
         weights = F.softmax(self.gate(torch.cat(outputs.pooled, 1)), 1)
         self.mean_weights.copy_(weights.detach().mean(0))
         teacher = (weights.unsqueeze(-1) * logits).sum(1, keepdim=True)
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
-        own = cross_entropies(teacher, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits, batch.labels).sum()
+        own = self.hard_labels(teacher, batch.labels).sum()
         weight = self.alpha * ramp(progress.fraction, self.ramp_up)
         soft = weight * kl_to(teacher.detach(), logits, self.temperature).sum()
         terms = {"labels": hard.detach(), "teacher_labels": own.detach(), "teacher": soft.detach()}

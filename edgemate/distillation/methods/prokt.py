@@ -21,7 +21,7 @@ from torch.optim import SGD, Optimizer
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
-from edgemate.distillation.terms import cross_entropies, kl_to
+from edgemate.distillation.terms import kl_to
 from edgemate.models import ExitOutputs
 
 
@@ -48,6 +48,8 @@ class ProKT(Method):
     """
 
     needs_teacher = True
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class ProKT(Method):
         with torch.no_grad():
             teacher_logits = self.teacher(batch.images).logits
         soft = kl_to(teacher_logits.unsqueeze(1), learning, self.temperature).sum()
-        hard = cross_entropies(logits[:, : self.first], batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits[:, : self.first], batch.labels).sum()
         terms = {"labels": hard, "teacher": soft, "teacher_labels": own, "teacher_gap": near}
         return Loss(hard + soft, {name: term.detach() for name, term in terms.items()})
 
@@ -95,7 +97,7 @@ class ProKT(Method):
         for group in self.teacher_optimizer.param_groups:
             group["lr"] = self.teacher_lr * (1 + math.cos(math.pi * progress.fraction)) / 2
         teacher_logits = self.teacher(batch.images).logits
-        labels = F.cross_entropy(teacher_logits, batch.labels, label_smoothing=self.setting.label_smoothing)
+        labels = self.hard_labels(teacher_logits.unsqueeze(1), batch.labels).sum()
         mean = F.softmax(students / self.temperature, -1).mean(1)
         gap = F.kl_div(F.log_softmax(teacher_logits / self.temperature, -1), mean, reduction="batchmean")
         loss = labels + self.beta * gap if self.dual else (1 - self.proximity) * labels + self.proximity * gap

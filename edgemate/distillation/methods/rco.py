@@ -38,6 +38,8 @@ class RCO(KD):
         UsageError: the recipe names no teacher, or its run has not kept these epochs.
     """
 
+    keeps_state = True
+
     def __init__(
         self,
         setting: Setting,

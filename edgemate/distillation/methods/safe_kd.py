@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
-from edgemate.distillation.terms import cross_entropies, kl_to, ramp
+from edgemate.distillation.terms import kl_to, ramp
 from edgemate.models import ExitOutputs, MultiExitModel
 
 
@@ -44,6 +44,8 @@ class SafeKD(Method):
     """
 
     reads_images = True
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class SafeKD(Method):
         self._count(teacher_logits, batch.labels, progress.epoch)
         decoupled = decoupled_kd(teacher_logits, logits, batch.labels, self.temperature, self.alpha, self.beta)
         terms = {
-            "labels": cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum(),
+            "labels": self.hard_labels(logits, batch.labels).sum(),
             "teacher": ramp(progress.fraction, self.ramp_up) * decoupled.sum(),
             "consistency": self.consistency * kl_to(logits[:, 1:].detach(), logits[:, :-1], self.temperature).sum(),
         }

@@ -23,7 +23,7 @@ from torch.optim import SGD, Optimizer
 from edgemate.distillation.adversarial import DomainDiscriminator, reversal_strength
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
-from edgemate.distillation.terms import cross_entropies, kl_to
+from edgemate.distillation.terms import kl_to
 from edgemate.distillation.unlabeled import by_domain
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
@@ -61,6 +61,8 @@ class UDAKD(Method):
 
     uses_unlabeled = True
     needs_teacher = True
+    weighs_classes = True
+    keeps_state = True
 
     def __init__(
         self,
@@ -98,7 +100,7 @@ class UDAKD(Method):
         with torch.no_grad():
             teacher_logits = self.teacher(batch.images).logits.unsqueeze(1)
         source, target = by_domain(outputs, batch)
-        hard = cross_entropies(source.logits, batch.labels[known], self.setting.label_smoothing)
+        hard = self.hard_labels(source.logits, batch.labels[known])
         on_source = kl_to(teacher_logits[known], source.logits[:, self.first :], self.temperature).sum()
         on_target = kl_to(teacher_logits[~known], target.logits[:, self.first :], self.temperature).sum()
         adversarial, discriminator_loss = self._adversarial(source, target, strength)
@@ -143,8 +145,7 @@ class UDAKD(Method):
         for group in self.teacher_optimizer.param_groups:
             group["lr"] = self.teacher_lr / (1 + 10 * progress.fraction) ** 0.75
         logits, pooled = self.teacher(batch.images)
-        smoothing = self.setting.label_smoothing
-        hard = cross_entropies(logits[known].unsqueeze(1), batch.labels[known], smoothing).sum()
+        hard = self.hard_labels(logits[known].unsqueeze(1), batch.labels[known]).sum()
         on_source = self.teacher_discriminator(pooled[known], True, strength)
         on_target = self.teacher_discriminator(pooled[~known], False, strength)
         adversarial = self.gamma * (on_source + on_target)

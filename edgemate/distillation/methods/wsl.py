@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
-from edgemate.distillation.terms import cross_entropies
 from edgemate.models import ExitOutputs
 
 
@@ -37,6 +36,7 @@ class WSL(Method):
     """
 
     needs_teacher = True
+    weighs_classes = True
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class WSL(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """Hard-label and teacher term, and their sum as the total."""
         logits = outputs.logits
-        hard = cross_entropies(logits, batch.labels, self.setting.label_smoothing).sum()
+        hard = self.hard_labels(logits, batch.labels).sum()
         teacher_logits = self.teacher(batch.images).logits.unsqueeze(1)
         learning = logits[:, self.first :]
         target = F.softmax(teacher_logits / self.temperature, -1)

@@ -73,6 +73,9 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
         raise UsageError(f"{name} cannot be cut anywhere before its classifier {classifiers[0]}")
     inside = {node.name: path for node, path in tracer.inside.items()}
     points = find_cut_points(network, graph, names, inside, end, wanted)
+    for wish in wanted:
+        if not any(wish in (point.name, *point.aliases) for point in points):
+            _refuse(graph, names, wish, end)
     _keep_inputs(graph, [point.node for point in points])
     blocks: dict[str, nn.Module] = {}
     taps: dict[str, Tap] = {}
@@ -94,6 +97,23 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
         aliases={alias: target for alias, target in aliases.items() if alias not in blocks},
         own_head=OwnHead(own, classifiers, classes_of(graph), _width(points[-1].shape)),
     )
+
+
+def _refuse(graph: fx.GraphModule, names: Mapping[str, Sequence[str]], wish: str, end: fx.Node) -> None:
+    """Raise UsageError where a module ends, but no exit can stand. Other names are told apart by the backbone."""
+    ending = [node for node in graph.graph.nodes if wish in names.get(node.name, ())]
+    if not ending:
+        return
+    node = ending[-1]
+    shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
+    order = list(graph.graph.nodes)
+    if order.index(node) > order.index(end):
+        why = "it is part of the classifier"
+    elif shape is None or not 1 <= len(shape) <= 3:
+        why = "its output is not one tensor of features per image"
+    else:
+        why = "too many other tensors are alive there"
+    raise UsageError(f"no exit can stand at {wish}: {why}; `edgemate plan` lists the places where one can")
 
 
 def _part(graph: fx.GraphModule, inputs: Mapping[str, fx.Node], outputs: Sequence[fx.Node]) -> fx.GraphModule:

@@ -50,6 +50,12 @@ def torchvision_network(
         given = {"image_size": size[0], **given}
     try:
         module = models.get_model(name, weights=weights, **given)
+    except AssertionError as error:  # torchvision's word for an image size that does not fit
+        side = given.get("image_size")
+        raise UsageError(
+            f"{PREFIX}{name} cannot take images of {side}×{side}: {error}; set data.image_size to a size that it can "
+            "take"
+        ) from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{PREFIX}{name} cannot be built: {' '.join(str(error).split())}") from error
     except OSError as error:

@@ -54,11 +54,17 @@ def load_run(model: MultiExitModel, path: Path) -> list[str]:
     given = {name: tensor for name, tensor in given.items() if tensor.shape == own[name].shape}
     cuts = Run.open(path).read_metadata().cuts
     new = []
-    for exit in range(model.exits):
-        head = {name: tensor for name, tensor in own.items() if name.startswith(f"heads.{exit}.")}
-        theirs_too = {name: weights[name] for name in head if name in weights}
-        if model.cuts[exit] in cuts[exit : exit + 1] and _fits(theirs_too, head):
-            given |= theirs_too
+    for exit, cut in enumerate(model.cuts):
+        here = f"heads.{exit}."
+        head = {name: tensor for name, tensor in own.items() if name.startswith(here)}
+        there = f"heads.{cuts.index(cut)}." if cut in cuts else None
+        found = {
+            here + name.removeprefix(there): tensor
+            for name, tensor in weights.items()
+            if there is not None and name.startswith(there)
+        }
+        if _fits(found, head):
+            given |= found
         elif not head.keys() <= given.keys():
             new.append(str(exit + 1))
     model.load_state_dict(given, strict=False)

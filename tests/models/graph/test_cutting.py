@@ -321,3 +321,22 @@ def test_a_module_can_ask_not_to_be_traced() -> None:
 )
 def test_the_layout_is_found_by_the_shape(shape: tuple[int, ...], layout: str) -> None:
     assert layout_of(shape) == layout
+
+
+class Video(Net):
+    """Its second block returns five dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__([Residual(4), nn.Unflatten(1, (2, 2)), nn.Flatten(1, 2), Residual(4)])
+
+
+@pytest.mark.parametrize(
+    ("network", "wish", "why"),
+    [(TwoHeads, "head", "it is part of the classifier"), (Video, "blocks.1", "its output is not one tensor")],
+)
+def test_a_module_at_whose_end_no_exit_can_stand_is_one_line(
+    network: Callable[[], nn.Module], wish: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=f"no exit can stand at {wish}: {why}") as raised:
+        cut(network(), (wish,))
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,50 @@
+"""What does not go together with mixed batches and repeated augmentation, found without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgemate.config import Data, Training
+from edgemate.training.freezing_checks import caches_features, method_constant
+
+_NO_CACHE = "set training.cache_augmentations to 0, so that the backbone runs at every step"
+
+
+def batch_problems(data: Data, training: Training, methods: Sequence[str], batch_size: int) -> list[str]:
+    """Settings and methods that exclude `data.mixup`, `data.cutmix` or `data.repeats`, one sentence each.
+
+    Args:
+        data: the recipe's section.
+        training: likewise.
+        methods: names of the distillation methods.
+        batch_size: images in a batch.
+    """
+    problems = [problem for name in ("mixup", "cutmix") for problem in _mixing_problems(data, training, methods, name)]
+    repeats, size = data.repeats, batch_size
+    if size % repeats:
+        fitting = max(repeats, size - size % repeats)
+        problems.append(
+            f"data.repeats: a batch of {size} images does not hold every image {repeats} times; "
+            f"set optimization.batch_size to {fitting}, say"
+        )
+    if repeats > 1 and caches_features(training):
+        problems.append(f"data.repeats: cached features are of one augmentation per epoch; {_NO_CACHE}")
+    return problems
+
+
+def _mixing_problems(data: Data, training: Training, methods: Sequence[str], name: str) -> list[str]:
+    if getattr(data, name) is None:
+        return []
+    problems = []
+    if training.data_on_device:
+        problems.append(f"data.{name}: training.data_on_device only crops and flips; set it to false")
+    if caches_features(training):
+        problems.append(f"data.{name}: cached features replace the images that it mixes; {_NO_CACHE}")
+    for method in methods:
+        if method_constant(method, "uses_unlabeled"):
+            problems.append(f"data.{name}: {method} learns from images without labels too, which cannot be mixed")
+        elif method_constant(method, "keeps_state"):
+            problems.append(
+                f"data.{name}: it calls {method} twice per batch, which {method} counts as two steps; leave it out"
+            )
+    return problems

@@ -1,0 +1,70 @@
+"""The files of docs/plug-ins.md, in one folder, train a network, and its policy stops images."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import edgemate
+from edgemate import plug_ins
+from edgemate.bundle import Bundle
+from edgemate.config.module_source import read_source
+from edgemate.runs import Run
+
+PAGE = Path(__file__).parents[2] / "docs" / "plug-ins.md"
+BLOCK = re.compile(r"^```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The search path and the loaded modules as before, once the test ends."""
+    before = list(sys.path)
+    monkeypatch.setattr(plug_ins, "_beside", [])
+    monkeypatch.setattr(plug_ins, "_searched", [])
+    yield
+    sys.path[:] = before
+    forget()
+
+
+def forget() -> None:
+    for name in [name for name in sys.modules if name.startswith("own_") and hasattr(sys.modules[name], "__file__")]:
+        del sys.modules[name]
+    read_source.cache_clear()
+
+
+def test_the_files_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    programs = []
+    for block in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        named = re.match(r"# (\S+\.(?:py|yaml))\n", block)
+        if named:
+            (folder / named[1]).write_text(block)
+        else:
+            programs.append(block)
+    monkeypatch.chdir(elsewhere)
+    trained = edgemate.train(folder / "own.yaml", "runs/own")
+    assert len(trained.metrics["accuracy"]["test"]["exits"]) == 3
+    recipe = Run(Path("runs/own")).read_recipe()
+    assert recipe.optimization.optimizer_options == {"alpha": 0.99}
+    assert recipe.distillation.options == {"growth": 2.0}
+
+    forget()  # as in another process, which reads only the run
+    monkeypatch.setattr(plug_ins, "_beside", [])
+    monkeypatch.setattr(plug_ins, "_searched", [])
+    sys.path[:] = [entry for entry in sys.path if entry != str(folder)]
+    edgemate.export("runs/own", "bundles/own", layouts=["segments"])
+
+    (program,) = programs
+    names: dict[str, object] = {}
+    exec(compile(program, PAGE.name, "exec"), names)
+    exits = [answer.exit for answer in names["answers"]]  # type: ignore[attr-defined]
+    assert set(exits) <= {1, 2, 3}
+    assert len(exits) == len(Bundle.open("bundles/own").golden().images)

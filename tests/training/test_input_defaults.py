@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from runs import make_run
+
+from edgemate.config import Data
+from edgemate.errors import UsageError
+from edgemate.training.input_defaults import with_input_defaults
+
+LITE0 = {
+    "image_size": 224,
+    "resize_to": 256,
+    "interpolation": "bicubic",
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+
+
+def filled(backbone: str, weights: str | None, **given: Any) -> dict[str, Any]:
+    data = with_input_defaults(Data(name="image_folder", **given), backbone, weights)
+    return {key: getattr(data, key) for key in LITE0}
+
+
+@pytest.mark.parametrize("weights", ["pretrained", "file:weights.safetensors"])
+def test_weights_bring_their_own_input(weights: str) -> None:
+    assert filled("timm/tf_efficientnet_lite0", weights) == LITE0
+
+
+def test_without_weights_nothing_changes() -> None:
+    assert set(filled("timm/tf_efficientnet_lite0", None).values()) == {None}
+    assert set(filled("resnet18", "pretrained").values()) == {None}
+
+
+def test_what_the_recipe_says_stays() -> None:
+    given = {"image_size": 96, "mean": [0.1] * 3, "std": [0.2] * 3, "interpolation": "nearest"}
+    assert filled("timm/tf_efficientnet_lite0", "pretrained", **given) == {**given, "resize_to": None}
+    assert filled("timm/tf_efficientnet_lite0", "pretrained", resize="stretch")["resize_to"] is None
+
+
+def test_torchvision_and_gray_images() -> None:
+    found = filled("torchvision/mobilenet_v3_small", "pretrained", options={"channels": 1})
+    assert found["mean"] == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+    assert (found["image_size"], found["resize_to"], found["interpolation"]) == (224, 256, "bilinear")
+
+
+def test_datasets_of_gray_images_are_known() -> None:
+    data = with_input_defaults(Data(name="digits"), "timm/tf_efficientnet_lite0", "pretrained")
+    assert (data.mean, data.std) == ([0.5], [0.5])
+
+
+def test_a_run_gives_its_own_input(tmp_path_factory: pytest.TempPathFactory) -> None:
+    run = make_run(tmp_path_factory.mktemp("run") / "run", epochs=0)
+    spec = run.read_metadata().input
+    found = filled("resnet8", f"run:{run.path}")
+    assert (found["image_size"], found["mean"], found["std"]) == (spec["height"], spec["mean"], spec["std"])
+    with pytest.raises(UsageError, match=r"model\.weights"):
+        filled("resnet8", "run:nowhere")
