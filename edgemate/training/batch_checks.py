@@ -1,4 +1,4 @@
-"""What does not go together with mixed batches and repeated augmentation, found without torch."""
+"""What does not go together with mixed batches, repeated augmentation and class weights, found without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NO_CACHE = "set training.cache_augmentations to 0, so that the backbone runs at
 
 
 def batch_problems(recipe: Recipe) -> list[str]:
-    """Settings and methods that exclude `data.mixup`, `data.cutmix` or `data.repeats`, one sentence each."""
+    """Settings and methods that exclude one of these, one sentence each."""
     problems = [problem for name in ("mixup", "cutmix") for problem in _mixing_problems(recipe, name)]
     repeats, size = recipe.data.repeats, recipe.optimization.batch_size
     if size % repeats:
@@ -20,6 +20,12 @@ def batch_problems(recipe: Recipe) -> list[str]:
         )
     if repeats > 1 and caches_features(recipe):
         problems.append(f"data.repeats: cached features are of one augmentation per epoch; {_NO_CACHE}")
+    if recipe.optimization.class_weights != "none":
+        problems += [
+            f"optimization.class_weights: {method} does not weigh classes; set it to none"
+            for method in recipe.distillation.names
+            if not method_constant(method, "weighs_classes")
+        ]
     return problems
 
 

@@ -76,6 +76,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
     from edgemate.distillation.building import build_method, setting_of
     from edgemate.distillation.teachers.loading import find_teacher
     from edgemate.models import build_model
+    from edgemate.training.mixup import mixup_of
     from edgemate.training.optimizers import check_optimizer
     from edgemate.training.weightless import weightless
 
@@ -110,13 +111,7 @@ def check_recipe(recipe: Recipe, source: str) -> None:
                 "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
                 "attention; use that, mean or none"
             )
-        if recipe.optimization.class_weights != "none" and not method.weighs_classes:
-            names = ", ".join(recipe.distillation.names)
-            problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
-        mixes = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name) is not None]
-        if mixes and method.optimizers():
-            names = ", ".join(recipe.distillation.names)
-            problems.append(f"{mixes[0]}: it calls {names} twice per batch, which steps an optimizer; leave it out")
+        attempt("data", lambda: mixup_of(recipe.data, recipe.training.seed, method))
         if recipe.training.precision == "fp16" and method.optimizers():
             names = ", ".join(recipe.distillation.names)
             problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")
