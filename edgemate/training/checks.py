@@ -137,9 +137,6 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
             "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
             "attention; use that, mean or none"
         )
-    if recipe.optimization.class_weights != "none" and not method.weighs_classes:
-        names = ", ".join(recipe.distillation.names)
-        problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
     mixes = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name) is not None]
     if mixes and method.optimizers():
         names = ", ".join(recipe.distillation.names)
