@@ -38,7 +38,13 @@ def check_early(recipe: Recipe, source: str) -> None:
         *_teacher_problems(recipe),
         *_data_on_device_problems(recipe),
         *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe)),
-        *batch_problems(recipe.data, recipe.training, recipe.distillation.names, recipe.optimization.batch_size),
+        *batch_problems(
+            recipe.data,
+            recipe.training,
+            recipe.distillation.names,
+            batch_size=recipe.optimization.batch_size,
+            weighs_classes=recipe.optimization.class_weights != "none",
+        ),
     ]
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
