@@ -12,6 +12,7 @@ _PLACES = {
     "cifar100": "cifar100.npz",
     "imagenette": "imagenette",
     "trashnet": "trashnet",
+    "efficientnet_lite0": "weights/tf_efficientnet_lite0.safetensors",
 }
 
 
