@@ -23,9 +23,10 @@ def balanced_order(labels: Indices, seed: int, epoch: int) -> Indices:
     n, classes = len(labels), np.unique(labels)
     share, rest = divmod(n, len(classes))
     with_one_more = set(permutation(len(classes), Purpose.BALANCE, seed, epoch)[:rest].tolist())
-    chosen = []
+    chosen: list[Indices] = []
     for rank, label in enumerate(classes):
-        members, count = np.flatnonzero(labels == label), share + (rank in with_one_more)
+        members = np.flatnonzero(labels == label).astype(np.int64)
+        count = share + (rank in with_one_more)
         laps = range(-(-count // len(members)))
         orders = [members[permutation(len(members), Purpose.BALANCE, seed, epoch, 1 + rank, lap)] for lap in laps]
         chosen.append(np.concatenate([*orders, members[:0]])[:count])

@@ -1,4 +1,4 @@
-"""What does not go together with mixed batches and repeated augmentation, found without torch."""
+"""What does not go together with mixed batches, repeated augmentation and class weights, found without torch."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from edgemate.training.freezing_checks import caches_features, method_constant
 _NO_CACHE = "set training.cache_augmentations to 0, so that the backbone runs at every step"
 
 
-def batch_problems(data: Data, training: Training, methods: Sequence[str], batch_size: int) -> list[str]:
-    """Settings and methods that exclude `data.mixup`, `data.cutmix` or `data.repeats`, one sentence each.
+def batch_problems(
+    data: Data, training: Training, methods: Sequence[str], *, batch_size: int, weighs_classes: bool
+) -> list[str]:
+    """Settings and methods that exclude one of these, one sentence each.
 
     Args:
         data: the recipe's section.
         training: likewise.
         methods: names of the distillation methods.
         batch_size: images in a batch.
+        weighs_classes: the recipe has class weights.
     """
     problems = [problem for name in ("mixup", "cutmix") for problem in _mixing_problems(data, training, methods, name)]
     repeats, size = data.repeats, batch_size
@@ -29,6 +32,12 @@ def batch_problems(data: Data, training: Training, methods: Sequence[str], batch
         )
     if repeats > 1 and caches_features(training):
         problems.append(f"data.repeats: cached features are of one augmentation per epoch; {_NO_CACHE}")
+    if weighs_classes:
+        problems += [
+            f"optimization.class_weights: {method} does not weigh classes; set it to none"
+            for method in methods
+            if not method_constant(method, "weighs_classes")
+        ]
     return problems
 
 

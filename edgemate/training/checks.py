@@ -38,7 +38,13 @@ def check_early(recipe: Recipe, source: str) -> None:
         *_teacher_problems(recipe),
         *_data_on_device_problems(recipe),
         *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe)),
-        *batch_problems(recipe.data, recipe.training, recipe.distillation.names, recipe.optimization.batch_size),
+        *batch_problems(
+            recipe.data,
+            recipe.training,
+            recipe.distillation.names,
+            batch_size=recipe.optimization.batch_size,
+            weighs_classes=recipe.optimization.class_weights != "none",
+        ),
     ]
     if recipe.optimization.class_weights == "balanced" and recipe.data.sampling == "balanced":
         problems.append("optimization.class_weights: data.sampling is balanced too, which counts twice; drop one")
@@ -139,9 +145,6 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
             "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
             "attention; use that, mean or none"
         )
-    if recipe.optimization.class_weights != "none" and not method.weighs_classes:
-        names = ", ".join(recipe.distillation.names)
-        problems.append(f"optimization.class_weights: {names} does not weigh classes; set it to none")
     mixes = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name) is not None]
     if mixes and method.optimizers():
         names = ", ".join(recipe.distillation.names)

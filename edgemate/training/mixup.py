@@ -17,6 +17,7 @@ from torch import Tensor
 from edgemate.config import Data
 from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.distillation.method import Batch, Loss, Method, Progress
+from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
 
@@ -79,10 +80,17 @@ class Mixup:
         return Mixed(mixed, labels, labels[partner], 1 - pasted)
 
 
-def mixup_of(section: Data, seed: int) -> Mixup | None:
-    """What a recipe's `data` section asks for; None where it mixes nothing."""
+def mixup_of(section: Data, seed: int, method: Method) -> Mixup | None:
+    """What a recipe's `data` section asks for; None where it mixes nothing.
+
+    Raises:
+        UsageError: the method steps optimizers of its own.
+    """
     if section.mixup is None and section.cutmix is None:
         return None
+    if method.optimizers():
+        name = "mixup" if section.mixup is not None else "cutmix"
+        raise UsageError(f"{name} calls the method twice per batch, and it steps an optimizer; leave {name} out")
     return Mixup(section.mixup, section.cutmix, seed)
 
 

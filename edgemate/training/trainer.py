@@ -127,7 +127,7 @@ def train(
     settings = recipe.training
     caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
     loader, calibration = make_loaders(recipe, data, method)
-    mixup = mixup_of(recipe.data, settings.seed)
+    mixup = mixup_of(recipe.data, settings.seed, method)
     task = MultiExitTask(
         model,
         method,

@@ -12,12 +12,12 @@ from exit_outputs import C, make_outputs
 from sklearn.utils.class_weight import compute_class_weight
 from toy_data import prepare
 
-from edgemate.distillation.methods.joint_ce import JointCE
 from edgemate.distillation.terms import cross_entropies
 from edgemate.errors import RecipeError
 from edgemate.registry import METHODS
-from edgemate.training.checks import check_early, check_recipe
+from edgemate.training.checks import check_early
 from edgemate.training.class_weights import balanced_weights, class_weights
+from edgemate.training.freezing_checks import method_constant
 from recipes import small_recipe
 
 # Of these the exits' whole loss depends on a teacher that is stepped by its own labels first.
@@ -71,13 +71,30 @@ def test_a_list_needs_a_number_per_class() -> None:
         class_weights([1.0, 2.0], data, "r.yaml")
 
 
-def test_a_method_that_does_not_weigh_classes_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JointCE, "weighs_classes", False)
-    check_recipe(small_recipe("distillation.method=joint_ce"), "small.yaml")
+PLAIN = """
+from torch.nn import functional as F
+from edgemate.distillation import Loss, Method
+
+
+class Plain(Method):
+    def forward(self, outputs, batch, progress):
+        total = F.cross_entropy(outputs.logits[:, -1], batch.labels)
+        return Loss(total, {"labels": total.detach()})
+"""
+
+
+def test_a_method_that_does_not_weigh_classes_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_method.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    check_early(small_recipe("distillation.method=own_method:Plain"), "small.yaml")
     for asked in ("balanced", "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"):
-        recipe = small_recipe("distillation.method=joint_ce", f"optimization.class_weights={asked}")
-        with pytest.raises(RecipeError, match=r"^small\.yaml: optimization\.class_weights: joint_ce does not weigh cl"):
-            check_recipe(recipe, "small.yaml")
+        recipe = small_recipe("distillation.method=own_method:Plain", f"optimization.class_weights={asked}")
+        with pytest.raises(RecipeError, match=r"^small\.yaml: optimization\.class_weights: own_method:Plain does not"):
+            check_early(recipe, "small.yaml")
+    for name in METHODS.names():
+        assert method_constant(name, "weighs_classes"), "read without an import"
 
 
 @pytest.mark.parametrize("value", ["foo", "[]", "[1, -1]", "[1, a]", "[true]", "3", "null"])

@@ -147,12 +147,12 @@ def test_methods_with_unlabeled_images_are_refused() -> None:
 
 def test_a_method_with_an_optimizer_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JointCE, "optimizers", lambda self: [torch.optim.SGD([torch.zeros(1)], lr=1)])
-    with pytest.raises(RecipeError, match=r"data\.mixup: it calls joint_ce twice per batch, which steps an optimizer"):
+    with pytest.raises(RecipeError, match=r"data: mixup calls the method twice per batch, and it steps an opt"):
         check_recipe(small_recipe("data.mixup=1", "distillation.method=joint_ce"), "small.yaml")
 
 
 def test_off_by_default() -> None:
-    assert mixup_of(small_recipe().data, 0) is None
+    assert mixup_of(small_recipe().data, 0, JointCE(SETTING)) is None
 
 
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
