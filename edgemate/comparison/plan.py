@@ -78,6 +78,11 @@ def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:
             str(path),
             ["training.weights: must be last in a comparison: choosing an epoch per run favors some methods"],
         )
+    if any(recipe.training.patience is not None for recipe in recipes):
+        raise RecipeError(
+            str(path),
+            ["training.patience: must be absent in a comparison: methods would train for different numbers of epochs"],
+        )
 
 
 def _check_same_recipe(run: Run, recipe: Recipe) -> None:

@@ -307,6 +307,15 @@ class Optimization(Section):
         None, description="Decay of averaged weights per step; off if absent."
     )
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _check_class_weights(cls, value: Any) -> Any:
+        # In one line, where each alternative of the type would have its own.
+        numbers = isinstance(value, list) and value and all(type(one) in (int, float) and one > 0 for one in value)
+        if numbers or value in ("none", "balanced"):
+            return value
+        raise ValueError(f"{value!r} should be none, balanced, or a list of one number above 0 per class")
+
 
 class Training(Section):
     """How and where the training runs."""

@@ -46,6 +46,8 @@ def check_early(recipe: Recipe, source: str) -> None:
             weighs_classes=recipe.optimization.class_weights != "none",
         ),
     ]
+    if recipe.optimization.class_weights == "balanced" and recipe.data.sampling == "balanced":
+        problems.append("optimization.class_weights: data.sampling is balanced too, which counts twice; drop one")
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:

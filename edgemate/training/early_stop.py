@@ -10,11 +10,14 @@ from rich.console import Console
 from edgemate.training.task import MultiExitTask
 from edgemate.wording import counted
 
+_STATE = ("score", "best_epoch", "epoch", "counted_from", "epochs")
+
 
 class EarlyStop(Callback):
     """Stops once the calibration accuracy, averaged over exits, has not improved for `patience` epochs.
 
-    It must come before a callback that averages weights, and before those that act on the last epoch.
+    It must come before a callback that averages weights, and before those that act on the last epoch. A run that is
+    resumed with another number of epochs gets all of its patience again, since its learning rates are other ones too.
 
     Args:
         patience: epochs without a higher accuracy after which it stops.
@@ -26,10 +29,15 @@ class EarlyStop(Callback):
         self.score = -1.0
         self.best_epoch = 0
         self.epoch = 0
+        self.counted_from = 0
+        self.epochs: int | None = None
         self.stopped = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train no further where the checkpoint is of the epoch that it stopped at."""
+        if self.epochs not in (None, trainer.max_epochs):
+            self.counted_from = self.epoch
+        self.epochs = trainer.max_epochs
         if self._stop(trainer):
             self._say(trainer)
 
@@ -52,15 +60,16 @@ class EarlyStop(Callback):
         return {"stopped": self.stopped, "epoch": self.epoch, "best_epoch": self.best_epoch, "patience": self.patience}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch so far, and the current one."""
-        return {"score": self.score, "best_epoch": self.best_epoch, "epoch": self.epoch}
+        """The best epoch so far, the current one, the last one, and the one since which the patience counts."""
+        return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The epochs up to the checkpoint."""
-        self.score, self.best_epoch, self.epoch = (state_dict[key] for key in ("score", "best_epoch", "epoch"))
+        for name in _STATE:
+            setattr(self, name, state_dict[name])
 
     def _stop(self, trainer: Trainer) -> bool:
-        waited = self.epoch - self.best_epoch
+        waited = self.epoch - max(self.best_epoch, self.counted_from)
         self.stopped = waited >= self.patience and self.epoch < (trainer.max_epochs or 0)
         trainer.should_stop = trainer.should_stop or self.stopped
         return self.stopped

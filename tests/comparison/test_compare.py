@@ -119,6 +119,7 @@ def test_an_unfinished_run_is_resumed(compared: Path, recipe: Path, tmp_path: Pa
 def test_the_problems_of_any_method_come_before_any_training(recipe: Path, tmp_path: Path) -> None:
     for overrides, message in (
         (["training.weights=best"], "training.weights: must be last in a comparison"),
+        (["training.patience=2"], "training.patience: must be absent in a comparison"),
         (["exits.head=linear"], "methods byot: distillation: byot compares"),
     ):
         with pytest.raises(RecipeError, match=message):

@@ -97,6 +97,15 @@ def test_a_method_that_does_not_weigh_classes_is_refused_in_one_line(
         assert method_constant(name, "weighs_classes"), "read without an import"
 
 
-def test_weights_are_positive() -> None:
-    with pytest.raises(RecipeError, match=r"optimization\.class_weights"):
-        small_recipe("optimization.class_weights=[1, -1]")
+@pytest.mark.parametrize("value", ["foo", "[]", "[1, -1]", "[1, a]", "[true]", "3", "null"])
+def test_other_values_are_one_line(value: str) -> None:
+    with pytest.raises(RecipeError, match=r"optimization\.class_weights: .* should be none, balanced, or") as caught:
+        small_recipe(f"optimization.class_weights={value}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_classes_are_balanced_once() -> None:
+    recipe = small_recipe("optimization.class_weights=balanced", "data.sampling=balanced")
+    with pytest.raises(RecipeError, match=r"optimization\.class_weights: data\.sampling is balanced too") as caught:
+        check_early(recipe, "small.yaml")
+    assert len(str(caught.value).splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,13 @@ def test_killed_after_its_last_checkpoint_it_does_not_train_on(stopped: tuple[Ru
     theirs = read_tensors(run.model_path)
     for name, value in read_tensors(resumed.model_path).items():
         assert torch.equal(value, theirs[name]), name
+
+
+def test_more_epochs_bring_all_of_the_patience_again(stopped: tuple[Run, str], tmp_path: Path) -> None:
+    run, _ = stopped
+    before = scores(run)
+    longer = Run(Path(shutil.copytree(run.path, tmp_path / "run")))
+    recipe = small_recipe(*RECIPE, f"optimization.epochs={EPOCHS + 8}")
+    after = scores(train(recipe, longer.path, resume=True, console=screen()))
+    assert after[: len(before)] == before
+    assert len(after) >= len(before) + 2
