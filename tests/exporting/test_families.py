@@ -1,31 +1,42 @@
 """Networks of timm and torchvision, each cut by its graph, from one training step to ONNX Runtime.
 
-A few of different kinds are in the fast suite; the others are slow.
+Six of different kinds are in the fast suite; the others are slow.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from graphs import write_layouts
+from graphs import Layouts
 from runs import reference_logits
+from tensorrt_forms import misread
 
+from edgemate.bundle.manifest import Precision
 from edgemate.config import Exits, Model
 from edgemate.distillation import Batch, Progress, Setting
 from edgemate.distillation.methods.mate import MATE
 from edgemate.exporting import Limits
-from edgemate.exporting.verify import check_graph, verify_layout
+from edgemate.exporting.composing import prefix_of
+from edgemate.exporting.graphs import export_graphs
+from edgemate.exporting.precision import convert_layout
+from edgemate.exporting.verify import check_graph, layout_logits, verify_layout
 from edgemate.models import Backbone, MultiExitModel, Tap, build_model, count_costs
 from edgemate.models.cost import block_macs
 from edgemate.models.graph.cutting import cut_network
+from edgemate.models.heads.linear import linear
+from edgemate.models.placing import place_exits
 from edgemate.registry import BACKBONES
 
 CLASSES = 7
+SWIN = "timm/swin_tiny_patch4_window7_224+shallow"
 # The side of the images: the smallest of 32, 64, … that leaves maps of more than one place for most of the way, or
 # the one size that a network is built for.
 SIZES = {
@@ -59,36 +70,42 @@ SIZES = {
     "torchvision/swin_t": 64,
     "torchvision/mnasnet1_0": 64,
 }
+# Networks with options, named after a plus sign.
+OPTIONS = {SWIN: {"arguments": {"depths": [2, 2], "num_heads": [2, 4], "embed_dim": 32}}}
+SIZES[SWIN] = 224
+# Squeeze-and-excitation, tokens, channels-last maps, dense connections, two classifiers, shuffled channels.
 FAST = {
     "timm/mobilenetv3_small_100",
     "timm/vit_tiny_patch16_224",
-    "timm/efficientvit_b0",
+    SWIN,
+    "timm/densenet121",
+    "timm/levit_128s",
     "torchvision/shufflenet_v2_x1_0",
 }
 NAMES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in SIZES]
-
-
-def built(name: str, head: str = "linear") -> MultiExitModel:
-    torch.manual_seed(0)
-    return build_model(Model(backbone=name), Exits(at="auto", count=3, head=head), 3, CLASSES, (SIZES[name],) * 2)
+HEADS = dict(zip(SIZES, itertools.cycle(("linear", "separable"))))
+EXITS = 3
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_trains_and_its_graphs_agree_with_it(name: str, tmp_path: Path) -> None:
+    """The prefixes are composed of the segments, as an export does it, so chained segments equal them."""
     side = SIZES[name]
-    model = built(name)
-    assert model.exits == 3
-    _train_one_step(model, side)
     shape = (3, side, side)
-    layouts = write_layouts(model.eval(), shape, tmp_path)
-    for batch in (1, 5):
-        images = np.random.default_rng(batch).standard_normal((batch, *shape)).astype(np.float32)
-        reference = reference_logits(model, images)
-        for layout, graphs in layouts.items():
-            for graph in graphs:
-                check_graph(tmp_path / graph.file, graph)
-            found = verify_layout(tmp_path, layout, graphs, images, reference, Limits(1e-3, 1.0))
-            assert [agreement.agreement for agreement in found] == [1.0] * 3
+    model = built(name)
+    assert model.exits == EXITS
+    _train_one_step(model, side)
+    layouts = _written(model, shape, tmp_path)
+    for graph in itertools.chain(*layouts.values()):
+        check_graph(tmp_path / graph.file, graph)
+        assert misread(onnx.load(tmp_path / graph.file)) == []
+    images = np.random.default_rng(0).standard_normal((6, *shape)).astype(np.float32)
+    reference = reference_logits(model, images)
+    for layout, graphs in layouts.items():  # one image, then the other five
+        found = verify_layout(tmp_path, layout, graphs, images, reference, Limits(1e-3, 1.0))
+        assert [agreement.agreement for agreement in found] == [1.0] * EXITS
+    chained, prefixes = (layout_logits(tmp_path, layout, graphs, images) for layout, graphs in layouts.items())
+    np.testing.assert_allclose(chained, prefixes, rtol=0, atol=1e-5 * max(1.0, float(np.abs(prefixes).max())))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,18 +113,67 @@ def test_the_parts_are_the_whole(name: str) -> None:
     """Chained blocks equal the untouched network bit for bit, and their MACs are its MACs."""
     side = SIZES[name]
     network, backbone = _network_and_backbone(name, (side, side))
+    own = backbone.own_head
+    assert own is not None
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
     features: Any = {"image": images}
     with torch.no_grad():
         for block in backbone.blocks.eval():
             features = block(features)
-        logits = backbone.own_head.module.eval()(features)
-        assert torch.equal(logits, network.eval()(images))
+        assert torch.equal(own.module.eval()(features), network.eval()(images))
     whole = _whole_macs(network, side)
     assert sum(block_macs(backbone, (3, side, side))) == pytest.approx(whole, rel=1e-3)
-    costs = count_costs(built(name), (3, side, side)).exits
-    new_classifier = (1000 - CLASSES) * backbone.own_head.width * len(backbone.own_head.layers)
-    assert costs[-1].macs == pytest.approx(whole - new_classifier, rel=1e-3)
+    at = place_exits(backbone, (3, side, side), EXITS)
+    model = MultiExitModel(backbone, at, lambda tap: linear(tap, own.classes), own_last=True)
+    assert count_costs(model, (3, side, side)).exits[-1].macs == pytest.approx(whole, rel=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        SWIN,
+        pytest.param("timm/vit_tiny_patch16_224", marks=pytest.mark.slow),
+        pytest.param("torchvision/swin_t", marks=pytest.mark.slow),
+        pytest.param("torchvision/vit_b_16", marks=pytest.mark.slow),
+        pytest.param("timm/mobilevit_xxs", marks=pytest.mark.slow),
+        pytest.param("timm/convnext_atto", marks=pytest.mark.slow),
+    ],
+)
+def test_transformers_can_be_converted(name: str, precision: Precision, tmp_path: Path) -> None:
+    """Tokens and channels-last maps: attention, normalization and means in float16, and products in int8."""
+    side = SIZES[name]
+    model = built(name).eval()
+    segments = _written(model, (3, side, side), tmp_path)["segments"]
+    images = np.random.default_rng(0).standard_normal((8, 3, side, side)).astype(np.float32)
+    convert_layout(tmp_path, segments, precision, images)
+    operators: Counter[str] = Counter()
+    for graph in segments:
+        check_graph(tmp_path / graph.file, graph)
+        proto = onnx.load(tmp_path / graph.file)
+        assert misread(proto) == []
+        operators += Counter(node.op_type for node in proto.graph.node)
+    assert operators["QuantizeLinear" if precision == "int8" else "Cast"] > EXITS
+    limits = Limits(Limits.of(precision).difference, 0.0)  # random weights leave no class clearly first
+    verify_layout(tmp_path, "segments", segments, images, reference_logits(model, images), limits)
+
+
+def built(name: str) -> MultiExitModel:
+    torch.manual_seed(0)
+    exits = Exits(at="auto", count=EXITS, head=HEADS[name])
+    model = Model(backbone=name.partition("+")[0], options=OPTIONS.get(name, {}))
+    return build_model(model, exits, 3, CLASSES, (SIZES[name],) * 2)
+
+
+def _written(model: MultiExitModel, shape: tuple[int, int, int], folder: Path) -> Layouts:
+    """Segments, each exported once, and the prefixes that are composed of them."""
+    (folder / "onnx").mkdir()
+    segments = list(export_graphs(model.eval(), shape, "segments"))
+    protos, metadata = [one.proto for one in segments], [one.metadata for one in segments]
+    prefixes = [prefix_of(protos[:k], metadata[:k]) for k in range(1, model.exits + 1)]
+    for graph in (*segments, *prefixes):
+        (folder / graph.metadata.file).write_bytes(graph.proto.SerializeToString())
+    return {"segments": tuple(metadata), "prefixes": tuple(one.metadata for one in prefixes)}
 
 
 def _train_one_step(model: MultiExitModel, side: int) -> None:
@@ -122,6 +188,7 @@ def _train_one_step(model: MultiExitModel, side: int) -> None:
     loss.backward()
     gradients = {path: parameter.grad for path, parameter in model.named_parameters()}
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients.values())
+    assert sum(gradient is not None for gradient in gradients.values()) > 0.9 * len(gradients)
     optimizer.step()
     moved = {path for path, value in model.state_dict().items() if not torch.equal(value, before[path])}
     for part in (*(f"stages.{k}." for k in range(model.exits)), *(f"heads.{k}." for k in range(model.exits))):
@@ -130,9 +197,10 @@ def _train_one_step(model: MultiExitModel, side: int) -> None:
 
 
 def _network_and_backbone(name: str, size: tuple[int, int]) -> tuple[torch.nn.Module, Backbone]:
-    _, rest = BACKBONES.library(name) or ("", "")
+    backbone = name.partition("+")[0]
+    _, rest = BACKBONES.library(backbone) or ("", "")
     torch.manual_seed(0)
-    network = BACKBONES.get(name)(rest, 3, size, False).module
+    network = BACKBONES.get(backbone)(rest, 3, size, False, **OPTIONS.get(name, {})).module
     return network, cut_network(network, name, (3, *size))
 
 

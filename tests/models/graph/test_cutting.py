@@ -112,6 +112,56 @@ class Tokens(nn.Module):
         return self.fc(self.blocks(x)[:, 0])
 
 
+class Dense(nn.Module):
+    """Every layer reads all that came before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.layers = nn.ModuleList(nn.Conv2d(4 + 2 * i, 2, 3, 1, 1) for i in range(3))
+        self.transition = nn.Conv2d(10, 6, 1)
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [self.stem(x)]
+        for layer in self.layers:
+            found.append(F.relu(layer(torch.cat(found, 1))))
+        return self.fc(self.transition(torch.cat(found, 1)).mean((2, 3)))
+
+
+class Repeated(nn.Module):
+    """One pooling and one activation, used after every convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3 if i == 0 else 4, 4, 3, 1, 1) for i in range(3))
+        self.act, self.pool, self.fc = nn.ReLU(), nn.MaxPool2d(2), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = self.pool(self.act(conv(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+class TwoColumns(nn.Module):
+    """Two networks side by side to the end, and a weighted sum of their logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.ModuleList(nn.Conv2d(3 if i == 0 else 4, 4, 3, 2, 1) for i in range(3))
+        self.right = nn.ModuleList(nn.Conv2d(3 if i == 0 else 6, 6, 3, 2, 1) for i in range(3))
+        self.heads = nn.ModuleList([nn.Linear(4, 5), nn.Linear(6, 5)])
+        self.weights = nn.Parameter(torch.tensor([0.3, 0.7]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = b = x
+        for left, right in zip(self.left, self.right, strict=True):
+            a, b = F.relu(left(a)), F.relu(right(b))
+        weights = self.weights.softmax(0)
+        pooled = a.mean((2, 3)), b.mean((2, 3))
+        return weights[0] * self.heads[0](pooled[0]) + weights[1] * self.heads[1](pooled[1])
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": lambda: Net([Residual(4), Residual(4, 2), Residual(4)]),
     "windows": lambda: Net([Residual(4), Windows(), Residual(4)]),
@@ -119,6 +169,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "two_heads": TwoHeads,
     "squeeze": Squeeze,
     "tokens": Tokens,
+    "dense": Dense,
+    "repeated": Repeated,
+    "two_columns": TwoColumns,
 }
 
 
@@ -177,6 +230,36 @@ def test_a_cut_that_a_recipe_names_may_pass_several_tensors() -> None:
     images = torch.randn(2, *SHAPE)
     with torch.no_grad():
         assert torch.equal(chained(backbone.eval(), images), network.eval()(images))
+
+
+def test_a_module_that_is_used_again_ends_another_place_each_time() -> None:
+    assert cut(Repeated()).block_names == ("pool", "pool_1", "mean")
+
+
+def test_where_most_of_a_network_has_several_tensors_they_pass_its_cuts_and_reach_its_classifiers() -> None:
+    backbone = cut(TwoColumns())
+    assert max(len(block.outputs) for block in backbone.blocks) == 2
+    assert len(backbone.blocks[-1].outputs) == 2
+    assert len(backbone.block_names) >= 3
+    own = backbone.own_head
+    assert own is not None
+    assert own.layers == ["heads.0", "heads.1"]
+    replace_classifier(own, 9)
+    assert chained(backbone.eval(), torch.randn(2, *SHAPE)).shape == (2, 9)
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_network_can_be_cut_after_any_of_its_modules_that_a_recipe_names(data: st.DataObject) -> None:
+    torch.manual_seed(0)
+    network = Net([Residual(4), Residual(4, 2), Residual(4)]).eval()
+    inner = [f"blocks.{i}.{layer}" for i in range(3) for layer in ("conv", "bn")]
+    wanted = data.draw(st.lists(st.sampled_from(inner), unique=True))
+    backbone = cut(network, tuple(wanted))
+    assert {backbone.block_index(name) for name in wanted} <= set(range(len(backbone.blocks)))
+    images = torch.randn(2, *SHAPE)
+    with torch.no_grad():
+        assert torch.equal(chained(backbone, images), network(images))
 
 
 def test_where_no_place_has_one_tensor_several_pass_every_cut() -> None:

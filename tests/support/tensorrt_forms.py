@@ -1,0 +1,45 @@
+"""Operators that opset 18 changed, in forms that TensorRT 8 misreads, since it knows opset 17."""
+
+from __future__ import annotations
+
+import onnx
+
+# Its axes became an input. Those of ReduceSum did in opset 13.
+_REDUCTIONS = frozenset(
+    (
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSumSquare",
+    )
+)
+_NEW = frozenset(("BitwiseAnd", "CenterCropPad", "Col2Im", "GroupNormalization", "Mish"))
+_SCATTERS = frozenset(("ScatterElements", "ScatterND"))
+
+
+def misread(proto: onnx.ModelProto) -> list[str]:
+    """Operators of a graph in a form that only opset 18 has, sorted."""
+    return sorted({node.op_type for node in proto.graph.node if _is_new(node)})
+
+
+def _is_new(node: onnx.NodeProto) -> bool:
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    operator = node.op_type
+    if operator in _REDUCTIONS:
+        return len(node.input) > 1
+    if operator == "Pad":
+        return len(node.input) > 3
+    if operator == "Split":
+        return "num_outputs" in attributes
+    if operator == "Resize":
+        antialias = attributes.get("antialias")
+        return "axes" in attributes or (antialias is not None and antialias.i == 1)
+    if operator in _SCATTERS:
+        reduction = attributes.get("reduction")
+        return reduction is not None and reduction.s in (b"max", b"min")
+    return operator in _NEW
