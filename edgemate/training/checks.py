@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edgemate.config import Distillation, Recipe
 from edgemate.distillation.teachers.reference import check_reference, learns_from_teacher
 from edgemate.errors import RecipeError, RunError, UsageError
-from edgemate.registry import BACKBONES, HEADS, METHODS
+from edgemate.registry import BACKBONES, HEADS, METHODS, OPTIMIZERS, SCHEDULES
 from edgemate.training.batch_checks import batch_problems
 from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.training.freezing_checks import freezing_problems
@@ -124,7 +124,8 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
     checkable = recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None
     if checkable and not (built_later and _has_own_network(recipe)):
         attempt("exits.at", with_network)
-    attempt("optimization", lambda: check_own_steps(recipe.optimization))
+    if not _steps_are_ours(recipe):
+        attempt("optimization", lambda: check_own_steps(recipe.optimization))
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
     if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
@@ -158,6 +159,12 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
 def _has_own_network(recipe: Recipe) -> bool:
     """Whether a head or a method is the user's own, by a dotted path; such backbones are never built for a check."""
     return recipe.exits.head not in HEADS or any(name not in METHODS for name in recipe.distillation.names)
+
+
+def _steps_are_ours(recipe: Recipe) -> bool:
+    """Whether the optimizer and the schedule are registered ones, whose options have been checked."""
+    optimizer, schedule = recipe.optimization.optimizer, recipe.optimization.schedule
+    return optimizer in OPTIMIZERS and OPTIMIZERS.library(optimizer) is None and schedule in SCHEDULES
 
 
 def _rates(recipe: Recipe) -> dict[str, float]:
