@@ -22,6 +22,7 @@ EXTRAS = {
         "scikit-learn",
         "scipy",
         "tensorboard",
+        "timm",
         "torch",
         "torchvision",
     ),

@@ -79,6 +79,8 @@ def _draw(axes: Axes, points: Sequence[Point], curve: Curve) -> None:
 
 
 def _line(axes: Axes, points: Sequence[Point], **style: Any) -> None:
+    if not points:  # the extent of an empty line that is not clipped leaves no space for the axes
+        return
     # Not clipped, since a marker at 100 % lies on the upper end of the axis.
     axes.plot([cost_of(point) for point in points], [point.accuracy for point in points], clip_on=False, **style)
 

@@ -90,7 +90,7 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
     from edgemate.distillation.building import build_method, setting_of
     from edgemate.distillation.teachers.loading import find_teacher
     from edgemate.models import build_model
-    from edgemate.training.own_steps import check_own_steps
+    from edgemate.training.own_steps import check_optimizer, check_schedule
     from edgemate.training.weightless import weightless
 
     problems: list[str] = []
@@ -124,8 +124,10 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
     checkable = recipe.model.backbone in BACKBONES and BACKBONES.library(recipe.model.backbone) is None
     if checkable and not (built_later and _has_own_network(recipe)):
         attempt("exits.at", with_network)
-    if not _steps_are_ours(recipe):
-        attempt("optimization", lambda: check_own_steps(recipe.optimization))
+    if not _optimizer_is_ours(recipe):
+        attempt("optimization.optimizer", lambda: check_optimizer(recipe.optimization))
+    if recipe.optimization.schedule not in SCHEDULES:
+        attempt("optimization.schedule", lambda: check_schedule(recipe.optimization))
     if recipe.training.precision == "fp16" and not torch.cuda.is_available():
         problems.append("training.precision: fp16 needs a GPU, and there is none here; use auto, bf16 or fp32")
     if recipe.training.precision == "fp16" and recipe.training.accelerator == "cpu" and torch.cuda.is_available():
@@ -161,10 +163,10 @@ def _has_own_network(recipe: Recipe) -> bool:
     return recipe.exits.head not in HEADS or any(name not in METHODS for name in recipe.distillation.names)
 
 
-def _steps_are_ours(recipe: Recipe) -> bool:
-    """Whether the optimizer and the schedule are registered ones, whose options have been checked."""
-    optimizer, schedule = recipe.optimization.optimizer, recipe.optimization.schedule
-    return optimizer in OPTIMIZERS and OPTIMIZERS.library(optimizer) is None and schedule in SCHEDULES
+def _optimizer_is_ours(recipe: Recipe) -> bool:
+    """Whether the optimizer is a registered one, whose options have been checked."""
+    optimizer = recipe.optimization.optimizer
+    return optimizer in OPTIMIZERS and OPTIMIZERS.library(optimizer) is None
 
 
 def _rates(recipe: Recipe) -> dict[str, float]:

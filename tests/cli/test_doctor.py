@@ -38,7 +38,7 @@ def test_it_says_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     there = {name for name, found in metadata["datasets"].items() if found}
     assert there == {"fashion_mnist"} | ({"digits"} if digits else set())
     # Every dataset but those that a recipe's path says the place of.
-    assert {*metadata["datasets"], "arrays", "image_folder"} == set(REGISTERED.names())
+    assert {*metadata["datasets"], "arrays", "image_folder", "image_table"} == set(REGISTERED.names())
 
 
 def test_what_is_missing_comes_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:

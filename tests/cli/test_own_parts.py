@@ -61,13 +61,13 @@ PARTS = {
 
 @pytest.fixture(autouse=True)
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "own_parts"
+    folder = tmp_path / "users_parts"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     for _, module, text, _ in PARTS.values():
         (folder / f"{module}.py").write_text(text)
-        monkeypatch.delitem(sys.modules, f"own_parts.{module}", raising=False)
-    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+        monkeypatch.delitem(sys.modules, f"users_parts.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, "users_parts", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     read_source.cache_clear()
@@ -99,10 +99,10 @@ def check(run: Run) -> None:
 
 def test_one_registry_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (table, module, _, attribute) in PARTS.items():
-        monkeypatch.setitem(table._targets, name, f"own_parts.{module}:{attribute}")
+        monkeypatch.setitem(table._targets, name, f"users_parts.{module}:{attribute}")
     check(train_with("last_half", "two_convolutions", "pointwise", monkeypatch))
 
 
 def test_a_dotted_path_stands_for_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, backbone, head = (f"own_parts.{module}:{attribute}" for _, module, _, attribute in PARTS.values())
+    method, backbone, head = (f"users_parts.{module}:{attribute}" for _, module, _, attribute in PARTS.values())
     check(train_with(method, backbone, head, monkeypatch))

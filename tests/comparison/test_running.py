@@ -89,7 +89,7 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     # What it runs would wait for ever, in the place of the training.
     code = (
         "import time, pathlib; from edgemate.comparison import worker; "
-        "worker._train = lambda recipe, run: (pathlib.Path('up').touch(), time.sleep(600)); worker.main()"
+        "worker._train = lambda *_: (pathlib.Path('up').touch(), time.sleep(600)); worker.main()"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, "recipe.yaml", "run"],

@@ -48,6 +48,6 @@ def test_other_images_than_the_runs_are_refused(
     finished_run: Run, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     source = dataclasses.replace(array_source(size=(8, 8), channels=1), **changes)
-    monkeypatch.setattr("edgemate.exporting.precision_images.load_source", lambda name, options: source)
+    monkeypatch.setattr("edgemate.exporting.precision_images.load_source", lambda name, options, **_: source)
     with pytest.raises(RunError, match="was not trained on the images that dataset digits now has"):
         precision_images(finished_run)
