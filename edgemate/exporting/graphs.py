@@ -17,6 +17,7 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
 from edgemate.exporting.ir_version import lower_ir_version
 from edgemate.exporting.pooling import pool_globally
+from edgemate.exporting.splitting import split_by_sizes
 from edgemate.models import MultiExitModel, Prefix, Segment
 
 # The lowest that torch's exporter writes without conversion. TensorRT 10, 11 and RTX read it. TensorRT 8.5 and 8.6 know
@@ -141,6 +142,7 @@ def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[tor
     proto = program.model_proto
     _strip_traces(proto)
     pool_globally(proto)
+    split_by_sizes(proto)
     lower_ir_version(proto)
     return ExportedGraph(metadata, proto)
 

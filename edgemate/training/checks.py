@@ -142,16 +142,18 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
 
 def method_problems(recipe: Recipe, method: Method) -> list[str]:
     """What is wrong with a method beside the rest of the recipe."""
+    from edgemate.training.mixup import mixup_of
+
     problems = []
     if method.setting.ensemble == "learned" and method.mixing() is None:
         problems.append(
             "exits.ensemble: learned is for a method that learns one set of weights: mate, neither frozen nor with "
             "attention; use that, mean or none"
         )
-    mixes = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name) is not None]
-    if mixes and method.optimizers():
-        names = ", ".join(recipe.distillation.names)
-        problems.append(f"{mixes[0]}: it calls {names} twice per batch, which steps an optimizer; leave it out")
+    try:
+        mixup_of(recipe.data, recipe.training.seed, method)
+    except UsageError as error:
+        problems.append(f"data: {error}")
     if recipe.training.precision == "fp16" and method.optimizers():
         names = ", ".join(recipe.distillation.names)
         problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")

@@ -162,7 +162,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypat
         "data.sampling=balanced",
         "data.repeats=2",
         "data.train_limit=160",
-        "optimization.class_weights=balanced",
+        f"optimization.class_weights={[1 + i / 10 for i in range(10)]}",
         "optimization.epochs=2",
     )
     console = Console(file=io.StringIO(), width=300)
