@@ -1,12 +1,17 @@
-"""Fixtures of several rooms, and what must be set before torch is imported."""
+"""Fixtures for every test, and what must be set before torch is imported."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from edgemate import plug_ins
 
 if TYPE_CHECKING:
     from edgemate.exporting import Exported
@@ -18,6 +23,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples on every run; and no time limit, which would fail a test for what else the machine does.
 settings.register_profile("edgemate", derandomize=True, deadline=None)
 settings.load_profile("edgemate")
+
+
+@pytest.fixture(autouse=True)
+def own_modules_unloaded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Unload the modules that a test wrote, and search its folders no more: the next may reuse their names."""
+    path, loaded = list(sys.path), set(sys.modules)
+    monkeypatch.setattr(plug_ins, "_beside", [])
+    monkeypatch.setattr(plug_ins, "_searched", [])
+    yield
+    sys.path[:] = path
+    folder = tmp_path_factory.getbasetemp()
+    written = [name for name in set(sys.modules) - loaded if _lies_in(folder, name)]
+    for name in written:
+        del sys.modules[name]
+
+
+def _lies_in(folder: Path, module: str) -> bool:
+    file = getattr(sys.modules[module], "__file__", None)
+    places = [file] if file else list(getattr(sys.modules[module], "__path__", ()))
+    return any(Path(place).is_relative_to(folder) for place in places)
 
 
 @pytest.fixture(scope="session")

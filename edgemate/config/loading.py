@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from edgemate import plug_ins
 from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.merging import merge, parse_overrides
-from edgemate.config.module_source import read_source
 from edgemate.config.parts import resolve_options
 from edgemate.config.problems import problems_of
 from edgemate.config.schema import Recipe
@@ -73,7 +72,6 @@ def read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's mapping, merged over the one it extends, not yet validated. Raises RecipeError if unreadable."""
     tree = _read_yaml(path)
     plug_ins.look_beside(other.parent for other in (*seen, path))
-    read_source.cache_clear()  # another folder may have a module of the same name
     base = tree.pop("extends", None)
     if base is None:
         return tree

@@ -29,7 +29,6 @@ class ModuleSource:
     dynamic: bool
 
 
-@cache
 def read_source(module: str) -> ModuleSource | None:
     """The source of a module; None if it has none that can be read and parsed."""
     try:
@@ -39,15 +38,10 @@ def read_source(module: str) -> ModuleSource | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     try:
-        text = Path(spec.origin).read_text(encoding="utf-8")
-        tree = ast.parse(text)
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
+        state = Path(spec.origin).stat()
+    except OSError:
         return None
-    bound: dict[str, ast.stmt | None] = {}
-    for statement in tree.body:
-        for name, plain in _names(statement):
-            bound[name] = statement if plain and name not in bound else None
-    return ModuleSource(bound, any(_binds_unseen(node) for node in ast.walk(tree)))
+    return _parse(spec.origin, state.st_mtime_ns, state.st_size)
 
 
 def why_missing(module: str, attribute: str) -> str | None:
@@ -73,6 +67,21 @@ def why_missing(module: str, attribute: str) -> str | None:
         source = read_source(module)
         found = source is None or source.dynamic or attribute in source.bound
     return None if found else f"module {module!r} has no attribute {attribute!r}"
+
+
+@cache
+def _parse(path: str, modified: int, size: int) -> ModuleSource | None:
+    """The names in a file. Cached by file: two recipes may have modules of one name beside them."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        tree = ast.parse(text)
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
+        return None
+    bound: dict[str, ast.stmt | None] = {}
+    for statement in tree.body:
+        for name, plain in _names(statement):
+            bound[name] = statement if plain and name not in bound else None
+    return ModuleSource(bound, any(_binds_unseen(node) for node in ast.walk(tree)))
 
 
 def _shows_all(package: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,28 +11,10 @@ import pytest
 import edgemate
 from edgemate import plug_ins
 from edgemate.bundle import Bundle
-from edgemate.config.module_source import read_source
 from edgemate.runs import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "plug-ins.md"
 BLOCK = re.compile(r"^```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The search path and the loaded modules as before, once the test ends."""
-    before = list(sys.path)
-    monkeypatch.setattr(plug_ins, "_beside", [])
-    monkeypatch.setattr(plug_ins, "_searched", [])
-    yield
-    sys.path[:] = before
-    forget()
-
-
-def forget() -> None:
-    for name in [name for name in sys.modules if name.startswith("own_") and hasattr(sys.modules[name], "__file__")]:
-        del sys.modules[name]
-    read_source.cache_clear()
 
 
 def test_the_files_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +37,8 @@ def test_the_files_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monkey
     assert recipe.optimization.optimizer_options == {"alpha": 0.99}
     assert recipe.distillation.options == {"growth": 2.0}
 
-    forget()  # as in another process, which reads only the run
+    for name in [name for name in sys.modules if name.startswith("own_")]:  # as in another process
+        del sys.modules[name]
     monkeypatch.setattr(plug_ins, "_beside", [])
     monkeypatch.setattr(plug_ins, "_searched", [])
     sys.path[:] = [entry for entry in sys.path if entry != str(folder)]

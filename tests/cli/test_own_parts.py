@@ -10,7 +10,6 @@ import yaml
 
 from edgemate import registry
 from edgemate.cli.main import main
-from edgemate.config.module_source import read_source
 from edgemate.runs import Run
 from recipes import SMALL
 
@@ -66,11 +65,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "__init__.py").write_text("")
     for _, module, text, _ in PARTS.values():
         (folder / f"{module}.py").write_text(text)
-        monkeypatch.delitem(sys.modules, f"users_parts.{module}", raising=False)
-    monkeypatch.delitem(sys.modules, "users_parts", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
-    read_source.cache_clear()
 
 
 def train_with(method: str, backbone: str, head: str, monkeypatch: pytest.MonkeyPatch) -> Run:

@@ -6,36 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from edgemate import plug_ins
 from edgemate.config import load_recipe
-from edgemate.config.module_source import read_source, why_missing
+from edgemate.config.module_source import why_missing
 from edgemate.errors import RecipeError, UsageError
 from edgemate.registry import HEADS, SCHEDULES
 from edgemate.runs import Run
 
 TREE = {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}, "optimization": {"epochs": 2}}
 TEXT = "def steady(epochs, *, factor: float = 1.0):\n    '''Always the same.'''\n    return lambda position: factor\n"
-NAMES = ("own_steady", "own_package")
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The search path and the loaded modules as before, once the test ends."""
-    before, loaded = list(sys.path), set(sys.modules)
-    monkeypatch.setattr(plug_ins, "_beside", [])
-    monkeypatch.setattr(plug_ins, "_searched", [])
-    yield
-    sys.path[:] = before
-    for name in set(sys.modules) - loaded:
-        if name.partition(".")[0] in NAMES:
-            del sys.modules[name]
-    read_source.cache_clear()
 
 
 def write(folder: Path, schedule: str, module: str = "own_steady.py", text: str = TEXT, **options: object) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgemate.config import parse_recipe
-from edgemate.config.module_source import read_source, why_missing
+from edgemate.config.module_source import why_missing
 from edgemate.errors import RecipeError
 
 SMALLEST = {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}, "optimization": {"epochs": 2}}
@@ -26,9 +26,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for place in ("mine", "mine/deep", "loose/inner"):
         (tmp_path / place / "parts.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in NAMES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    read_source.cache_clear()
     return tmp_path
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from edgemate.config.module_source import read_source
 from edgemate.config.options import options_model
 from edgemate.config.parts import LISTS, SLOTS
 from edgemate.config.shipped import shipped_recipes
@@ -50,7 +49,6 @@ def test_no_shipped_recipe_needs_more_than_its_text_to_be_loaded() -> None:
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module that is found under the name `written`, and must not be imported."""
     monkeypatch.syspath_prepend(tmp_path)
-    read_source.cache_clear()
     return tmp_path / "written.py"
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -79,7 +77,7 @@ class Collision(ScorePolicy):
 
 
 @pytest.fixture
-def new_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def new_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "packages" / "new_policies"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -88,9 +86,6 @@ def new_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.syspath_prepend(package.parent)
     targets = {"every_other": "new_policies.every_other:EveryOther", "collision": "new_policies.collision:Collision"}
     monkeypatch.setattr(POLICIES, "_targets", {**POLICIES._targets, **targets})
-    yield
-    for module in ("every_other", "collision"):
-        sys.modules.pop(f"new_policies.{module}", None)
 
 
 @pytest.fixture

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from edgemate import plug_ins
 from edgemate.config import load_recipe
 from edgemate.config.merging import merge, parse_overrides
-from edgemate.config.module_source import read_source
 from edgemate.errors import EdgemateError
 from edgemate.training import check_early, train
 from recipes import SMALL
@@ -53,17 +50,6 @@ WRONG = {
     "fails to import": ("raise RuntimeError('no\\nnetwork')\ndef part(): ...", "RuntimeError: no network"),
 }
 CASES = [(kind, *wrong) for kind in KINDS for wrong in WRONG.items()]
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = list(sys.path)
-    monkeypatch.setattr(plug_ins, "_beside", [])
-    monkeypatch.setattr(plug_ins, "_searched", [])
-    yield
-    sys.path[:] = before
-    sys.modules.pop("own_wrong", None)
-    read_source.cache_clear()
 
 
 def load_and_train(folder: Path) -> None:

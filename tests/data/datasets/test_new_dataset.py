@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from typer.testing import CliRunner
 
 from edgemate.cli.data import data
 from edgemate.cli.train import train
-from edgemate.config.module_source import read_source
 from edgemate.errors import DataError, RecipeError
 from edgemate.registry import DATASETS
 from edgemate.runs import Run
@@ -55,18 +52,13 @@ LINE = "striped_package.stripes:stripes"
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one file, in a package that can be imported."""
     folder = tmp_path / "packages" / "striped_package"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
     (folder / "stripes.py").write_text(MODULE)
     monkeypatch.syspath_prepend(folder.parent)
-    read_source.cache_clear()
-    yield
-    for name in ("striped_package.stripes", "striped_package"):
-        sys.modules.pop(name, None)
-    read_source.cache_clear()
 
 
 @pytest.fixture(params=["stripes", LINE], ids=["registered", "dotted path"])
