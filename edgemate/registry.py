@@ -266,6 +266,7 @@ HEADS = Registry(
     {
         "bottleneck": "edgemate.models.heads.bottleneck:bottleneck",
         "conv": "edgemate.models.heads.conv:conv",
+        "continuation": "edgemate.models.heads.continuation:continuation",
         "inverted_residual": "edgemate.models.heads.inverted_residual:inverted_residual",
         "linear": "edgemate.models.heads.linear:linear",
         "msdnet": "edgemate.models.heads.msdnet:msdnet",

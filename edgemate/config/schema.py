@@ -337,10 +337,11 @@ class Training(Section):
         description="Keep the images on the training device and crop and flip them there; for datasets in memory, "
         "with random_crop and horizontal_flip only.",
     )
-    freeze: Literal["none", "backbone"] = Field(
+    freeze: Literal["none", "statistics", "backbone"] = Field(
         "none",
         description="backbone: only heads and method train; the backbone, its batch normalization included, stays "
-        "as it is.",
+        "as it is. statistics: everything trains, but the backbone's batch normalization keeps the mean and variance "
+        "of its weights, as in evaluation; for fine-tuning on few images.",
     )
     cache_augmentations: Annotated[int, Field(ge=0)] = Field(
         1,

@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from edgemate.errors import UsageError
+from edgemate.models.chains import Chain
 from edgemate.registry import closest
 
 Features = dict[str, Tensor]
@@ -32,6 +33,8 @@ class Tap:
         reductions: how many times the height and width are still halved between here and there.
         layout: how the features are laid out.
         shape: of the features without the batch, where it is known.
+        later: the blocks after the cut that are chains of convolutions and change the map's shape, where these are
+            known.
     """
 
     channels: int
@@ -39,6 +42,7 @@ class Tap:
     reductions: int
     layout: Layout = "map"
     shape: tuple[int, ...] | None = None
+    later: tuple[Chain, ...] = ()
 
 
 def with_layout(tap: Tap, layout: Layout) -> Tap:

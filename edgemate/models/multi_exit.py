@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.heads.head import Head
@@ -84,6 +85,7 @@ class MultiExitModel(nn.Module):
         self.heads = nn.ModuleList(heads)
         self.pooled_widths = tuple(head.width for head in heads)
         self.backbone_frozen = False
+        self.statistics_frozen = False
         self.register_buffer("mixing", None)
         self.mixing: Tensor | None
 
@@ -98,6 +100,24 @@ class MultiExitModel(nn.Module):
             module.requires_grad_(False)
         self.train(self.training)
 
+    def freeze_statistics(self) -> None:
+        """Let batch normalization of the stages normalize as in evaluation from now on, with fixed mean and variance.
+
+        Its scale and shift still train. Statistics of a few thousand images are poorer than those that came with the
+        weights: they change what the network computes even where no weight changes. A last head that is the network's
+        own classifier counts as part of the backbone; the other heads go on estimating theirs.
+        """
+        self.statistics_frozen = True
+        self.train(self.training)
+
+    def fixed_norms(self) -> list[nn.Module]:
+        """The batch normalization whose statistics are frozen: none, or after `freeze_statistics` the backbone's."""
+        if not self.statistics_frozen:
+            return []
+        last = self.heads[-1]
+        parts = [self.stages, *([last] if isinstance(last, OwnClassifier) else [])]
+        return [module for part in parts for module in part.modules() if isinstance(module, _BatchNorm)]
+
     def frozen_modules(self) -> list[nn.Module]:
         """The modules that do not train: none, or after `freeze_backbone` the stages and perhaps the last head."""
         if not self.backbone_frozen:
@@ -108,7 +128,7 @@ class MultiExitModel(nn.Module):
     def train(self, mode: bool = True) -> MultiExitModel:
         """Like any module, but what is frozen stays in evaluation mode."""
         super().train(mode)
-        for module in self.frozen_modules():
+        for module in (*self.frozen_modules(), *self.fixed_norms()):
             module.eval()
         return self
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemate.config import Distillation, Recipe
@@ -48,6 +49,10 @@ def check_early(recipe: Recipe, source: str) -> None:
     ]
     if recipe.optimization.class_weights == "balanced" and recipe.data.sampling == "balanced":
         problems.append("optimization.class_weights: data.sampling is balanced too, which counts twice; drop one")
+    if recipe.training.freeze == "statistics" and recipe.model.weights is None:
+        problems.append(
+            "training.freeze: statistics keeps those of model.weights, and there are none; set these, or freeze none"
+        )
     if recipe.training.compile and (missing := missing_compiler()):
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:
@@ -90,6 +95,7 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
     from edgemate.distillation.building import build_method, setting_of
     from edgemate.distillation.teachers.loading import find_teacher
     from edgemate.models import build_model
+    from edgemate.models.weights.runs import find_run
     from edgemate.training.own_steps import check_optimizer, check_schedule
     from edgemate.training.weightless import weightless
 
@@ -102,10 +108,13 @@ def check_recipe(recipe: Recipe, source: str, *, built_later: bool = False) -> N
             problems.append(f"{path}: {error}")
 
     def with_network() -> None:
-        # Weights are not fetched for a check, and three channels fit every backbone.
-        section = recipe.model.model_copy(
-            update={"options": {key: value for key, value in recipe.model.options.items() if key != "pretrained"}}
-        )
+        # Weights are not fetched for a check, and three channels fit every backbone but not the weights of every run.
+        options = {key: value for key, value in recipe.model.options.items() if key != "pretrained"}
+        weights = recipe.model.weights
+        if weights is not None and weights.startswith("run:"):
+            find_run(Path(weights.removeprefix("run:")))
+            weights = None
+        section = recipe.model.model_copy(update={"options": options, "weights": weights})
         with weightless():
             model = build_model(section, recipe.exits, channels=3, classes=2)
             if recipe.distillation.teacher is not None:

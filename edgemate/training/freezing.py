@@ -1,14 +1,26 @@
-"""`training.freeze: backbone`: what then does not train."""
+"""`training.freeze`: what then does not train."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.training.caching import Caching
+from edgemate.wording import counted
 
 
-def freeze(model: MultiExitModel) -> None:
-    """Freeze the backbone. Raises TrainingError where no head is left to train."""
+def freeze(model: MultiExitModel, what: Literal["none", "statistics", "backbone"]) -> None:
+    """Freeze what the recipe names. Raises TrainingError where nothing can be frozen, or no head is left to train."""
+    if what == "none":
+        return
+    if what == "statistics":
+        model.freeze_statistics()
+        if not model.fixed_norms():
+            raise TrainingError(
+                "training.freeze=statistics: this backbone has no batch normalization; set it to none, or to backbone"
+            )
+        return
     model.freeze_backbone()
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TrainingError(
@@ -19,6 +31,8 @@ def freeze(model: MultiExitModel) -> None:
 
 def describe_frozen(model: MultiExitModel) -> str:
     """What does not train, in words, for the header; empty if everything does."""
+    if model.statistics_frozen:
+        return f"mean and variance of {counted(len(model.fixed_norms()), 'batch normalization')} of the backbone"
     if not model.backbone_frozen:
         return ""
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)

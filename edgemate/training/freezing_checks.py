@@ -26,7 +26,7 @@ def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping
         methods: names of the distillation methods.
         rates: key in `optimization` → factor on the backbone's learning rate.
     """
-    if training.freeze == "none":
+    if training.freeze != "backbone":
         return []
     problems = [
         f"optimization.{name}: training.freeze=backbone leaves the backbone without a learning rate; leave it out"

@@ -107,8 +107,7 @@ def train(
         progress.step("building the network")
         torch.manual_seed(recipe.training.seed)
         model = _build(recipe, data, str(path))
-        if recipe.training.freeze == "backbone":
-            freeze(model)
+        freeze(model, recipe.training.freeze)
         method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
     for note in model.notes:
         console.out(note)

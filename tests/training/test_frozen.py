@@ -12,12 +12,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from edgemate.config import Exits, Model
 from edgemate.errors import RecipeError, TrainingError
 from edgemate.models import Features, MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import caching, feature_cache, trainer
 from edgemate.training import train as train_run
 from edgemate.training.callbacks import SeedEveryEpoch
+from edgemate.training.freezing import freeze
 from recipes import small_recipe
 
 FROZEN = ("training.freeze=backbone", "data.train_limit=128", "optimization.lr=0.05")
@@ -385,3 +387,23 @@ def test_without_a_cache_the_images_may_be_on_the_device(tmp_path: Path) -> None
     plain = read_tensors(train(tmp_path / "plain", *overrides).model_path)
     there = read_tensors(train(tmp_path / "there", *overrides, "training.data_on_device=true").model_path)
     assert all(torch.equal(value, plain[name]) for name, value in there.items())
+
+
+def test_frozen_statistics_stay_bit_for_bit_and_the_rest_trains(tmp_path: Path) -> None:
+    start = train(tmp_path / "start", "training.freeze=none")
+    kept = train(tmp_path / "kept", "training.freeze=statistics", f"model.weights=run:{start.path}")
+    before, after = read_tensors(start.model_path), read_tensors(kept.model_path)
+    fixed = {name for name in before if name.startswith("stages.") and "running_" in name}
+    assert fixed
+    assert all(torch.equal(before[name], after[name]) for name in fixed)
+    trained = {name for name in before if name.startswith("stages.") and name.endswith("weight")}
+    assert all(not torch.equal(before[name], after[name]) for name in trained)
+    assert all(not torch.equal(before[name], after[name]) for name in before if name.startswith("heads."))
+
+
+def test_frozen_statistics_need_some(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"training\.freeze: statistics keeps those of model\.weights"):
+        train(tmp_path / "run", "training.freeze=statistics")
+    without = build_model(Model(backbone="timm/convnext_atto"), Exits(count=2), 3, 5, (32, 32))
+    with pytest.raises(TrainingError, match=r"training\.freeze=statistics: this backbone has no batch normalization"):
+        freeze(without, "statistics")

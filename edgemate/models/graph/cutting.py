@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor, fx, nn
 
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Features, Layout, OwnHead, Tap
+from edgemate.models.graph.chains import transitions
 from edgemate.models.graph.classifier import classes_of, find_classifiers
 from edgemate.models.graph.cut_points import CutPoint, find_cut_points, find_end
 from edgemate.models.graph.flattening import MULTIPLE, SHAPE, flatten
@@ -79,15 +81,22 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
     _keep_inputs(graph, [point.node for point in points])
     blocks: dict[str, nn.Module] = {}
     taps: dict[str, Tap] = {}
+    parts: list[fx.GraphModule] = []
     aliases: dict[str, str] = {}
     final = _last_map(graph, points)
     inputs: dict[str, fx.Node] = {"image": next(node for node in graph.graph.nodes if node.op == "placeholder")}
     for point in points:
         outputs = {FEATURES: point.node, **{node.name: node for node in point.carried}}
-        blocks[point.name] = GraphBlock(_part(graph, inputs, list(outputs.values())), list(inputs), list(outputs))
+        part = _part(graph, inputs, list(outputs.values()))
+        blocks[point.name] = GraphBlock(part, list(inputs), list(outputs))
         taps[point.name] = _tap(point.shape, final)
+        parts.append(part)
         aliases |= dict.fromkeys(point.aliases, point.name)
         inputs = outputs
+    chains = transitions(parts)
+    for position, place in enumerate(taps):
+        later = tuple(chain for start, chain in chains if start > position)
+        taps[place] = replace(taps[place], later=later)
     output = next(node for node in graph.graph.nodes if node.op == "output")
     own = GraphClassifier(_part(graph, inputs, list(output.all_input_nodes)), list(inputs))
     return Backbone(

@@ -33,7 +33,7 @@ def load_run(model: MultiExitModel, path: Path) -> list[str]:
         UsageError: there is no finished run, or its backbone is another one.
     """
     try:
-        weights = read_tensors(Run.open(path).model_path)
+        weights = read_tensors(find_run(path).model_path)
     except RunError as error:
         raise UsageError(f"model.weights: {error}") from error
     weights.pop("mixing", None)
@@ -69,6 +69,14 @@ def load_run(model: MultiExitModel, path: Path) -> list[str]:
             new.append(str(exit + 1))
     model.load_state_dict(given, strict=False)
     return [f"{path}: the heads of exits {', '.join(new)} are new"] if new else []
+
+
+def find_run(path: Path) -> Run:
+    """The finished run that weights are taken from. Raises UsageError where there is none."""
+    try:
+        return Run.open(path)
+    except RunError as error:
+        raise UsageError(f"model.weights: {error}") from error
 
 
 def _fits(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
