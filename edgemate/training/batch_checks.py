@@ -22,7 +22,8 @@ def batch_problems(
         batch_size: images in a batch.
         weighs_classes: the recipe has class weights.
     """
-    problems = [problem for name in ("mixup", "cutmix") for problem in _mixing_problems(data, training, methods, name)]
+    mixing = [name for name in ("mixup", "cutmix") if getattr(data, name) is not None]
+    problems = _mixing_problems(" and data.".join(mixing), training, methods) if mixing else []
     repeats, size = data.repeats, batch_size
     if size % repeats:
         fitting = max(repeats, size - size % repeats)
@@ -41,19 +42,17 @@ def batch_problems(
     return problems
 
 
-def _mixing_problems(data: Data, training: Training, methods: Sequence[str], name: str) -> list[str]:
-    if getattr(data, name) is None:
-        return []
+def _mixing_problems(name: str, training: Training, methods: Sequence[str]) -> list[str]:
     problems = []
     if training.data_on_device:
         problems.append(f"data.{name}: training.data_on_device only crops and flips; set it to false")
     if caches_features(training):
-        problems.append(f"data.{name}: cached features replace the images that it mixes; {_NO_CACHE}")
+        problems.append(f"data.{name}: cached features replace the images to be mixed; {_NO_CACHE}")
     for method in methods:
         if method_constant(method, "uses_unlabeled"):
             problems.append(f"data.{name}: {method} learns from images without labels too, which cannot be mixed")
         elif method_constant(method, "keeps_state"):
             problems.append(
-                f"data.{name}: it calls {method} twice per batch, which {method} counts as two steps; leave it out"
+                f"data.{name}: mixing calls {method} twice per batch, which {method} counts as two steps; leave it out"
             )
     return problems

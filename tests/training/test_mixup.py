@@ -122,8 +122,8 @@ def test_a_method_that_says_it_keeps_no_state_may_be_called_twice(name: str, tmp
     [
         (["data.mixup=0.2", "training.data_on_device=true", "data.augmentation=[]"], r"data\.mixup: training\.data_on"),
         (["data.cutmix=1", "training.freeze=backbone"], r"data\.cutmix: cached features replace the images"),
-        (["data.mixup=1", "distillation.method=last_exit"], r"data\.mixup: it calls last_exit twice per batch"),
-        (["data.cutmix=1", "distillation.methods=[mate, loth]"], r"data\.cutmix: it calls loth twice per batch"),
+        (["data.mixup=1", "distillation.method=last_exit"], r"data\.mixup: mixing calls last_exit twice per batch"),
+        (["data.cutmix=1", "distillation.methods=[mate, loth]"], r"data\.cutmix: mixing calls loth twice per batch"),
         (["data.repeats=5"], r"data\.repeats: a batch of 32 images .* set optimization\.batch_size to 30"),
         (["data.repeats=2", "training.freeze=backbone"], r"data\.repeats: cached features are of one augmentation"),
     ],
