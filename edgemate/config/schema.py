@@ -343,6 +343,11 @@ class Training(Section):
         "as it is. statistics: everything trains, but the backbone's batch normalization keeps the mean and variance "
         "of its weights, as in evaluation; for fine-tuning on few images.",
     )
+    freeze_until: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Name of a cut point: what comes before it does not train, its batch normalization included. The "
+        "first layers of a pretrained network take about half of the time and gain the least.",
+    )
     cache_augmentations: Annotated[int, Field(ge=0)] = Field(
         1,
         description="With freeze: backbone, augmented views of every training image whose features are computed once "

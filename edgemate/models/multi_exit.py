@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone, Features, Tap
 from edgemate.models.heads.head import Head
 from edgemate.models.heads.own import OwnClassifier
 from edgemate.models.mixing import Mixture, checked_mixing, mixture
+from edgemate.registry import closest
 
 RAW_LOGITS = "raw_logits"
 """Beside the feature tensors, what passes a cut with mixing: the raw logits of the exits so far, (N, k, C)."""
@@ -86,6 +88,9 @@ class MultiExitModel(nn.Module):
         self.pooled_widths = tuple(head.width for head in heads)
         self.backbone_frozen = False
         self.statistics_frozen = False
+        self.frozen_until: str | None = None
+        self._first_blocks: list[nn.Module] = []
+        self._block_index = {name: backbone.block_index(name) for name in (*backbone.block_names, *backbone.aliases)}
         self.register_buffer("mixing", None)
         self.mixing: Tensor | None
 
@@ -98,6 +103,23 @@ class MultiExitModel(nn.Module):
         self.backbone_frozen = True
         for module in self.frozen_modules():
             module.requires_grad_(False)
+        self.train(self.training)
+
+    def freeze_until(self, cut: str) -> None:
+        """Let everything up to a cut point stay as it is from now on, in evaluation mode and without a gradient.
+
+        Raises:
+            UsageError: the backbone has no cut point of that name, or no exit after it.
+        """
+        if cut not in self._block_index:
+            raise UsageError(f"unknown cut point {cut!r}; {closest(cut, list(self._block_index))}")
+        blocks = [block for stage in self.stages for block in cast(_Stage, stage).blocks]
+        last = self._block_index[cut]
+        if last >= len(blocks) - 1:
+            raise UsageError(f"the network ends at {cut}; to train the heads alone, set training.freeze to backbone")
+        self.frozen_until, self._first_blocks = cut, blocks[: last + 1]
+        for block in self._first_blocks:
+            block.requires_grad_(False)
         self.train(self.training)
 
     def freeze_statistics(self) -> None:
@@ -119,9 +141,9 @@ class MultiExitModel(nn.Module):
         return [module for part in parts for module in part.modules() if isinstance(module, _BatchNorm)]
 
     def frozen_modules(self) -> list[nn.Module]:
-        """The modules that do not train: none, or after `freeze_backbone` the stages and perhaps the last head."""
+        """The modules that do not train: after `freeze_backbone` the stages and perhaps the last head."""
         if not self.backbone_frozen:
-            return []
+            return self._first_blocks
         last = self.heads[-1]
         return [self.stages, *([last] if getattr(last, "pretrained", False) else [])]
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from edgemate.config import Training
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.training.caching import Caching
 from edgemate.wording import counted
 
 
-def freeze(model: MultiExitModel, what: Literal["none", "statistics", "backbone"]) -> None:
-    """Freeze what the recipe names. Raises TrainingError where nothing can be frozen, or no head is left to train."""
-    if what == "none":
+def freeze(model: MultiExitModel, training: Training) -> None:
+    """Freeze what a recipe's section names.
+
+    Raises:
+        TrainingError: nothing can be frozen, or no head is left to train.
+        UsageError: there is no cut point of the name in `freeze_until`.
+    """
+    if training.freeze_until is not None:
+        model.freeze_until(training.freeze_until)
+    if training.freeze == "none":
         return
-    if what == "statistics":
+    if training.freeze == "statistics":
         model.freeze_statistics()
         if not model.fixed_norms():
             raise TrainingError(
@@ -31,10 +37,12 @@ def freeze(model: MultiExitModel, what: Literal["none", "statistics", "backbone"
 
 def describe_frozen(model: MultiExitModel) -> str:
     """What does not train, in words, for the header; empty if everything does."""
-    if model.statistics_frozen:
-        return f"mean and variance of {counted(len(model.fixed_norms()), 'batch normalization')} of the backbone"
     if not model.backbone_frozen:
-        return ""
+        parts = [f"everything up to {model.frozen_until}"] if model.frozen_until else []
+        if model.statistics_frozen:
+            layers = counted(len(model.fixed_norms()), "batch normalization")
+            parts.append(f"mean and variance of {layers} of the backbone")
+        return "; ".join(parts)
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     last = " and the last exit's classifier" if len(model.frozen_modules()) > 1 else ""
     return f"backbone{last}; {trained:,} parameters of the exits train"

@@ -28,7 +28,10 @@ def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping
     """
     if training.freeze != "backbone":
         return []
-    problems = [
+    problems = []
+    if training.freeze_until is not None:
+        problems.append("training.freeze_until: training.freeze=backbone leaves nothing after it to train; drop one")
+    problems += [
         f"optimization.{name}: training.freeze=backbone leaves the backbone without a learning rate; leave it out"
         for name, factor in rates.items()
         if factor != 1

@@ -107,7 +107,7 @@ def train(
         progress.step("building the network")
         torch.manual_seed(recipe.training.seed)
         model = _build(recipe, data, str(path))
-        freeze(model, recipe.training.freeze)
+        _freeze(model, recipe, str(path))
         method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
     for note in model.notes:
         console.out(note)
@@ -204,6 +204,13 @@ def _with_input_defaults(recipe: Recipe, source: str) -> Recipe:
     return recipe.model_copy(update={"data": data})
 
 
+def _freeze(model: MultiExitModel, recipe: Recipe, source: str) -> None:
+    try:
+        freeze(model, recipe.training)
+    except UsageError as error:
+        raise RecipeError(source, [f"training.freeze_until: {error}"]) from error
+
+
 def _build(recipe: Recipe, data: PreparedData, source: str) -> MultiExitModel:
     """The network with the weights that it begins with; what does not fit is a problem of the recipe."""
     spec = data.spec
@@ -289,7 +296,11 @@ def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[C
     settings = recipe.training
     callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
     if recipe.optimization.ema is not None:
-        callbacks.append(weight_averaging(recipe.optimization.ema, frozen=settings.freeze != "none"))
+        callbacks.append(
+            weight_averaging(
+                recipe.optimization.ema, frozen=settings.freeze != "none" or settings.freeze_until is not None
+            )
+        )
     callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
     return Trainer(
         accelerator=settings.accelerator,

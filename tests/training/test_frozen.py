@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgemate.config import Exits, Model
+from edgemate.config import Exits, Model, Training
 from edgemate.errors import RecipeError, TrainingError
 from edgemate.models import Features, MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
@@ -406,4 +406,31 @@ def test_frozen_statistics_need_some(tmp_path: Path) -> None:
         train(tmp_path / "run", "training.freeze=statistics")
     without = build_model(Model(backbone="timm/convnext_atto"), Exits(count=2), 3, 5, (32, 32))
     with pytest.raises(TrainingError, match=r"training\.freeze=statistics: this backbone has no batch normalization"):
-        freeze(without, "statistics")
+        freeze(without, Training(freeze="statistics"))
+
+
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_what_comes_before_a_cut_stays_bit_for_bit_and_the_rest_trains(tmp_path: Path, ema: str) -> None:
+    run = train(tmp_path / "run", "training.freeze=none", "training.freeze_until=stage1", f"optimization.ema={ema}")
+    before, after = untouched().state_dict(), read_tensors(run.model_path)
+    kept = {name for name in before if name.startswith("stages.0.")}
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    changed = {name for name in before if name.endswith("weight") and name not in kept}
+    assert all(not torch.equal(before[name], after[name]) for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        ("stage7", r"training\.freeze_until: unknown cut point 'stage7'; .*stage"),
+        ("stage3", r"training\.freeze_until: the network ends at stage3; .*freeze to backbone"),
+    ],
+)
+def test_a_cut_that_cannot_be_frozen_is_one_line(tmp_path: Path, cut: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        train(tmp_path / "run", "training.freeze=none", f"training.freeze_until={cut}")
+
+
+def test_a_frozen_backbone_has_nothing_before_a_cut_to_freeze(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"training\.freeze_until: training\.freeze=backbone leaves nothing"):
+        train(tmp_path / "run", "training.freeze_until=stage1")
