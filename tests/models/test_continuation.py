@@ -127,6 +127,14 @@ def test_chains_that_hold_cut_points_are_found_whole() -> None:
     assert taps["features.7.conv.0"].later == taps["features.7"].later == tuple(taps["features.4"].later[1:])
 
 
+def test_all_blocks_up_to_the_last_that_halves_are_copied_or_as_many_as_asked_for() -> None:
+    given = tuple(Chain((Step(nn.Conv2d(8, 8, 1)), Step(nn.Conv2d(8, 8, 3, stride)))) for stride in (2, 1, 2, 1))
+    for later, asked, copied in [(given, None, 3), (given[3:], None, 1), (given, 1, 1), (given, 9, 4)]:
+        head = continuation(Tap(8, 8, sum(one.stride == 2 for one in later), later=later), 5, blocks=asked)
+        assert len(head.trunk) == copied
+        assert head({"features": torch.randn(2, 8, 16, 16)})[0].shape == (2, 5)
+
+
 def test_where_the_network_ends_nothing_is_copied() -> None:
     head = continuation(Tap(16, 16, 0), 5)
     assert list(head.trunk) == []

@@ -35,7 +35,7 @@ def continuation(
         tap: which feature map it reads; of a network that is cut by its graph.
         classes: C.
         width: fraction of the channels inside each block that is kept; those that contribute most.
-        blocks: how many are copied; up to the network's last halving if absent, and at least one.
+        blocks: how many are copied; up to the one by which the network halves the map for the last time if absent.
         dropout: fraction of the pooled feature that training drops.
 
     Raises:
@@ -48,8 +48,9 @@ def continuation(
         )
     channels, left = tap.channels, tap.reductions
     layers: list[nn.Module] = []
-    for chain in tap.later if blocks is None else tap.later[:blocks]:
-        if chain.in_channels != channels or (blocks is None and layers and not left):
+    halving = [i for i, chain in enumerate(tap.later, 1) if chain.stride > 1]
+    for chain in tap.later[: blocks or max(halving, default=1)]:
+        if chain.in_channels != channels:
             break
         layers.append(thinned_copy(chain, width, stride=2 if left else 1))
         channels, left = chain.out_channels, max(0, left - 1)
