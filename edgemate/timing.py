@@ -1,4 +1,4 @@
-"""The one loop that times calls, and the summary of their times.
+"""The one loop that times calls.
 
 Calls that are compared take turns, so that whatever else the machine does falls on all of them alike.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from edgemate.latency import Latency as Latency
 from edgemate.progress import SILENT, Heartbeat, Progress
 
 Key = TypeVar("Key")
@@ -24,22 +26,36 @@ BeforeCall = Callable[[Callable[[], object]], None]
 
 REPORT_SECONDS = 1.0
 
+STABLE_WINDOW, STABLE_WITHIN = 8, 0.03
+"""Warm-up ends when the median of so many rounds is within this fraction of the median of as many rounds before."""
+
+MAX_WARMUP_ROUNDS, MAX_WARMUP_SECONDS = 200, 20.0
+"""Warm-up also ends after so many rounds, or after the first round that ends later than this."""
+
+BLOCKS = 10
+BLOCK_WARMUP = 2
+"""Calls that are not timed at the start of a turn: what ran before has filled the caches with its own data."""
+
+
+class SelfTimed(ABC):
+    """A call that measures its own time, such as with the events of a GPU, or of a part of what it does."""
+
+    @abstractmethod
+    def __call__(self) -> float:
+        """Make the call; the milliseconds it took."""
+
 
 @dataclass(frozen=True)
-class Latency:
-    """Median, 90th and 99th percentile and mean of `repeats` calls, in milliseconds."""
+class WarmUp:
+    """How a warm-up went.
 
-    p50: float
-    p90: float
-    p99: float
-    mean: float
-    repeats: int
+    Attributes:
+        rounds: calls of each key that were made.
+        stable: whether the times of every key had settled when it ended.
+    """
 
-    @classmethod
-    def of(cls, milliseconds: Sequence[float]) -> Latency:
-        """The summary of single calls' milliseconds, (repeats,)."""
-        p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99)).tolist()
-        return cls(p50, p90, p99, float(np.mean(milliseconds)), len(milliseconds))
+    rounds: int
+    stable: bool
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,7 @@ class TimedCall(Generic[Key, Result]):
         key: whose turn it was.
         index: which of that key's calls, from 0.
         result: what the call returned.
-        milliseconds: how long it took.
+        milliseconds: how long it took; of a `SelfTimed` call, as long as it says.
     """
 
     key: Key
@@ -89,6 +105,8 @@ def time_in_turns(
             started = time.perf_counter_ns()
             result = call()
             milliseconds = (time.perf_counter_ns() - started) * 1e-6
+            if isinstance(call, SelfTimed) and isinstance(result, float):
+                milliseconds = result
             yield TimedCall(key, index, result, milliseconds)
 
 
@@ -126,6 +144,81 @@ def time_rounds(
     return samples
 
 
+def warm_up(
+    calls: Mapping[Key, Call[object]],
+    *,
+    window: int = STABLE_WINDOW,
+    within: float = STABLE_WITHIN,
+    rounds: int = MAX_WARMUP_ROUNDS,
+    seconds: float = MAX_WARMUP_SECONDS,
+    progress: Progress = SILENT,
+) -> WarmUp:
+    """Make all calls in turn until their times are stable.
+
+    Stable means, for every key, that the median of its last `window` calls is within the fraction `within` of the
+    median of the `window` calls before. Clocks that rise, memory that is first allocated and kernels that are chosen on
+    the first calls all show as medians that still move.
+
+    Args:
+        calls: what to call.
+        window: rounds of each of the two medians, 1 or more.
+        within: see above.
+        rounds: the most rounds to make.
+        seconds: no round begins after so many.
+        progress: advanced at most once a second.
+    """
+    heartbeat = Heartbeat(REPORT_SECONDS)
+    started = time.monotonic()
+    samples: dict[Key, list[float]] = {key: [] for key in calls}
+    done = 0
+    while done < rounds and (done == 0 or time.monotonic() - started < seconds):
+        if heartbeat.due():
+            progress.advance(done, rounds)
+        for timed in time_in_turns({key: (call,) for key, call in calls.items()}):
+            samples[timed.key].append(timed.milliseconds)
+        done += 1
+        if all(_stable(times, window, within) for times in samples.values()):
+            return WarmUp(done, stable=True)
+    return WarmUp(done, stable=False)
+
+
+def time_blocks(
+    calls: Mapping[Key, Call[object]],
+    *,
+    repeats: int,
+    blocks: int = BLOCKS,
+    random: np.random.Generator | None = None,
+    progress: Progress = SILENT,
+) -> dict[Key, list[list[float]]]:
+    """Time calls in blocks: each key's calls are split over `blocks` turns, between which all other keys have theirs.
+
+    A slow drift of the machine thus falls on all keys alike. Single calls in turn would be fairer still, but each would
+    find the caches and the threads of another session as it left them. Calls in one block follow each other, so their
+    times correlate; the blocks of one key are far apart, so the means of blocks hardly do, and their spread gives a
+    confidence interval that is not too narrow.
+
+    Args:
+        calls: what to time.
+        repeats: timed calls per key, 1 or more.
+        blocks: turns of each key; fewer if there are fewer repeats.
+        random: draws the order of the keys anew for each block; the mapping's order if None.
+        progress: advanced before each block and once a second.
+
+    Returns:
+        Key → blocks of milliseconds, in order; `repeats` in all.
+    """
+    blocks = min(blocks, repeats)
+    sizes = [repeats // blocks + (block < repeats % blocks) for block in range(blocks)]
+    samples: dict[Key, list[list[float]]] = {key: [[] for _ in sizes] for key in calls}
+    block = 0
+    before = report_between_calls(lambda: progress.advance(sum(sizes[:block]), repeats))
+    for block, size in enumerate(sizes):
+        turns = {key: (call,) * size for key, call in calls.items()}
+        for timed in time_in_turns(turns, warmup=min(BLOCK_WARMUP, size), random=random, before=before):
+            samples[timed.key][block].append(timed.milliseconds)
+    return samples
+
+
 def measure_alternately(
     calls: Mapping[Key, Call[object]], *, warmup: int = 20, repeats: int = 200, progress: Progress = SILENT
 ) -> dict[Key, Latency]:
@@ -156,3 +249,10 @@ def report_between_calls(report: Callable[[], None]) -> BeforeCall:
             call()
 
     return before
+
+
+def _stable(times: Sequence[float], window: int, within: float) -> bool:
+    if len(times) < 2 * window:
+        return False
+    before, last = (float(np.median(part)) for part in (times[-2 * window : -window], times[-window:]))
+    return abs(last - before) <= within * before
