@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -26,10 +26,10 @@ BeforeCall = Callable[[Callable[[], object]], None]
 
 REPORT_SECONDS = 1.0
 
-STABLE_WINDOW, STABLE_WITHIN = 8, 0.03
+STABLE_WINDOW, STABLE_WITHIN = 6, 0.03
 """Warm-up ends when the median of so many rounds is within this fraction of the median of as many rounds before."""
 
-MAX_WARMUP_ROUNDS, MAX_WARMUP_SECONDS = 200, 20.0
+MAX_WARMUP_ROUNDS, MAX_WARMUP_SECONDS = 200, 30.0
 """Warm-up also ends after so many rounds, or after the first round that ends later than this."""
 
 BLOCKS = 10
@@ -51,11 +51,13 @@ class WarmUp:
 
     Attributes:
         rounds: calls of each key that were made.
-        stable: whether the times of every key had settled when it ended.
+        stable: whether the times of every key had settled; None if the time was too short to tell.
+        medians: key → median of its last calls, in milliseconds.
     """
 
     rounds: int
-    stable: bool
+    stable: bool | None
+    medians: Mapping[Any, float]
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,9 @@ def warm_up(
 ) -> WarmUp:
     """Make all calls in turn until their times are stable.
 
-    Stable means, for every key, that the median of its last `window` calls is within the fraction `within` of the
-    median of the `window` calls before. Clocks that rise, memory that is first allocated and kernels that are chosen on
-    the first calls all show as medians that still move.
+    A key is stable once the median of its last `window` calls is within the fraction `within` of the median of the
+    `window` calls before. Clocks that rise, memory that is first allocated and kernels that are chosen on the first
+    calls all show as medians that still move. On a busy machine noise moves them too, hence the limits.
 
     Args:
         calls: what to call.
@@ -170,22 +172,23 @@ def warm_up(
     heartbeat = Heartbeat(REPORT_SECONDS)
     started = time.monotonic()
     samples: dict[Key, list[float]] = {key: [] for key in calls}
+    settled: set[Key] = set()
     done = 0
-    while done < rounds and (done == 0 or time.monotonic() - started < seconds):
+    while len(settled) < len(samples) and done < rounds and (done == 0 or time.monotonic() - started < seconds):
         if heartbeat.due():
             progress.advance(done, rounds)
         for timed in time_in_turns({key: (call,) for key, call in calls.items()}):
             samples[timed.key].append(timed.milliseconds)
         done += 1
-        if all(_stable(times, window, within) for times in samples.values()):
-            return WarmUp(done, stable=True)
-    return WarmUp(done, stable=False)
+        settled |= {key for key, times in samples.items() if _is_stable(times, window, within)}
+    stable = None if done < 2 * window else len(settled) == len(samples)
+    return WarmUp(done, stable, {key: float(np.median(times[-window:])) for key, times in samples.items()})
 
 
 def time_blocks(
     calls: Mapping[Key, Call[object]],
     *,
-    repeats: int,
+    repeats: int | Mapping[Key, int],
     blocks: int = BLOCKS,
     random: np.random.Generator | None = None,
     progress: Progress = SILENT,
@@ -199,23 +202,26 @@ def time_blocks(
 
     Args:
         calls: what to time.
-        repeats: timed calls per key, 1 or more.
-        blocks: turns of each key; fewer if there are fewer repeats.
+        repeats: timed calls per key, 1 or more; of each key if a mapping.
+        blocks: turns of each key; fewer for a key with fewer repeats.
         random: draws the order of the keys anew for each block; the mapping's order if None.
         progress: advanced before each block and once a second.
 
     Returns:
-        Key → blocks of milliseconds, in order; `repeats` in all.
+        Key → blocks of milliseconds, in order; as many in all as its repeats.
     """
-    blocks = min(blocks, repeats)
-    sizes = [repeats // blocks + (block < repeats % blocks) for block in range(blocks)]
-    samples: dict[Key, list[list[float]]] = {key: [[] for _ in sizes] for key in calls}
+    counts = dict.fromkeys(calls, repeats) if isinstance(repeats, int) else dict(repeats)
+    blocks = min(blocks, max(counts.values()))
+    samples: dict[Key, list[list[float]]] = {key: [] for key in calls}
     block = 0
-    before = report_between_calls(lambda: progress.advance(sum(sizes[:block]), repeats))
-    for block, size in enumerate(sizes):
-        turns = {key: (call,) * size for key, call in calls.items()}
-        for timed in time_in_turns(turns, warmup=min(BLOCK_WARMUP, size), random=random, before=before):
-            samples[timed.key][block].append(timed.milliseconds)
+    before = report_between_calls(lambda: progress.advance(block, blocks))
+    for block in range(blocks):
+        sizes = {key: count // blocks + (block < count % blocks) for key, count in counts.items()}
+        turns = {key: (call,) * sizes[key] for key, call in calls.items() if sizes[key]}
+        for key in turns:
+            samples[key].append([])
+        for timed in time_in_turns(turns, warmup=BLOCK_WARMUP, random=random, before=before):
+            samples[timed.key][-1].append(timed.milliseconds)
     return samples
 
 
@@ -251,7 +257,7 @@ def report_between_calls(report: Callable[[], None]) -> BeforeCall:
     return before
 
 
-def _stable(times: Sequence[float], window: int, within: float) -> bool:
+def _is_stable(times: Sequence[float], window: int, within: float) -> bool:
     if len(times) < 2 * window:
         return False
     before, last = (float(np.median(part)) for part in (times[-2 * window : -window], times[-window:]))

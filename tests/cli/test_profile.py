@@ -11,8 +11,8 @@ from commands import invoke
 from edgemate.cli.profile import profile
 from edgemate.errors import RunError
 from edgemate.exporting import Exported
+from edgemate.profiling.timings import Case
 from edgemate.runs import Run
-from edgemate.runtime import Latency
 
 
 @pytest.fixture
@@ -43,8 +43,12 @@ def test_json_is_what_was_written(run: Run) -> None:
 
 
 def test_times_that_fall_from_exit_to_exit_are_marked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    falling = [Latency(ms, ms, ms, ms, 2) for ms in (31.25, 21.25, 41.25)]
-    monkeypatch.setattr("edgemate.profiling.profiler.pytorch_latency", lambda *_: falling)
+    falling = {1: 31.25, 2: 21.25, 3: 41.25}
+
+    def timed(calls: dict[Case, Any], **_: Any) -> dict[Case, list[list[float]]]:
+        return {case: [[falling[case.exit] if case.library == "pytorch-cpu" else case.exit] * 2] for case in calls}
+
+    monkeypatch.setattr("edgemate.profiling.measuring.time_blocks", timed)
     shown = invoke(profile, run.path, "--images", 10, "--repeats", 2, "--threads", 1).stdout
     assert "31.2 !" in shown
     assert "21.2 !" not in shown
