@@ -47,6 +47,8 @@ def print_timings(profile: Profile, console: Console) -> None:
 
 def print_conditions(profile: Profile, console: Console) -> None:
     """Print how long loading took, memory, energy, the state of the machine, and the warnings."""
+    from edgemate.profiling.graph_calls import NO_ENGINES
+
     measurement = profile.measurement
     for one in measurement.loading:
         console.out(
@@ -58,7 +60,8 @@ def print_conditions(profile: Profile, console: Console) -> None:
         console.out(f"energy, {library}: {_sensor(sensor)}")
     console.out(f"machine: {_machine(profile)}")
     for what, why in measurement.unavailable.items():
-        console.out(f"not timed: {what}: {why}")
+        if measurement.after.gpu.value is not None or why != NO_ENGINES:  # nobody expects TensorRT without a GPU
+            console.out(f"not timed: {what}: {why}")
     for warning in measurement.warnings:
         console.out(f"warning: {warning}")
 

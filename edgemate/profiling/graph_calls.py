@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 Calls = dict[Case, Callable[[], object]]
 
 ENGINES_FOLDER = "engines"
+NO_ENGINES = "the bundle has no engines; edgemate build makes them on a device with a GPU"
 LAYOUTS: Mapping[Literal["segments", "prefixes"], Graphs] = {"segments": "segments", "prefixes": "prefix"}
 
 
@@ -60,7 +61,7 @@ def load_libraries(bundle: Bundle, image: Array, threads: int, stack: contextlib
     has_engines = (bundle.path / ENGINES_FOLDER).is_dir()
     for library in ("onnxruntime", "tensorrt", "tensorrt_rtx"):
         if library != "onnxruntime" and not has_engines:
-            unavailable[library] = "the bundle has no engines; edgemate build makes them on a device with a GPU"
+            unavailable[library] = NO_ENGINES
             continue
         for layout, graphs in LAYOUTS.items():
             try:
