@@ -125,6 +125,11 @@ def compare_profiles(
 
     Raises:
         UsageError: a file is not a profile of this format, or the network or the device is another one.
+
+    Example:
+        >>> compared = edgemate.compare_profiles("profile/new/profile.json", "profile/old/profile.json", tolerance=0.1)
+        >>> [(one.figure, one.exit, one.change) for one in compared.worse]  # doctest: +SKIP
+        [('onnxruntime segments p50, ms', 3, 0.13)]
     """
     from edgemate.profiling import comparing
     from edgemate.profiling.stored_profile import parse_profile, read_stored_profile
