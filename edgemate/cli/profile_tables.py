@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edgemate.profiling import Point, Profile
 
+TIMES = ("PyTorch", "ONNX Runtime", "ONNX Runtime, as segments")
 SPLITS = {"test": "the test split", "calibration": "the calibration split", "images": "the images given"}
 
 
@@ -55,12 +56,12 @@ def print_combined(profiles: Sequence[Profile]) -> None:
     table = Table(title="all together; median ms at batch 1", title_justify="left")
     for column in ("name", "exit"):
         table.add_column(column)
-    for column in ("accuracy", "of", "MACs", "parameters", "PyTorch", "ONNX Runtime", "ONNX Runtime, as segments"):
+    for column in ("accuracy", "of", "MACs as segments", "parameters", *TIMES):
         table.add_column(column, justify="right")
     for profile in profiles:
         for exit in profile.exits:
             table.add_row(
-                profile.run if exit.exit == 1 else "",
+                f"{profile.run} ({profile.kind})" if exit.exit == 1 else "",
                 f"{exit.exit} {exit.name}",
                 percent(exit.accuracy),
                 profile.split,
@@ -88,7 +89,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
     gives.add_column("exit")
     top5 = ["top-5"] if profile.exits[0].top5 is not None else []
     pytorch = ["PyTorch"] if "pytorch" in profile.not_monotone else []
-    for column in ("accuracy", *top5, "ECE", *pytorch, "ONNX Runtime", "ONNX Runtime, as segments"):
+    for column in ("accuracy", *top5, "ECE", *pytorch, *TIMES[1:]):
         gives.add_column(column, justify="right")
     for exit in profile.exits:
         name = f"{exit.exit} {exit.name}"

@@ -18,12 +18,12 @@ from edgemate.policies import Confidence, FixedExit
 from edgemate.profiling.timings import Case, Graphs, Loading
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.base import Backend
+from edgemate.runtime.backends.tensorrt.loading import ENGINES_FOLDER
 from edgemate.timing import SelfTimed
 
 Array = npt.NDArray[Any]
 Calls = dict[Case, Callable[[], object]]
 
-ENGINES_FOLDER = "engines"
 NO_ENGINES = "the bundle has no engines; edgemate build makes them on a device with a GPU"
 LAYOUTS: Mapping[Literal["segments", "prefixes"], Graphs] = {"segments": "segments", "prefixes": "prefix"}
 

@@ -92,8 +92,8 @@ def test_several_paths_have_a_table_each_and_one_of_all(run: Run, bundle: Path, 
     result = invoke(profile, run.path, bundle, *options)
     assert result.exit_code == 0, result.output
     combined = result.stdout.split("all together; median ms at batch 1")[1]
-    assert "tiny" in combined
-    assert "small" in combined
+    assert "tiny (run)" in combined
+    assert "small (bundle)" in combined
     for name in (run.path.name, bundle.name):
         assert (tmp_path / "out" / name / "profile.json").is_file()
     listed = json.loads(invoke(profile, run.path, bundle, *options, "--json").stdout)
