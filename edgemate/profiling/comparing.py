@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from edgemate.errors import UsageError
+from edgemate.profiling.intervals import Interval, are_apart, wilson
 from edgemate.profiling.stored_profile import StoredLatency, StoredProfile
 
 TOLERANCE = 0.05
 ACCURACY_TOLERANCE = 0.01
 Verdict = Literal["slower", "larger", "less accurate", "better", "same"]
-Interval = tuple[float, float]
 
 SIZES = ("macs", "chained_macs", "parameters", "peak_activation_bytes", "prefix_bytes", "segments_bytes")
 
@@ -209,7 +209,7 @@ def _accuracies(profile: StoredProfile, baseline: StoredProfile, tolerance: floa
         if exit.exit not in before:
             continue
         there, here = before[exit.exit].accuracy, exit.accuracy
-        beyond = same_images or _apart(wilson(there, baseline.images), wilson(here, profile.images))
+        beyond = same_images or are_apart(wilson(there, baseline.images), wilson(here, profile.images))
         change = here - there
         verdict: Verdict = "same"
         if beyond and abs(change) > tolerance:
@@ -227,7 +227,7 @@ def _difference(
     intervals: tuple[Interval, Interval] | None,
 ) -> Difference:
     change = (here - there) / there if there else float(here > 0)
-    beyond = here != there if intervals is None else _apart(*intervals)
+    beyond = here != there if intervals is None else are_apart(*intervals)
     verdict: Verdict = "same"
     if beyond and abs(change) > tolerance:
         verdict = worse if change > 0 else "better"
@@ -242,17 +242,3 @@ def _interval(latency: StoredLatency) -> Interval:
         latency.p50 if latency.p25 is None else latency.p25,
         latency.p50 if latency.p75 is None else latency.p75,
     )
-
-
-def _apart(one: Interval, other: Interval) -> bool:
-    return one[1] < other[0] or other[1] < one[0]
-
-
-def wilson(accuracy: float, images: int, z: float = 1.96) -> Interval:
-    """The 95 % interval of a fraction of so many images (Wilson 1927)."""
-    if images < 1:
-        return 0.0, 1.0
-    scale = 1 + z * z / images
-    center = (accuracy + z * z / (2 * images)) / scale
-    half = z * math.sqrt(accuracy * (1 - accuracy) / images + z * z / (4 * images * images)) / scale
-    return center - half, center + half

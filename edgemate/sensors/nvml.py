@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+from collections.abc import Mapping
 from typing import Any
 
 # Of nvml.h.
@@ -34,8 +36,12 @@ class Nvml:
         self._handle = handle
 
     @classmethod
-    def open(cls, index: int = 0, library: Any = None) -> Nvml | None:
-        """The GPU of this index; None without a driver or a GPU. `library` is for tests."""
+    def open(cls, index: int | None = None, library: Any = None) -> Nvml | None:
+        """The GPU of this index, or the first that CUDA may use; None without a driver or a GPU.
+
+        `library` is for tests.
+        """
+        index = first_visible(os.environ) if index is None else index
         if library is None:
             try:
                 library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -94,6 +100,12 @@ class Nvml:
             return bool(getattr(self._library, function)(self._handle, *arguments) == _OK)
         except AttributeError:
             return False
+
+
+def first_visible(environment: Mapping[str, str]) -> int:
+    """Index of the first GPU in CUDA_VISIBLE_DEVICES, which NVML ignores; 0 if it is not set or names no index."""
+    first = environment.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 def throttle_reasons(bits: int) -> list[str]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemate.errors import UsageError
-from edgemate.profiling.comparing import Comparison, compare_profiles, wilson
+from edgemate.profiling.comparing import Comparison, compare_profiles
+from edgemate.profiling.intervals import wilson
 from edgemate.profiling.stored_profile import StoredProfile, parse_profile, read_stored_profile
 
 

@@ -93,3 +93,15 @@ def test_cuda_calls_are_timed_between_two_events(monkeypatch: pytest.MonkeyPatch
     timed = CudaTimed(lambda given: log.append(f"call {given}"), lambda: "features")
     assert timed() == 2.5
     assert log == ["wait", "record event 1", "call features", "record event 2", "wait for event 2"]
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_every_prefix_and_segment_is_timed(model: MultiExitModel) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    calls, loading = pytorch_calls(model, IMAGES, (1, 4))
+    on_gpu = {case: call for case, call in calls.items() if case.library == "pytorch-cuda"}
+    assert len(on_gpu) == 2 * 3 * 2
+    assert [one.library for one in loading] == ["pytorch-cpu", "pytorch-cuda"]
+    with inference(1):
+        assert all(call() > 0 for call in on_gpu.values())  # type: ignore[operator]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgemate.sensors.energy.nvidia import NvmlCounter, NvmlPower, find_nvml
-from edgemate.sensors.nvml import Nvml, throttle_reasons
+from edgemate.sensors.nvml import Nvml, first_visible, throttle_reasons
 from edgemate.sensors.reading import Reading
 
 NOT_SUPPORTED = 3
@@ -83,6 +83,11 @@ def test_energy_is_counted_in_millijoules_or_else_power_is_sampled() -> None:
     assert older.watts() == pytest.approx(71.234)
     assert isinstance(find_nvml(Nvml.open(library=FakeNvml(energy=None, power=None))), Reading)
     assert isinstance(find_nvml(None), Reading)
+
+
+@pytest.mark.parametrize(("given", "index"), [(None, 0), ("", 0), ("2,0", 2), ("GPU-8932f937", 0), ("-1", 0)])
+def test_the_gpu_is_the_first_that_cuda_may_use(given: str | None, index: int) -> None:
+    assert first_visible({} if given is None else {"CUDA_VISIBLE_DEVICES": given}) == index
 
 
 @pytest.mark.parametrize(("bits", "count"), [(0x0, 0), (0x1, 0), (0x2, 0), (0x8, 1), (0xE8, 4)])
