@@ -92,14 +92,14 @@ def network_of(manifest: Manifest) -> dict[str, Any]:
 
 
 def stop_table(measurement: Measurement, repeats: int) -> LatencyTable:
-    """The measured times to stop at each exit, as a latency table."""
+    """The measured times to stop at each exit in ONNX Runtime, as a latency table."""
     return LatencyTable(
         device="here",
         machine=machine_metadata(()),
         backend={},
         measured=datetime.now(timezone.utc),
         repeats=repeats,
-        exits=measurement.stop_times,
+        exits=measurement.stop_times["onnxruntime"],
     )
 
 

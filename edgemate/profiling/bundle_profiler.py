@@ -14,7 +14,7 @@ from edgemate.bundle import Bundle
 from edgemate.calibration import OperatingPoint, read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.core.scoring import ensemble_accuracy
-from edgemate.errors import UsageError
+from edgemate.errors import BundleError, UsageError
 from edgemate.machine import machine_metadata, usable_cores
 from edgemate.profiling.assembling import check_numbers, exit_profiles, network_of, stop_table, write_profile
 from edgemate.profiling.graph_calls import Loaded, graph_calls, load_libraries
@@ -67,6 +67,12 @@ def profile_bundle(
     batches = check_numbers(batches, images=images, threads=threads, repeats=repeats)
     if output.resolve().is_relative_to(bundle.path.resolve()):
         raise UsageError(f"{output}: is inside the bundle, whose files are listed; name another `output`")
+    for layout in ("segments", "prefixes"):
+        if layout not in bundle.manifest.graphs:
+            raise BundleError(
+                f"{bundle.path}: has no {layout}, and a profile times both; export the run with layouts segments and "
+                "prefixes"
+            )
     threads = threads or usable_cores()
     stored = bundle.calibration() if data is None else None
     golden = bundle.golden().images

@@ -91,22 +91,23 @@ def part_of(library: str) -> Part:
     return "gpu" if library in ("pytorch-cuda", "tensorrt", "tensorrt_rtx") else "cpu"
 
 
-def _stop_times(samples: Mapping[Case, Sequence[Sequence[float]]], timings: Sequence[Timing]) -> tuple[StopTimes, ...]:
-    """The times to stop at each exit in ONNX Runtime at batch 1."""
+def _stop_times(
+    samples: Mapping[Case, Sequence[Sequence[float]]], timings: Sequence[Timing]
+) -> dict[str, tuple[StopTimes, ...]]:
+    """Library → the times to stop at each exit at batch 1."""
     segment_p99 = {timing.case: timing.latency.p99 for timing in timings if timing.case.graphs == "segment"}
-    found = []
+    found: dict[str, tuple[StopTimes, ...]] = {}
     for case, blocks in samples.items():
-        if (case.library, case.graphs) == ("onnxruntime", "stop"):
+        if case.graphs == "stop":
             times = np.concatenate(blocks)
-            found.append(
-                StopTimes(
-                    exit=case.exit,
-                    mean_ms=float(times.mean()),
-                    quantiles_ms=tuple(np.percentile(times, QUANTILES).tolist()),
-                    segment_p99_ms=segment_p99[Case(case.library, "segment", case.exit, case.batch)],
-                )
+            stop = StopTimes(
+                exit=case.exit,
+                mean_ms=float(times.mean()),
+                quantiles_ms=tuple(np.percentile(times, QUANTILES).tolist()),
+                segment_p99_ms=segment_p99[Case(case.library, "segment", case.exit, case.batch)],
             )
-    return tuple(found)
+            found[case.library] = (*found.get(case.library, ()), stop)
+    return found
 
 
 def _repeats(repeats: int, milliseconds: float) -> int:

@@ -89,7 +89,7 @@ class Measurement:
 
     Attributes:
         timings: in the order that they are shown in.
-        stop_times: of ONNX Runtime at batch 1, one entry per exit: what a policy that stops there takes.
+        stop_times: library → one entry per exit: what a policy that stops there takes at batch 1.
         loading: one entry per library and layout.
         unavailable: library or layout → why it was not timed.
         warm_up_rounds: rounds before the timed ones.
@@ -104,7 +104,7 @@ class Measurement:
     """
 
     timings: tuple[Timing, ...]
-    stop_times: tuple[StopTimes, ...]
+    stop_times: dict[str, tuple[StopTimes, ...]]
     loading: tuple[Loading, ...]
     unavailable: dict[str, str]
     warm_up_rounds: int
@@ -126,7 +126,9 @@ class Measurement:
         """The fields that `profile.json` has of it."""
         return {
             "timings": [timing.to_json() for timing in self.timings],
-            "stop_times": [one.model_dump(mode="json") for one in self.stop_times],
+            "stop_times": {
+                library: [one.model_dump(mode="json") for one in exits] for library, exits in self.stop_times.items()
+            },
             "loading": [asdict(one) for one in self.loading],
             "unavailable": self.unavailable,
             "warm_up": {"rounds": self.warm_up_rounds, "stable": self.warm_up_stable},

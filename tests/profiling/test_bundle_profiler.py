@@ -9,7 +9,7 @@ import pytest
 
 from edgemate.bundle import Bundle
 from edgemate.core.scoring import exit_accuracy
-from edgemate.errors import UsageError
+from edgemate.errors import BundleError, UsageError
 from edgemate.profiling import Profile, profile_bundle
 from edgemate.profiling.assembling import stop_table
 from edgemate.runtime.labeled import LabeledImages
@@ -104,6 +104,14 @@ def test_with_labeled_images_these_are_scored_and_timed(small_bundle: Bundle, tm
     assert {point.images for point in found.points if point.curve == "accuracy-macs"} == {20}
     with pytest.raises(UsageError, match="has no labels"):
         profile_bundle(small_bundle, tmp_path, data=LabeledImages(list(images), None), repeats=2)
+
+
+def test_a_bundle_without_prefixes_says_how_to_get_them(small_bundle: Bundle, tmp_path: Path) -> None:
+    manifest = small_bundle.manifest
+    graphs = {"segments": manifest.graphs["segments"]}
+    lean = Bundle(small_bundle.path, manifest.model_copy(update={"graphs": graphs}))
+    with pytest.raises(BundleError, match="has no prefixes, and a profile times both; export the run with layouts"):
+        profile_bundle(lean, tmp_path)
 
 
 @pytest.mark.parametrize(

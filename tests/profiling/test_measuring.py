@@ -136,7 +136,8 @@ def test_steady_times_have_no_warning_and_slow_cases_have_fewer_repeats() -> Non
     assert repeats.pop(Case("onnxruntime", "prefix", 2, 16)) == 16  # four seconds
     assert set(repeats.values()) == {100}
     assert "stop" not in {timing.case.graphs for timing in found.timings}
-    assert [(one.exit, one.mean_ms, one.quantiles_ms[50]) for one in found.stop_times] == [(1, 1.0, 1.0), (2, 2.0, 2.0)]
+    [stops] = found.stop_times.values()
+    assert [(one.exit, one.mean_ms, one.quantiles_ms[50]) for one in stops] == [(1, 1.0, 1.0), (2, 2.0, 2.0)]
 
 
 @pytest.mark.usefixtures("quiet")
