@@ -70,6 +70,7 @@ def load_libraries(bundle: Bundle, image: Array, threads: int, stack: contextlib
                 if library == "onnxruntime":
                     raise
                 unavailable[f"{library} {graphs}"] = str(error)
+                _join(unavailable, library)
                 continue
             classifiers[library, layout] = classifier
             loading.append(took)
@@ -125,6 +126,15 @@ class OneSegment(SelfTimed):
         started = time.perf_counter_ns()
         flow.advance()
         return (time.perf_counter_ns() - started) * 1e-6
+
+
+def _join(unavailable: dict[str, str], library: str) -> None:
+    """One line for a library of which both layouts are unavailable for the same reason."""
+    segments, prefix = (unavailable.get(f"{library} {graphs}") for graphs in LAYOUTS.values())
+    if segments is not None and segments == prefix:
+        for graphs in LAYOUTS.values():
+            del unavailable[f"{library} {graphs}"]
+        unavailable[library] = segments
 
 
 def _load(

@@ -39,9 +39,9 @@ class CpuTimes:
 
 
 def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
-    """The sums now; None where there is no /proc/stat."""
+    """The sums now; None where there is no /proc/stat, or only zeros in it, as in some sandboxes."""
     parsed = parse_stat(read_line(root / "proc/stat") or "", _ticks())
-    if parsed is None:
+    if parsed is None or parsed[0] == 0:
         return None
     times = os.times()
     return CpuTimes(parsed[0], times.user + times.system + times.children_user + times.children_system, parsed[1],

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import Opener
 
+from edgemate.bundle import Bundle
 from edgemate.latency import Latency
 from edgemate.profiling import measuring
 from edgemate.profiling.graph_calls import Calls, Loaded, OneSegment, graph_calls, load_libraries
@@ -114,6 +117,17 @@ def test_a_bundle_without_engines_says_that_it_has_none(opener: Opener) -> None:
     assert set(found.classifiers) == {("onnxruntime", "segments"), ("onnxruntime", "prefixes")}
     assert set(found.unavailable) == {"tensorrt", "tensorrt_rtx"}
     assert all(one.load_ms > 0 and one.first_call_ms > 0 for one in found.loading)
+
+
+def test_a_library_that_cannot_be_used_is_one_reason(opener: Opener, tmp_path: Path) -> None:
+    if opener.name != "onnxruntime":
+        pytest.skip("has TensorRT")
+    bundle = Bundle.open(shutil.copytree(opener.bundle.path, tmp_path / "with engines"))
+    (bundle.path / "engines").mkdir()
+    with contextlib.ExitStack() as stack:
+        found = load_libraries(bundle, bundle.golden().images[:1], 1, stack)
+    assert set(found.unavailable) == {"tensorrt", "tensorrt_rtx"}
+    assert all("TensorRT" in reason or "GPU" in reason for reason in found.unavailable.values())
 
 
 def test_engines_are_loaded_where_they_fit(opener: Opener) -> None:

@@ -62,3 +62,5 @@ def test_load_averages_are_three_numbers(tmp_path: Path) -> None:
     assert found.value is None or len(found.value) == 3
     assert read_cpu_times(tmp_path) is None
     assert read_cpu_times(write_tree(tmp_path, {"proc/stat": STAT})) is not None
+    zeros = "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0"  # as some sandboxes show it
+    assert read_cpu_times(write_tree(tmp_path, {"proc/stat": zeros})) is None
