@@ -29,7 +29,8 @@ def print_comparison(compared: Comparison) -> None:
             values = (_value(one, one.baseline), _value(one, one.value), _change(one))
             table.add_row(one.verdict, str(one.exit), batch, one.figure, *values)
         print_table(table, console)
-    limits = f"{100 * compared.tolerance:g} % ({100 * compared.accuracy_tolerance:g} points of accuracy)"
+    points = counted(100 * compared.accuracy_tolerance, "point")
+    limits = f"{100 * compared.tolerance:g} % ({points} of accuracy)"
     console.out(
         f"{counted(len(compared.differences), 'figure')} compared: {len(compared.worse)} worse, {len(compared.better)} "
         f"better beyond noise and {limits}"

@@ -158,7 +158,10 @@ def _differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]
 
 def _notes(profile: StoredProfile, baseline: StoredProfile) -> Iterator[str]:
     names = ("edgemate", "python", "onnxruntime", "torch", "tensorrt", "system")
-    there, here = ({name: found.machine.get(name) for name in names} for found in (baseline, profile))
+    there, here = (
+        {**{name: found.machine.get(name) for name in names}, "governors": found.conditions.before.governors.value}
+        for found in (baseline, profile)
+    )
     yield from _differences(here, there)
     if (baseline.split, baseline.images) != (profile.split, profile.images):
         yield (

@@ -70,6 +70,7 @@ class StoredMoment(_Lenient):
     """The machine at one moment; see `Conditions`."""
 
     power_mode: StoredReading = StoredReading()
+    governors: StoredReading = StoredReading()
 
 
 class StoredConditions(_Lenient):

@@ -44,8 +44,8 @@ def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
     if parsed is None or parsed[0] == 0:
         return None
     times = os.times()
-    return CpuTimes(parsed[0], times.user + times.system + times.children_user + times.children_system, parsed[1],
-                    time.monotonic())  # fmt: skip
+    own = times.user + times.system + times.children_user + times.children_system
+    return CpuTimes(busy=parsed[0], own=own, cores=parsed[1], at=time.monotonic())
 
 
 def parse_stat(text: str, ticks: int) -> tuple[float, int] | None:

@@ -163,9 +163,14 @@ def test_another_network_or_device_is_refused_unless_asked_for(changes: dict[str
 
 
 def test_other_versions_and_the_warnings_of_both_are_notes() -> None:
-    newer = stored(machine={"processor": "Z80", "cores": 1, "onnxruntime": "1.30"}, warnings=["the spread is wide"])
+    newer = stored(
+        machine={"processor": "Z80", "cores": 1, "onnxruntime": "1.30"},
+        conditions={"before": {"governors": {"value": ["powersave"], "reason": None}}},
+        warnings=["the spread is wide"],
+    )
     assert compare_profiles(newer, stored()).notes == (
         "onnxruntime 1.22 there, 1.30 here",
+        "governors None there, ['powersave'] here",
         "here: the spread is wide",
     )
 
