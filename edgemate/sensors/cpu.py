@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgemate.sensors.reading import Reading, read_line, read_number
+from edgemate.sensors.reading import Reading, read_text, read_number
 
 CPU = Path("sys/devices/system/cpu")
 ROOT = Path("/")
@@ -30,7 +30,7 @@ def read_clocks(root: Path = ROOT) -> Reading:
                 "max": max(most) / 1000 if most else None,
             }
         )
-    listed = parse_cpuinfo_clocks(read_line(root / "proc/cpuinfo") or "")
+    listed = parse_cpuinfo_clocks(read_text(root / "proc/cpuinfo") or "")
     if listed:
         return Reading({"min": None, "now": listed, "max": None})
     return Reading.missing("the kernel reports no clocks here (no cpufreq)")
@@ -44,7 +44,7 @@ def parse_cpuinfo_clocks(cpuinfo: str) -> list[float]:
 
 def read_governors(root: Path = ROOT) -> Reading:
     """The cpufreq governors in use, sorted, such as `['performance']`."""
-    names = {read_line(folder / "scaling_governor") for folder in _cores(root, "cpufreq")} - {None}
+    names = {read_text(folder / "scaling_governor") for folder in _cores(root, "cpufreq")} - {None}
     return Reading(sorted(str(name) for name in names)) if names else Reading.missing("no cpufreq governor here")
 
 
@@ -63,7 +63,7 @@ def read_throttling(root: Path = ROOT) -> Reading:
     alerts = {
         kind: read_number(folder / "cur_state") or 0
         for folder in sorted((root / "sys/class/thermal").glob("cooling_device*"))
-        if "throttle" in (kind := read_line(folder / "type") or "")
+        if "throttle" in (kind := read_text(folder / "type") or "")
     }
     if not counts and not alerts:
         return Reading.missing("the kernel reports no throttling here")

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgemate.sensors.reading import Reading, read_line
+from edgemate.sensors.reading import Reading, read_text
 
 BUSY_OTHERS = 0.1
 """Other processes disturb if they use more than this fraction of all cores."""
@@ -40,7 +40,7 @@ class CpuTimes:
 
 def read_cpu_times(root: Path = Path("/")) -> CpuTimes | None:
     """The sums now; None where there is no /proc/stat, or only zeros in it, as in some sandboxes."""
-    parsed = parse_stat(read_line(root / "proc/stat") or "", _ticks())
+    parsed = parse_stat(read_text(root / "proc/stat") or "", _ticks())
     if parsed is None or parsed[0] == 0:
         return None
     times = os.times()

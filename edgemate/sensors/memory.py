@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edgemate.sensors.reading import Reading, read_line
+from edgemate.sensors.reading import Reading, read_text
 
 
 def read_peak_memory(root: Path = Path("/")) -> Reading:
     """Largest resident set of this process since its start or the last `reset_peak_memory`, in bytes."""
-    found = parse_high_water(read_line(root / "proc/self/status") or "")
+    found = parse_high_water(read_text(root / "proc/self/status") or "")
     if found is not None:
         return Reading(found)
     try:

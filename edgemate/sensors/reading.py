@@ -29,7 +29,7 @@ class Reading:
         return asdict(self)
 
 
-def read_line(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
     """The text of a small file of the kernel without surrounding space; None if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n\t")
@@ -39,7 +39,7 @@ def read_line(path: Path) -> str | None:
 
 def read_number(path: Path) -> int | None:
     """The integer in a file of the kernel; None if it cannot be read or is not one."""
-    text = read_line(path)
+    text = read_text(path)
     try:
         return None if text is None else int(text)
     except ValueError:

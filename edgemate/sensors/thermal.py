@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgemate.sensors.reading import Reading, read_line, read_number
+from edgemate.sensors.reading import Reading, read_text, read_number
 
 
 def read_temperatures(root: Path = Path("/")) -> Reading:
     """Zone → °C, such as `{"cpu-thermal": 47.5}`; zones of the same name are numbered from the second on."""
     found: dict[str, float] = {}
     for folder in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        kind, value = read_line(folder / "type"), read_number(folder / "temp")  # a zone that is off cannot be read
+        kind, value = read_text(folder / "type"), read_number(folder / "temp")  # a zone that is off cannot be read
         if kind and value is not None:
             again = sum(name.partition(" ")[0] == kind for name in found)
             found[f"{kind} {again + 1}" if again else kind] = value / 1000

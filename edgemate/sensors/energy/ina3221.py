@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.sensors.energy.sensor import PowerSensor
-from edgemate.sensors.reading import Reading, read_line, read_number
+from edgemate.sensors.reading import Reading, read_text, read_number
 
 DRIVERS = Path("sys/bus/i2c/drivers")
 INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
@@ -72,7 +72,7 @@ def _hwmon(root: Path) -> list[Rail]:
     rails = []
     for folder in sorted((root / DRIVERS / "ina3221").glob("*/hwmon/hwmon*")):
         for channel in (1, 2, 3):
-            name = read_line(folder / f"in{channel}_label")
+            name = read_text(folder / f"in{channel}_label")
             volts, amperes = folder / f"in{channel}_input", folder / f"curr{channel}_input"
             if name and name != "NC" and volts.is_file() and amperes.is_file():
                 rails.append(Rail(name, volts, amperes))
@@ -83,7 +83,7 @@ def _iio(root: Path) -> list[Rail]:
     rails = []
     for folder in sorted((root / DRIVERS / "ina3221x").glob("*/iio:device*")):
         for channel in (0, 1, 2):
-            name = read_line(folder / f"rail_name_{channel}")
+            name = read_text(folder / f"rail_name_{channel}")
             volts, amperes = folder / f"in_voltage{channel}_input", folder / f"in_current{channel}_input"
             if name and volts.is_file() and amperes.is_file():
                 rails.append(Rail(name, volts, amperes))

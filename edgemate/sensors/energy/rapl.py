@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.sensors.energy.sensor import CounterSensor
-from edgemate.sensors.reading import Reading, read_line, read_number
+from edgemate.sensors.reading import Reading, read_text, read_number
 
 POWERCAP = Path("sys/class/powercap")
 
@@ -67,7 +67,7 @@ def find_rapl(root: Path = Path("/")) -> Rapl | Reading:
     `intel-rapl-mmio`, which counts the same package once more.
     """
     folders = sorted((root / POWERCAP).glob("intel-rapl:*"))
-    named = [(folder, read_line(folder / "name") or "") for folder in folders]
+    named = [(folder, read_text(folder / "name") or "") for folder in folders]
     wanted = [(folder, name) for folder, name in named if name.startswith("package") or name == "dram"]
     if not any(name.startswith("package") for _, name in wanted):
         return Reading.missing("no RAPL (no /sys/class/powercap/intel-rapl:0)")
