@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgemate.progress import SILENT, Progress
@@ -17,6 +18,8 @@ def profile(
     images: int = 500,
     threads: int | None = None,
     repeats: int = 100,
+    layers: bool = False,
+    device_specs: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Profile:
     """Count, score and time every exit of a run; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
@@ -28,6 +31,9 @@ def profile(
         images: test images to classify for the latency curve.
         threads: CPU threads; all usable cores if None.
         repeats: timed calls per exit.
+        layers: write `layers.csv`, one row per layer, and the same into `profile.json`.
+        device_specs: shipped names (`orin-nano`, `orin-nx`, `agx-orin`, `thor`) or files of devices whose latency
+            floors are estimated, into `roofline.csv` too.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -37,7 +43,7 @@ def profile(
         RunError: the run is missing or has not finished.
         DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
-        UsageError: a number is not positive.
+        UsageError: a number is not positive, or a device specification cannot be used.
 
     Example:
         >>> profile = edgemate.profile("runs/digits", images=100, threads=1)
@@ -47,12 +53,22 @@ def profile(
     from edgemate import files
     from edgemate.api.opening import open_run
     from edgemate.data import check_data
+    from edgemate.profiling.device_spec import read_device_specs
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
+    read_device_specs(device_specs)
     opened = open_run(run)
     files.check_folder(opened.path)
     check_data(opened.read_recipe().data)
 
     from edgemate.profiling import profile_run
 
-    return profile_run(opened, images=images, threads=threads, repeats=repeats, progress=progress)
+    return profile_run(
+        opened,
+        images=images,
+        threads=threads,
+        repeats=repeats,
+        layers=layers,
+        device_specs=device_specs,
+        progress=progress,
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.count_tables import count_files, print_counts
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.wording import counted
@@ -23,6 +24,15 @@ def profile(
     images: Annotated[int, typer.Option(min=1, help="Test images to classify for the latency curve.")] = 500,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
+    layers: Annotated[bool, typer.Option("--layers", help="List the layers, also in layers.csv.")] = False,
+    device_spec: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Estimate the latency floor on orin-nano, orin-nx, agx-orin, thor or the device of a YAML file; "
+            "repeatable.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -34,18 +44,26 @@ def profile(
     from edgemate.runs import Run
 
     with showing_progress(quiet) as progress:
-        found = api.profile(run, images=images, threads=threads, repeats=repeats, progress=progress)
+        found = api.profile(
+            run,
+            images=images,
+            threads=threads,
+            repeats=repeats,
+            layers=layers,
+            device_specs=device_spec or (),
+            progress=progress,
+        )
     if as_json:
         print_json(found.to_json())
         return
     console = make_console()
     _print_exits(found, console)
     _print_points(found, console)
-    if found.skipped_operators:
-        skipped = ", ".join(f"{operator} ({times}×)" for operator, times in found.skipped_operators.items())
-        console.out(f"not in the MACs: {skipped}")
     folder = Run(run)
-    written = (folder.profile_path, folder.tradeoff_csv_path, folder.tradeoff_png_path)
+    written = [folder.profile_path, folder.tradeoff_csv_path, folder.tradeoff_png_path]
+    if found.counts is not None:
+        print_counts(found.counts, [exit.name for exit in found.exits], console)
+        written += count_files(found.counts, folder.path)
     console.out(f"written: {', '.join(str(path) for path in written)}")
     console.out(f"next: edgemate export {run} --target onnx")
 

@@ -57,7 +57,7 @@ class GraphWalk:
             node for node in nodes if node.op == "get_attr" or (node.op == "placeholder" and node.name not in images)
         }
         self._chained = chained
-        self.outputs: list[Node] = list(next(node for node in nodes if node.op == "output").args[0])  # type: ignore[arg-type]
+        self.outputs: list[Node] = list(next(node for node in nodes if node.op == "output").args[0])
         needed = ancestors(self.outputs)
         self.nodes = [node for node in nodes if node in needed and node not in self._constants]
         self.layers: dict[Node, LayerWork] = {}

@@ -72,8 +72,8 @@ _NAMES = {
         "alias arange as_strided broadcast_to cat channel_shuffle chunk clone constant_pad_nd contiguous copy detach "
         "dropout empty expand expand_as feature_dropout flatten flip full full_like gather getitem identity index "
         "index_select lift_fresh_copy movedim narrow new_zeros ones ones_like pad permute pixel_shuffle "
-        "pixel_unshuffle repeat reshape reshape_as roll select slice split split_with_sizes squeeze stack t to _to_copy "
-        "transpose tile type_as unbind unflatten unfold unsqueeze view view_as zeros zeros_like"
+        "pixel_unshuffle repeat reshape reshape_as roll select slice split split_with_sizes squeeze stack t "
+        "to _to_copy transpose tile type_as unbind unflatten unfold unsqueeze view view_as zeros zeros_like"
     ),
 }
 

@@ -11,8 +11,21 @@ from edgemate.profiling.counts import Count, Counts, estimate_floors
 from edgemate.profiling.device_spec import DeviceSpec
 
 
-def count_model(model: MultiExitModel, image_shape: Sequence[int], devices: Sequence[DeviceSpec] = ()) -> Counts:
-    """Count a network for one image of shape (C, H, W), and estimate its floors on some devices."""
+def count_model(
+    model: MultiExitModel,
+    image_shape: Sequence[int],
+    devices: Sequence[DeviceSpec] = (),
+    *,
+    list_layers: bool = False,
+) -> Counts:
+    """Count a network for one image.
+
+    Args:
+        model: the network.
+        image_shape: (C, H, W).
+        devices: devices to estimate the latency floors of.
+        list_layers: whether layers are printed and stored.
+    """
     counted = count_layers(model, image_shape)
     exits = range(1, model.exits + 1)
     prefixes = [counted.prefix(exit) for exit in exits]
@@ -29,4 +42,5 @@ def count_model(model: MultiExitModel, image_shape: Sequence[int], devices: Sequ
         uncounted=tuple(asdict(operator) for operator in counted.uncounted),
         devices=tuple(devices),
         estimates=estimate_floors(prefixes, counted.layers, devices),
+        list_layers=list_layers,
     )

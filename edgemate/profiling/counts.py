@@ -6,11 +6,15 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from edgemate import files
 from edgemate.core.layer_work import PRECISIONS, LayerWork, Precision, weight_bytes
 from edgemate.profiling.device_spec import DeviceSpec
 from edgemate.profiling.roofline import latency_floor
+
+LAYERS_FILE, ROOFLINE_FILE = "layers.csv", "roofline.csv"
 
 Scope = Literal["prefix", "segment", "segments"]
 """Exit k as one graph; segment k alone; segments 1 … k."""
@@ -91,6 +95,7 @@ class Counts:
         uncounted: operators without MACs: operator, times, kind, reason.
         devices: the specifications that the estimates are from, with their sources.
         estimates: floors of every exit on these devices.
+        list_layers: the layers were asked for, so they are printed and stored.
     """
 
     exits: tuple[Count, ...]
@@ -99,17 +104,26 @@ class Counts:
     uncounted: tuple[Mapping[str, Any], ...]
     devices: tuple[DeviceSpec, ...] = ()
     estimates: tuple[Estimate, ...] = ()
+    list_layers: bool = False
 
-    def to_json(self, layers: bool = True) -> dict[str, Any]:
-        """The counts as JSON values, with the layers if asked for."""
+    def to_json(self) -> dict[str, Any]:
+        """The counts as JSON values, with the layers if they were asked for."""
         return {
             "exits": [asdict(count) for count in self.exits],
             "segments": [asdict(count) for count in self.segments],
-            **({"layers": layer_rows(self.layers)} if layers else {}),
+            **({"layers": layer_rows(self.layers)} if self.list_layers else {}),
             "uncounted": [dict(one) for one in self.uncounted],
             "devices": [device.model_dump(mode="json") for device in self.devices],
             "estimates": [asdict(estimate) for estimate in self.estimates],
         }
+
+
+def write_counts(counts: Counts, folder: Path) -> None:
+    """Write `layers.csv` if the layers were asked for, and `roofline.csv` if there are estimates."""
+    if counts.list_layers:
+        files.write_text(folder / LAYERS_FILE, layers_csv(counts.layers))
+    if counts.estimates:
+        files.write_text(folder / ROOFLINE_FILE, estimates_csv(counts.estimates))
 
 
 def estimate_floors(

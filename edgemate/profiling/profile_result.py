@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from edgemate.profiling.counts import Counts
 from edgemate.profiling.less_accurate import less_accurate_json
 from edgemate.runtime import slower_than_later
 from edgemate.timing import Latency
@@ -99,6 +100,7 @@ class Profile:
         exits: one entry per exit.
         points: points of both trade-off curves.
         skipped_operators: operator → number of occurrences; MACs do not include these.
+        counts: bytes, layers, uncounted operators and estimated floors; None where no network can be counted.
     """
 
     run: str
@@ -108,6 +110,7 @@ class Profile:
     exits: tuple[ExitProfile, ...]
     points: tuple[Point, ...]
     skipped_operators: dict[str, int]
+    counts: Counts | None = None
 
     @property
     def not_monotone(self) -> dict[str, list[int]]:
@@ -118,7 +121,8 @@ class Profile:
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON values; latencies in ms."""
         return {
-            **asdict(self),
+            **asdict(replace(self, counts=None)),
+            "counts": None if self.counts is None else self.counts.to_json(),
             "not_monotone": self.not_monotone,
             "less_accurate": less_accurate_json(self.exits),
         }

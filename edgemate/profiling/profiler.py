@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from edgemate import files
 from edgemate.calibration import read_operating_points
@@ -15,8 +14,10 @@ from edgemate.errors import UsageError
 from edgemate.evaluation import trained_model
 from edgemate.exporting import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores
-from edgemate.models import Prefix, count_costs
-from edgemate.models.activations import peak_activation_bytes
+from edgemate.models import count_costs
+from edgemate.profiling.counting import count_model
+from edgemate.profiling.counts import write_counts
+from edgemate.profiling.device_spec import read_device_specs
 from edgemate.profiling.profile_result import ExitProfile, Point, Profile, points_csv
 from edgemate.profiling.pytorch_latency import WARMUP, pytorch_latency
 from edgemate.profiling.sampled_images import sample_test_split
@@ -38,6 +39,8 @@ def profile_run(
     images: int = 500,
     threads: int | None = None,
     repeats: int = 100,
+    layers: bool = False,
+    device_specs: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Profile:
     """Measure a finished run on this machine's CPU; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
@@ -47,10 +50,12 @@ def profile_run(
         images: number of test images to classify for the accuracy-latency curve.
         threads: CPU threads for PyTorch and for ONNX Runtime; all usable cores if None.
         repeats: timed calls per exit.
+        layers: write `layers.csv`, one row per layer, and the same into `profile.json`.
+        device_specs: shipped names or files of devices whose latency floors are estimated, into `roofline.csv` too.
         progress: receives the steps, and how far each is.
 
     Raises:
-        UsageError: a number is not positive.
+        UsageError: a number is not positive, or a device specification cannot be used.
         DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
         RunError: the run's files cannot be read, or its dataset has changed.
@@ -58,6 +63,7 @@ def profile_run(
     for name, number in (("images", images), ("threads", threads), ("repeats", repeats)):
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1, not {number}")
+    devices = read_device_specs(device_specs)
     threads = threads or usable_cores()
     with progress.unattended():
         progress.step("reading test images")
@@ -65,8 +71,8 @@ def profile_run(
         progress.step("counting the cost of every exit")
         model = trained_model(run)
         costs = count_costs(model, inputs.shape[1:])
-        image = torch.from_numpy(inputs[:1])
-        peaks = [peak_activation_bytes(Prefix(model.eval(), cost.exit), image) for cost in costs.exits]
+        counts = count_model(model.eval(), inputs.shape[1:], devices, list_layers=layers)
+        peaks = [count.peak_activation_bytes for count in counts.exits]
     test, metadata = run.read_logits("test"), run.read_metadata()
     with tempfile.TemporaryDirectory() as folder:
         bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(progress=progress)).bundle
@@ -115,8 +121,10 @@ def profile_run(
         ),
         points=tuple(points),
         skipped_operators=costs.skipped,
+        counts=counts,
     )
     files.write_json(run.profile_path, profile.to_json())
     files.write_text(run.tradeoff_csv_path, points_csv(profile.points))
+    write_counts(counts, run.path)
     files.write_bytes(run.tradeoff_png_path, tradeoff_png(profile))
     return profile
