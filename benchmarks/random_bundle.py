@@ -38,7 +38,7 @@ def _write(target: Path, backbone: str, image_shape: tuple[int, int, int], optio
 
     torch.manual_seed(0)
     channels, height, width = image_shape
-    model = build_model(Model(backbone=backbone, options=options), Exits(), channels, 100)
+    model = build_model(Model(backbone=backbone, options=options), Exits(), channels, 100, (height, width))
     graphs: dict[Layout, list[Graph]] = {"segments": [], "prefixes": []}
     with BundleWriter(target) as writer:
         for layout, listed in graphs.items():
