@@ -15,15 +15,14 @@ import multiprocessing
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from machine_peak import Peak, measure_peak
-from random_bundle import write_random_bundle
 
 from edgemate import files
+from edgemate.bundle import Bundle
 from edgemate.machine import machine_metadata
 from edgemate.profiling.roofline import latency_floor
 from edgemate.registry import BACKBONES
@@ -33,6 +32,9 @@ from edgemate.timing import time_rounds
 if TYPE_CHECKING:
     from edgemate.models.layers import CountedLayers
     from edgemate.profiling.device_spec import DeviceSpec
+
+Times = dict[tuple[int, str, int], list[float]]
+"""Threads, `prefix` or `segments`, and exit → milliseconds of every call."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "msdnet": {"blocks": 3, "base": 2, "step": 1},
@@ -52,14 +54,18 @@ TRACED = (
 def main() -> None:
     options = _options()
     before = {threads: measure_peak(threads, options.seconds) for threads in options.threads}
-    measured = {}
-    for name in options.backbones or (*BACKBONES.names(), *TRACED):
-        measured[name] = _measure(name, options.threads, options.repeats)
-        print(f"measured: {name}", flush=True)
-    rows, specs = [], {}
-    for threads in options.threads:
-        spec = specs[threads] = _higher([before[threads], measure_peak(threads, options.seconds)])
-        rows += [row for name, found in measured.items() for row in compare(name, threads, spec, *found)]
+    measured: dict[str, tuple[CountedLayers, Times]] = {}
+    # Torch stays in a process of its own: the one that measures has no torch, as on a device.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for name in options.backbones or (*BACKBONES.names(), *TRACED):
+            with tempfile.TemporaryDirectory() as folder:
+                side, layers = pool.submit(_write, Path(folder) / "bundle", name).result()
+                bundle = Bundle.open(Path(folder) / "bundle")
+                measured[name] = layers, _measure(bundle, side, options.threads, options.repeats)
+            rows = _store(options, {threads: peak.spec() for threads, peak in before.items()}, measured)
+            print(f"measured: {name}, highest floor {_highest(rows):.2f} of the median so far", flush=True)
+    specs = {t: _higher([peak, measure_peak(t, options.seconds)]) for t, peak in before.items()}
+    rows = _store(options, specs, measured)
     print(f"{'network':32} threads exit    graphs  floor ms   fastest       p50  of p50")
     for row in rows:
         print(
@@ -67,23 +73,38 @@ def main() -> None:
             f"{row['fastest_ms']:>9.3f} {row['p50_ms']:>9.3f} {row['floor_ms'] / row['p50_ms']:>7.2f}"
         )
     above = [row for row in rows if row["floor_ms"] > row["p50_ms"]]
-    highest = max(row["floor_ms"] / row["p50_ms"] for row in rows)
-    print(f"floors above the measured median: {len(above)} of {len(rows)}; highest {highest:.2f} of it")
+    print(f"floors above the measured median: {len(above)} of {len(rows)}; highest {_highest(rows):.2f} of it")
+
+
+def _store(
+    options: argparse.Namespace, specs: dict[int, DeviceSpec], measured: dict[str, tuple[CountedLayers, Times]]
+) -> list[dict[str, Any]]:
+    """Compare and write what has been measured so far."""
+    rows = [
+        row
+        for threads, spec in specs.items()
+        for name, found in measured.items()
+        for row in compare(name, threads, spec, *found)
+    ]
     files.write_json(
         options.output,
         {
             "benchmark": "roofline",
             "machine": machine_metadata(),
             "unit": "ms",
-            "estimate": "floor_ms is an estimate, fastest_ms and p50_ms are measured at batch 1",
+            "estimate": "floor_ms is an estimate; fastest_ms and p50_ms are measured at batch 1",
             "repeats": options.repeats,
             "devices": {str(threads): spec.model_dump(mode="json") for threads, spec in specs.items()},
-            "peaks_before": {str(threads): asdict(peak) for threads, peak in before.items()},
-            "floors_above_p50": len(above),
-            "highest_fraction_of_p50": highest,
+            "floors_above_p50": sum(row["floor_ms"] > row["p50_ms"] for row in rows),
+            "highest_fraction_of_p50": _highest(rows),
             "results": rows,
         },
     )
+    return rows
+
+
+def _highest(rows: Sequence[dict[str, Any]]) -> float:
+    return max(row["floor_ms"] / row["p50_ms"] for row in rows)
 
 
 def compare(
@@ -91,7 +112,7 @@ def compare(
     threads: int,
     spec: DeviceSpec,
     layers: CountedLayers,
-    times: dict[tuple[int, str, int], list[float]],
+    times: Times,
 ) -> list[dict[str, Any]]:
     """One row per exit and layout: the floor beside the fastest and the median time."""
     rows = []
@@ -116,27 +137,22 @@ def compare(
     return rows
 
 
-def _measure(name: str, threads: Sequence[int], repeats: int) -> tuple[CountedLayers, dict[tuple[int, str, int], Any]]:
-    """The layers, and per number of threads, layout and exit the milliseconds of every call."""
-    options = OPTIONS.get(name, {})
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        side, layers = pool.submit(_count, name, options).result()
+def _measure(bundle: Bundle, side: int, threads: Sequence[int], repeats: int) -> Times:
+    """Per number of threads, layout and exit the milliseconds of every call."""
     images = np.random.default_rng(0).normal(size=(1, 3, side, side)).astype(np.float32)
-    found: dict[tuple[int, str, int], Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = write_random_bundle(Path(folder) / "bundle", name, (3, side, side), **options)
-        for number in threads:
-            backends = {
-                layout: ONNXRuntimeBackend(bundle, layout=layout, threads=number) for layout in ("segments", "prefixes")
-            }
-            calls: dict[tuple[int, str, int], Callable[[], object]] = {}
-            for exit in range(1, len(layers.prefixes) + 1):
-                calls[number, "prefix", exit] = lambda k=exit, b=backends["prefixes"]: b.run_prefix(k, images)
-                calls[number, "segments", exit] = lambda k=exit, b=backends["segments"]: _advance(b, images, k)
-            found |= time_rounds(lambda _, calls=calls: calls, warmup=3, repeats=repeats)
-            for backend in backends.values():
-                backend.close()
-    return layers, found
+    found: Times = {}
+    for number in threads:
+        backends = {
+            layout: ONNXRuntimeBackend(bundle, layout=layout, threads=number) for layout in ("segments", "prefixes")
+        }
+        calls: dict[tuple[int, str, int], Callable[[], object]] = {}
+        for exit in range(1, len(bundle.manifest.exits) + 1):
+            calls[number, "prefix", exit] = lambda k=exit, b=backends["prefixes"]: b.run_prefix(k, images)
+            calls[number, "segments", exit] = lambda k=exit, b=backends["segments"]: _advance(b, images, k)
+        found |= time_rounds(lambda _, calls=calls: calls, warmup=3, repeats=repeats)
+        for backend in backends.values():
+            backend.close()
+    return found
 
 
 def _advance(backend: ONNXRuntimeBackend, images: np.ndarray, exit: int) -> None:
@@ -145,16 +161,17 @@ def _advance(backend: ONNXRuntimeBackend, images: np.ndarray, exit: int) -> None
         flow.advance()
 
 
-def _count(name: str, options: dict[str, Any]) -> tuple[int, CountedLayers]:
-    """Side of the usual image, and the layers. In a process of its own, as the one that measures has no torch."""
-    from edgemate.config import Exits, Model
-    from edgemate.models import build_model
+def _write(target: Path, name: str) -> tuple[int, CountedLayers]:
+    """Write the bundle of a network with random weights; side of its image, and its layers."""
+    from random_bundle import build_and_write
+
+    from edgemate.config import Model
     from edgemate.models.building import usual_size
     from edgemate.models.layers import count_layers
 
-    model = Model(backbone=name, options=options)
-    side = SIDES.get(name, usual_size(model)[0])
-    return side, count_layers(build_model(model, Exits(), 3, 100, (side, side)), (3, side, side))
+    options = OPTIONS.get(name, {})
+    side = SIDES.get(name, usual_size(Model(backbone=name, options=options))[0])
+    return side, count_layers(build_and_write(target, name, (3, side, side), options), (3, side, side))
 
 
 def _higher(peaks: Sequence[Peak]) -> DeviceSpec:
