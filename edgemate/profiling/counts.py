@@ -118,12 +118,15 @@ class Counts:
         }
 
 
-def write_counts(counts: Counts, folder: Path) -> None:
-    """Write `layers.csv` if the layers were asked for, and `roofline.csv` if there are estimates."""
-    if counts.list_layers:
-        files.write_text(folder / LAYERS_FILE, layers_csv(counts.layers))
-    if counts.estimates:
-        files.write_text(folder / ROOFLINE_FILE, estimates_csv(counts.estimates))
+def write_counts(counts: Counts, folder: Path) -> list[Path]:
+    """Write `layers.csv` if the layers were asked for, and `roofline.csv` if there are estimates; their paths."""
+    texts = {
+        **({LAYERS_FILE: layers_csv(counts.layers)} if counts.list_layers else {}),
+        **({ROOFLINE_FILE: estimates_csv(counts.estimates)} if counts.estimates else {}),
+    }
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def estimate_floors(
