@@ -73,6 +73,13 @@ def test_layers_and_estimates_are_printed_and_written(run: Run) -> None:
     assert all(figure["source"] for device in counts["devices"] for figure in device["peak_flops"].values())
 
 
+@pytest.mark.parametrize(("option", "name"), [(("--layers",), "layers"), (("--device-spec", "thor"), "device_specs")])
+def test_a_bundle_has_no_network_to_count(exported: Exported, option: tuple[str, ...], name: str) -> None:
+    error = invoke(profile, exported.bundle.path, *option).exception
+    assert isinstance(error, UsageError)
+    assert f"`{name}`: a bundle has no network to count; profile the run that it is from" in str(error)
+
+
 def test_without_layers_the_json_has_none(run: Run) -> None:
     invoke(profile, run.path, "--images", 10, "--repeats", 2, "--threads", 1)
     counts = json.loads((run.path / "profile.json").read_text())["counts"]
