@@ -60,8 +60,8 @@ def calibrate(
 
     It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on the
     calibration split, full, which is the whole network, and a further one for each goal given: drop, latency, macs,
-    guaranteed, custom (--thresholds). Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
-    chosen from, so this works on the device too.
+    guaranteed, custom (--thresholds). Where a solver cannot reach a goal, the output and policies.json say so. A bundle
+    holds what they are chosen from, so this works on the device too.
     """
     from edgemate import api
 

@@ -34,8 +34,8 @@ def random_exit(accuracies: Sequence[float], costs: Costs) -> tuple[BoundPoint, 
     """The lower bound: every image leaves at an exit that is drawn independently of the image.
 
     If exit k is drawn with probability p_k, accuracy and cost are Σ p_k a_k and Σ p_k c_k. The best that this reaches
-    at every cost is the upper convex hull of the exits' own points, from the cheapest to the most accurate one. A policy
-    below it has scores that are worse than chance: drawing lots would be as cheap and more accurate.
+    at every cost is the upper convex hull of the exits' own points, from the cheapest to the most accurate one.
+    A policy below it has scores that are worse than chance: drawing lots would be as cheap and more accurate.
 
     Args:
         accuracies: top-1 of each exit, `(K,)`.
@@ -44,8 +44,9 @@ def random_exit(accuracies: Sequence[float], costs: Costs) -> tuple[BoundPoint, 
     Returns:
         The corners, by cost, ascending; their accuracy rises.
     """
+    own = zip(accuracies, costs, strict=True)
     points = sorted(
-        (BoundPoint(k, float(accuracy), float(cost)) for k, (accuracy, cost) in enumerate(zip(accuracies, costs), 1)),
+        (BoundPoint(k, float(accuracy), float(cost)) for k, (accuracy, cost) in enumerate(own, start=1)),
         key=lambda point: (point.cost, -point.accuracy),
     )
     hull: list[BoundPoint] = []

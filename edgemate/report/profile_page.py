@@ -1,0 +1,171 @@
+"""`write_report`: the page from which a person chooses an operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgemate import __version__, files
+from edgemate.bundle import Bundle
+from edgemate.calibration import simulate
+from edgemate.calibration.temperature import fit_temperature
+from edgemate.core.scoring import expected_calibration_error
+from edgemate.policies import Confidence, scores
+from edgemate.report.budgets import solve_budgets
+from edgemate.report.charts import reliability_chart, tradeoff_chart
+from edgemate.report.curves import AXES, Curves, curves_of
+from edgemate.report.environment import environment_rows
+from edgemate.report.payload import subject_payload
+from edgemate.report.plotting import COLORS
+from edgemate.report.rendering import render
+from edgemate.report.subject import Subject
+from edgemate.report.thumbnails import NoImagesError, thumbnails
+from edgemate.report.who_fixes_whom import never_right, reliability, who_fixes_whom
+from edgemate.runs import Run
+
+SCRIPTS = (
+    "numbers.js",
+    "simulate.js",
+    "theme.js",
+    "charts.js",
+    "controls.js",
+    "classes.js",
+    "images.js",
+    "report.js",
+)
+KEY = (
+    ("here", "the operating point above"),
+    ("budgeted", "thresholds solved for each budget"),
+    ("swept", "one threshold, swept"),
+    ("points", "operating points"),
+    ("exits", "always the same exit, one graph"),
+    ("full", "plain network, without early exits"),
+    ("front", "Pareto front"),
+    ("random", "random exit: lower bound"),
+    ("oracle", "oracle exit: upper bound"),
+    ("measured", "measured with early exit (latency)"),
+)
+
+START = ("balanced", "accurate", "fast")
+"""The operating point that the page starts with: the first of these that there is."""
+
+
+def write_report(opened: Sequence[Run | Bundle], profiles: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the report of one run or bundle, or of several beside each other.
+
+    A run is shown on its test split, from the logits that training stored. A bundle carries the logits of its
+    calibration split and is shown on that, which the page says. Nothing is measured.
+
+    Args:
+        opened: finished runs or bundles.
+        profiles: the profile of each, as `Profile.to_json` gives it.
+        path: the HTML file.
+
+    Raises:
+        RunError, BundleError: a file cannot be read.
+        UsageError: a profile is of another network.
+    """
+    subjects = [Subject.of(one, profile) for one, profile in zip(opened, profiles, strict=True)]
+    files.write_text(path, report_html(subjects))
+
+
+def report_html(subjects: Sequence[Subject]) -> str:
+    """The page as text."""
+    budgets = [solve_budgets(*subject.calibration, subject.costs.macs) for subject in subjects]
+    starts = [_start(subject) for subject in subjects]
+    charts: dict[str, Any] = {}
+    for axis in AXES:
+        found = [curves_of(subject, axis, table) for subject, table in zip(subjects, budgets, strict=True)]
+        curves = [one for one in found if one is not None]
+        if len(curves) == len(subjects):
+            charts[axis] = tradeoff_chart(axis, _named(subjects, curves))
+    data, shown = [], []
+    for subject, table, start in zip(subjects, budgets, starts, strict=True):
+        taken = simulate(
+            subject.logits,
+            subject.labels,
+            subject.costs.macs,
+            Confidence(start, temperature=subject.temperatures),
+        ).exits_taken
+        try:
+            images, without_images = thumbnails(subject, taken), None
+        except NoImagesError as error:
+            images, without_images = [], str(error)
+        payload = subject_payload(subject, table, start)
+        data.append({**payload, "thumbnails": images, "reliability": reliability_chart(_diagrams(subject))})
+        shown.append(_shown(subject, without_images))
+    title = ", ".join(subject.name for subject in subjects)
+    return render(
+        "report.html.j2",
+        SCRIPTS,
+        {"subjects": data, "charts": charts},
+        title=f"{title}: profile",
+        heading=title,
+        subjects=shown,
+        axes=list(charts),
+        names=[subject.name for subject in subjects],
+        colors=COLORS,
+        key=KEY,
+        version=__version__,
+    )
+
+
+def _start(subject: Subject) -> tuple[float, ...]:
+    usable = {point.name: subject.thresholds_of(point) for point in subject.points}
+    for name in START:
+        thresholds = usable.get(name)
+        if thresholds is not None:
+            return thresholds
+    return (0.9,) * (subject.exits - 1)
+
+
+def _named(subjects: Sequence[Subject], curves: Sequence[Curves]) -> list[tuple[str, Curves]]:
+    return [(subject.name, one) for subject, one in zip(subjects, curves, strict=True)]
+
+
+def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:
+    """The bins of each exit's reliability diagram, as trained and with the temperature that calibration fits."""
+    logits, labels = subject.calibration
+    found: dict[str, list[list[dict[str, Any]]]] = {"raw": [], "scaled": []}
+    for k in range(subject.exits):
+        rows = scores.finite(subject.logits[:, k])
+        here, correct = subject.logits[rows, k], subject.correct[rows, k]
+        temperature = fit_temperature(logits[:, k], labels).temperature
+        for kind, divisor in (("raw", 1.0), ("scaled", temperature)):
+            found[kind].append(reliability(scores.max_probability(here / np.float32(divisor)), correct))
+    return found
+
+
+def _shown(subject: Subject, without_images: str | None) -> dict[str, Any]:
+    """What the template shows of a subject."""
+    profile = subject.profile
+    fixes = who_fixes_whom(subject.correct)
+    less_accurate = (profile.get("less_accurate") or {}).get("warning")
+    warnings = [*(profile.get("warnings") or ()), *([less_accurate] if less_accurate else [])]
+    if any((profile.get("not_monotone") or {}).values()):
+        warnings.append(
+            "some exits were slower than a later one, so the machine was busy; profile again when it is idle"
+        )
+    return {
+        "name": subject.name,
+        "kind": "run" if subject.split == "test" else "bundle",
+        "split": subject.split,
+        "images": subject.images,
+        "exits": [
+            {**exit, "accuracy": float(subject.correct[:, k].mean()), "ece": float(error)}
+            for k, (exit, error) in enumerate(
+                zip(profile["exits"], expected_calibration_error(subject.logits, subject.labels), strict=True)
+            )
+        ],
+        "temperatures": subject.temperatures,
+        "costs": subject.costs,
+        "fixes": fixes.tolist(),
+        "never_right": never_right(subject.correct),
+        "warnings": warnings,
+        "environment": environment_rows(profile),
+        "without_images": without_images,
+        "classes": len(subject.classes),
+    }
