@@ -10,11 +10,14 @@ from told import Told
 from edgemate import timing
 from edgemate.timing import (
     Latency,
+    SelfTimed,
     measure,
     measure_alternately,
     report_between_calls,
+    time_blocks,
     time_in_turns,
     time_rounds,
+    warm_up,
 )
 
 
@@ -98,3 +101,60 @@ def test_nothing_is_reported_within_a_second() -> None:
     told = Told()
     measure_alternately({"call": lambda: None}, warmup=1, repeats=3, progress=told)
     assert told == []
+
+
+class Slowing(SelfTimed):
+    """Calls that take the times given, the last one for ever."""
+
+    def __init__(self, *times: float) -> None:
+        self.times = list(times)
+
+    def __call__(self) -> float:
+        return self.times.pop(0) if len(self.times) > 1 else self.times[0]
+
+
+def test_a_call_that_measures_itself_has_the_time_that_it_says() -> None:
+    (timed,) = time_in_turns({"only": [Slowing(1234.5)]})
+    assert timed.milliseconds == 1234.5
+
+
+def test_warm_up_ends_when_the_times_of_every_key_are_stable() -> None:
+    calls = {"soon": Slowing(5.0), "late": Slowing(*(30.0 - n for n in range(20)), 10.0)}
+    found = warm_up(calls, window=3, within=0.03)
+    assert found.stable is True
+    assert 20 < found.rounds <= 26  # both medians of three calls are from the stable part, or nearly so
+    assert found.medians == {"soon": 5.0, "late": 10.0}
+
+
+def test_warm_up_ends_at_the_limit_of_rounds_and_says_that_times_still_change() -> None:
+    found = warm_up({"only": Slowing(*(2.0**n for n in range(40, 0, -1)))}, window=3, rounds=20)
+    assert (found.rounds, found.stable) == (20, False)
+
+
+def test_warm_up_ends_at_the_limit_of_time_before_stability_can_be_told() -> None:
+    found = warm_up({"only": Slowing(1.0)}, window=3, seconds=0.0)
+    assert (found.rounds, found.stable) == (1, None)
+
+
+def test_blocks_of_all_keys_take_turns_and_have_all_repeats() -> None:
+    made: list[str] = []
+    calls = {name: partial(made.append, name) for name in "ab"}
+    found = time_blocks(calls, repeats={"a": 7, "b": 2}, blocks=3)
+    assert [len(block) for block in found["a"]] == [3, 2, 2]
+    assert [len(block) for block in found["b"]] == [1, 1]
+    warm = timing.BLOCK_WARMUP
+    assert "".join(made) == "a" * (3 + warm) + "b" * (1 + warm) + "a" * (2 + warm) + "b" * (1 + warm) + "a" * (2 + warm)
+
+
+def test_a_drift_falls_on_all_keys_alike() -> None:
+    class Clock:
+        now = 0.0
+
+    class Drifting(SelfTimed):
+        def __call__(self) -> float:
+            Clock.now += 1.0
+            return 10.0 + Clock.now
+
+    found = time_blocks({"a": Drifting(), "b": Drifting()}, repeats=100, random=np.random.default_rng(0))
+    means = [Latency.of_blocks(found[key]).mean for key in "ab"]
+    assert abs(means[0] - means[1]) < 0.1 * min(means)  # one after the other they would differ threefold

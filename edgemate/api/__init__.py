@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgemate.api.listing import NetworkNames, list_models
     from edgemate.api.loading import load
     from edgemate.api.planning import plan
-    from edgemate.api.profiling import profile
+    from edgemate.api.profiling import compare_profiles, profile
     from edgemate.api.training import Trained, train
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "check_statistics",
     "classify",
     "compare",
+    "compare_profiles",
     "evaluate",
     "export",
     "inspect",
@@ -72,7 +73,7 @@ _HOMES = {
     "listing": ("NetworkNames", "list_models"),
     "loading": ("load",),
     "planning": ("plan",),
-    "profiling": ("profile",),
+    "profiling": ("compare_profiles", "profile"),
     "training": ("Trained", "train"),
 }
 

@@ -1,33 +1,53 @@
-"""`profile`: what every exit and operating point of a run costs and gives."""
+"""`profile`: what every exit and operating point of a run or a bundle costs and gives; `compare_profiles`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from edgemate.api.opening import RunLike
+    from edgemate.api.opening import BundleLike, PathLike, RunLike
+    from edgemate.bundle import Bundle
     from edgemate.profiling import Profile
+    from edgemate.profiling.comparing import Comparison
+    from edgemate.profiling.stored_profile import StoredProfile
+    from edgemate.runs import Run
+    from edgemate.runtime.labeled import LabeledImages
+
+DEFAULT_FOLDER = "profile"
 
 
 def profile(
-    run: RunLike,
+    path: RunLike | BundleLike,
     *,
     images: int = 500,
+    batches: Sequence[int] = (1,),
     threads: int | None = None,
     repeats: int = 100,
+    data: PathLike | LabeledImages | None = None,
+    output: PathLike | None = None,
     progress: Progress = SILENT,
 ) -> Profile:
-    """Count, score and time every exit of a run; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into it.
+    """Count, score and time every exit; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into a folder.
 
-    Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
+    A run is timed in PyTorch, on the CPU and on a CUDA GPU if there is one, and in ONNX Runtime; a bundle in ONNX
+    Runtime, and in TensorRT if it has engines for this device. Energy is measured if there is a sensor.
 
     Args:
-        run: a run's folder or a Run. Its dataset must be available.
-        images: test images to classify for the latency curve.
+        path: the folder of a run or of a bundle, whose hashes are checked, or a Run or Bundle. The dataset of a run
+            must be available.
+        images: images to classify for the curve of accuracy against latency; of a bundle without `data`, none are.
+        batches: batch sizes to time; 1 is always among them.
         threads: CPU threads; all usable cores if None.
-        repeats: timed calls per exit.
+        repeats: timed calls per graph.
+        data: of a bundle: labeled images to score, as a folder with one folder per class, an `.npz` file or
+            LabeledImages. If None, the calibration logits that the bundle has are scored.
+        output: the folder to write to. If None, the run's own, or `profile/<name of the bundle's folder>` in the
+            current folder, since the files of a bundle are listed in it.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -35,9 +55,12 @@ def profile(
 
     Raises:
         RunError: the run is missing or has not finished.
+        BundleError: the bundle cannot be used, or has no calibration logits.
         DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
-        UsageError: a number is not positive.
+        BackendError: ONNX Runtime is not installed or cannot run the bundle.
+        UsageError: a number is not positive, `data` is given for a run or has no labels, or `output` is inside the
+            bundle.
 
     Example:
         >>> profile = edgemate.profile("runs/digits", images=100, threads=1)
@@ -45,14 +68,142 @@ def profile(
         [5927936, 8868352, 11789824]
     """
     from edgemate import files
-    from edgemate.api.opening import open_run
-    from edgemate.data import check_data
+    from edgemate.bundle import Bundle
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
-    opened = open_run(run)
-    files.check_folder(opened.path)
+    opened = _open(path)
+    folder = profile_folder(path, output)
+    files.check_folder(folder)
+    if isinstance(opened, Bundle):
+        from edgemate.profiling import profile_bundle
+        from edgemate.runtime.labeled import read_labeled
+
+        if isinstance(data, (str, os.PathLike)):
+            data = read_labeled(Path(data), opened.manifest.classes)
+        return profile_bundle(
+            opened,
+            folder,
+            data=data,
+            images=images,
+            batches=batches,
+            threads=threads,
+            repeats=repeats,
+            progress=progress,
+        )
+    _refuse_data(opened.path, data)
+
+    from edgemate.data import check_data
+
     check_data(opened.read_recipe().data)
 
     from edgemate.profiling import profile_run
 
-    return profile_run(opened, images=images, threads=threads, repeats=repeats, progress=progress)
+    return profile_run(
+        opened, folder, images=images, batches=batches, threads=threads, repeats=repeats, progress=progress
+    )
+
+
+def compare_profiles(
+    profile: PathLike | Profile,
+    baseline: PathLike,
+    *,
+    tolerance: float = 0.05,
+    accuracy_tolerance: float = 0.01,
+    anyway: bool = False,
+) -> Comparison:
+    """Find what got slower, larger or less accurate than in an earlier profile, beyond the noise that both measured.
+
+    Args:
+        profile: what `profile` returned, or the `profile.json` that it wrote.
+        baseline: the `profile.json` of the earlier profile.
+        tolerance: relative change of times, sizes and energy that is accepted.
+        accuracy_tolerance: loss of accuracy that is accepted, as a fraction.
+        anyway: compare profiles of different networks or devices too.
+
+    Returns:
+        Every figure that both have, with a verdict; `worse` lists what got worse.
+
+    Raises:
+        UsageError: a file is not a profile of this format, or the network or the device is another one.
+
+    Example:
+        >>> compared = edgemate.compare_profiles("profile/new/profile.json", "profile/old/profile.json", tolerance=0.1)
+        >>> [(one.figure, one.exit, one.change) for one in compared.worse]  # doctest: +SKIP
+        [('onnxruntime segments p50, ms', 3, 0.13)]
+    """
+    from edgemate.profiling import comparing
+    from edgemate.profiling.stored_profile import parse_profile, read_stored_profile
+
+    before = read_stored_profile(Path(baseline))
+    if isinstance(profile, (str, os.PathLike)):
+        now = read_stored_profile(Path(profile))
+    else:
+        now = parse_profile(profile.to_json(), profile.run)
+    return comparing.compare_profiles(
+        now, before, tolerance=tolerance, accuracy_tolerance=accuracy_tolerance, anyway=anyway
+    )
+
+
+def check_baseline(
+    path: RunLike | BundleLike, baseline: StoredProfile, *, threads: int | None = None, anyway: bool = False
+) -> None:
+    """Check before anything is measured that a profile of `path` here can be compared with `baseline`.
+
+    Raises:
+        UsageError: the network or the device is another one, and `anyway` is not set.
+    """
+    from edgemate.bundle import Bundle
+    from edgemate.machine import machine_metadata, usable_cores
+    from edgemate.profiling.assembling import network_of
+    from edgemate.profiling.comparing import check_same
+    from edgemate.profiling.stored_profile import describe_device
+    from edgemate.sensors.power_mode import read_power_mode
+
+    opened = _open(path, verify=False)
+    if isinstance(opened, Bundle):
+        network = network_of(opened.manifest)
+    else:
+        metadata = opened.read_metadata()
+        shape = metadata.input
+        network = {
+            "classes": len(metadata.classes),
+            "input": [shape["channels"], shape["height"], shape["width"]],
+            "exits": list(metadata.cuts),
+        }
+    device = describe_device(machine_metadata(()), threads or usable_cores(), read_power_mode().value)
+    check_same(network, device, baseline, anyway=anyway)
+
+
+def profile_folder(path: RunLike | BundleLike, output: PathLike | None = None) -> Path:
+    """The folder that `profile` writes to."""
+    from edgemate.bundle import Bundle
+    from edgemate.runs import Run
+
+    if output is not None:
+        return Path(output)
+    folder = path.path if isinstance(path, (Bundle, Run)) else Path(path)
+    return Path(DEFAULT_FOLDER) / folder.resolve().name if _is_bundle(folder) else folder
+
+
+def _open(path: RunLike | BundleLike, *, verify: bool = True) -> Run | Bundle:
+    """The bundle; anything that is not one is taken for a run."""
+    from edgemate.api.opening import open_bundle, open_run
+    from edgemate.bundle import Bundle
+    from edgemate.runs import Run
+
+    if isinstance(path, Bundle):
+        return path
+    if isinstance(path, Run) or not _is_bundle(Path(path)):
+        return open_run(path)
+    return open_bundle(path, verify=verify)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / "bundle.json").is_file()
+
+
+def _refuse_data(run: Path, data: Any) -> None:
+    from edgemate.errors import UsageError
+
+    if data is not None:
+        raise UsageError(f"{run}: `data`: a run is scored on its own test split; export it, and profile the bundle")

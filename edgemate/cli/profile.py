@@ -1,131 +1,143 @@
-"""`edgemate profile`: what every exit and operating point of a run costs and gives."""
+"""`edgemate profile`: what every exit and operating point of runs and bundles costs and gives."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
-from edgemate.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from edgemate.profiling import Point, Profile
+    from edgemate.profiling import Profile
+    from edgemate.profiling.stored_profile import StoredProfile
 
 
 def profile(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    images: Annotated[int, typer.Option(min=1, help="Test images to classify for the latency curve.")] = 500,
+    paths: Annotated[list[Path], typer.Argument(help="Folders of runs or bundles.", metavar="PATH...")],
+    images: Annotated[int, typer.Option(min=1, help="Images to classify for the latency curve.")] = 500,
+    batch: Annotated[str, typer.Option(help="Batch sizes to time, such as 1,4,16; 1 is always among them.")] = "1",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Timed calls per exit.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed calls per graph; slow graphs have fewer.")] = 100,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Of a bundle: labeled images, a folder with one folder per class or .npz."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files; if absent the run's, or profile/NAME for a bundle."),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="profile.json of an earlier profile: exit with 1 if something got worse."),
+    ] = None,
+    tolerance: Annotated[str, typer.Option(help="With --compare: accepted change of times and sizes.")] = "5%",
+    accuracy_tolerance: Annotated[
+        str, typer.Option(help="With --compare: accepted loss of accuracy, in points.")
+    ] = "1%",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="With --compare: compare another network or device too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; a list for several paths.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count, score and time every exit of a run; write profile.json, tradeoff.csv and tradeoff.png into it.
+    """Count, score and time every exit; write profile.json, tradeoff.csv and tradeoff.png.
 
-    Times are of this machine's CPU at batch 1, in PyTorch and in ONNX Runtime.
+    A run is timed in PyTorch and in ONNX Runtime, a bundle in ONNX Runtime and, where it has engines, in TensorRT.
+    Without --data a bundle is scored by the calibration logits that it has. Energy is measured if there is a sensor.
     """
     from edgemate import api
-    from edgemate.runs import Run
+    from edgemate.api.profiling import check_baseline
+    from edgemate.cli.fractions import parse_fraction
+    from edgemate.cli.profile_tables import print_combined, print_profile
+    from edgemate.errors import UsageError
+    from edgemate.profiling.stored_profile import read_stored_profile
 
-    with showing_progress(quiet) as progress:
-        found = api.profile(run, images=images, threads=threads, repeats=repeats, progress=progress)
-    if as_json:
-        print_json(found.to_json())
-        return
-    console = make_console()
-    _print_exits(found, console)
-    _print_points(found, console)
-    if found.skipped_operators:
-        skipped = ", ".join(f"{operator} ({times}×)" for operator, times in found.skipped_operators.items())
-        console.out(f"not in the MACs: {skipped}")
-    folder = Run(run)
-    written = (folder.profile_path, folder.tradeoff_csv_path, folder.tradeoff_png_path)
-    console.out(f"written: {', '.join(str(path) for path in written)}")
-    console.out(f"next: edgemate export {run} --target onnx")
-
-
-def _print_exits(profile: Profile, console: Console) -> None:
-    from rich.table import Table
-
-    from edgemate.cli.figures import NOT_MONOTONE, engineering, milliseconds, percent
-    from edgemate.profiling.less_accurate import less_accurate_warning
-
-    costs = Table(title=f"{profile.run}: what every exit costs", title_justify="left")
-    costs.add_column("exit")
-    for column in ("MACs", "FLOPs", "MACs as segments", "parameters", "peak memory"):
-        costs.add_column(column, justify="right")
-    title = f"what it gives; median ms at batch 1, {profile.machine['processor']}, {counted(profile.threads, 'thread')}"
-    gives = Table(title=title, title_justify="left")
-    gives.add_column("exit")
-    top5 = ["top-5"] if profile.exits[0].top5 is not None else []
-    for column in ("accuracy", *top5, "ECE", "PyTorch", "ONNX Runtime", "ONNX Runtime, as segments"):
-        gives.add_column(column, justify="right")
-    for exit in profile.exits:
-        name = f"{exit.exit} {exit.name}"
-        costs.add_row(
-            name,
-            *(engineering(count) for count in (exit.macs, exit.flops, exit.chained_macs, exit.parameters)),
-            engineering(exit.peak_activation_bytes, "B"),
-        )
-        times = (
-            milliseconds(getattr(exit, column).p50) + (" !" if exit.exit in marked else "")
-            for column, marked in profile.not_monotone.items()
-        )
-        more = [] if exit.top5 is None else [percent(exit.top5)]
-        gives.add_row(name, percent(exit.accuracy), *more, f"{exit.ece:.3f}", *times)
-    print_table(costs, console)
-    print_table(gives, console)
-    if any(profile.not_monotone.values()):
-        console.out(NOT_MONOTONE)
-    console.out(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}")
-    warning = less_accurate_warning(profile.exits)
-    if warning is not None:
-        console.out(f"warning: {warning}")
+    accepted = parse_fraction("tolerance", tolerance), parse_fraction("accuracy_tolerance", accuracy_tolerance)
+    batches = parse_batches(batch)
+    folders = _folders(paths, output)
+    baseline: StoredProfile | None = None
+    if compare is not None:
+        if len(paths) > 1:
+            raise UsageError(f"compare: takes one path at a time, not {len(paths)}")
+        baseline = read_stored_profile(compare)  # before it is overwritten, if it is that of this run
+        check_baseline(paths[0], baseline, threads=threads, anyway=anyway)
+    found = []
+    for path, folder in zip(paths, folders, strict=True):
+        with showing_progress(quiet) as progress:
+            found.append(
+                api.profile(
+                    path,
+                    images=images,
+                    batches=batches,
+                    threads=threads,
+                    repeats=repeats,
+                    data=data,
+                    output=folder,
+                    progress=progress,
+                )
+            )
+        if not as_json:
+            print_profile(found[-1], folder, path)
+    if len(found) > 1 and not as_json:
+        print_combined(found)
+    if baseline is not None:
+        _compare(found[0], baseline, accepted, anyway=anyway, as_json=as_json)
+    elif as_json:
+        print_json(found[0].to_json() if len(found) == 1 else [one.to_json() for one in found])
 
 
-def _print_points(profile: Profile, console: Console) -> None:
-    from rich.table import Table
+def parse_batches(text: str) -> tuple[int, ...]:
+    """Batch sizes such as `1,4,16`; UsageError if one is not a positive number."""
+    from edgemate.errors import UsageError
 
-    from edgemate.cli.figures import engineering, milliseconds, percent
-    from edgemate.profiling.efficient import efficient_thresholds
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"batch {text!r}: must be numbers of 1 or more with commas between them, such as 1,4,16")
+    return tuple(int(part) for part in parts)
 
-    points = [point for point in profile.points if point.curve == "accuracy-latency"]
-    efficient = efficient_thresholds(points)
-    shown = [*efficient, *(point for point in points if point.kind != "threshold")]
-    (full,) = (point for point in points if point.kind == "full network")
-    table = Table(
-        title=f"measured on {counted(full.images, 'test image')}, batch 1, ONNX Runtime", title_justify="left"
+
+def _folders(paths: Sequence[Path], output: Path | None) -> list[Path]:
+    """Where each profile goes; UsageError if two go to the same place."""
+    from edgemate.api.profiling import profile_folder
+    from edgemate.errors import UsageError
+
+    def folder_of(path: Path) -> Path:
+        if output is None or len(paths) == 1:
+            return profile_folder(path, output)
+        return output / path.resolve().name
+
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        folder = folder_of(path)
+        if folder.resolve() in folders:
+            raise UsageError(f"{path}: its profile and that of {folders[folder.resolve()]} would both go to {folder}")
+        folders[folder.resolve()] = path
+    return [folder_of(path) for path in paths]
+
+
+def _compare(
+    profile: Profile, baseline: StoredProfile, accepted: tuple[float, float], *, anyway: bool, as_json: bool
+) -> None:
+    """Print the comparison; exit with 1 if something got worse."""
+    from edgemate.cli.profile_comparison import print_comparison
+    from edgemate.profiling.comparing import compare_profiles
+    from edgemate.profiling.stored_profile import parse_profile
+
+    tolerance, accuracy_tolerance = accepted
+    compared = compare_profiles(
+        parse_profile(profile.to_json(), profile.run),
+        baseline,
+        tolerance=tolerance,
+        accuracy_tolerance=accuracy_tolerance,
+        anyway=anyway,
     )
-    table.add_column("stops at")
-    for column in ("accuracy", "mean MACs", "mean ms", "p99 ms", "speed-up"):
-        table.add_column(column, justify="right")
-    for point in shown:
-        table.add_row(
-            _how(point),
-            percent(point.accuracy),
-            engineering(point.macs),
-            *(milliseconds(time or 0.0) for time in (point.latency_ms, point.latency_p99_ms)),
-            f"{(full.latency_ms or 0.0) / (point.latency_ms or 1.0):.2f} ×",
-        )
-    print_table(table, console)
-    if beaten := len(points) - len(shown):
-        one = "threshold that another one or the full network beats, in accuracy or time, is"
-        more = "thresholds that another one or the full network beats, in accuracy or time, are"
-        console.out(f"{beaten} {one if beaten == 1 else more} only in tradeoff.csv")
-
-
-def _how(point: Point) -> str:
-    from edgemate.policies.descriptions import format_threshold
-
-    above = "" if point.threshold is None else f"> {format_threshold(point.threshold)}"
-    if point.kind == "threshold":
-        return f"confidence {above}"
-    if point.kind == "operating point":
-        return f"{point.name}: {above}" if above else point.name
-    return f"exit {point.exit}, one graph" if point.kind == "fixed exit" else "full network, one graph"
+    if as_json:
+        print_json({**profile.to_json(), "comparison": compared.to_json()})
+    else:
+        print_comparison(compared)
+    if compared.worse:
+        raise typer.Exit(1)

@@ -10,13 +10,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgemate.profiling.bundle_profiler import profile_bundle
     from edgemate.profiling.profile_result import ExitProfile, Point, Profile
     from edgemate.profiling.profiler import profile_run
     from edgemate.profiling.run_calibration import calibrate_run
 
-__all__ = ["ExitProfile", "Point", "Profile", "calibrate_run", "profile_run"]
+__all__ = ["ExitProfile", "Point", "Profile", "calibrate_run", "profile_bundle", "profile_run"]
 
 _HOMES = {
+    "bundle_profiler": ("profile_bundle",),
     "profile_result": ("ExitProfile", "Point", "Profile"),
     "profiler": ("profile_run",),
     "run_calibration": ("calibrate_run",),

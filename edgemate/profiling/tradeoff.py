@@ -6,20 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.calibration import OperatingPoint, simulate
 from edgemate.core.scoring import exit_accuracy
-from edgemate.models import ExitCost
 from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.profiling.profile_result import Kind, Point
 from edgemate.progress import Progress
-from edgemate.runs import SplitLogits
 from edgemate.runtime import AnytimeClassifier, Prediction
 from edgemate.timing import Latency, report_between_calls, time_in_turns
+
+if TYPE_CHECKING:
+    from edgemate.bundle import ExitMetadata
+    from edgemate.models import ExitCost
+    from edgemate.runs import SplitLogits
 
 SIMULATED_THRESHOLDS = 41
 MEASURED_THRESHOLDS = 11
@@ -56,9 +59,11 @@ def spread_thresholds(logits: Array, costs: Sequence[float], count: int) -> list
 
 
 def simulated_points(
-    test: SplitLogits, costs: Sequence[ExitCost], operating_points: Sequence[OperatingPoint]
+    test: SplitLogits | tuple[Array, Array],
+    costs: Sequence[ExitCost | ExitMetadata],
+    operating_points: Sequence[OperatingPoint],
 ) -> list[Point]:
-    """Points of accuracy against MACs, simulated from the stored logits of the whole test split."""
+    """Points of accuracy against MACs, simulated from the stored logits (N, K, C) and labels (N,) of a whole split."""
     logits, labels = test
     chained = [float(cost.chained_macs) for cost in costs]
 
@@ -81,9 +86,12 @@ def simulated_points(
     sweep = spread_thresholds(logits, chained, SIMULATED_THRESHOLDS)
     return [
         *(by_policy("threshold", Confidence(threshold), threshold) for threshold in sweep),
-        *(by_policy("operating point", named.as_policy(), _single(named), named.name) for named in operating_points),
         *(
-            point(_fixed(cost.exit, len(costs)), float(accuracy), float(cost.macs), exit=cost.exit)
+            by_policy("operating point", named.as_policy(), single_threshold(named), named.name)
+            for named in operating_points
+        ),
+        *(
+            point(kind_of_exit(cost.exit, len(costs)), float(accuracy), float(cost.macs), exit=cost.exit)
             for cost, accuracy in zip(costs, exit_accuracy(logits, labels), strict=True)
         ),
     ]
@@ -193,15 +201,17 @@ def _variants(
 
     variants = [by_policy("threshold", "", threshold, Confidence(threshold)) for threshold in thresholds]
     variants += [
-        by_policy("operating point", point.name, _single(point), point.as_policy()) for point in operating_points
+        by_policy("operating point", point.name, single_threshold(point), point.as_policy())
+        for point in operating_points
     ]
     for exit in range(1, len(segments.exits) + 1):
-        kind = _fixed(exit, len(segments.exits))
+        kind = kind_of_exit(exit, len(segments.exits))
         variants.append(_Variant(kind, "", None, exit, partial(prefixes.classify, policy=FixedExit(exit)), alone))
     return variants
 
 
-def _fixed(exit: int, exits: int) -> Kind:
+def kind_of_exit(exit: int, exits: int) -> Kind:
+    """The kind of the point of a fixed exit: the last one is the full network."""
     return "full network" if exit == exits else "fixed exit"
 
 
@@ -212,7 +222,7 @@ def _confidences(logits: Array) -> Array:
     return confidences
 
 
-def _single(point: OperatingPoint) -> float | None:
+def single_threshold(point: OperatingPoint) -> float | None:
     """The threshold of an operating point that has the same one at every exit."""
     thresholds = set(point.thresholds or ())
     return thresholds.pop() if len(thresholds) == 1 else None

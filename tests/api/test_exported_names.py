@@ -19,6 +19,7 @@ VERBS = [
     "calibrate",
     "classify",
     "compare",
+    "compare_profiles",
     "evaluate",
     "export",
     "inspect",

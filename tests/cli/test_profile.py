@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import invoke
 
-from edgemate.cli.profile import profile
-from edgemate.errors import RunError
+from edgemate.bundle import Bundle
+from edgemate.cli.fractions import parse_fraction
+from edgemate.cli.profile import parse_batches, profile
+from edgemate.errors import RunError, UsageError
 from edgemate.exporting import Exported
+from edgemate.profiling.timings import Case
 from edgemate.runs import Run
-from edgemate.runtime import Latency
+from edgemate.sensors.reading import Reading
 
 
 @pytest.fixture
@@ -43,13 +47,171 @@ def test_json_is_what_was_written(run: Run) -> None:
 
 
 def test_times_that_fall_from_exit_to_exit_are_marked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    falling = [Latency(ms, ms, ms, ms, 2) for ms in (31.25, 21.25, 41.25)]
-    monkeypatch.setattr("edgemate.profiling.profiler.pytorch_latency", lambda *_: falling)
+    falling = {1: 31.25, 2: 21.25, 3: 41.25}
+
+    def timed(calls: dict[Case, Any], **_: Any) -> dict[Case, list[list[float]]]:
+        return {case: [[falling[case.exit] if case.library == "pytorch-cpu" else case.exit] * 2] for case in calls}
+
+    monkeypatch.setattr("edgemate.profiling.measuring.time_blocks", timed)
     shown = invoke(profile, run.path, "--images", 10, "--repeats", 2, "--threads", 1).stdout
     assert "31.2 !" in shown
     assert "21.2 !" not in shown
     assert "! not monotone: slower than a later exit, so the machine was busy; run again on an idle machine" in shown
     assert json.loads(run.profile_path.read_text())["not_monotone"]["pytorch"] == [1]
+
+
+QUICK = ("--repeats", 3, "--threads", 1, "--quiet")
+
+
+@pytest.fixture
+def bundle(own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle beside an empty current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return own_bundle
+
+
+def test_a_bundle_is_profiled_into_a_folder_of_its_name(bundle: Path) -> None:
+    result = invoke(profile, bundle, *QUICK, "--batch", "1,3")
+    assert result.exit_code == 0, result.output
+    folder = Path("profile") / bundle.name
+    for name in ("profile.json", "tradeoff.csv", "tradeoff.png"):
+        assert (folder / name).is_file()
+        assert str(folder / name) in result.stdout
+    assert "accuracies are of 24 images of the calibration split" in result.stdout
+    assert "simulated on 24 calibration images" in result.stdout
+    assert "PyTorch" not in result.stdout
+    for text in ("all timings, ms per batch", "its segment alone", "first call", "peak memory: process", "energy,"):
+        assert text in result.stdout
+    assert json.loads((folder / "profile.json").read_text())["batches"] == [1, 3]
+    Bundle.open(bundle)
+
+
+def test_several_paths_have_a_table_each_and_one_of_all(run: Run, bundle: Path, tmp_path: Path) -> None:
+    options = (*QUICK, "--images", 10, "--output", tmp_path / "out")
+    result = invoke(profile, run.path, bundle, *options)
+    assert result.exit_code == 0, result.output
+    combined = result.stdout.split("all together; median ms at batch 1")[1]
+    assert "tiny" in combined
+    assert "small" in combined
+    for name in (run.path.name, bundle.name):
+        assert (tmp_path / "out" / name / "profile.json").is_file()
+    listed = json.loads(invoke(profile, run.path, bundle, *options, "--json").stdout)
+    assert [one["kind"] for one in listed] == ["run", "bundle"]
+    assert not run.profile_path.exists()
+
+
+def test_two_profiles_cannot_go_to_the_same_place(bundle: Path) -> None:
+    found = invoke(profile, bundle, bundle, *QUICK).exception
+    assert isinstance(found, UsageError)
+    assert "would both go to" in str(found)
+
+
+@pytest.mark.parametrize("batch", ["0", "1,", "x", "-1", "1;2", ""])
+def test_batch_sizes_are_numbers_with_commas(bundle: Path, batch: str) -> None:
+    with pytest.raises(UsageError, match="such as 1,4,16"):
+        parse_batches(batch)
+
+
+@pytest.mark.parametrize("text", ["5%", "5 %", "0.05", " 5.0% "])
+def test_a_fraction_is_a_percentage_or_a_number(text: str) -> None:
+    assert parse_fraction("tolerance", text) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("text", ["", "five", "5%%", "-1%", "nan", "inf", "%"])
+def test_what_is_no_fraction_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match=r"tolerance .*: must be a percentage or a fraction"):
+        parse_fraction("tolerance", text)
+
+
+@pytest.fixture
+def times() -> dict[str, float]:
+    """What every call takes once `baseline` is made, in `ms`."""
+    return {"ms": 10.0}
+
+
+@pytest.fixture
+def baseline(bundle: Path, times: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The bundle's profile with times that are scripted from now on: those of every exit are 10 ms."""
+
+    def timed(calls: dict[Case, Any], **_: Any) -> dict[Case, list[list[float]]]:
+        return {case: [[times["ms"]] * 2] * 3 for case in calls}
+
+    monkeypatch.setattr("edgemate.profiling.measuring.time_blocks", timed)
+    monkeypatch.setattr("edgemate.profiling.measuring.others_cores", lambda *_: Reading(0.0))
+    assert invoke(profile, bundle, *QUICK, "--output", "before").exit_code == 0
+    return Path("before/profile.json")
+
+
+@pytest.mark.parametrize(
+    ("ms", "options", "code"),
+    [(10.0, (), 0), (10.4, (), 0), (11.0, (), 1), (11.0, ("--tolerance", "15%"), 0), (9.0, (), 0)],
+)
+def test_the_exit_code_says_whether_something_got_worse(
+    bundle: Path, baseline: Path, times: dict[str, float], ms: float, options: tuple[str, ...], code: int
+) -> None:
+    times["ms"] = ms
+    result = invoke(profile, bundle, *QUICK, "--compare", baseline, *options)
+    assert result.exit_code == code, result.output
+    assert "figures compared: " + ("9 worse, 0 better" if code else "0 worse") in result.stdout
+    assert ("slower" in result.stdout) == bool(code)
+    if code:
+        assert "+10.0 %" in result.stdout
+    as_json = invoke(profile, bundle, *QUICK, "--compare", baseline, *options, "--json")
+    assert as_json.exit_code == code
+    assert json.loads(as_json.stdout)["comparison"]["worse"] == (9 if code else 0)
+
+
+def test_a_baseline_may_be_the_file_that_is_written_next(bundle: Path, baseline: Path, times: dict[str, float]) -> None:
+    times["ms"] = 20.0
+    result = invoke(profile, bundle, *QUICK, "--output", "before", "--compare", baseline)
+    assert result.exit_code == 1
+    assert json.loads(baseline.read_text())["exits"][0]["onnxruntime_prefix"]["p50"] == 20.0
+
+
+def test_less_accurate_is_worse(bundle: Path, baseline: Path) -> None:
+    content = json.loads(baseline.read_text())
+    content["exits"][1]["accuracy"] = 1.0
+    content["exits"][2]["accuracy"] -= 0.5
+    baseline.write_text(json.dumps(content))
+    result = invoke(profile, bundle, *QUICK, "--compare", baseline)
+    assert result.exit_code == 1
+    assert "less accurate" in result.stdout
+    assert invoke(profile, bundle, *QUICK, "--compare", baseline, "--accuracy-tolerance", "100%").exit_code == 0
+
+
+def test_another_device_is_refused_before_anything_is_measured(
+    bundle: Path, baseline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemate.profiling.bundle_profiler.load_libraries", pytest.fail)
+    found = invoke(profile, bundle, "--threads", 2, "--compare", baseline).exception
+    assert isinstance(found, UsageError)
+    assert "the baseline is of another device: threads 1 there, 2 here" in str(found)
+    baseline.write_text("{")
+    assert "not valid JSON" in str(invoke(profile, bundle, "--compare", baseline).exception)
+    assert "takes one path" in str(invoke(profile, bundle, bundle.parent, "--compare", baseline).exception)
+
+
+def test_a_run_is_compared_with_its_own_profile(run: Run) -> None:
+    options = ("--images", 10, *QUICK)
+    assert invoke(profile, run.path, *options).exit_code == 0
+    result = invoke(profile, run.path, *options, "--compare", run.profile_path, "--tolerance", "10000%")
+    assert result.exit_code == 0, result.output
+    assert "0 worse" in result.stdout
+
+
+def test_images_are_for_bundles(run: Run, tmp_path: Path) -> None:
+    assert "a run is scored on its own test split" in str(invoke(profile, run.path, "--data", tmp_path).exception)
+
+
+def test_without_matplotlib_the_plot_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("edgemate.profiling.tradeoff_plot")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = invoke(profile, bundle, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "no tradeoff.png: matplotlib is not installed" in result.stdout
+    assert not list(Path("profile").glob("*/*.png"))
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:

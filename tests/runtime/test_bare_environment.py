@@ -28,10 +28,12 @@ COMMANDS = """
 import typer
 from edgemate.cli.bench import bench
 from edgemate.cli.classify import classify
+from edgemate.cli.profile import profile
 
 app = typer.Typer()
 app.command()(classify)
 app.command()(bench)
+app.command()(profile)
 app()
 """
 
@@ -90,6 +92,19 @@ def test_the_commands_work(bare: Path, small_bundle: Bundle, tmp_path: Path) -> 
     assert json.loads(found.stdout)["exit"] in (1, 2, 3)
     found = bare_environment.run(bare, COMMANDS, "bench", small_bundle.path, "--repeats", "3", *options)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_bundle_is_profiled_and_compared(bare: Path, small_bundle: Bundle, tmp_path: Path) -> None:
+    options = (small_bundle.path, "--repeats", "3", "--threads", "1", "--quiet", "--output", tmp_path / "profile")
+    found = bare_environment.run(bare, COMMANDS, "profile", *options)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "no tradeoff.png: matplotlib is not installed" in found.stdout
+    written = json.loads((tmp_path / "profile" / "profile.json").read_text())
+    assert written["split"] == "calibration"
+    loose = ("--compare", tmp_path / "profile" / "profile.json", "--tolerance", "10000%")
+    found = bare_environment.run(bare, COMMANDS, "profile", *options, *loose)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "0 worse" in found.stdout
 
 
 def test_the_functions_of_the_device_work(bare: Path, own_bundle: Path, tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""Reading a `profile.json` that was written earlier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgemate.errors import UsageError
+from edgemate.profiling.profile_result import FORMAT_VERSION
+from edgemate.wording import other_format
+
+REMEDY = "name the profile.json of an earlier profile of one run or bundle"
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StoredLatency(_Lenient):
+    """The figures of a latency that comparing needs; see `edgemate.latency.Latency`."""
+
+    p50: float
+    p50_interval: tuple[float, float] | None = None
+    p25: float | None = None
+    p75: float | None = None
+
+
+class StoredEnergy(_Lenient):
+    """The energy of an image; see `EnergyPerImage`."""
+
+    millijoules: float
+
+
+class StoredTiming(_Lenient):
+    """One timing; see `Timing.to_json`."""
+
+    library: str
+    graphs: str
+    exit: int
+    batch: int
+    latency: StoredLatency
+    energy: StoredEnergy | None = None
+
+
+class StoredExit(_Lenient):
+    """One exit; see `ExitProfile`."""
+
+    exit: int
+    name: str
+    macs: int
+    chained_macs: int
+    parameters: int
+    peak_activation_bytes: int | None = None
+    prefix_bytes: int | None = None
+    segments_bytes: int | None = None
+    accuracy: float
+
+
+class StoredReading(_Lenient):
+    """A reading of the machine; see `Reading`."""
+
+    value: Any = None
+
+
+class StoredMoment(_Lenient):
+    """The machine at one moment; see `Conditions`."""
+
+    power_mode: StoredReading = StoredReading()
+
+
+class StoredConditions(_Lenient):
+    """The machine before and after."""
+
+    before: StoredMoment = StoredMoment()
+
+
+class StoredProfile(_Lenient):
+    """The fields of `profile.json` that comparing needs. Fields that it does not know are ignored."""
+
+    run: str
+    machine: dict[str, Any]
+    threads: int
+    split: str
+    images: int
+    network: dict[str, Any]
+    exits: tuple[StoredExit, ...]
+    timings: tuple[StoredTiming, ...]
+    conditions: StoredConditions = StoredConditions()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> dict[str, Any]:
+        """What two profiles whose times are compared have in common."""
+        return describe_device(self.machine, self.threads, self.conditions.before.power_mode.value)
+
+
+def describe_device(machine: Mapping[str, Any], threads: int, power_mode: str | None) -> dict[str, Any]:
+    """The device as `StoredProfile.device` describes it, from the metadata of a machine."""
+    return {
+        "processor": machine.get("processor"),
+        "cores": machine.get("cores"),
+        "threads": threads,
+        "power mode": power_mode,
+    }
+
+
+def read_stored_profile(path: Path) -> StoredProfile:
+    """Read a `profile.json`.
+
+    Raises:
+        UsageError: it is missing, broken, or of another format.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}; name the profile.json of an earlier profile"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not valid JSON: {error}; {REMEDY}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: not a profile; {REMEDY}")
+    version = content.get("format_version")
+    if not isinstance(version, int) and "exits" in content:
+        version = 0  # before the format had a number
+    problem = other_format(version, FORMAT_VERSION, "profile it again") if isinstance(version, int) else None
+    if problem is not None:
+        raise UsageError(f"{path}: {problem}")
+    return parse_profile(content, str(path))
+
+
+def parse_profile(content: Any, source: str) -> StoredProfile:
+    """The profile in JSON values; UsageError names `source` and the first offending key."""
+    try:
+        return StoredProfile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{source}: not a profile: {key}: {first['msg']}") from error
