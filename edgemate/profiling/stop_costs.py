@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# The time of a chain that stops at an exit, decisions included, comes first; then that of the segments alone.
-_CHAINS = ("stop", "segments")
+from edgemate.latency_tables import QUANTILES
+
+_MEDIAN = QUANTILES.index(50)
 _LIBRARIES = {
     "onnxruntime": "ONNX Runtime",
     "tensorrt": "TensorRT",
@@ -23,6 +24,8 @@ _LIBRARIES = {
 @dataclass(frozen=True)
 class StopCosts:
     """The cost of stopping at each exit after running all segments before it, at batch 1.
+
+    Times are those to stop at an exit, decisions included, where the profile has them; else those of the segments.
 
     Attributes:
         macs: chained MACs, `(K,)`.
@@ -41,18 +44,20 @@ class StopCosts:
         """The costs in a profile's JSON."""
         exits = profile["exits"]
         macs = tuple(float(exit["chained_macs"]) for exit in exits)
+        stops = profile.get("stop_times") or ()
+        if len(stops) == len(exits):
+            energy = _energies(profile.get("timings") or (), "onnxruntime")
+            return cls(macs, _rising([stop["quantiles_ms"][_MEDIAN] for stop in stops]), energy)
         timings = [timing for timing in profile.get("timings") or () if timing["batch"] == 1]
         for library in dict.fromkeys(("onnxruntime", *(timing["library"] for timing in timings))):
-            for graphs in _CHAINS:
-                chain = {
-                    timing["exit"]: timing
-                    for timing in timings
-                    if (timing["library"], timing["graphs"]) == (library, graphs)
-                }
-                if set(chain) == set(range(1, len(exits) + 1)):
-                    times = [chain[k]["latency"]["p50"] for k in sorted(chain)]
-                    energy = _energies(timings, library)
-                    return cls(macs, _rising(times), energy, _LIBRARIES.get(library, library))
+            chain = {
+                timing["exit"]: timing["latency"]["p50"]
+                for timing in timings
+                if (timing["library"], timing["graphs"]) == (library, "segments")
+            }
+            if len(chain) == len(exits):
+                times = [chain[k] for k in sorted(chain)]
+                return cls(macs, _rising(times), _energies(timings, library), _LIBRARIES.get(library, library))
         if all((exit.get("onnxruntime_segments") or {}).get("p50") is not None for exit in exits):
             return cls(macs, _rising([exit["onnxruntime_segments"]["p50"] for exit in exits]))
         return cls(macs)
@@ -81,7 +86,7 @@ def _energies(timings: Sequence[Mapping[str, Any]], library: str) -> tuple[float
     found = {
         timing["exit"]: timing["energy"]["millijoules"]
         for timing in timings
-        if (timing["library"], timing["graphs"]) == (library, "segments") and timing.get("energy")
+        if (timing["library"], timing["graphs"], timing["batch"]) == (library, "segments", 1) and timing.get("energy")
     }
     exits = {timing["exit"] for timing in timings}
     return _rising([found[k] for k in sorted(found)]) if found and set(found) == exits else None

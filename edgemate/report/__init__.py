@@ -1,6 +1,7 @@
 """The HTML pages: the report of a profile, and that of a comparison. Each is one file that loads nothing.
 
-The names below are imported on first use, since Bokeh is installed with the extra `report` only.
+The names below are imported on first use, since Bokeh is installed with the extra `report` only. No module may have
+the name of one of them, since importing the module would replace the name.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgemate.report.comparison_page import write_comparison_report
-    from edgemate.report.profile_page import write_report
+    from edgemate.report.writing import Written, report_paths, write_report
 
-__all__ = ["write_comparison_report", "write_report"]
+__all__ = ["Written", "report_paths", "write_comparison_report", "write_report"]
 
-_HOMES = {"profile_page": ("write_report",), "comparison_page": ("write_comparison_report",)}
+_HOMES = {"writing": ("Written", "report_paths", "write_report"), "comparison_page": ("write_comparison_report",)}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from edgemate.report.plotting import (
     new_figure,
     plain,
     span,
+    tag_color,
 )
 
 _TITLES = {"macs": "mean MACs per image", "ms": "mean latency per image, ms", "mj": "mean energy per image, mJ"}
@@ -66,7 +67,7 @@ def reliability_chart(diagrams: Mapping[str, Sequence[Sequence[Mapping[str, Any]
             color = color_of(k)
             line = plot.line("x", "y", source=source, color=color, line_dash=DASHES[k % len(DASHES)], line_width=2)
             dots = plot.scatter("x", "y", source=source, color=color, marker=MARKERS[k % len(MARKERS)], size=8)
-            line.name = dots.name = kind
+            tag_color(line, k).name = tag_color(dots, k).name = kind
             line.visible = dots.visible = kind == "scaled"
     add_hover(plot)
     return as_item(plot)
@@ -88,13 +89,13 @@ def _draw(plot: Any, name: str, curves: Curves, scale: float, number: int, *, la
 
     def line(marks: Sequence[Mark], **style: Any) -> None:
         if marks:
-            plot.line("x", "y", source=source(marks), line_color=color, **style)
+            tag_color(plot.line("x", "y", source=source(marks), line_color=color, **style), number)
 
     def dots(marks: Sequence[Mark], marker: str, size: int, *, hollow: bool = False) -> ColumnDataSource:
         found = source(marks)
         if marks:
-            fill = {"fill_alpha": 0.0} if hollow else {"fill_color": color}
-            plot.scatter("x", "y", source=found, marker=marker, size=size, line_color=color, **fill)
+            style = {"marker": marker, "size": size, "color": color, "fill_alpha": 0.0 if hollow else 1.0}
+            tag_color(plot.scatter("x", "y", source=found, **style), number)
         return found
 
     line(curves.oracle, line_dash="dotted", line_width=1.5)
@@ -102,18 +103,22 @@ def _draw(plot: Any, name: str, curves: Curves, scale: float, number: int, *, la
     line(curves.swept, line_width=1, line_alpha=0.55)
     line(curves.budgeted, line_width=2.5)
     if curves.front:
-        plot.step("x", "y", source=source(curves.front), mode="after", line_color=color, line_alpha=0.3, line_width=6)
+        band = {"mode": "after", "line_color": color, "line_alpha": 0.3, "line_width": 6}
+        tag_color(plot.step("x", "y", source=source(curves.front), **band), number)
     dots(curves.oracle, "dot", 12)
     dots(curves.random, "dot", 12)
     dots(curves.swept, "circle", 3)
     dots(curves.budgeted, "circle", 5)
     dots(curves.measured, "triangle", 7, hollow=True)
     exits = dots(curves.exits, "diamond", 13)
-    points = dots(curves.operating_points, "square", 9)
+    # Names alternate between both sides of the curve, since operating points are close together.
+    upper = dots(curves.operating_points[::2], "square", 9)
+    lower = dots(curves.operating_points[1::2], "square", 9)
     full = dots(curves.full, "star", 18)
     if labeled:
         _name(plot, exits, "center", "top", 0, 9)
-        _name(plot, points, "right", "bottom", -9, -7)
+        _name(plot, upper, "right", "bottom", -9, -5)
+        _name(plot, lower, "left", "top", 9, 5)
         _name(plot, full, "center", "top", 0, 11)
 
 

@@ -18,7 +18,6 @@ from edgemate.progress import SILENT, Progress
 from edgemate.report.budgets import solve_budgets
 from edgemate.report.environment import environment_rows
 from edgemate.report.methods_chart import ExitMark, MethodCurve, methods_chart
-from edgemate.report.plotting import COLORS
 from edgemate.report.rendering import render
 from edgemate.runs import Run
 
@@ -128,7 +127,6 @@ def comparison_html(found: Comparison, levels: Sequence[Sequence[Level]]) -> str
         version=__version__,
         axes=["macs"],
         names=[method.label for method in found.methods],
-        colors=COLORS,
         key=KEY,
         cuts=found.cuts,
         images=found.images,

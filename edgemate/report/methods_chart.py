@@ -18,6 +18,7 @@ from edgemate.report.plotting import (
     color_of,
     macs_unit,
     plain,
+    tag_color,
 )
 
 
@@ -68,7 +69,7 @@ def methods_chart(methods: Sequence[MethodCurve]) -> Item:
             "label": [f"{label}: budgeted"] * len(method.budgeted),
         }
         dash = DASHES[number % len(DASHES)]
-        plot.line("x", "y", source=ColumnDataSource(curve), line_color=color, line_dash=dash, line_width=2)
+        line = plot.line("x", "y", source=ColumnDataSource(curve), line_color=color, line_dash=dash, line_width=2)
         exits = ColumnDataSource(
             {
                 "x": [exit.cost / scale for exit in method.exits],
@@ -78,8 +79,10 @@ def methods_chart(methods: Sequence[MethodCurve]) -> Item:
                 "label": [f"{label}: exit {k}" for k in range(1, len(method.exits) + 1)],
             }
         )
-        plot.segment("x", "low", "x", "high", source=exits, line_color=color, line_width=1.5)
-        plot.scatter("x", "y", source=exits, marker=MARKERS[number % len(MARKERS)], size=10, color=color)
+        bars = plot.segment("x", "low", "x", "high", source=exits, line_color=color, line_width=1.5)
+        dots = plot.scatter("x", "y", source=exits, marker=MARKERS[number % len(MARKERS)], size=10, color=color)
+        for renderer in (line, bars, dots):
+            tag_color(renderer, number)
         add_here(plot, number)
     add_hover(plot)
     return {"item": as_item(plot), "unit": scale}

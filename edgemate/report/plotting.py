@@ -24,6 +24,12 @@ def color_of(number: int) -> str:
     return COLORS[number % len(COLORS)]
 
 
+def tag_color(renderer: Any, number: int) -> Any:
+    """Say which color a renderer has, so that the page's script can give it that of the theme."""
+    renderer.tags = [f"series-{number % len(COLORS)}"]
+    return renderer
+
+
 def new_figure(x: str, y: str, height: int = 430) -> Any:
     """An empty figure as wide as its place, without tools that would take the drag of a finger that scrolls."""
     plot = figure(
@@ -66,7 +72,7 @@ def add_here(plot: Any, number: int) -> None:
         "fill_color": color_of(number),
         "line_width": 2.5,
     }
-    plot.scatter("x", "y", source=source, name="here", **style)
+    tag_color(plot.scatter("x", "y", source=source, name="here", **style), number)
 
 
 def add_hover(plot: Any) -> None:

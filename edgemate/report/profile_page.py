@@ -1,30 +1,26 @@
-"""`write_report`: the page from which a person chooses an operating point."""
+"""`report_html`: the page from which a person chooses an operating point."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgemate import __version__, files
-from edgemate.bundle import Bundle
+from edgemate import __version__
 from edgemate.calibration import simulate
 from edgemate.calibration.temperature import fit_temperature
 from edgemate.core.scoring import expected_calibration_error
 from edgemate.policies import Confidence, scores
-from edgemate.report.budgets import solve_budgets
 from edgemate.report.charts import reliability_chart, tradeoff_chart
-from edgemate.report.curves import AXES, Curves, curves_of
+from edgemate.report.curves import AXES
 from edgemate.report.environment import environment_rows
 from edgemate.report.payload import subject_payload
-from edgemate.report.plotting import COLORS
 from edgemate.report.rendering import render
+from edgemate.report.sheet import Sheet
 from edgemate.report.subject import Subject
 from edgemate.report.thumbnails import NoImagesError, thumbnails
 from edgemate.report.who_fixes_whom import never_right, reliability, who_fixes_whom
-from edgemate.runs import Run
 
 SCRIPTS = (
     "numbers.js",
@@ -53,37 +49,17 @@ START = ("balanced", "accurate", "fast")
 """The operating point that the page starts with: the first of these that there is."""
 
 
-def write_report(opened: Sequence[Run | Bundle], profiles: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write the report of one run or bundle, or of several beside each other.
-
-    A run is shown on its test split, from the logits that training stored. A bundle carries the logits of its
-    calibration split and is shown on that, which the page says. Nothing is measured.
-
-    Args:
-        opened: finished runs or bundles.
-        profiles: the profile of each, as `Profile.to_json` gives it.
-        path: the HTML file.
-
-    Raises:
-        RunError, BundleError: a file cannot be read.
-        UsageError: a profile is of another network.
-    """
-    subjects = [Subject.of(one, profile) for one, profile in zip(opened, profiles, strict=True)]
-    files.write_text(path, report_html(subjects))
-
-
-def report_html(subjects: Sequence[Subject]) -> str:
+def report_html(sheets: Sequence[Sheet]) -> str:
     """The page as text."""
-    budgets = [solve_budgets(*subject.calibration, subject.costs.macs) for subject in subjects]
+    subjects = [sheet.subject for sheet in sheets]
     starts = [_start(subject) for subject in subjects]
     charts: dict[str, Any] = {}
     for axis in AXES:
-        found = [curves_of(subject, axis, table) for subject, table in zip(subjects, budgets, strict=True)]
-        curves = [one for one in found if one is not None]
-        if len(curves) == len(subjects):
-            charts[axis] = tradeoff_chart(axis, _named(subjects, curves))
+        if all(axis in sheet.curves for sheet in sheets):
+            charts[axis] = tradeoff_chart(axis, [(sheet.subject.name, sheet.curves[axis]) for sheet in sheets])
     data, shown = [], []
-    for subject, table, start in zip(subjects, budgets, starts, strict=True):
+    for sheet, start in zip(sheets, starts, strict=True):
+        subject = sheet.subject
         taken = simulate(
             subject.logits,
             subject.labels,
@@ -94,7 +70,7 @@ def report_html(subjects: Sequence[Subject]) -> str:
             images, without_images = thumbnails(subject, taken), None
         except NoImagesError as error:
             images, without_images = [], str(error)
-        payload = subject_payload(subject, table, start)
+        payload = subject_payload(subject, sheet.budgets, start)
         data.append({**payload, "thumbnails": images, "reliability": reliability_chart(_diagrams(subject))})
         shown.append(_shown(subject, without_images))
     title = ", ".join(subject.name for subject in subjects)
@@ -107,7 +83,6 @@ def report_html(subjects: Sequence[Subject]) -> str:
         subjects=shown,
         axes=list(charts),
         names=[subject.name for subject in subjects],
-        colors=COLORS,
         key=KEY,
         version=__version__,
     )
@@ -120,10 +95,6 @@ def _start(subject: Subject) -> tuple[float, ...]:
         if thresholds is not None:
             return thresholds
     return (0.9,) * (subject.exits - 1)
-
-
-def _named(subjects: Sequence[Subject], curves: Sequence[Curves]) -> list[tuple[str, Curves]]:
-    return [(subject.name, one) for subject, one in zip(subjects, curves, strict=True)]
 
 
 def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:

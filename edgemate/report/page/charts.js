@@ -30,8 +30,11 @@ function colorFigure(figure) {
     } else if (model.type === "GlyphRenderer" && model.name === "ink") {
       const glyph = model.glyph;
       glyph.setv(glyph.type === "Text" ? { text_color: ink } : { line_color: ink });
-    } else if (model.type === "GlyphRenderer" && model.name === "here") {
-      model.glyph.setv({ line_color: ink });
+    } else if (model.type === "GlyphRenderer" && model.tags.length > 0) {
+      const color = themeColor(model.tags[0]);
+      const line = { line_color: model.name === "here" ? ink : color };
+      const filled = model.glyph.type === "Scatter";
+      model.glyph.setv(filled ? { ...line, fill_color: color } : line);
     }
   }
 }

@@ -74,9 +74,10 @@ function addBudget(place, subject, change) {
       const index = subject.budgets.findIndex((one) => one.macs === (budget ?? Infinity));
       const near = subject.budgets.findIndex((one) => one.macs >= found.macs);
       slider.value = String(index >= 0 ? index : near >= 0 ? near : subject.budgets.length - 1);
-      const shown = budget === null ? "not set: thresholds are your own" : `at most ${engineering(budget)}`;
+      const own = `thresholds are set directly; they take ${engineering(found.macs)}`;
+      const shown = budget === null ? own : `at most ${engineering(budget)} on the calibration split`;
       text.textContent = shown;
-      slider.setAttribute("aria-valuetext", budget === null ? shown : `${shown} MACs on the calibration split`);
+      slider.setAttribute("aria-valuetext", shown);
     },
   };
 }
@@ -98,10 +99,10 @@ function addThreshold(place, subject, k, positions, change) {
   return {
     show(threshold, stopped, arrived) {
       slider.value = String(nearest(positions, threshold));
-      number.value = String(threshold);
+      number.value = shortest(threshold);
       const shown = `stops ${count(stopped)} of ${count(arrived)} images`;
       text.textContent = shown;
-      slider.setAttribute("aria-valuetext", `${threshold}: ${shown}`);
+      slider.setAttribute("aria-valuetext", `${shortest(threshold)}: ${shown}`);
     },
   };
 }

@@ -35,6 +35,17 @@ function milliseconds(value) {
   return fixed(value, digits);
 }
 
+/** The shortest decimal of a threshold that compares alike: thresholds are compared as float32. */
+function shortest(threshold) {
+  for (let digits = 1; digits < 10; digits += 1) {
+    const text = String(Number(threshold.toPrecision(digits)));
+    if (Math.fround(Number(text)) === Math.fround(threshold)) {
+      return text;
+    }
+  }
+  return String(threshold);
+}
+
 /** A count with commas: 1400 is "1,400". */
 function count(number) {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");

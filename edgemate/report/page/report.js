@@ -55,7 +55,7 @@ function showFigures(subject, found) {
 
 /** The commands that give this operating point, and these figures. */
 function showCommands(subject, thresholds, budget) {
-  const given = thresholds.map(String).join(",");
+  const given = thresholds.map(shortest).join(",");
   const byThreshold = thresholds.length === 0 ? "" : ` --thresholds ${given}`;
   const chosen = budget === null ? byThreshold : ` --mean-macs ${budget}`;
   byId("calibrate").textContent = `edgemate calibrate ${subject.path}${chosen}`;
