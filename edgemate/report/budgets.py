@@ -13,7 +13,7 @@ from edgemate.calibration import CalibrationOptions, Request, calibrate
 from edgemate.policies import Confidence
 from edgemate.policies.descriptions import format_threshold
 
-BUDGETS = 41
+BUDGETS = 25
 POSITIONS = 101
 
 
