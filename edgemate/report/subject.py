@@ -62,12 +62,10 @@ class Subject:
             RunError, BundleError: a file cannot be read.
             UsageError: the profile is of a network with another number of exits.
         """
-        found = _of_run(opened, profile) if isinstance(opened, Run) else _of_bundle(opened, profile)
-        if len(profile["exits"]) != found.exits:
-            raise UsageError(
-                f"{opened.path}: has {found.exits} exits, its profile {len(profile['exits'])}; profile it again"
-            )
-        return found
+        exits = len(opened.read_metadata().cuts) if isinstance(opened, Run) else len(opened.manifest.exits)
+        if len(profile["exits"]) != exits:
+            raise UsageError(f"{opened.path}: has {exits} exits, its profile {len(profile['exits'])}; profile it again")
+        return _of_run(opened, profile) if isinstance(opened, Run) else _of_bundle(opened, profile)
 
     @property
     def images(self) -> int:

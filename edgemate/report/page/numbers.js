@@ -37,7 +37,7 @@ function milliseconds(value) {
 
 /** The shortest decimal of a threshold that compares alike: thresholds are compared as float32. */
 function shortest(threshold) {
-  for (let digits = 1; digits < 10; digits += 1) {
+  for (let digits = 1; digits <= 17; digits += 1) {
     const text = String(Number(threshold.toPrecision(digits)));
     if (Math.fround(Number(text)) === Math.fround(threshold)) {
       return text;
