@@ -35,7 +35,7 @@ def profile(
     device_specs: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Profile:
-    """Count, score and time every exit; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into a folder.
+    """Count, score and time every exit; write `profile.json`, `report.html` and the curves into a folder.
 
     A run is timed in PyTorch, on the CPU and on a CUDA GPU if there is one, and in ONNX Runtime; a bundle in ONNX
     Runtime, and in TensorRT if it has engines for this device. Energy is measured if there is a sensor.
@@ -90,7 +90,7 @@ def profile(
 
         if isinstance(data, (str, os.PathLike)):
             data = read_labeled(Path(data), opened.manifest.classes)
-        return profile_bundle(
+        found = profile_bundle(
             opened,
             folder,
             data=data,
@@ -100,6 +100,8 @@ def profile(
             repeats=repeats,
             progress=progress,
         )
+        _write_report(opened, found, folder, progress)
+        return found
     _refuse_data(opened.path, data)
 
     from edgemate.data import check_data
@@ -108,7 +110,7 @@ def profile(
 
     from edgemate.profiling import profile_run
 
-    return profile_run(
+    found = profile_run(
         opened,
         folder,
         images=images,
@@ -119,6 +121,53 @@ def profile(
         device_specs=device_specs,
         progress=progress,
     )
+    _write_report(opened, found, folder, progress)
+    return found
+
+
+def write_combined_report(
+    paths: Sequence[RunLike | BundleLike], profiles: Sequence[Profile], page: PathLike
+) -> tuple[Path, ...]:
+    """Write one report of several runs and bundles, and the files of its curves beside it.
+
+    Args:
+        paths: what was profiled.
+        profiles: what `profile` returned for each.
+        page: the HTML file. The curves have its name, with the suffixes csv, json, png and svg.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: the file's name has no suffix `.html`.
+        ModuleNotFoundError: what the report needs is not installed.
+    """
+    from edgemate.report import write_report
+
+    path = Path(page)
+    check_page(path)
+    found = write_report([_open(one) for one in paths], [one.to_json() for one in profiles], path, path.with_suffix(""))
+    if path not in found.paths:
+        raise ModuleNotFoundError(f"No module named {found.left_out[path.name]!r}", name=found.left_out[path.name])
+    return found.paths
+
+
+def check_page(page: Path) -> None:
+    """Check before anything is measured that a report can be written to `page`. Raises UsageError, OSError."""
+    from edgemate import files
+    from edgemate.errors import UsageError
+
+    if page.suffix.lower() != ".html":
+        raise UsageError(f"html {page}: name a file that ends in .html")
+    files.check_file(page)
+
+
+def _write_report(opened: Run | Bundle, profile: Profile, folder: Path, progress: Progress) -> None:
+    from edgemate.report import report_paths, write_report
+
+    progress.step("writing the report")
+    page, curves, *_ = report_paths(folder)
+    write_report([opened], [profile.to_json()], page, curves.with_suffix(""))
 
 
 def compare_profiles(

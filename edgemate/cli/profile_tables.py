@@ -29,6 +29,7 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
     """
     from edgemate.cli.timing_tables import print_conditions, print_timings
     from edgemate.profiling.assembling import CSV_FILE, PNG_FILE, PROFILE_FILE
+    from edgemate.report import report_paths
 
     console = make_console()
     _print_exits(profile, console)
@@ -43,6 +44,10 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
     if not written[-1].is_file():
         console.out(f"no {PNG_FILE}: matplotlib is not installed; pip install 'edgemate[train]'")
         written.pop()
+    report, *curves = report_paths(folder)
+    written += [one for one in (report, *curves) if one.is_file()]
+    if not report.is_file():
+        console.out(f"no {report.name}: bokeh is not installed; pip install 'edgemate[report]'")
     console.out(f"written: {', '.join(str(path) for path in written)}")
     if profile.kind == "run":
         console.out(f"next: edgemate export {path} --target onnx")
