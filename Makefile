@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow test-device test-lowest demo clean
+.PHONY: install test lint test-slow test-device test-lowest demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -70,6 +70,12 @@ demo: install
 	$(BIN)/edgemate images recipes/digits/resnet20_mate.yaml --count 12 --output images/digits --force
 	$(BIN)/edgemate classify bundles/digits images/digits --threshold 0.9 --threads 1
 	$(BIN)/edgemate bench bundles/digits --threads 1
+
+# The documents' screenshots of a report, with Debian's chromium and chromium-driver. RUN must have been profiled.
+RUN ?= runs/digits-resnet20_mate
+
+screenshots: install
+	$(BIN)/python tests/support/screenshots.py $(RUN)/report.html docs/profile
 
 clean:
 	rm -rf $(VENV) .venv-device-* .venv-lowest build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,11 +6,14 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgemate import __version__, files
 from edgemate.bundle import Bundle, BundleMetadata, BundleWriter, ExitMetadata, Graph, InputContract
 from edgemate.bundle.manifest import Layout
+
+if TYPE_CHECKING:
+    from edgemate.models import MultiExitModel
 
 
 def write_random_bundle(target: Path, backbone: str, image_shape: tuple[int, int, int], **options: Any) -> Bundle:
@@ -30,19 +33,30 @@ def write_random_bundle(target: Path, backbone: str, image_shape: tuple[int, int
 
 
 def _write(target: Path, backbone: str, image_shape: tuple[int, int, int], options: dict[str, Any]) -> None:
+    build_and_write(target, backbone, image_shape, options)  # a model is too large to pass between processes
+
+
+def build_and_write(
+    target: Path, backbone: str, image_shape: tuple[int, int, int], options: dict[str, Any]
+) -> MultiExitModel:
+    """As `write_random_bundle`, in this process; the network."""
     import torch
 
     from edgemate.config import Exits, Model
+    from edgemate.exporting.composing import prefix_of
     from edgemate.exporting.graphs import export_graphs
     from edgemate.models import build_model, count_costs
 
     torch.manual_seed(0)
     channels, height, width = image_shape
-    model = build_model(Model(backbone=backbone, options=options), Exits(), channels, 100)
+    model = build_model(Model(backbone=backbone, options=options), Exits(), channels, 100, (height, width))
     graphs: dict[Layout, list[Graph]] = {"segments": [], "prefixes": []}
     with BundleWriter(target) as writer:
-        for layout, listed in graphs.items():
-            for graph in export_graphs(model, image_shape, layout):
+        segments = list(export_graphs(model, image_shape, "segments"))
+        protos, metadata = [graph.proto for graph in segments], [graph.metadata for graph in segments]
+        prefixes = [prefix_of(protos[:exit], metadata[:exit]) for exit in range(1, model.exits + 1)]  # as in an export
+        for listed, made in ((graphs["segments"], segments), (graphs["prefixes"], prefixes)):
+            for graph in made:
                 files.write_bytes(writer.path / graph.metadata.file, graph.proto.SerializeToString())
                 listed.append(graph.metadata)
         costs = count_costs(model, image_shape).exits
@@ -68,3 +82,4 @@ def _write(target: Path, backbone: str, image_shape: tuple[int, int, int], optio
                 graphs={layout: tuple(listed) for layout, listed in graphs.items()},
             )
         )
+    return model

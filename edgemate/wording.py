@@ -1,4 +1,4 @@
-"""Sentences that several packages share."""
+"""Sentences and numbers as several packages print them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ def counted(number: float, noun: str) -> str:
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{shown} {noun}{ending}"
+
+
+def engineering(value: float, unit: str = "") -> str:
+    """Three significant digits, a prefix and perhaps a unit: 1234567 → `1.23 M`, 4 bytes → `4 B`."""
+    for prefix in ("", "k", "M", "G"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {prefix}{unit}".rstrip()
+        value /= 1000
+    return f"{value:.3g} T{unit}"
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """A fraction in [0, 1] as a percentage: 0.9712 → `97.1 %`."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def milliseconds(value: float) -> str:
+    """Three significant digits, no exponent: 0.0714 → `0.0714`, 12.34 → `12.3`."""
+    digits = 4 if value < 0.1 else 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
 
 
 def other_format(given: int, version: int, remedy: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def calibrate(
     mean_macs: float | None = None,
     risk: float | None = None,
     delta: float = 0.05,
+    thresholds: Sequence[float] | None = None,
     device: str | None = None,
     solver: str = "direct",
     score: str | None = None,
@@ -53,7 +55,7 @@ def calibrate(
 
     It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on
     the calibration split, full, which is the whole network, and one more for each goal given: drop, latency, macs,
-    guaranteed.
+    guaranteed, custom.
 
     Args:
         path: a bundle's or a run's folder, a Bundle or a Run.
@@ -62,6 +64,7 @@ def calibrate(
         mean_macs: a point that takes at most this many chained MACs per image on average.
         risk: a point guaranteed to lose at most this much accuracy, as a fraction.
         delta: probability, over random splits, that `risk` may be exceeded.
+        thresholds: a point that stops above these values of the score, one per exit but the last, or one for all.
         device: the device whose measured latency is saved; bundles only.
         solver: `direct`, `msdnet`, `eenet` or `patience`.
         score: what thresholds are compared with: `confidence` if None, `entropy` or `margin`.
@@ -88,7 +91,7 @@ def calibrate(
     from edgemate.calibration.operating_points import POLICIES_FILE
     from edgemate.errors import UsageError
 
-    requests = _requests(max_accuracy_drop, mean_latency_ms, mean_macs, risk, delta)
+    requests = _requests(max_accuracy_drop, mean_latency_ms, mean_macs, risk, delta, thresholds)
     options = CalibrationOptions(requests, solver, score, temperatures)
     # The hashes are not checked: an interrupted calibration may have left a policies.json that this one replaces.
     opened = open_either(path, verify=False)
@@ -113,6 +116,7 @@ def _requests(
     mean_macs: float | None,
     risk: float | None,
     delta: float,
+    thresholds: Sequence[float] | None,
 ) -> list[Request]:
     from edgemate.calibration import DEFAULT_REQUESTS, Request
 
@@ -125,4 +129,6 @@ def _requests(
         requests.append(Request("macs", mean_macs=mean_macs))
     if risk is not None:
         requests.append(Request("guaranteed", risk=risk, delta=delta))
+    if thresholds is not None:
+        requests.append(Request("custom", thresholds=tuple(thresholds)))
     return requests

@@ -93,6 +93,9 @@ def compare(
             report=notify or (lambda line: None),
             progress=progress,
         )
+        from edgemate.report import write_comparison_report
+
+        write_comparison_report(found, folder, progress=progress)
     return Compared(folder, found)
 
 

@@ -40,6 +40,7 @@ def evaluate(
     policies: Sequence[str] | None = None,
     *,
     split: str | None = None,
+    thresholds: Sequence[float] | None = None,
     data: PathLike | LabeledImages | None = None,
     images: int | None = None,
     batch: int = 16,
@@ -50,12 +51,14 @@ def evaluate(
 ) -> Evaluation | RunEvaluation:
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
 
-    Of a run, evaluate every exit by the logits that training stored; that takes `split` and no other option.
+    Of a run, evaluate every exit by the logits that training stored; that takes `split` and `thresholds` and no
+    other option.
 
     Args:
         bundle: a bundle's folder, whose hashes are checked, or a Bundle; or a run's folder or a Run.
         policies: names of operating points; all of the bundle's if None.
         split: of a run: `calibration`, `test` or `target_test`; `test` if None.
+        thresholds: of a run: also simulate stopping above these confidences, one per exit but the last, or one for all.
         data: a folder of images, with one folder per class if labeled, an `.npz` file, or LabeledImages. If None, the
             test split that the bundle names, which for some datasets needs edgemate[train].
         images: only this many, spread evenly; all if None.
@@ -89,7 +92,12 @@ def evaluate(
     if isinstance(bundle, Run) or is_run_folder(bundle):
         for_bundles = {"policies": policies, "data": data, "images": images, "threads": threads, "against": against}
         _refuse(bundle, for_bundles, "a run is evaluated by its stored logits; export it, and evaluate the bundle")
-        return evaluate_run(open_run(bundle), split or "test")
+        return evaluate_run(open_run(bundle), split or "test", thresholds)
+    _refuse(
+        bundle,
+        {"thresholds": thresholds},
+        "for runs only; calibrate the bundle with these thresholds, then evaluate its operating point custom",
+    )
     _refuse(bundle, {"split": split}, "for runs only; a bundle is evaluated on its test split, or on `data`")
 
     from edgemate.calibration import read_operating_points

@@ -12,6 +12,7 @@ from edgemate.progress import SILENT, Progress
 if TYPE_CHECKING:
     from edgemate.api.opening import BundleLike, PathLike, RunLike
     from edgemate.bundle import Bundle
+    from edgemate.errors import UsageError
     from edgemate.profiling import Profile
     from edgemate.profiling.comparing import Comparison
     from edgemate.profiling.stored_profile import StoredProfile
@@ -30,9 +31,11 @@ def profile(
     repeats: int = 100,
     data: PathLike | LabeledImages | None = None,
     output: PathLike | None = None,
+    layers: bool = False,
+    device_specs: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Profile:
-    """Count, score and time every exit; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into a folder.
+    """Count, score and time every exit; write `profile.json`, `report.html` and the curves into a folder.
 
     A run is timed in PyTorch, on the CPU and on a CUDA GPU if there is one, and in ONNX Runtime; a bundle in ONNX
     Runtime, and in TensorRT if it has engines for this device. Energy is measured if there is a sensor.
@@ -48,6 +51,9 @@ def profile(
             LabeledImages. If None, the calibration logits that the bundle has are scored.
         output: the folder to write to. If None, the run's own, or `profile/<name of the bundle's folder>` in the
             current folder, since the files of a bundle are listed in it.
+        layers: of a run: write `layers.csv`, one row per layer, and the same into `profile.json`.
+        device_specs: of a run: shipped names (`orin-nano`, `orin-nx`, `agx-orin`, `thor`) or files of devices whose
+            latency floors are estimated, into `roofline.csv` too.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -59,8 +65,8 @@ def profile(
         DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
         BackendError: ONNX Runtime is not installed or cannot run the bundle.
-        UsageError: a number is not positive, `data` is given for a run or has no labels, or `output` is inside the
-            bundle.
+        UsageError: a number is not positive, `data` is given for a run or has no labels, `layers` or `device_specs` for
+            a bundle, a device specification cannot be used, or `output` is inside the bundle.
 
     Example:
         >>> profile = edgemate.profile("runs/digits", images=100, threads=1)
@@ -69,9 +75,13 @@ def profile(
     """
     from edgemate import files
     from edgemate.bundle import Bundle
+    from edgemate.profiling.device_spec import read_device_specs
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
+    read_device_specs(device_specs)
     opened = _open(path)
+    if isinstance(opened, Bundle) and (layers or device_specs):
+        raise _not_of_a_bundle(opened.path, "layers" if layers else "device_specs")
     folder = profile_folder(path, output)
     files.check_folder(folder)
     if isinstance(opened, Bundle):
@@ -80,7 +90,7 @@ def profile(
 
         if isinstance(data, (str, os.PathLike)):
             data = read_labeled(Path(data), opened.manifest.classes)
-        return profile_bundle(
+        found = profile_bundle(
             opened,
             folder,
             data=data,
@@ -90,6 +100,8 @@ def profile(
             repeats=repeats,
             progress=progress,
         )
+        _write_report(opened, found, folder, progress)
+        return found
     _refuse_data(opened.path, data)
 
     from edgemate.data import check_data
@@ -98,9 +110,64 @@ def profile(
 
     from edgemate.profiling import profile_run
 
-    return profile_run(
-        opened, folder, images=images, batches=batches, threads=threads, repeats=repeats, progress=progress
+    found = profile_run(
+        opened,
+        folder,
+        images=images,
+        batches=batches,
+        threads=threads,
+        repeats=repeats,
+        layers=layers,
+        device_specs=device_specs,
+        progress=progress,
     )
+    _write_report(opened, found, folder, progress)
+    return found
+
+
+def write_combined_report(
+    paths: Sequence[RunLike | BundleLike], profiles: Sequence[Profile], page: PathLike
+) -> tuple[Path, ...]:
+    """Write one report of several runs and bundles, and the files of its curves beside it.
+
+    Args:
+        paths: what was profiled.
+        profiles: what `profile` returned for each.
+        page: the HTML file. The curves have its name, with the suffixes csv, json, png and svg.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: the file's name has no suffix `.html`.
+        ModuleNotFoundError: what the report needs is not installed.
+    """
+    from edgemate.report import write_report
+
+    path = Path(page)
+    check_page(path)
+    found = write_report([_open(one) for one in paths], [one.to_json() for one in profiles], path, path.with_suffix(""))
+    if path not in found.paths:
+        raise ModuleNotFoundError(f"No module named {found.left_out[path.name]!r}", name=found.left_out[path.name])
+    return found.paths
+
+
+def check_page(page: Path) -> None:
+    """Check before anything is measured that a report can be written to `page`. Raises UsageError, OSError."""
+    from edgemate import files
+    from edgemate.errors import UsageError
+
+    if page.suffix.lower() != ".html":
+        raise UsageError(f"html {page}: name a file that ends in .html")
+    files.check_file(page)
+
+
+def _write_report(opened: Run | Bundle, profile: Profile, folder: Path, progress: Progress) -> None:
+    from edgemate.report import report_paths, write_report
+
+    progress.step("writing the report")
+    page, curves, *_ = report_paths(folder)
+    write_report([opened], [profile.to_json()], page, curves.with_suffix(""))
 
 
 def compare_profiles(
@@ -207,3 +274,9 @@ def _refuse_data(run: Path, data: Any) -> None:
 
     if data is not None:
         raise UsageError(f"{run}: `data`: a run is scored on its own test split; export it, and profile the bundle")
+
+
+def _not_of_a_bundle(bundle: Path, option: str) -> UsageError:
+    from edgemate.errors import UsageError
+
+    return UsageError(f"{bundle}: `{option}`: a bundle has no network to count; profile the run that it is from")

@@ -44,6 +44,7 @@ class Request:
         mean_ms: the largest mean time per image in milliseconds, on the device of the latency table.
         risk: with `delta`: the largest accuracy drop, certified, as a fraction; see `calibration/guarantee.py`.
         delta: the probability that the certified bound fails.
+        thresholds: given instead of searched; one per exit but the last, `(K-1,)`, or one for all.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Request:
     mean_ms: float | None = None
     risk: float | None = None
     delta: float = 0.05
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def goal(self) -> str:
@@ -64,7 +66,7 @@ class Request:
             return f"at most {self.mean_ms:g} ms on average"
         if self.risk is not None:
             return f"at most {counted(100 * self.risk, 'point')} less accuracy with probability {1 - self.delta:g}"
-        return "the whole network"
+        return "the whole network" if self.thresholds is None else "the thresholds given"
 
 
 DEFAULT_REQUESTS = (
@@ -183,6 +185,8 @@ class _Finder:
     def find(self, request: Request) -> OperatingPoint:
         if request.risk is not None:
             return self._certify(request, request.risk)
+        if request.thresholds is not None:
+            return self._point(request, self._given(request.thresholds))
         if request.max_drop is not None:
             return self._search(request, self._split.costs, Goal(max_drop=request.max_drop))
         if request.mean_macs is not None:
@@ -212,6 +216,13 @@ class _Finder:
                 f"{request.name}: exit 1 alone takes {costs[0]:.4g} {unit} on average; at least that is needed"
             )
         return self._search(request, costs, goal)
+
+    def _given(self, thresholds: tuple[float, ...]) -> Policy:
+        score = _score_policy(self._options.score or "confidence")
+        early = None if self._temperatures is None else self._temperatures[:-1]
+        policy = score(thresholds[0] if len(thresholds) == 1 else thresholds, temperature=early)
+        policy.check(self._split.exits)
+        return policy
 
     def _search(self, request: Request, costs: Sequence[float], goal: Goal) -> OperatingPoint:
         split = self._split

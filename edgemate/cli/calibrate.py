@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.cli.thresholds import parse_thresholds
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ def calibrate(
         typer.Option(help="Add a point certified to lose at most this fraction of accuracy: 0.01 is one point."),
     ] = None,
     delta: Annotated[float, typer.Option(help="Probability, over random splits, that --risk is exceeded.")] = 0.05,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help="Add a point that stops above these scores: one per exit but the last, such as 0.9,0.8."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Reduce the latency of this device, as `edgemate bench --device` measured it.")
     ] = None,
@@ -55,8 +60,8 @@ def calibrate(
 
     It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on the
     calibration split, full, which is the whole network, and a further one for each goal given: drop, latency, macs,
-    guaranteed. Where a solver cannot reach a goal, the output and policies.json say so. A bundle holds what they are
-    chosen from, so this works on the device too.
+    guaranteed, custom (--thresholds). Where a solver cannot reach a goal, the output and policies.json say so. A bundle
+    holds what they are chosen from, so this works on the device too.
     """
     from edgemate import api
 
@@ -69,6 +74,7 @@ def calibrate(
             mean_macs=macs,
             risk=risk,
             delta=delta,
+            thresholds=None if thresholds is None else parse_thresholds(thresholds),
             device=device,
             solver=solver,
             score=score,

@@ -62,4 +62,4 @@ def compare(
         console.print(Markdown(found))
     else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
         console.out(found)
-    notify(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('json', 'md', 'png'))}")
+    notify(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('html', 'json', 'md', 'png'))}")

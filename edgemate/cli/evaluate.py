@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.cli.thresholds import parse_thresholds
 
 
 def evaluate(
@@ -16,6 +17,10 @@ def evaluate(
     policy: Annotated[list[str] | None, typer.Option(help="Operating point, repeatable; all if absent.")] = None,
     split: Annotated[
         str | None, typer.Option(help="Of a run: calibration, test or target_test; test if absent.")
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help="Of a run: also simulate stopping above these confidences, such as 0.9,0.8."),
     ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Also show accuracy by class, worst first.")] = False,
     confusion: Annotated[
@@ -42,11 +47,13 @@ def evaluate(
     Gaps of more than 0.3 points of accuracy or 10 % of a time are marked with *, gaps of accuracy of more than two
     standard errors with **. The test split is found by the dataset's name and options in
     the bundle, which for some needs edgemate[train]; --data does not. Stored statistics are compared with
-    --against only. Of a run, every exit is evaluated by the logits that training stored.
+    --against only. Of a run, every exit is evaluated by the logits that training stored;
+    --thresholds are compared with confidences at the temperatures that calibration fits.
     """
     from edgemate import api, files
     from edgemate.cli.class_tables import print_exits
     from edgemate.cli.evaluation_tables import print_report
+    from edgemate.cli.policy_table import print_policy
     from edgemate.errors import UsageError
 
     if output is not None:
@@ -62,6 +69,7 @@ def evaluate(
                 path,
                 policy,
                 split=split,
+                thresholds=None if thresholds is None else parse_thresholds(thresholds),
                 data=data,
                 images=images,
                 batch=batch,
@@ -80,5 +88,7 @@ def evaluate(
         print_report(report)
     if found is not None and found.exits is not None:
         print_exits(found.exits, report, per_class=per_class, confusion=confusion)
+        if "policy" in report:
+            print_policy(report["policy"])
     elif per_class or confusion:
         raise UsageError(f"{path}: there are no labels, which accuracy by class needs")

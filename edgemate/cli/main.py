@@ -32,7 +32,9 @@ from edgemate.errors import EdgemateError
 
 # Which extra brings a module that a command may miss.
 _EXTRAS = {
+    "bokeh": "report",
     "fvcore": "train",
+    "jinja2": "report",
     "lightning": "train",
     "matplotlib": "train",
     "onnx": "export",

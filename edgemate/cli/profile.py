@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.console import make_console
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 
@@ -30,6 +31,18 @@ def profile(
         Path | None,
         typer.Option(help="Folder for the files; if absent the run's, or profile/NAME for a bundle."),
     ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="List the layers of a run, also in layers.csv.")] = False,
+    device_spec: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Estimate the latency floor of a run on orin-nano, orin-nx, agx-orin, thor or the device of a YAML "
+            "file; repeatable.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write one report of all paths to this file, with its curves beside it.")
+    ] = None,
     compare: Annotated[
         Path | None,
         typer.Option(help="profile.json of an earlier profile: exit with 1 if something got worse."),
@@ -44,13 +57,13 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; a list for several paths.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Count, score and time every exit; write profile.json, tradeoff.csv and tradeoff.png.
+    """Count, score and time every exit; write profile.json, report.html and the curves.
 
     A run is timed in PyTorch and in ONNX Runtime, a bundle in ONNX Runtime and, where it has engines, in TensorRT.
     Without --data a bundle is scored by the calibration logits that it has. Energy is measured if there is a sensor.
     """
     from edgemate import api
-    from edgemate.api.profiling import check_baseline
+    from edgemate.api.profiling import check_baseline, check_page, write_combined_report
     from edgemate.cli.fractions import parse_fraction
     from edgemate.cli.profile_tables import print_combined, print_profile
     from edgemate.errors import UsageError
@@ -65,6 +78,8 @@ def profile(
             raise UsageError(f"compare: takes one path at a time, not {len(paths)}")
         baseline = read_stored_profile(compare)  # before it is overwritten, if it is that of this run
         check_baseline(paths[0], baseline, threads=threads, anyway=anyway)
+    if html is not None:
+        check_page(html)
     found = []
     for path, folder in zip(paths, folders, strict=True):
         with showing_progress(quiet) as progress:
@@ -77,6 +92,8 @@ def profile(
                     repeats=repeats,
                     data=data,
                     output=folder,
+                    layers=layers,
+                    device_specs=device_spec or (),
                     progress=progress,
                 )
             )
@@ -84,6 +101,10 @@ def profile(
             print_profile(found[-1], folder, path)
     if len(found) > 1 and not as_json:
         print_combined(found)
+    if html is not None:
+        written = write_combined_report(paths, found, html)
+        if not as_json:
+            make_console().out(f"written: {', '.join(map(str, written))}")
     if baseline is not None:
         _compare(found[0], baseline, accepted, anyway=anyway, as_json=as_json)
     elif as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.count_tables import count_files, print_counts
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -28,19 +29,25 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
     """
     from edgemate.cli.timing_tables import print_conditions, print_timings
     from edgemate.profiling.assembling import CSV_FILE, PNG_FILE, PROFILE_FILE
+    from edgemate.report import report_paths
 
     console = make_console()
     _print_exits(profile, console)
     print_timings(profile, console)
     _print_points(profile, console)
     print_conditions(profile, console)
-    if profile.skipped_operators:
-        skipped = ", ".join(f"{operator} ({times}×)" for operator, times in profile.skipped_operators.items())
-        console.out(f"not in the MACs: {skipped}")
-    written = [folder / name for name in (PROFILE_FILE, CSV_FILE, PNG_FILE)]
+    written = [folder / name for name in (PROFILE_FILE, CSV_FILE)]
+    if profile.counts is not None:
+        print_counts(profile.counts, [exit.name for exit in profile.exits], console)
+        written += count_files(profile.counts, folder)
+    written.append(folder / PNG_FILE)
     if not written[-1].is_file():
         console.out(f"no {PNG_FILE}: matplotlib is not installed; pip install 'edgemate[train]'")
         written.pop()
+    report, *curves = report_paths(folder)
+    written += [one for one in (report, *curves) if one.is_file()]
+    if not report.is_file():
+        console.out(f"no {report.name}: bokeh is not installed; pip install 'edgemate[report]'")
     console.out(f"written: {', '.join(str(path) for path in written)}")
     if profile.kind == "run":
         console.out(f"next: edgemate export {path} --target onnx")

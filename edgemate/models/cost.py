@@ -34,7 +34,8 @@ class ExitCost:
             part of the prefix; chaining then adds the earlier exits' mixtures.
         chained_macs: MACs when the heads of exits 1 … k are all run (segments up to k), and with them all that segment
             k passes on. In multi-scale networks that is more than exit k needs.
-        parameters: parameters of the prefix.
+        parameters: parameters of the prefix's modules as in PyTorch, those of normalization included, which export may
+            fold away. In multi-scale networks an exit does not read all that its stages compute; see `count_layers`.
         chained_parameters: parameters of segments 1 … k.
     """
 

@@ -17,6 +17,7 @@ from edgemate.core.scoring import expected_calibration_error
 from edgemate.errors import UsageError
 from edgemate.latency_tables import LatencyTable
 from edgemate.machine import machine_metadata
+from edgemate.profiling.counts import write_counts
 from edgemate.profiling.profile_result import ExitProfile, Profile, points_csv
 from edgemate.profiling.timings import Measurement
 
@@ -104,10 +105,12 @@ def stop_table(measurement: Measurement, repeats: int) -> LatencyTable:
 
 
 def write_profile(profile: Profile, folder: Path) -> tuple[Path, ...]:
-    """Write `profile.json`, `tradeoff.csv` and, where matplotlib is installed, `tradeoff.png`; their paths."""
+    """Write `profile.json`, `tradeoff.csv`, what was counted and, with matplotlib, `tradeoff.png`; their paths."""
     files.write_json(folder / PROFILE_FILE, profile.to_json())
     files.write_text(folder / CSV_FILE, points_csv(profile.points))
     written = [folder / PROFILE_FILE, folder / CSV_FILE]
+    if profile.counts is not None:
+        written += write_counts(profile.counts, folder)
     try:
         from edgemate.profiling.tradeoff_plot import tradeoff_png
     except ModuleNotFoundError as error:

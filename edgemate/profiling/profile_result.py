@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from edgemate.latency import Latency
+from edgemate.profiling.counts import Counts
 from edgemate.profiling.less_accurate import less_accurate_json
 from edgemate.profiling.timings import Measurement
 from edgemate.runtime import slower_than_later
@@ -118,6 +119,7 @@ class Profile:
         network: number of classes, shape (C, H, W) of the input and names of the exits, which two profiles that are
             compared have in common.
         measurement: all timings and the state of the machine.
+        counts: bytes, layers, uncounted operators and estimated floors; None for a bundle.
     """
 
     run: str
@@ -133,6 +135,7 @@ class Profile:
     batches: tuple[int, ...]
     network: dict[str, Any]
     measurement: Measurement
+    counts: Counts | None = None
 
     @property
     def not_monotone(self) -> dict[str, list[int]]:
@@ -150,6 +153,7 @@ class Profile:
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "measurement"}
         own["exits"] = [asdict(exit) for exit in self.exits]
         own["points"] = [asdict(point) for point in self.points]
+        own["counts"] = None if self.counts is None else self.counts.to_json()
         return {
             "format_version": FORMAT_VERSION,
             **own,

@@ -7,16 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from edgemate.calibration import read_operating_points
 from edgemate.core.scoring import ensemble_accuracy
 from edgemate.evaluation import trained_model
 from edgemate.exporting import ExportOptions, export_run
 from edgemate.machine import machine_metadata, usable_cores
-from edgemate.models import Prefix, count_costs
-from edgemate.models.activations import peak_activation_bytes
+from edgemate.models import count_costs
 from edgemate.profiling.assembling import check_numbers, exit_profiles, network_of, write_profile
+from edgemate.profiling.counting import count_model
+from edgemate.profiling.device_spec import read_device_specs
 from edgemate.profiling.graph_calls import graph_calls, load_libraries
 from edgemate.profiling.measuring import measure_cases
 from edgemate.profiling.profile_result import Point, Profile
@@ -36,6 +35,8 @@ def profile_run(
     batches: Sequence[int] = (1,),
     threads: int | None = None,
     repeats: int = 100,
+    layers: bool = False,
+    device_specs: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Profile:
     """Measure a finished run on this machine; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into its folder.
@@ -47,15 +48,18 @@ def profile_run(
         batches: batch sizes to time; 1 is always among them.
         threads: CPU threads for PyTorch and for ONNX Runtime; all usable cores if None.
         repeats: timed calls per graph.
+        layers: write `layers.csv`, one row per layer, and the same into `profile.json`.
+        device_specs: shipped names or files of devices whose latency floors are estimated, into `roofline.csv` too.
         progress: receives the steps, and how far each is.
 
     Raises:
-        UsageError: a number is not positive.
+        UsageError: a number is not positive, or a device specification cannot be used.
         DataError: the dataset is missing or damaged.
         ExportError: the network cannot be exported for ONNX Runtime.
         RunError: the run's files cannot be read, or its dataset has changed.
     """
     batches = check_numbers(batches, images=images, threads=threads, repeats=repeats)
+    devices = read_device_specs(device_specs)
     threads = threads or usable_cores()
     with progress.unattended():
         progress.step("reading test images")
@@ -63,8 +67,8 @@ def profile_run(
         progress.step("counting the cost of every exit")
         model = trained_model(run)
         costs = count_costs(model, inputs.shape[1:])
-        image = torch.from_numpy(inputs[:1])
-        peaks = [peak_activation_bytes(Prefix(model.eval(), cost.exit), image) for cost in costs.exits]
+        counts = count_model(model.eval(), inputs.shape[1:], devices, list_layers=layers)
+        peaks = [count.peak_activation_bytes for count in counts.exits]
     test = run.read_logits("test")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         bundle = export_run(run, Path(folder) / run.name, options=ExportOptions(progress=progress)).bundle
@@ -104,6 +108,7 @@ def profile_run(
         batches=batches,
         network=network_of(bundle.manifest),
         measurement=measurement,
+        counts=counts,
     )
     write_profile(profile, run.path if output is None else output)
     return profile

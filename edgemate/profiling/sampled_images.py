@@ -37,10 +37,20 @@ def sample_test_images(run: Run, count: int) -> tuple[Images, npt.NDArray[np.int
         DataError: the dataset is missing or damaged.
         RunError: it is not the one that the run was tested on.
     """
+    images, tested = tested_images(run)
+    return images, tested[stratified_sample(images.labels[tested], count)]
+
+
+def tested_images(run: Run) -> tuple[Images, npt.NDArray[np.int64]]:
+    """All test images, and the indices of those that the run was tested on, int64 (N,), in the order of its logits.
+
+    Raises:
+        DataError: the dataset is missing or damaged.
+        RunError: it is not the one that the run was tested on.
+    """
     section = run.read_recipe().data
     images = load_source(section.name, section.options, skip_damaged=section.skip_damaged).test
     tested = tested_indices(images.labels, section.test_limit)
-    labels = images.labels[tested]
-    if not np.array_equal(labels, run.read_logits("test").labels):
+    if not np.array_equal(images.labels[tested], run.read_logits("test").labels):
         raise RunError(f"{run.path}: was not tested on the test images that dataset {section.name} now has")
-    return images, tested[stratified_sample(labels, count)]
+    return images, tested

@@ -241,6 +241,13 @@ class Run:
         """The plot of the trade-off curves."""
         return self.path / "tradeoff.png"
 
+    @property
+    def report_paths(self) -> tuple[Path, ...]:
+        """The page of the profile, and the curves that it shows."""
+        return tuple(
+            self.path / name for name in ("report.html", *(f"curves.{kind}" for kind in ("png", "svg", "csv", "json")))
+        )
+
     def logits_path(self, split: Split) -> Path:
         """`SplitLogits` of one split: logits and labels."""
         return self.path / "logits" / f"{split}.npz"
@@ -364,6 +371,7 @@ class Run:
             self.profile_path,
             self.tradeoff_csv_path,
             self.tradeoff_png_path,
+            *self.report_paths,
         ):
             path.unlink(missing_ok=True)
 

@@ -139,6 +139,13 @@ CASES = [
     ("profile {bundle} {bundle}", "would both go to"),
     ("profile {bundle} --output {bundle}/profile", "is inside the bundle"),
     ("profile {bundle} --data nowhere", "nowhere: is neither a folder of images nor an .npz file"),
+    (
+        "profile runs/done --device-spec orin",
+        "device spec 'orin': neither one of agx-orin, orin-nano,",
+    ),
+    ("profile runs/done --device-spec no_yaml.yaml", "device spec no_yaml.yaml: not valid YAML or JSON"),
+    ("profile runs/done --device-spec good.yaml", "device spec good.yaml: name: missing"),
+    ("profile {bundle} --layers", "`layers`: a bundle has no network to count"),
     ("profile runs/done --data flat", "a run is scored on its own test split"),
     ("export nowhere", "RunError: nowhere: there is no such run folder"),
     ("export runs/begun", "training has not finished"),

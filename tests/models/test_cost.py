@@ -19,6 +19,24 @@ def test_resnet18_with_conv_heads_costs_what_eeds_authors_report() -> None:
     assert [cost.macs for cost in costs.exits] == pytest.approx(published, rel=0.006)
 
 
+def test_eeds_heads_cost_what_is_computed_by_hand() -> None:
+    """ResNet-18 at 32×32 with 100 classes: 3×3 convolutions, two per block, two blocks per stage, 64 to 512 channels.
+
+    A stage that halves the side has one convolution from fewer channels and a 1×1 shortcut. Head k has a strided 3×3
+    convolution for each halving that remains, then a linear layer on 512 features.
+    """
+    widths, sides = (64, 128, 256, 512), (32, 16, 8, 4)
+    stages = [32 * 32 * 9 * 3 * 64 + 4 * 32 * 32 * 9 * 64 * 64]
+    halvings = []
+    for (a, b), side in zip(itertools.pairwise(widths), sides[1:], strict=True):
+        halvings.append(side * side * 9 * a * b)
+        stages.append(halvings[-1] + side * side * a * b + 3 * side * side * 9 * b * b)
+    by_hand = [sum(stages[:k]) + sum(halvings[k - 1 :]) + 512 * 100 for k in range(1, 5)]
+
+    assert [round(macs / 1e6, 1) for macs in by_hand] == [209.4, 324.8, 440.1, 555.5]
+    assert [cost.macs for cost in count_costs(resnet18("conv"), (3, 32, 32)).exits] == by_hand
+
+
 def test_a_convolution_counts_one_mac_per_weight_and_place_and_a_batch_norm_none() -> None:
     net = build_model(Model(backbone="resnet8", options={"width": 4}), Exits(head="linear"), 1, 5)
     first = count_costs(net, (1, 8, 8)).exits[0]

@@ -14,6 +14,8 @@ FAST = {"resnet18", "mobilenet_v3_small"}
 NAMES = (
     *("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"),
     *("densenet121", "efficientnet_b0", "convnext_tiny", "vit_b_16"),
+    *("mnasnet1_0", "mobilenet_v3_large", "regnet_y_400mf", "resnext50_32x4d"),
+    *("shufflenet_v2_x1_0", "swin_t", "vgg11_bn"),
 )
 
 

@@ -1,0 +1,142 @@
+"""`report_html`: the page from which a person chooses an operating point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgemate import __version__
+from edgemate.calibration import simulate
+from edgemate.calibration.temperature import fit_temperature
+from edgemate.core.scoring import expected_calibration_error
+from edgemate.policies import Confidence, scores
+from edgemate.report.charts import reliability_chart, tradeoff_chart
+from edgemate.report.curves import AXES
+from edgemate.report.environment import environment_rows
+from edgemate.report.payload import subject_payload
+from edgemate.report.rendering import render
+from edgemate.report.sheet import Sheet
+from edgemate.report.subject import Subject
+from edgemate.report.thumbnails import NoImagesError, thumbnails
+from edgemate.report.who_fixes_whom import never_right, reliability, who_fixes_whom
+
+SCRIPTS = (
+    "numbers.js",
+    "simulate.js",
+    "theme.js",
+    "charts.js",
+    "controls.js",
+    "classes.js",
+    "images.js",
+    "report.js",
+)
+KEY = (
+    ("here", "the operating point above"),
+    ("budgeted", "thresholds solved for each budget"),
+    ("swept", "one threshold, swept"),
+    ("points", "operating points"),
+    ("exits", "always the same exit, one graph"),
+    ("full", "plain network, without early exits"),
+    ("front", "Pareto front"),
+    ("random", "random exit: lower bound"),
+    ("oracle", "oracle exit: upper bound"),
+    ("measured", "early exits taken and timed, on the images measured (latency)"),
+)
+
+START = ("balanced", "accurate", "fast")
+"""The operating point that the page starts with: the first of these that there is."""
+
+
+def report_html(sheets: Sequence[Sheet]) -> str:
+    """The page as text."""
+    subjects = [sheet.subject for sheet in sheets]
+    starts = [_start(subject) for subject in subjects]
+    charts: dict[str, Any] = {}
+    for axis in AXES:
+        if all(axis in sheet.curves for sheet in sheets):
+            charts[axis] = tradeoff_chart(axis, [(sheet.subject.name, sheet.curves[axis]) for sheet in sheets])
+    data, shown = [], []
+    for sheet, start in zip(sheets, starts, strict=True):
+        subject = sheet.subject
+        taken = simulate(
+            subject.logits,
+            subject.labels,
+            subject.costs.macs,
+            Confidence(start, temperature=subject.temperatures),
+        ).exits_taken
+        try:
+            images, without_images = thumbnails(subject, taken), None
+        except NoImagesError as error:
+            images, without_images = [], str(error)
+        payload = subject_payload(subject, sheet.budgets, start)
+        data.append({**payload, "thumbnails": images, "reliability": reliability_chart(_diagrams(subject))})
+        shown.append(_shown(subject, without_images))
+    title = ", ".join(subject.name for subject in subjects)
+    return render(
+        "report.html.j2",
+        SCRIPTS,
+        {"subjects": data, "charts": charts},
+        title=f"{title}: profile",
+        heading=title,
+        subjects=shown,
+        axes=list(charts),
+        names=[subject.name for subject in subjects],
+        key=KEY,
+        version=__version__,
+    )
+
+
+def _start(subject: Subject) -> tuple[float, ...]:
+    usable = {point.name: subject.thresholds_of(point) for point in subject.points}
+    for name in START:
+        thresholds = usable.get(name)
+        if thresholds is not None:
+            return thresholds
+    return (0.9,) * (subject.exits - 1)
+
+
+def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:
+    """The bins of each exit's reliability diagram, as trained and with the temperature that calibration fits."""
+    logits, labels = subject.calibration
+    found: dict[str, list[list[dict[str, Any]]]] = {"raw": [], "scaled": []}
+    for k in range(subject.exits):
+        rows = scores.finite(subject.logits[:, k])
+        here, correct = subject.logits[rows, k], subject.correct[rows, k]
+        temperature = fit_temperature(logits[:, k], labels).temperature
+        for kind, divisor in (("raw", 1.0), ("scaled", temperature)):
+            found[kind].append(reliability(scores.max_probability(here / np.float32(divisor)), correct))
+    return found
+
+
+def _shown(subject: Subject, without_images: str | None) -> dict[str, Any]:
+    """What the template shows of a subject."""
+    profile = subject.profile
+    fixes = who_fixes_whom(subject.correct)
+    less_accurate = (profile.get("less_accurate") or {}).get("warning")
+    warnings = [*(profile.get("warnings") or ()), *([less_accurate] if less_accurate else [])]
+    if any((profile.get("not_monotone") or {}).values()):
+        warnings.append(
+            "some exits were slower than a later one, so the machine was busy; profile again when it is idle"
+        )
+    return {
+        "name": subject.name,
+        "kind": "run" if subject.split == "test" else "bundle",
+        "split": subject.split,
+        "images": subject.images,
+        "exits": [
+            {**exit, "accuracy": float(subject.correct[:, k].mean()), "ece": float(error)}
+            for k, (exit, error) in enumerate(
+                zip(profile["exits"], expected_calibration_error(subject.logits, subject.labels), strict=True)
+            )
+        ],
+        "temperatures": subject.temperatures,
+        "costs": subject.costs,
+        "fixes": fixes.tolist(),
+        "never_right": never_right(subject.correct),
+        "warnings": warnings,
+        "environment": environment_rows(profile),
+        "without_images": without_images,
+        "classes": len(subject.classes),
+    }

@@ -1,0 +1,35 @@
+"""`Sheet`: a subject with what is computed of it once, for the page and for the files of its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgemate.bundle import Bundle
+from edgemate.report.budgets import Budget, solve_budgets
+from edgemate.report.curves import AXES, Axis, Curves, curves_of
+from edgemate.report.subject import Subject
+from edgemate.runs import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A subject, thresholds for its budgets, and its curves on every axis whose cost its profile has."""
+
+    subject: Subject
+    budgets: tuple[Budget, ...]
+    curves: dict[Axis, Curves]
+
+    @classmethod
+    def of(cls, opened: Run | Bundle, profile: Mapping[str, Any]) -> Sheet:
+        """Compute all of it.
+
+        Raises:
+            RunError, BundleError: a file cannot be read.
+            UsageError: the profile is of a network with another number of exits.
+        """
+        subject = Subject.of(opened, profile)
+        budgets = tuple(solve_budgets(*subject.calibration, subject.costs.macs))
+        found = {axis: curves_of(subject, axis, budgets) for axis in AXES}
+        return cls(subject, budgets, {axis: curves for axis, curves in found.items() if curves is not None})

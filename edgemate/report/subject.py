@@ -1,0 +1,148 @@
+"""`Subject`: what the page shows of one run or bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.bundle import CALIBRATION_FILE, Bundle
+from edgemate.calibration import CalibrationOptions, OperatingPoint, OperatingPoints, calibrate, read_operating_points
+from edgemate.calibration.operating_points import POLICIES_FILE
+from edgemate.errors import UsageError
+from edgemate.policies import Confidence, scores
+from edgemate.profiling.at_thresholds import fitted_temperatures
+from edgemate.profiling.stop_costs import StopCosts
+from edgemate.runs import Run
+
+Array = npt.NDArray[Any]
+NEVER = -1.0
+"""The confidence of an image whose logits are not finite: below every threshold, so that it never stops there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One run, shown on its test split, or one bundle, shown on the calibration split that it carries.
+
+    Attributes:
+        opened: the run or bundle.
+        name: its name.
+        split: the split of the logits: test or calibration.
+        logits: float32 `(N, K, C)`.
+        labels: int `(N,)`.
+        calibration: logits and labels of the calibration split.
+        classes: names, `(C,)`.
+        cuts: names of the exits' cut points, `(K,)`.
+        profile: its profile as JSON values.
+        points: its operating points.
+        temperatures: what calibration fits to every exit but the last, `(K-1,)`.
+    """
+
+    opened: Run | Bundle
+    name: str
+    split: str
+    logits: Array
+    labels: Array
+    calibration: tuple[Array, Array]
+    classes: tuple[str, ...]
+    cuts: tuple[str, ...]
+    profile: Mapping[str, Any]
+    points: tuple[OperatingPoint, ...]
+    temperatures: tuple[float, ...]
+
+    @classmethod
+    def of(cls, opened: Run | Bundle, profile: Mapping[str, Any]) -> Subject:
+        """Read what the page needs beside the profile.
+
+        Raises:
+            RunError, BundleError: a file cannot be read.
+            UsageError: the profile is of a network with another number of exits.
+        """
+        exits = len(opened.read_metadata().cuts) if isinstance(opened, Run) else len(opened.manifest.exits)
+        if len(profile["exits"]) != exits:
+            raise UsageError(f"{opened.path}: has {exits} exits, its profile {len(profile['exits'])}; profile it again")
+        return _of_run(opened, profile) if isinstance(opened, Run) else _of_bundle(opened, profile)
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.labels)
+
+    @property
+    def exits(self) -> int:
+        """K."""
+        return int(self.logits.shape[1])
+
+    @property
+    def costs(self) -> StopCosts:
+        """What it costs to stop at each exit."""
+        return StopCosts.of(self.profile)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each exit is right: `(N, K)`."""
+        right: npt.NDArray[np.bool_] = self.logits.argmax(-1) == self.labels[:, None]
+        return right
+
+    def confidences(self) -> npt.NDArray[np.float32]:
+        """What the policy compares with its thresholds, at the temperatures: `(K-1, N)`."""
+        found = np.full((self.exits - 1, self.images), NEVER, dtype=np.float32)
+        for k, temperature in enumerate(self.temperatures):
+            logits = self.logits[:, k]
+            rows = scores.finite(logits)
+            found[k, rows] = Confidence.score(logits[rows] / np.float32(temperature))
+        return found
+
+    def thresholds_of(self, point: OperatingPoint) -> tuple[float, ...] | None:
+        """The thresholds `(K-1,)` of an operating point on these confidences; None for another kind of policy."""
+        policy = point.as_policy()
+        if policy.fixed_exit == self.exits:
+            return (1.0,) * (self.exits - 1)
+        if isinstance(policy, Confidence) and policy.temperatures(self.exits) == self.temperatures:
+            return policy.thresholds(self.exits)
+        return None
+
+
+def _of_run(run: Run, profile: Mapping[str, Any]) -> Subject:
+    metadata = run.read_metadata()
+    calibration, test = run.read_logits("calibration"), run.read_logits("test")
+    if run.policies_path.is_file():
+        stored = json.loads(run.policies_path.read_text(encoding="utf-8"))
+        points = OperatingPoints.model_validate(stored).points
+    else:
+        points = calibrate(*calibration, StopCosts.of(profile).macs, CalibrationOptions()).points.points
+    return Subject(
+        opened=run,
+        name=run.name,
+        split="test",
+        logits=test.logits,
+        labels=test.labels,
+        calibration=(calibration.logits, calibration.labels),
+        classes=metadata.classes,
+        cuts=metadata.cuts,
+        profile=profile,
+        points=points,
+        temperatures=fitted_temperatures(*calibration),
+    )
+
+
+def _of_bundle(bundle: Bundle, profile: Mapping[str, Any]) -> Subject:
+    bundle.check(CALIBRATION_FILE)
+    stored = bundle.calibration()
+    return Subject(
+        opened=bundle,
+        name=bundle.manifest.name,
+        split="calibration",
+        logits=stored.logits,
+        labels=stored.labels,
+        calibration=(stored.logits, stored.labels),
+        classes=tuple(bundle.manifest.classes),
+        cuts=tuple(exit["name"] for exit in profile["exits"]),
+        profile=profile,
+        points=read_operating_points(bundle).points if bundle.has(POLICIES_FILE) else (),
+        temperatures=fitted_temperatures(stored.logits, stored.labels),
+    )
