@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgemate.sensors.reading import Reading, read_text, read_number
+from edgemate.sensors.reading import Reading, read_number, read_text
 
 CPU = Path("sys/devices/system/cpu")
 ROOT = Path("/")

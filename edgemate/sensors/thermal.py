@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgemate.sensors.reading import Reading, read_text, read_number
+from edgemate.sensors.reading import Reading, read_number, read_text
 
 
 def read_temperatures(root: Path = Path("/")) -> Reading:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.sensors.energy.sensor import PowerSensor
-from edgemate.sensors.reading import Reading, read_text, read_number
+from edgemate.sensors.reading import Reading, read_number, read_text
 
 DRIVERS = Path("sys/bus/i2c/drivers")
 INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")

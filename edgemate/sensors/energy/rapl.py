@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.sensors.energy.sensor import CounterSensor
-from edgemate.sensors.reading import Reading, read_text, read_number
+from edgemate.sensors.reading import Reading, read_number, read_text
 
 POWERCAP = Path("sys/class/powercap")
 
