@@ -41,6 +41,7 @@ def test_methods_seeds_and_the_rest_reach_the_comparison(
     assert call["output"] == Path("comparisons/digits-resnet8_mate")
     assert "mate" in result.stdout
     assert "comparison.png" in result.stdout
+    assert "comparison.html" in result.stdout
 
 
 def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]]) -> None:

@@ -74,7 +74,7 @@ def test_networks_with_one_exit_have_no_budgets(compared: tuple[Comparison, Path
         logits, labels = run.read_logits(split)  # type: ignore[arg-type]
         run.write_logits(split, logits[:, :1], labels)  # type: ignore[arg-type]
     text = write_comparison_report(single, tmp_path).read_text()
-    assert "id=\"content\"" not in text
+    assert 'id="content"' not in text
     assert "50.00 %" in text
 
 
