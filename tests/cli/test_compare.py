@@ -23,6 +23,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return comparison(method("mate", [(0.5, 0.6)]))
 
     monkeypatch.setattr("edgemate.comparison.compare", record)
+    monkeypatch.setattr("edgemate.report.write_comparison_report", lambda *_, **__: None)
     return made
 
 
