@@ -23,6 +23,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return comparison(method("mate", [(0.5, 0.6)]))
 
     monkeypatch.setattr("edgemate.comparison.compare", record)
+    monkeypatch.setattr("edgemate.report.write_comparison_report", lambda *_, **__: None)
     return made
 
 
@@ -41,6 +42,7 @@ def test_methods_seeds_and_the_rest_reach_the_comparison(
     assert call["output"] == Path("comparisons/digits-resnet8_mate")
     assert "mate" in result.stdout
     assert "comparison.png" in result.stdout
+    assert "comparison.html" in result.stdout
 
 
 def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]]) -> None:

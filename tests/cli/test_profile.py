@@ -253,13 +253,45 @@ def test_images_are_for_bundles(run: Run, tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_plot_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("edgemate.profiling.tradeoff_plot")]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in ("edgemate.profiling.tradeoff_plot", "edgemate.report.curve_plot"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = invoke(profile, bundle, *QUICK)
     assert result.exit_code == 0, result.output
     assert "no tradeoff.png: matplotlib is not installed" in result.stdout
     assert not list(Path("profile").glob("*/*.png"))
+
+
+def test_one_page_of_several_paths(run: Run, bundle: Path, tmp_path: Path) -> None:
+    page = tmp_path / "all.html"
+    result = invoke(profile, run.path, bundle, "--images", 10, *QUICK, "--html", page)
+    assert result.exit_code == 0, result.output
+    text = page.read_text()
+    assert f">{run.name}</option>" in text
+    assert "calibration split, whose logits the bundle carries" in text
+    for path in (page, *(page.with_suffix(f".{kind}") for kind in ("csv", "json", "png", "svg")), *run.report_paths):
+        assert path.is_file()
+        assert str(path) in result.stdout
+
+
+def test_a_page_that_is_no_html_is_refused_before_anything_is_measured(run: Run) -> None:
+    error = invoke(profile, run.path, "--html", run.path / "all.txt").exception
+    assert isinstance(error, UsageError)
+    assert "name a file that ends in .html" in str(error)
+    assert not run.profile_path.exists()
+
+
+def test_without_bokeh_the_page_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("edgemate.report.") and "page" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name in ("edgemate.report.rendering", "edgemate.report.plotting")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "edgemate.report.charts", raising=False)
+    monkeypatch.setitem(sys.modules, "bokeh.embed", None)
+    result = invoke(profile, bundle, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "no report.html: bokeh is not installed; pip install 'edgemate[report]'" in result.stdout
+    assert len(list(Path("profile").glob("*/curves.*"))) == 4
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:

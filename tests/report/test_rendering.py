@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgemate.exporting import Exported
 from edgemate.report.payload import subject_payload
 from edgemate.report.rendering import json_in_html
 from edgemate.report.sheet import Sheet
@@ -104,3 +107,43 @@ def test_reliability_is_what_the_calibration_error_is_of(profiled: Run) -> None:
         assert sum(one["images"] for one in bins) == subject.images
         gaps = sum(one["images"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / subject.images
         assert gaps == pytest.approx(errors[k], abs=2 / subject.images)
+
+
+def test_the_files_of_the_page_are_in_the_package() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    root = Path(__file__).parents[2]
+    data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["edgemate"]
+    listed = {path for pattern in data for path in (root / "edgemate").glob(pattern)}
+    assert {path for path in (root / "edgemate" / "report" / "page").rglob("*") if path.is_file()} <= listed
+
+
+def test_a_bundles_report_needs_no_torch(exported: Exported, profiled: Run, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text(profiled.profile_path.read_text())
+    code = f"""
+import json, sys
+from pathlib import Path
+from edgemate.bundle import Bundle
+from edgemate.report import write_report
+folder = Path({str(tmp_path)!r})
+profile = json.loads((folder / "profile.json").read_text())
+written = write_report([Bundle.open({str(exported.bundle.path)!r})], [profile], folder / "a.html", folder / "a")
+assert len(written.paths) == 5 and not written.left_out, written
+assert not {{"torch", "torchvision", "onnx"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_bokeh_the_curves_are_written_all_the_same(
+    profiled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgemate.report import write_report, writing
+
+    def missing(*_: Any) -> bytes:
+        raise ModuleNotFoundError("No module named 'bokeh'", name="bokeh")
+
+    monkeypatch.setattr(writing, "_page", missing)
+    profile = json.loads(profiled.profile_path.read_text())
+    written = write_report([profiled], [profile], tmp_path / "a.html", tmp_path / "a")
+    assert written.left_out == {"a.html": "bokeh"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.json", "a.png", "a.svg"]

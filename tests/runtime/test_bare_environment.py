@@ -99,6 +99,7 @@ def test_a_bundle_is_profiled_and_compared(bare: Path, small_bundle: Bundle, tmp
     found = bare_environment.run(bare, COMMANDS, "profile", *options)
     assert (found.returncode, found.stderr) == (0, "")
     assert "no tradeoff.png: matplotlib is not installed" in found.stdout
+    assert "no report.html: bokeh is not installed" in found.stdout
     written = json.loads((tmp_path / "profile" / "profile.json").read_text())
     assert written["split"] == "calibration"
     loose = ("--compare", tmp_path / "profile" / "profile.json", "--tolerance", "10000%")

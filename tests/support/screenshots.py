@@ -1,7 +1,7 @@
 """Screenshots of a report for the documents: `python screenshots.py REPORT.html docs/profile`.
 
-It writes `docs/profile-light.png`, a window on a desk, and `docs/profile-phone.png`, a phone 360 pixels wide whose screen is as
-long as the page's first sections.
+It writes `docs/profile-light.png`, a wide window, and `docs/profile-phone.png`, 360 pixels wide and as long as
+the first sections.
 """
 
 from __future__ import annotations
