@@ -44,17 +44,15 @@ class StopCosts:
         """The costs in a profile's JSON."""
         exits = profile["exits"]
         macs = tuple(float(exit["chained_macs"]) for exit in exits)
-        stops = profile.get("stop_times") or ()
-        if len(stops) == len(exits):
-            energy = _energies(profile.get("timings") or (), "onnxruntime")
-            return cls(macs, _rising([stop["quantiles_ms"][_MEDIAN] for stop in stops]), energy)
         timings = [timing for timing in profile.get("timings") or () if timing["batch"] == 1]
-        for library in dict.fromkeys(("onnxruntime", *(timing["library"] for timing in timings))):
+        stops = profile.get("stop_times") or {}
+        for library in dict.fromkeys(("onnxruntime", *stops, *(timing["library"] for timing in timings))):
             chain = {
                 timing["exit"]: timing["latency"]["p50"]
                 for timing in timings
                 if (timing["library"], timing["graphs"]) == (library, "segments")
             }
+            chain |= {stop["exit"]: stop["quantiles_ms"][_MEDIAN] for stop in stops.get(library, ())}
             if len(chain) == len(exits):
                 times = [chain[k] for k in sorted(chain)]
                 return cls(macs, _rising(times), _energies(timings, library), _LIBRARIES.get(library, library))
