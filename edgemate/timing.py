@@ -152,7 +152,7 @@ def warm_up(
     window: int = STABLE_WINDOW,
     within: float = STABLE_WITHIN,
     rounds: int = MAX_WARMUP_ROUNDS,
-    seconds: float = MAX_WARMUP_SECONDS,
+    seconds: float | None = None,
     progress: Progress = SILENT,
 ) -> WarmUp:
     """Make all calls in turn until their times are stable.
@@ -166,10 +166,11 @@ def warm_up(
         window: rounds of each of the two medians, 1 or more.
         within: see above.
         rounds: the most rounds to make.
-        seconds: no round begins after so many.
+        seconds: no round begins after so many; `MAX_WARMUP_SECONDS` if None.
         progress: advanced at most once a second.
     """
     heartbeat = Heartbeat(REPORT_SECONDS)
+    seconds = MAX_WARMUP_SECONDS if seconds is None else seconds
     started = time.monotonic()
     samples: dict[Key, list[float]] = {key: [] for key in calls}
     settled: set[Key] = set()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from edgemate import plug_ins
+from edgemate import plug_ins, timing
 
 if TYPE_CHECKING:
     from edgemate.exporting import Exported
@@ -43,6 +43,12 @@ def _lies_in(folder: Path, module: str) -> bool:
     file = getattr(sys.modules[module], "__file__", None)
     places = [file] if file else list(getattr(sys.modules[module], "__path__", ()))
     return any(Path(place).is_relative_to(folder) for place in places)
+
+
+@pytest.fixture(autouse=True)
+def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that runs several tests at once times do not settle, and warming up would take its longest."""
+    monkeypatch.setattr(timing, "MAX_WARMUP_SECONDS", 1.0)
 
 
 @pytest.fixture(scope="session")
