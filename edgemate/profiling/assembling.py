@@ -24,11 +24,17 @@ from edgemate.profiling.timings import Measurement
 PROFILE_FILE, CSV_FILE, PNG_FILE = "profile.json", "tradeoff.csv", "tradeoff.png"
 
 
+MAX_BATCH = 1024
+"""More images at a time are not what a device does, and soon need more memory than a machine has."""
+
+
 def check_numbers(batches: Sequence[int], **numbers: int | None) -> tuple[int, ...]:
-    """The batch sizes in ascending order with 1 among them. UsageError if one or another number is not positive."""
+    """The batch sizes in ascending order with 1 among them. UsageError if one is too large or not positive."""
     for name, number in (*numbers.items(), *(("batch", batch) for batch in batches)):
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1, not {number}")
+    if max(batches, default=1) > MAX_BATCH:
+        raise UsageError(f"batch must be at most {MAX_BATCH}, not {max(batches)}")
     return tuple(sorted({1, *batches}))
 
 

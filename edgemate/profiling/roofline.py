@@ -12,7 +12,7 @@ to the next, wherever they save most. That saves at most C / bandwidth in all, a
     floor = max(Σ FLOPs / peak, Σ max(FLOPs / peak, bytes / bandwidth) − C / bandwidth)
 
 Layers are assumed to run one after another and to do all their multiplications. Fast convolution (Winograd) does
-fewer, and structured sparsity skips some: see docs/profile.md.
+fewer, and structured sparsity skips some: see docs/counts.md.
 """
 
 from __future__ import annotations
