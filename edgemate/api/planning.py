@@ -156,16 +156,16 @@ def _recipe(network: RecipeLike, overrides: Sequence[str]) -> Recipe | None:
 
 
 def _check_backbone(name: str) -> None:
-    """UsageError for a dotted path that cannot be imported, before PyTorch is."""
+    """UsageError for a dotted path that cannot be imported, or a network that needs options, before PyTorch is."""
     from edgemate.config.module_source import why_missing
+    from edgemate.config.options import required_options
     from edgemate.errors import UsageError
     from edgemate.registry import BACKBONES
 
-    if name in BACKBONES:
-        return
-    missing = why_missing(*BACKBONES.place(name))
-    if missing:
+    if name not in BACKBONES and (missing := why_missing(*BACKBONES.place(name))):
         raise UsageError(BACKBONES.not_importable(name, missing))
+    if BACKBONES.library(name) is None and (needed := required_options(BACKBONES, name)):
+        raise UsageError(f"{name} needs the options {', '.join(needed)}; name a recipe that sets them in model.options")
 
 
 def _is_given(recipe: Recipe, image_size: int | None, channels: int | None, classes: int | None) -> bool:

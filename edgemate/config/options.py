@@ -38,6 +38,12 @@ def part_options(registry: Registry, name: str, given: Collection[str] = ()) -> 
     return _own_options(registry.get(name), given)
 
 
+def required_options(registry: Registry, name: str) -> list[str]:
+    """The options without which a part cannot be made; for a dotted path those that its source shows."""
+    model = part_options(registry, name) if name in registry else statically_known(registry, name)
+    return [] if model is None else [key for key, field in model.model_fields.items() if field.is_required()]
+
+
 def statically_known(registry: Registry, name: str, given: Collection[str] = ()) -> type[BaseModel] | None:
     """The options of a dotted path as its source shows them, without importing it; None where that is not clear."""
     known = stand_in(*registry.place(name))

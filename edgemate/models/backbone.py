@@ -33,6 +33,8 @@ class Tap:
         reductions: how many times the height and width are still halved between here and there.
         layout: how the features are laid out.
         shape: of the features without the batch, where it is known.
+        grid: height and width of the grid of patches that tokens are, where it is known. Tokens beyond it come first
+            and are class tokens.
         later: the blocks after the cut that are chains of convolutions and change the map's shape, where these are
             known.
     """
@@ -42,6 +44,7 @@ class Tap:
     reductions: int
     layout: Layout = "map"
     shape: tuple[int, ...] | None = None
+    grid: tuple[int, int] | None = None
     later: tuple[Chain, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,11 @@ def build_backbone(
 def usual_size(model: Model) -> Size:
     """The size of images that a backbone is usually given, (height, width)."""
     defaults = input_defaults(model.backbone)
-    side = defaults.image_size if defaults else BACKBONES.constant(model.backbone, "IMAGE_SIZE", _USUAL_SIZE)
+    if defaults:
+        return defaults.image_size, defaults.image_size
+    side = BACKBONES.constant(model.backbone, "IMAGE_SIZE", _USUAL_SIZE)
+    if isinstance(side, Mapping):  # by the name of the network
+        side = side.get(model.backbone, _USUAL_SIZE)
     return side, side
 
 

@@ -26,6 +26,8 @@ from edgemate.models.msdnet_layers import Layer, Scale, Stem
 Count = Annotated[int, Field(ge=1, le=256)]
 Factors = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, max_length=8)]
 _FACTORS = [1, 2, 4]
+IMAGE_SIZE = {"msdnet_cifar_anytime": 32, "msdnet_cifar_budgeted": 32}
+"""Height and width of the images that a network is usually given, px, where it is not 224."""
 
 
 def msdnet_cifar_anytime(in_channels: int, *, blocks: Count = 7) -> Backbone:

@@ -60,3 +60,17 @@ def test_what_cannot_be_is_refused(recipe: Path) -> None:
         edgemate.plan("vgg11_bn", image_size=8)
     with pytest.raises(RecipeError, match=r"small.yaml: unknown cut point 'stage9'; did you mean 'stage3'"):
         edgemate.plan(recipe, overrides=["exits.at=[stage9]"])
+
+
+@pytest.mark.parametrize(("network", "side"), [("msdnet_cifar_anytime", 32), ("resnet20", 32), ("resnet18", 224)])
+def test_a_network_is_planned_at_its_own_image_size(network: str, side: int) -> None:
+    assert edgemate.plan(network, exits=2).image == (3, side, side)
+
+
+def test_a_network_that_needs_options_is_planned_by_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"^msdnet needs the options blocks, base, step; name a recipe that sets them"):
+        edgemate.plan("msdnet")
+    (tmp_path / "needy_networks.py").write_text("def needy(channels, *, depth: int): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"^needy_networks:needy needs the options depth"):
+        edgemate.plan("needy_networks:needy")

@@ -89,7 +89,7 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
         outputs = {FEATURES: point.node, **{node.name: node for node in point.carried}}
         part = _part(graph, inputs, list(outputs.values()))
         blocks[point.name] = GraphBlock(part, list(inputs), list(outputs))
-        taps[point.name] = _tap(point.shape, final)
+        taps[point.name] = _tap(point.shape, final, image_shape[1:])
         parts.append(part)
         aliases |= dict.fromkeys(point.aliases, point.name)
         inputs = outputs
@@ -190,11 +190,23 @@ def _last_map(graph: fx.GraphModule, points: Sequence[CutPoint]) -> tuple[int, .
     return last
 
 
-def _tap(shape: tuple[int, ...], final: tuple[int, ...]) -> Tap:
+def _tap(shape: tuple[int, ...], final: tuple[int, ...], size: Sequence[int]) -> Tap:
     layout, final_layout = layout_of(shape), layout_of(final)
     here, there = _side(shape, layout), _side(final, final_layout)
     reductions = max(0, round(math.log2(here / there))) if here and there else 0
-    return Tap(_channels(shape, layout), _channels(final, final_layout), reductions, layout, shape)
+    grid = patch_grid(shape[0], size) if len(shape) == 2 else None
+    return Tap(_channels(shape, layout), _channels(final, final_layout), reductions, layout, shape, grid)
+
+
+def patch_grid(tokens: int, size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the largest grid of square patches that has at most so many tokens.
+
+    Args:
+        tokens: L, class tokens included; 1 at least.
+        size: (height, width) of the image.
+    """
+    grids = [(max(1, size[0] // side), max(1, size[1] // side)) for side in range(1, max(size) + 1)]
+    return next(grid for grid in grids if grid[0] * grid[1] <= tokens)
 
 
 def layout_of(shape: Sequence[int]) -> Layout:

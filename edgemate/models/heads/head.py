@@ -34,7 +34,7 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         self.layout, self.pool = tap.layout, pool
-        self.class_tokens = class_tokens(tap)
+        self.class_tokens, self.grid = class_tokens(tap), grid(tap)
         self.trunk = trunk
         self.width = width
         normalized = tap.layout in ("tokens", "channels_last") and isinstance(trunk, nn.Identity)
@@ -60,22 +60,24 @@ class Head(nn.Module):
             return features.permute(0, 3, 1, 2)
         if self.layout == "tokens":
             patches = features[:, self.class_tokens :].transpose(1, 2)
-            height, width = grid(patches.shape[2])
-            return patches.reshape(-1, patches.shape[1], height, width)
+            return patches.reshape(-1, patches.shape[1], *self.grid)
         return features
 
 
 def class_tokens(tap: Tap) -> int:
-    """How many of a tap's tokens are not patches: what is left beside the largest square number of them."""
+    """How many of a tap's tokens are not patches: what is left beside the grid."""
     if tap.layout != "tokens" or tap.shape is None:
         return 0
-    return tap.shape[0] - math.isqrt(tap.shape[0]) ** 2
+    height, width = grid(tap)
+    return tap.shape[0] - height * width
 
 
-def grid(patches: int) -> tuple[int, int]:
-    """Height and width of a square grid of patches."""
-    side = math.isqrt(patches)
-    return side, patches // side
+def grid(tap: Tap) -> tuple[int, int]:
+    """Height and width of the grid of patches; the largest square one where the tap does not know it."""
+    if tap.grid is not None:
+        return tap.grid
+    side = math.isqrt(tap.shape[0]) if tap.shape else 1
+    return side, side
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from edgemate.errors import UsageError
 from edgemate.models import Backbone, Features
 from edgemate.models.graph.classifier import replace_classifier
-from edgemate.models.graph.cutting import cut_network, layout_of
+from edgemate.models.graph.cutting import cut_network, layout_of, patch_grid
 
 SHAPE = (3, 16, 16)
 
@@ -423,3 +424,20 @@ def test_a_module_at_whose_end_no_exit_can_stand_is_one_line(
     with pytest.raises(UsageError, match=f"no exit can stand at {wish}: {why}") as raised:
         cut(network(), (wish,))
     assert "\n" not in str(raised.value)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(4, 32), st.integers(0, 5))
+def test_the_grid_of_patches_follows_from_the_image_and_the_tokens(
+    height: int, width: int, patch: int, further: int
+) -> None:
+    finer = min((height * patch // side) * (width * patch // side) for side in range(1, patch))
+    assume(finer > height * width + further)
+    assert patch_grid(height * width + further, (height * patch, width * patch)) == (height, width)
+
+
+def test_a_transformer_knows_the_grid_of_an_image_that_is_not_square() -> None:
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=(32, 96), num_classes=5)
+    tap = cut_network(vit, "vit", (3, 32, 96)).taps["blocks.1"]
+    assert tap.layout == "tokens"
+    assert tap.shape == (2 * 6 + 1, 192)
+    assert tap.grid == (2, 6)

@@ -96,3 +96,15 @@ def test_where_there_is_no_class_token_it_cannot_be_read(layout: str) -> None:
 def test_only_the_features_of_transformers_are_normalized_after_the_pooling() -> None:
     normalized = {layout: isinstance(head("linear", layout).norm, torch.nn.LayerNorm) for layout in SHAPES}
     assert normalized == {layout: layout.startswith(("tokens", "channels_last")) for layout in SHAPES}
+
+
+@pytest.mark.parametrize("further", [0, 1, 5])
+def test_tokens_of_an_image_that_is_not_square_are_read_as_its_map(further: int) -> None:
+    made = torch.randn(N, WIDTH, 2, 8, generator=torch.Generator().manual_seed(1))
+    tokens = torch.cat([torch.full((N, further, WIDTH), 100.0), made.flatten(2).transpose(1, 2)], 1)
+    laid = Tap(WIDTH, 8, 1, "tokens", (16 + further, WIDTH), grid=(2, 8))
+    torch.manual_seed(0)
+    reading = build_head(Exits(head="separable"), laid, CLASSES).eval()
+    with torch.no_grad():
+        expected = head("separable", "map")({"features": made})[0]
+        torch.testing.assert_close(reading({"features": tokens})[0], expected, rtol=0, atol=1e-5)
