@@ -28,7 +28,7 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
         path: the run or bundle.
     """
     from edgemate.cli.timing_tables import print_conditions, print_timings
-    from edgemate.profiling.assembling import CSV_FILE, PNG_FILE, PROFILE_FILE
+    from edgemate.profiling.assembling import CSV_FILE, PROFILE_FILE
     from edgemate.report import report_paths
 
     console = make_console()
@@ -40,14 +40,12 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
     if profile.counts is not None:
         print_counts(profile.counts, [exit.name for exit in profile.exits], console)
         written += count_files(profile.counts, folder)
-    written.append(folder / PNG_FILE)
-    if not written[-1].is_file():
-        console.out(f"no {PNG_FILE}: matplotlib is not installed; pip install 'edgemate[train]'")
-        written.pop()
     report, *curves = report_paths(folder)
     written += [one for one in (report, *curves) if one.is_file()]
     if not report.is_file():
         console.out(f"no {report.name}: bokeh is not installed; pip install 'edgemate[report]'")
+    if images := [one.name for one in curves if not one.is_file()]:
+        console.out(f"no {' and '.join(images)}: matplotlib is not installed; pip install 'edgemate[train]'")
     console.out(f"written: {', '.join(str(path) for path in written)}")
     if profile.kind == "run":
         console.out(f"next: edgemate export {path} --target onnx")

@@ -43,7 +43,7 @@ def profile_bundle(
     repeats: int = 100,
     progress: Progress = SILENT,
 ) -> Profile:
-    """Measure a bundle on this machine; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into a folder.
+    """Measure a bundle on this machine; write `profile.json` and `tradeoff.csv` into a folder.
 
     Accuracies are those of the calibration logits that the bundle has, or of `data`. Without images, the curve of
     accuracy against latency is simulated: from those logits, and from the measured times to stop at each exit.

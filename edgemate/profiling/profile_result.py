@@ -163,10 +163,10 @@ class Profile:
         }
 
 
-def points_csv(points: Sequence[Point]) -> str:
-    """The points as CSV, a header first; a value that is None is an empty field."""
+def points_csv(points: Sequence[Point], split: Split) -> str:
+    """The points as CSV, a header first; a value that is None is an empty field. `split` is that of the accuracies."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
+    writer = csv.DictWriter(text, [*(field.name for field in fields(Point)), "split"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(point) for point in points)
+    writer.writerows({**asdict(point), "split": split} for point in points)
     return text.getvalue()

@@ -40,7 +40,7 @@ def test_tables_are_printed_and_files_written(run: Run) -> None:
     for name in ("layers.csv", "roofline.csv"):
         assert name not in result.stdout
         assert not (run.path / name).exists()
-    for name in ("profile.json", "tradeoff.csv", "tradeoff.png"):
+    for name in ("profile.json", "tradeoff.csv", "curves.png"):
         assert name in result.stdout
         assert (run.path / name).is_file()
 
@@ -123,7 +123,7 @@ def test_a_bundle_is_profiled_into_a_folder_of_its_name(bundle: Path) -> None:
     result = invoke(profile, bundle, *QUICK, "--batch", "1,3")
     assert result.exit_code == 0, result.output
     folder = Path("profile") / bundle.name
-    for name in ("profile.json", "tradeoff.csv", "tradeoff.png"):
+    for name in ("profile.json", "tradeoff.csv", "curves.png"):
         assert (folder / name).is_file()
         assert str(folder / name) in result.stdout
     assert "accuracies are of 24 images of the calibration split" in result.stdout
@@ -253,12 +253,11 @@ def test_images_are_for_bundles(run: Run, tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_plot_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("edgemate.profiling.tradeoff_plot", "edgemate.report.curve_plot"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "edgemate.report.curve_plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = invoke(profile, bundle, *QUICK)
     assert result.exit_code == 0, result.output
-    assert "no tradeoff.png: matplotlib is not installed" in result.stdout
+    assert "no curves.png and curves.svg: matplotlib is not installed" in result.stdout
     assert not list(Path("profile").glob("*/*.png"))
 
 

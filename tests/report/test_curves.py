@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from figures import drawn_axes, shown_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +21,7 @@ from edgemate.policies import Confidence
 from edgemate.profiling.bounds import BoundPoint, bound_at
 from edgemate.report import curve_plot
 from edgemate.report.curve_files import curve_rows, curves_csv, curves_json
-from edgemate.report.curves import Mark, pareto_front
+from edgemate.report.curves import Curves, Mark, pareto_front
 from edgemate.report.sheet import Sheet
 from edgemate.runs import Run
 
@@ -123,6 +124,17 @@ def test_images_show_accuracies_up_to_100_percent_at_most(sheet: Sheet, monkeypa
         assert right > 0
         assert 0 <= low < high <= 1
     assert curve_plot.curves_image([sheet], "png") == png
+
+
+@pytest.mark.parametrize("spread", [0.0022, 0.011, 0.06, 0.4])
+def test_the_accuracies_at_the_axis_differ(sheet: Sheet, spread: float) -> None:
+    curves = Curves(exits=[Mark(1.0 + k, 0.99 - spread * k / 2, f"exit {k + 1}") for k in range(3)])
+    narrow = replace(sheet, curves=dict.fromkeys(sheet.curves, curves))
+    axes = drawn_axes(curve_plot, lambda: curve_plot.curves_image([narrow], "png"))
+    assert len(axes) == 2
+    for each in axes:
+        labels = shown_labels(each, "y")
+        assert len(labels) == len(set(labels)) >= 3
 
 
 def test_a_profile_of_another_network_is_refused(profiled: Run, tmp_path: Path) -> None:
