@@ -88,12 +88,14 @@ def profile(
         from edgemate.profiling import profile_bundle
         from edgemate.runtime.labeled import read_labeled
 
+        data_name = None
         if isinstance(data, (str, os.PathLike)):
-            data = read_labeled(Path(data), opened.manifest.classes)
+            data_name, data = os.fspath(data), read_labeled(Path(data), opened.manifest.classes)
         found = profile_bundle(
             opened,
             folder,
             data=data,
+            data_name=data_name,
             images=images,
             batches=batches,
             threads=threads,
@@ -146,7 +148,13 @@ def write_combined_report(
 
     path = Path(page)
     check_page(path)
-    found = write_report([_open(one) for one in paths], [one.to_json() for one in profiles], path, path.with_suffix(""))
+    found = write_report(
+        [_open(one) for one in paths],
+        [one.to_json() for one in profiles],
+        path,
+        path.with_suffix(""),
+        [one.scored for one in profiles],
+    )
     if path not in found.paths:
         raise ModuleNotFoundError(f"No module named {found.left_out[path.name]!r}", name=found.left_out[path.name])
     return found.paths
@@ -167,7 +175,7 @@ def _write_report(opened: Run | Bundle, profile: Profile, folder: Path, progress
 
     progress.step("writing the report")
     page, curves, *_ = report_paths(folder)
-    write_report([opened], [profile.to_json()], page, curves.with_suffix(""))
+    write_report([opened], [profile.to_json()], page, curves.with_suffix(""), [profile.scored])
 
 
 def compare_profiles(

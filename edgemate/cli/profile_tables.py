@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edgemate.profiling import Point, Profile
 
 TIMES = ("PyTorch", "ONNX Runtime", "ONNX Runtime, as segments")
-SPLITS = {"test": "the test split", "calibration": "the calibration split", "images": "the images given"}
 
 
 def print_profile(profile: Profile, folder: Path, path: Path) -> None:
@@ -84,6 +83,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
 
     from edgemate.cli.figures import NOT_MONOTONE, engineering, milliseconds, percent
     from edgemate.profiling.less_accurate import less_accurate_warning
+    from edgemate.profiling.scored_images import source_of
 
     costs = Table(title=f"{profile.run}: what every exit costs", title_justify="left")
     costs.add_column("exit")
@@ -114,7 +114,8 @@ def _print_exits(profile: Profile, console: Console) -> None:
     if any(profile.not_monotone.values()):
         console.out(NOT_MONOTONE)
     console.out(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}")
-    console.out(f"accuracies are of {counted(profile.images, 'image')} of {SPLITS[profile.split]}")
+    of = source_of(profile.split, profile.data)
+    console.out(f"accuracies are of {counted(profile.images, 'image')} of {of}")
     warning = less_accurate_warning(profile.exits)
     if warning is not None:
         console.out(f"warning: {warning}")

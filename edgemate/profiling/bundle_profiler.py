@@ -19,7 +19,8 @@ from edgemate.machine import machine_metadata, usable_cores
 from edgemate.profiling.assembling import check_numbers, exit_profiles, network_of, stop_table, write_profile
 from edgemate.profiling.graph_calls import Loaded, graph_calls, load_libraries
 from edgemate.profiling.measuring import measure_cases
-from edgemate.profiling.profile_result import Point, Profile, Split
+from edgemate.profiling.profile_result import Point, Profile
+from edgemate.profiling.scored_images import ScoredImages, Split
 from edgemate.profiling.timed_points import simulated_latency_points
 from edgemate.profiling.tradeoff import MEASURED_THRESHOLDS, measured_points, simulated_points, spread_thresholds
 from edgemate.progress import SILENT, Progress
@@ -37,6 +38,7 @@ def profile_bundle(
     output: Path,
     *,
     data: LabeledImages | None = None,
+    data_name: str | None = None,
     images: int = 500,
     batches: Sequence[int] = (1,),
     threads: int | None = None,
@@ -52,6 +54,7 @@ def profile_bundle(
         bundle: whose hashes have been checked.
         output: the folder to write to.
         data: labeled images.
+        data_name: the folder or file that they are from, for display.
         images: number of `data` to classify for the curve of accuracy against latency.
         batches: batch sizes to time; 1 is always among them.
         threads: CPU threads; all usable cores if None.
@@ -86,6 +89,7 @@ def profile_bundle(
         segments = loaded.classifiers["onnxruntime", "segments"]
         named = _operating_points(bundle)
         split: Split = "calibration"
+        scored = None
         if stored is not None:
             logits, labels = stored.logits, stored.labels
             exits = exit_profiles(bundle, measurement, logits, labels)
@@ -94,6 +98,7 @@ def profile_bundle(
             assert data is not None
             split, labels = "images", _labels(data)
             logits = _logits(segments, data, progress)
+            scored = ScoredImages(logits, labels, data.images)
             exits = exit_profiles(bundle, measurement, logits, labels)
             timed = _measure(loaded, data, images, logits, named, progress)
         points = [*simulated_points((logits, labels), bundle.manifest.exits, named), *timed]
@@ -111,6 +116,8 @@ def profile_bundle(
         batches=batches,
         network=network_of(bundle.manifest),
         measurement=measurement,
+        data=None if data is None else data_name,
+        scored=scored,
     )
     write_profile(profile, output)
     return profile

@@ -29,7 +29,7 @@ _LABELED = 4
 """With more subjects than these, exits and operating points are named on hover only."""
 
 
-def tradeoff_chart(axis: Axis, subjects: Sequence[tuple[str, Curves]]) -> Item:
+def tradeoff_chart(axis: Axis, subjects: Sequence[tuple[str, Curves]], accuracy_title: str) -> Item:
     """Accuracy against cost, all subjects overlaid: `item`, what `Bokeh.embed.embed_item` draws, and the axis' `unit`.
 
     Its sources `here-0`, `here-1`, … hold the operating point of each subject, in units of the axis.
@@ -37,7 +37,7 @@ def tradeoff_chart(axis: Axis, subjects: Sequence[tuple[str, Curves]]) -> Item:
     marks = [mark for _, curves in subjects for mark in curves.marks()]
     costs = [mark.cost for mark in marks]
     scale, prefix = macs_unit(costs) if axis == "macs" else (1.0, "")
-    plot = accuracy_figure(_TITLES[axis], (scale, prefix), costs, [mark.accuracy for mark in marks])
+    plot = accuracy_figure(_TITLES[axis], (scale, prefix), costs, [mark.accuracy for mark in marks], accuracy_title)
     for number, (name, curves) in enumerate(subjects):
         _draw(plot, name if len(subjects) > 1 else "", curves, scale, number, labeled=len(subjects) <= _LABELED)
         add_here(plot, number)

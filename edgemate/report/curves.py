@@ -12,17 +12,26 @@ from edgemate.profiling.bounds import BoundPoint, oracle_exit, random_exit
 from edgemate.profiling.tradeoff import SIMULATED_THRESHOLDS, spread_thresholds
 from edgemate.report.budgets import Budget
 from edgemate.report.subject import Subject
+from edgemate.wording import counted
 
 Axis = Literal["macs", "ms", "mj"]
 AXES: tuple[Axis, ...] = ("macs", "ms", "mj")
 
 
 class Mark(NamedTuple):
-    """A point of a series: cost in MACs, ms or mJ, accuracy in [0, 1], and what it is."""
+    """A point of a series.
+
+    Attributes:
+        cost: in MACs, ms or mJ.
+        accuracy: in [0, 1].
+        label: what it is.
+        images: how many the accuracy is of; None for all of the subject's.
+    """
 
     cost: float
     accuracy: float
     label: str
+    images: int | None = None
 
 
 @dataclass
@@ -125,5 +134,7 @@ def _measured(subject: Subject) -> list[Mark]:
     for point in subject.profile.get("points", ()):
         if point["provenance"] == "measured" and point["kind"] in ("threshold", "operating point"):
             name = point["name"] or f"confidence > {point['threshold']:.4g}"
-            found.append(Mark(point["latency_ms"], point["accuracy"], f"{name}, measured"))
+            images = point.get("images")
+            on = "" if images is None else f" on {counted(images, 'image')}"
+            found.append(Mark(point["latency_ms"], point["accuracy"], f"{name}, measured{on}", images))
     return sorted(found)

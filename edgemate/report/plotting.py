@@ -46,10 +46,16 @@ def new_figure(x: str, y: str, height: int = 430) -> Any:
     return plot
 
 
-def accuracy_figure(title: str, unit: tuple[float, str], costs: Sequence[float], accuracies: Iterable[float]) -> Any:
+def accuracy_figure(
+    title: str,
+    unit: tuple[float, str],
+    costs: Sequence[float],
+    accuracies: Iterable[float],
+    accuracy_title: str = "top-1 accuracy",
+) -> Any:
     """A figure of accuracy against cost, whose axes are those of the data: costs from 0, accuracies at most 1."""
     scale, prefix = unit
-    plot = new_figure(f"{title}{f', {prefix}' if prefix else ''}", "top-1 accuracy")
+    plot = new_figure(f"{title}{f', {prefix}' if prefix else ''}", accuracy_title)
     low, high = accuracy_limits(accuracies)
     plot.x_range, plot.y_range = span(0, 1.06 * max(costs) / scale), span(low, high)
     plot.yaxis.formatter = NumeralTickFormatter(format="0.[00] %")

@@ -69,6 +69,7 @@ def test_layers_and_estimates_are_printed_and_written(run: Run) -> None:
         floors = list(csv.DictReader(file))
     assert len(floors) == len(counts["estimates"]) == 2 * 3 * 3 * 3
     assert {row["estimate"] for row in floors} == {"True"}
+    assert "estimated_floor_ms" in floors[0]
     assert all(estimate["estimate"] is True for estimate in counts["estimates"])
     assert all(figure["source"] for device in counts["devices"] for figure in device["peak_flops"].values())
 
@@ -267,7 +268,8 @@ def test_one_page_of_several_paths(run: Run, bundle: Path, tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     text = page.read_text()
     assert f">{run.name}</option>" in text
-    assert "calibration split, whose logits the bundle carries" in text
+    assert "of the calibration split</strong>" in text
+    assert "of the test split</strong>" in text
     for path in (page, *(page.with_suffix(f".{kind}") for kind in ("csv", "json", "png", "svg")), *run.report_paths):
         assert path.is_file()
         assert str(path) in result.stdout

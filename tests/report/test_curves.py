@@ -25,7 +25,9 @@ from edgemate.report.curves import Curves, Mark, pareto_front
 from edgemate.report.sheet import Sheet
 from edgemate.runs import Run
 
-MARKS = st.lists(st.builds(Mark, st.integers(1, 9).map(float), st.integers(0, 9).map(float), st.just("")), max_size=12)
+MARKS = st.lists(
+    st.builds(Mark, st.integers(1, 9).map(float), st.integers(0, 9).map(float), st.just(""), st.none()), max_size=12
+)
 
 
 @pytest.fixture(scope="module")
