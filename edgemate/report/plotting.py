@@ -24,6 +24,16 @@ def color_of(number: int) -> str:
     return COLORS[number % len(COLORS)]
 
 
+def marker_of(number: int) -> str:
+    """The marker of series `number`, counted from 0."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def dash_of(number: int) -> str:
+    """The dashes of line `number`, counted from 0."""
+    return DASHES[number % len(DASHES)]
+
+
 def tag_color(renderer: Any, number: int) -> Any:
     """Say which color a renderer has, so that the page's script can give it that of the theme."""
     renderer.tags = [f"series-{number % len(COLORS)}"]
