@@ -77,6 +77,7 @@ def profile_bundle(
                 "prefixes"
             )
     threads = threads or usable_cores()
+    given = None if data is None else _labels(data)  # before anything is measured
     stored = bundle.calibration() if data is None else None
     golden = bundle.golden().images
     reset_peak_memory()
@@ -96,7 +97,8 @@ def profile_bundle(
             timed = simulated_latency_points(logits, labels, exits, stop_table(measurement, repeats), named)
         else:
             assert data is not None
-            split, labels = "images", _labels(data)
+            assert given is not None
+            split, labels = "images", given
             logits = _logits(segments, data, progress)
             scored = ScoredImages(logits, labels, data.images)
             exits = exit_profiles(bundle, measurement, logits, labels)

@@ -36,7 +36,7 @@ class ScoredImages:
 
 
 def source_of(split: str, data: str | None = None) -> str:
-    """What accuracies are of: `the test split`, or `the images given (photos)` with the folder or file that has them."""
+    """What accuracies are of: `the test split`, or `the images given (photos)`, `data` being their folder or file."""
     name = _NAMES.get(split, split)
     return f"{name} ({data})" if split == "images" and data else name
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from edgemate.core.accuracy_axis import accuracy_limits
+from edgemate.core.plot_text import literal, quiet_glyphs
 from edgemate.profiling.scored_images import source_of
 from edgemate.report.curves import AXES, Axis, Curves, Mark
 from edgemate.report.sheet import Sheet
@@ -52,10 +53,10 @@ def curves_image(sheets: Sequence[Sheet], kind: Literal["png", "svg"]) -> bytes:
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    figure.suptitle(", ".join(_title(sheet.subject) for sheet in sheets).replace("$", "\\$"), fontsize=10)
+    figure.suptitle(literal(", ".join(_title(sheet.subject) for sheet in sheets)), fontsize=10)
     content = io.BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
-    with rc_context({"svg.hashsalt": "edgemate", "svg.fonttype": "path"}):  # the same file every time
+    with rc_context({"svg.hashsalt": "edgemate", "svg.fonttype": "path"}), quiet_glyphs():  # the same file every time
         figure.savefig(content, format=kind, metadata=metadata)
     return content.getvalue()
 
@@ -75,7 +76,7 @@ def _draw_axis(axes: Axes, axis: Axis, sheets: Sequence[Sheet]) -> None:
                 axes.plot([m.cost for m in marks], [m.accuracy for m in marks], color=color, clip_on=False, **own)
         _name(axes, curves)
         if len(sheets) > 1:
-            axes.plot([], [], color=color, linewidth=4, label=sheet.subject.name)
+            axes.plot([], [], color=color, linewidth=4, label=literal(sheet.subject.name))
     axes.set_xlabel(_TITLES[axis])
     axes.set_ylabel(accuracy_title([sheet.subject for sheet in sheets]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -92,7 +93,7 @@ def _name(axes: Axes, curves: Curves) -> None:
         for number, mark in enumerate(getattr(curves, series)):
             above = series == "operating_points" and number % 2 == 0
             axes.annotate(
-                mark.label.replace("$", "\\$"),
+                literal(mark.label),
                 (mark.cost, mark.accuracy),
                 xytext=(-6, 5) if above else (6, -6),
                 textcoords="offset points",

@@ -82,6 +82,7 @@ def report_html(sheets: Sequence[Sheet]) -> str:
         SCRIPTS,
         {"subjects": data, "charts": charts},
         title=f"{title}: profile",
+        warning=_classes_warning(subjects),
         heading=title,
         subjects=shown,
         axes=list(charts),
@@ -89,6 +90,13 @@ def report_html(sheets: Sequence[Sheet]) -> str:
         key=KEY,
         version=__version__,
     )
+
+
+def _classes_warning(subjects: Sequence[Subject]) -> str | None:
+    if len({subject.classes for subject in subjects}) == 1:
+        return None
+    counts = ", ".join(f"{subject.name} {counted(len(subject.classes), 'class')}" for subject in subjects)
+    return f"the networks name different classes ({counts}), so their accuracies are of different tasks"
 
 
 def _start(subject: Subject) -> tuple[float, ...]:
@@ -113,6 +121,8 @@ def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:
 
 
 def _temperature(subject: Subject, k: int) -> float:
+    if k < len(subject.temperatures):
+        return subject.temperatures[k]
     if subject.calibration is None:
         return 1.0
     logits, labels = subject.calibration

@@ -10,6 +10,7 @@ from edgemate.bundle import Bundle
 from edgemate.profiling.scored_images import ScoredImages
 from edgemate.report.budgets import Budget, solve_budgets
 from edgemate.report.curves import AXES, Axis, Curves, curves_of
+from edgemate.report.outcomes import Outcomes
 from edgemate.report.subject import Subject
 from edgemate.runs import Run
 
@@ -33,5 +34,6 @@ class Sheet:
         subject = Subject.of(opened, profile, scored)
         calibration = subject.calibration
         budgets = () if calibration is None else tuple(solve_budgets(*calibration, subject.costs.macs))
-        found = {axis: curves_of(subject, axis, budgets) for axis in AXES}
+        outcomes = Outcomes(subject)
+        found = {axis: curves_of(subject, axis, budgets, outcomes) for axis in AXES}
         return cls(subject, budgets, {axis: curves for axis, curves in found.items() if curves is not None})

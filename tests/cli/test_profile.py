@@ -13,7 +13,7 @@ from commands import invoke
 from edgemate.bundle import Bundle
 from edgemate.cli.fractions import parse_fraction
 from edgemate.cli.profile import parse_batches, profile
-from edgemate.errors import RunError, UsageError
+from edgemate.errors import UsageError
 from edgemate.exporting import Exported
 from edgemate.profiling.timings import Case
 from edgemate.runs import Run
@@ -288,6 +288,7 @@ def test_without_bokeh_the_page_alone_is_missing(bundle: Path, monkeypatch: pyte
     for name in [name for name in sys.modules if name in ("edgemate.report.rendering", "edgemate.report.plotting")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "edgemate.report.charts", raising=False)
+    monkeypatch.delattr("edgemate.report.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "bokeh.embed", None)
     result = invoke(profile, bundle, *QUICK)
     assert result.exit_code == 0, result.output
@@ -295,5 +296,7 @@ def test_without_bokeh_the_page_alone_is_missing(bundle: Path, monkeypatch: pyte
     assert len(list(Path("profile").glob("*/curves.*"))) == 4
 
 
-def test_what_is_no_run_is_said(tmp_path: Path) -> None:
-    assert isinstance(invoke(profile, tmp_path).exception, RunError)
+def test_what_is_neither_run_nor_bundle_is_said(tmp_path: Path) -> None:
+    error = invoke(profile, tmp_path).exception
+    assert isinstance(error, UsageError)
+    assert "is neither a bundle (a folder with bundle.json) nor a run" in str(error)

@@ -23,7 +23,7 @@ from edgemate.exporting import Exported
 from edgemate.report import write_report
 from edgemate.report.subject import Subject
 from edgemate.runs import Run
-from edgemate.wording import engineering, milliseconds, percent
+from edgemate.wording import engineering, least_milliseconds, percent
 
 __all__ = ["own_bundle", "small_bundle"]
 
@@ -225,7 +225,8 @@ def test_counts_are_shown_and_floors_are_marked_as_estimates(
         found = {(one["exit"], one["precision"], one["scope"]): one for one in here}
         for exit, row in enumerate(rows, 1):
             cells = [found[(exit, *column)] for column in columns]
-            assert row[1:] == [f"≥ {milliseconds(cell['floor_ms'])} {cell['bound']}" for cell in cells]
+            assert "≥ 0.0000" not in " ".join(row)
+            assert row[1:] == [f"≥ {least_milliseconds(cell['floor_ms'])} {cell['bound']}" for cell in cells]
         for figure in device["peak_flops"].values():
             assert chromium.execute_script("return document.body.textContent.includes(arguments[0])", figure["source"])
 
@@ -309,6 +310,25 @@ def test_several_runs_are_overlaid(chromium: Any, page: Path, profiled: Run, tmp
     chromium.find_element(By.CSS_SELECTOR, "#subject option[value='1']").click()
     assert str(other.path) in text(chromium, "evaluate")
     assert chromium.execute_script("return document.querySelectorAll('[data-subject=\"0\"]:not([hidden])').length") == 0
+
+
+def test_networks_of_different_classes_are_overlaid_with_a_warning(
+    chromium: Any, profiled: Run, tmp_path: Path
+) -> None:
+    other = Run(Path(shutil.copytree(profiled.path, tmp_path / "fewer")))
+    metadata = json.loads(other.metadata_path.read_text())
+    metadata["classes"] = metadata["classes"][:4]
+    other.metadata_path.write_text(json.dumps(metadata))
+    for split in ("calibration", "test"):
+        logits, labels = other.read_logits(split)  # type: ignore[arg-type]
+        other.write_logits(split, logits[..., :4], labels % 4)  # type: ignore[arg-type]
+    profile = json.loads(profiled.profile_path.read_text())
+    path = tmp_path / "both.html"
+    write_report([profiled, other], [profile, profile], path, tmp_path / "both")
+    open_page(chromium, path)
+    assert console_errors(chromium) == []
+    said = chromium.execute_script("return document.querySelector('.warning').textContent")
+    assert f"({profiled.name} 10 classes, fewer 4 classes)" in said
 
 
 @pytest.mark.parametrize("dark", [False, True])
