@@ -77,32 +77,33 @@ def profile_bundle(
                 "prefixes"
             )
     threads = threads or usable_cores()
-    given = None if data is None else _labels(data)  # before anything is measured
+    given = None if data is None else _labels(data, data_name)
     stored = bundle.calibration() if data is None else None
     golden = bundle.golden().images
     reset_peak_memory()
     with contextlib.ExitStack() as stack:
         loaded = load_libraries(bundle, golden[:1], threads, stack)
+        segments = loaded.classifiers["onnxruntime", "segments"]
+        # Before the times, since an image that cannot be used would be found after minutes.
+        scored = None
+        if data is not None and given is not None:
+            scored = ScoredImages(_logits(segments, data, progress), given, data.images)
         calls = graph_calls(loaded, golden, batches)
         measurement = measure_cases(
             calls, repeats=repeats, loading=loaded.loading, unavailable=loaded.unavailable, progress=progress
         )
-        segments = loaded.classifiers["onnxruntime", "segments"]
         named = _operating_points(bundle)
         split: Split = "calibration"
-        scored = None
         if stored is not None:
             logits, labels = stored.logits, stored.labels
             exits = exit_profiles(bundle, measurement, logits, labels)
             timed = simulated_latency_points(logits, labels, exits, stop_table(measurement, repeats), named)
         else:
             assert data is not None
-            assert given is not None
-            split, labels = "images", given
-            logits = _logits(segments, data, progress)
-            scored = ScoredImages(logits, labels, data.images)
+            assert scored is not None
+            split, logits, labels = "images", scored.logits, scored.labels
             exits = exit_profiles(bundle, measurement, logits, labels)
-            timed = _measure(loaded, data, images, logits, named, progress)
+            timed = _measure(loaded, data, images, logits, labels, named, progress)
         points = [*simulated_points((logits, labels), bundle.manifest.exits, named), *timed]
     profile = Profile(
         run=bundle.manifest.name,
@@ -133,9 +134,10 @@ def _operating_points(bundle: Bundle) -> list[OperatingPoint]:
     return [point for point in points if point.name != "full" and point.as_policy().deadline_ms is None]
 
 
-def _labels(data: LabeledImages) -> npt.NDArray[np.int64]:
+def _labels(data: LabeledImages, name: str | None) -> npt.NDArray[np.int64]:
     if data.labels is None:
-        raise UsageError("data: has no labels, which accuracy needs; make one folder per class, or leave it out")
+        which = "data" if name is None else f"data {name}"
+        raise UsageError(f"{which}: has no labels, which accuracy needs; make one folder per class, or leave it out")
     return data.labels
 
 
@@ -156,6 +158,7 @@ def _measure(
     data: LabeledImages,
     images: int,
     logits: Array,
+    labels: npt.NDArray[np.int64],
     named: Sequence[OperatingPoint],
     progress: Progress,
 ) -> list[Point]:
@@ -165,4 +168,4 @@ def _measure(
     ready = np.concatenate(list(preprocessor.batches([data.images[row] for row in rows], LOGITS_BATCH)))
     chained = [exit.chained_macs for exit in segments.exits]
     thresholds = spread_thresholds(logits, chained, MEASURED_THRESHOLDS)
-    return measured_points(segments, prefixes, ready, _labels(data)[rows], thresholds, named, progress)
+    return measured_points(segments, prefixes, ready, labels[rows], thresholds, named, progress)
