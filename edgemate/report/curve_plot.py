@@ -79,7 +79,8 @@ def _draw_axis(axes: Axes, axis: Axis, sheets: Sequence[Sheet]) -> None:
             axes.plot([], [], color=color, linewidth=4, label=literal(sheet.subject.name))
     axes.set_xlabel(_TITLES[axis])
     axes.set_ylabel(accuracy_title([sheet.subject for sheet in sheets]))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    if axis == "macs":  # thousands of milliseconds have no prefix, and half of one is not 500 m
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

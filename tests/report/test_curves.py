@@ -137,6 +137,7 @@ def test_the_accuracies_at_the_axis_differ(sheet: Sheet, spread: float) -> None:
     narrow = replace(sheet, curves=dict.fromkeys(sheet.curves, curves))
     axes = drawn_axes(curve_plot, lambda: curve_plot.curves_image([narrow], "png"))
     assert len(axes) == 2
+    assert all(float(label) >= 0 for label in shown_labels(axes[1], "x")), "milliseconds without another prefix"
     for each in axes:
         labels = shown_labels(each, "y")
         assert len(labels) == len(set(labels)) >= 3
