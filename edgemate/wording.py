@@ -30,6 +30,11 @@ def milliseconds(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def least_milliseconds(value: float) -> str:
+    """The same for a lower bound, which may be far below a microsecond and is then not 0: 0.0000123 → `1.2e-05`."""
+    return milliseconds(value) if value >= 0.001 or value == 0 else f"{value:.2g}"
+
+
 def other_format(given: int, version: int, remedy: str) -> str | None:
     """What is wrong with a file whose `format_version` is `given`; None if that is the `version` read here.
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from edgemate.api.listing import NetworkNames, list_models
     from edgemate.api.loading import load
     from edgemate.api.planning import plan
-    from edgemate.api.profiling import compare_profiles, profile
+    from edgemate.api.profile_comparing import compare_profiles
+    from edgemate.api.profiling import profile
     from edgemate.api.training import Trained, train
 
 __all__ = [
@@ -73,7 +74,8 @@ _HOMES = {
     "listing": ("NetworkNames", "list_models"),
     "loading": ("load",),
     "planning": ("plan",),
-    "profiling": ("compare_profiles", "profile"),
+    "profile_comparing": ("compare_profiles",),
+    "profiling": ("profile",),
     "training": ("Trained", "train"),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemate.cli.console import print_table
-from edgemate.wording import counted
+from edgemate.wording import counted, least_milliseconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,8 +98,6 @@ def _print_layers(counts: Counts, console: Console) -> None:
 def _print_estimates(counts: Counts, names: Sequence[str], console: Console) -> None:
     from rich.table import Table
 
-    from edgemate.cli.figures import milliseconds
-
     for device in counts.devices:
         title = f"ESTIMATE, not measured: least possible ms at batch 1 on {device.name}"
         table = Table(title=title, title_justify="left")
@@ -112,7 +110,8 @@ def _print_estimates(counts: Counts, names: Sequence[str], console: Console) -> 
         found = {(floor.exit, floor.precision, floor.scope): floor for floor in floors}
         for exit, name in enumerate(names, 1):
             cells = (found[exit, precision, scope] for precision in precisions for scope in ("prefix", "segments"))
-            table.add_row(f"{exit} {name}", *(f"≥ {milliseconds(floor.floor_ms)} {floor.bound}" for floor in cells))
+            shown = (f"≥ {least_milliseconds(floor.floor_ms)} {floor.bound}" for floor in cells)
+            table.add_row(f"{exit} {name}", *shown)
         print_table(table, console)
         if device.units:
             console.out(f"{device.name}: {device.units}")

@@ -63,7 +63,8 @@ def profile(
     Without --data a bundle is scored by the calibration logits that it has. Energy is measured if there is a sensor.
     """
     from edgemate import api
-    from edgemate.api.profiling import check_baseline, check_page, write_combined_report
+    from edgemate.api.profile_comparing import check_baseline
+    from edgemate.api.profile_report import check_page, write_combined_report
     from edgemate.cli.fractions import parse_fraction
     from edgemate.cli.profile_tables import print_combined, print_profile
     from edgemate.errors import UsageError

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edgemate.profiling import Point, Profile
 
 TIMES = ("PyTorch", "ONNX Runtime", "ONNX Runtime, as segments")
-SPLITS = {"test": "the test split", "calibration": "the calibration split", "images": "the images given"}
 
 
 def print_profile(profile: Profile, folder: Path, path: Path) -> None:
@@ -28,7 +27,7 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
         path: the run or bundle.
     """
     from edgemate.cli.timing_tables import print_conditions, print_timings
-    from edgemate.profiling.assembling import CSV_FILE, PNG_FILE, PROFILE_FILE
+    from edgemate.profiling.assembling import CSV_FILE, PROFILE_FILE
     from edgemate.report import report_paths
 
     console = make_console()
@@ -40,14 +39,12 @@ def print_profile(profile: Profile, folder: Path, path: Path) -> None:
     if profile.counts is not None:
         print_counts(profile.counts, [exit.name for exit in profile.exits], console)
         written += count_files(profile.counts, folder)
-    written.append(folder / PNG_FILE)
-    if not written[-1].is_file():
-        console.out(f"no {PNG_FILE}: matplotlib is not installed; pip install 'edgemate[train]'")
-        written.pop()
     report, *curves = report_paths(folder)
     written += [one for one in (report, *curves) if one.is_file()]
     if not report.is_file():
         console.out(f"no {report.name}: bokeh is not installed; pip install 'edgemate[report]'")
+    if images := [one.name for one in curves if not one.is_file()]:
+        console.out(f"no {' and '.join(images)}: matplotlib is not installed; pip install 'edgemate[train]'")
     console.out(f"written: {', '.join(str(path) for path in written)}")
     if profile.kind == "run":
         console.out(f"next: edgemate export {path} --target onnx")
@@ -86,6 +83,7 @@ def _print_exits(profile: Profile, console: Console) -> None:
 
     from edgemate.cli.figures import NOT_MONOTONE, engineering, milliseconds, percent
     from edgemate.profiling.less_accurate import less_accurate_warning
+    from edgemate.profiling.scored_images import source_of
 
     costs = Table(title=f"{profile.run}: what every exit costs", title_justify="left")
     costs.add_column("exit")
@@ -116,7 +114,8 @@ def _print_exits(profile: Profile, console: Console) -> None:
     if any(profile.not_monotone.values()):
         console.out(NOT_MONOTONE)
     console.out(f"ensemble of all exits: accuracy {percent(profile.ensemble_accuracy)}")
-    console.out(f"accuracies are of {counted(profile.images, 'image')} of {SPLITS[profile.split]}")
+    of = source_of(profile.split, profile.data)
+    console.out(f"accuracies are of {counted(profile.images, 'image')} of {of}")
     warning = less_accurate_warning(profile.exits)
     if warning is not None:
         console.out(f"warning: {warning}")

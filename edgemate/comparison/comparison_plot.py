@@ -12,6 +12,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from edgemate.comparison.result import Comparison, MeanAndSpread
 from edgemate.core.accuracy_axis import accuracy_limits
+from edgemate.core.plot_text import literal, quiet_glyphs
 from edgemate.wording import counted
 
 _MARKERS = "osD^vP*X<>h"
@@ -29,9 +30,10 @@ def comparison_png(found: Comparison) -> bytes:
     _draw_means(right, found)
     seeds = counted(len(found.seeds), "seed")
     images = f"{counted(found.images['test'], 'test image')} of {found.recipe['data']['name']}"
-    figure.suptitle(f"{found.name}   ({found.recipe['model']['backbone']}, {images}, {seeds})", fontsize=11)
+    figure.suptitle(literal(f"{found.name}   ({found.recipe['model']['backbone']}, {images}, {seeds})"), fontsize=11)
     png = io.BytesIO()
-    figure.savefig(png, format="png", metadata={"Software": None})
+    with quiet_glyphs():
+        figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()
 
 
@@ -52,7 +54,7 @@ def _draw_exits(axes: Axes, found: Comparison) -> None:
             linewidth=1.2,
             elinewidth=1,
             capsize=2,
-            label=method.label,
+            label=literal(method.label),
         )
     axes.set_xlabel("MACs of the exit alone (points of one exit are set side by side)")
     axes.set_ylabel("top-1 accuracy")
@@ -75,7 +77,7 @@ def _draw_means(axes: Axes, found: Comparison) -> None:
             markersize=6,
             capsize=3,
         )
-    axes.set_yticks(range(len(found.methods)), [method.label for method in found.methods], fontsize=8)
+    axes.set_yticks(range(len(found.methods)), [literal(method.label) for method in found.methods], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("top-1 accuracy, mean over exits")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))

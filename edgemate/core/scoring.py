@@ -64,10 +64,12 @@ def expected_calibration_error(logits: Logits, labels: Labels, bins: int = 15) -
     """Expected calibration error per exit, in [0, 1]: (K,).
 
     Confidences go into `bins` bins of equal width, each open below and closed above. The gap between mean confidence
-    and accuracy is averaged over the bins, weighted by their numbers of images (Guo et al. 2017, equation 3).
+    and accuracy is averaged over the bins, weighted by their numbers of images (Guo et al. 2017, equation 3). Logits
+    that are not finite have confidence 0.
     """
     _check(logits, labels)
-    confidence = np.exp(_log_softmax(logits).max(-1))
+    with np.errstate(invalid="ignore"):
+        confidence = np.nan_to_num(np.exp(_log_softmax(logits).max(-1)), nan=0.0)
     correct = logits.argmax(-1) == labels[:, None]
     bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     errors = np.empty(logits.shape[1])

@@ -21,8 +21,7 @@ from edgemate.profiling.counts import write_counts
 from edgemate.profiling.profile_result import ExitProfile, Profile, points_csv
 from edgemate.profiling.timings import Measurement
 
-PROFILE_FILE, CSV_FILE, PNG_FILE = "profile.json", "tradeoff.csv", "tradeoff.png"
-
+PROFILE_FILE, CSV_FILE = "profile.json", "tradeoff.csv"
 
 MAX_BATCH = 1024
 """More images at a time are not what a device does, and soon need more memory than a machine has."""
@@ -111,18 +110,10 @@ def stop_table(measurement: Measurement, repeats: int) -> LatencyTable:
 
 
 def write_profile(profile: Profile, folder: Path) -> tuple[Path, ...]:
-    """Write `profile.json`, `tradeoff.csv`, what was counted and, with matplotlib, `tradeoff.png`; their paths."""
+    """Write `profile.json`, `tradeoff.csv` and what was counted; their paths."""
     files.write_json(folder / PROFILE_FILE, profile.to_json())
-    files.write_text(folder / CSV_FILE, points_csv(profile.points))
+    files.write_text(folder / CSV_FILE, points_csv(profile.points, profile.split))
     written = [folder / PROFILE_FILE, folder / CSV_FILE]
     if profile.counts is not None:
         written += write_counts(profile.counts, folder)
-    try:
-        from edgemate.profiling.tradeoff_plot import tradeoff_png
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-    else:
-        files.write_bytes(folder / PNG_FILE, tradeoff_png(profile))
-        written.append(folder / PNG_FILE)
     return tuple(written)

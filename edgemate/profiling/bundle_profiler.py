@@ -19,7 +19,8 @@ from edgemate.machine import machine_metadata, usable_cores
 from edgemate.profiling.assembling import check_numbers, exit_profiles, network_of, stop_table, write_profile
 from edgemate.profiling.graph_calls import Loaded, graph_calls, load_libraries
 from edgemate.profiling.measuring import measure_cases
-from edgemate.profiling.profile_result import Point, Profile, Split
+from edgemate.profiling.profile_result import Point, Profile
+from edgemate.profiling.scored_images import ScoredImages, Split
 from edgemate.profiling.timed_points import simulated_latency_points
 from edgemate.profiling.tradeoff import MEASURED_THRESHOLDS, measured_points, simulated_points, spread_thresholds
 from edgemate.progress import SILENT, Progress
@@ -37,13 +38,14 @@ def profile_bundle(
     output: Path,
     *,
     data: LabeledImages | None = None,
+    data_name: str | None = None,
     images: int = 500,
     batches: Sequence[int] = (1,),
     threads: int | None = None,
     repeats: int = 100,
     progress: Progress = SILENT,
 ) -> Profile:
-    """Measure a bundle on this machine; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into a folder.
+    """Measure a bundle on this machine; write `profile.json` and `tradeoff.csv` into a folder.
 
     Accuracies are those of the calibration logits that the bundle has, or of `data`. Without images, the curve of
     accuracy against latency is simulated: from those logits, and from the measured times to stop at each exit.
@@ -52,6 +54,7 @@ def profile_bundle(
         bundle: whose hashes have been checked.
         output: the folder to write to.
         data: labeled images.
+        data_name: the folder or file that they are from, for display.
         images: number of `data` to classify for the curve of accuracy against latency.
         batches: batch sizes to time; 1 is always among them.
         threads: CPU threads; all usable cores if None.
@@ -74,16 +77,21 @@ def profile_bundle(
                 "prefixes"
             )
     threads = threads or usable_cores()
+    given = None if data is None else _labels(data, data_name)
     stored = bundle.calibration() if data is None else None
     golden = bundle.golden().images
     reset_peak_memory()
     with contextlib.ExitStack() as stack:
         loaded = load_libraries(bundle, golden[:1], threads, stack)
+        segments = loaded.classifiers["onnxruntime", "segments"]
+        # Before the times, since an image that cannot be used would be found after minutes.
+        scored = None
+        if data is not None and given is not None:
+            scored = ScoredImages(_logits(segments, data, progress), given, data.images)
         calls = graph_calls(loaded, golden, batches)
         measurement = measure_cases(
             calls, repeats=repeats, loading=loaded.loading, unavailable=loaded.unavailable, progress=progress
         )
-        segments = loaded.classifiers["onnxruntime", "segments"]
         named = _operating_points(bundle)
         split: Split = "calibration"
         if stored is not None:
@@ -92,10 +100,10 @@ def profile_bundle(
             timed = simulated_latency_points(logits, labels, exits, stop_table(measurement, repeats), named)
         else:
             assert data is not None
-            split, labels = "images", _labels(data)
-            logits = _logits(segments, data, progress)
+            assert scored is not None
+            split, logits, labels = "images", scored.logits, scored.labels
             exits = exit_profiles(bundle, measurement, logits, labels)
-            timed = _measure(loaded, data, images, logits, named, progress)
+            timed = _measure(loaded, data, images, logits, labels, named, progress)
         points = [*simulated_points((logits, labels), bundle.manifest.exits, named), *timed]
     profile = Profile(
         run=bundle.manifest.name,
@@ -111,6 +119,8 @@ def profile_bundle(
         batches=batches,
         network=network_of(bundle.manifest),
         measurement=measurement,
+        data=None if data is None else data_name,
+        scored=scored,
     )
     write_profile(profile, output)
     return profile
@@ -124,9 +134,10 @@ def _operating_points(bundle: Bundle) -> list[OperatingPoint]:
     return [point for point in points if point.name != "full" and point.as_policy().deadline_ms is None]
 
 
-def _labels(data: LabeledImages) -> npt.NDArray[np.int64]:
+def _labels(data: LabeledImages, name: str | None) -> npt.NDArray[np.int64]:
     if data.labels is None:
-        raise UsageError("data: has no labels, which accuracy needs; make one folder per class, or leave it out")
+        which = "data" if name is None else f"data {name}"
+        raise UsageError(f"{which}: has no labels, which accuracy needs; make one folder per class, or leave it out")
     return data.labels
 
 
@@ -147,6 +158,7 @@ def _measure(
     data: LabeledImages,
     images: int,
     logits: Array,
+    labels: npt.NDArray[np.int64],
     named: Sequence[OperatingPoint],
     progress: Progress,
 ) -> list[Point]:
@@ -156,4 +168,4 @@ def _measure(
     ready = np.concatenate(list(preprocessor.batches([data.images[row] for row in rows], LOGITS_BATCH)))
     chained = [exit.chained_macs for exit in segments.exits]
     thresholds = spread_thresholds(logits, chained, MEASURED_THRESHOLDS)
-    return measured_points(segments, prefixes, ready, _labels(data)[rows], thresholds, named, progress)
+    return measured_points(segments, prefixes, ready, labels[rows], thresholds, named, progress)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from edgemate.errors import UsageError
 from edgemate.profiling.intervals import Interval, are_apart, wilson
+from edgemate.profiling.scored_images import source_of
 from edgemate.profiling.stored_profile import StoredLatency, StoredProfile
 
 TOLERANCE = 0.05
@@ -163,10 +164,10 @@ def _notes(profile: StoredProfile, baseline: StoredProfile) -> Iterator[str]:
         for found in (baseline, profile)
     )
     yield from _differences(here, there)
-    if (baseline.split, baseline.images) != (profile.split, profile.images):
+    if baseline.scored_on != profile.scored_on:
         yield (
-            f"accuracies are of {baseline.images} images of the {baseline.split} split there, of {profile.images} of "
-            f"the {profile.split} split here"
+            f"accuracies are of {baseline.images} images of {source_of(baseline.split, baseline.data)} there, of "
+            f"{profile.images} of {source_of(profile.split, profile.data)} here"
         )
     for where, found in (("there", baseline), ("here", profile)):
         for warning in found.warnings:
@@ -206,7 +207,7 @@ def _sizes(profile: StoredProfile, baseline: StoredProfile, tolerance: float) ->
 
 
 def _accuracies(profile: StoredProfile, baseline: StoredProfile, tolerance: float) -> Iterator[Difference]:
-    same_images = (baseline.split, baseline.images) == (profile.split, profile.images)
+    same_images = baseline.scored_on == profile.scored_on
     before = {exit.exit: exit for exit in baseline.exits}
     for exit in profile.exits:
         if exit.exit not in before:

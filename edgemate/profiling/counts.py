@@ -184,8 +184,9 @@ def layers_csv(layers: Sequence[LayerWork]) -> str:
 
 
 def estimates_csv(estimates: Sequence[Estimate]) -> str:
-    """The estimates as CSV, a header first."""
-    return _csv([asdict(estimate) for estimate in estimates])
+    """The estimates as CSV, a header first; the floor is in the column `estimated_floor_ms`."""
+    rows = [asdict(estimate) for estimate in estimates]
+    return _csv([{("estimated_floor_ms" if key == "floor_ms" else key): row[key] for key in row} for row in rows])
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -73,8 +73,18 @@ def device_spec_names() -> list[str]:
 
 
 def read_device_specs(given: Sequence[str]) -> tuple[DeviceSpec, ...]:
-    """The specifications with these shipped names or paths of files, in this order, each once."""
-    return tuple(read_device_spec(one) for one in dict.fromkeys(given))
+    """The specifications with these shipped names or paths of files, in this order, each once.
+
+    Raises:
+        UsageError: one cannot be used, or two have the same name, by which tables and files tell them apart.
+    """
+    found: dict[str, tuple[str, DeviceSpec]] = {}
+    for one in dict.fromkeys(given):
+        spec = read_device_spec(one)
+        other = found.setdefault(spec.name, (one, spec))[0]
+        if other != one:
+            raise UsageError(f"device specs {other} and {one}: both have the name {spec.name!r}; give each its own")
+    return tuple(spec for _, spec in found.values())
 
 
 def read_device_spec(given: str) -> DeviceSpec:
@@ -86,7 +96,7 @@ def read_device_spec(given: str) -> DeviceSpec:
     path = Path(given)
     if given in device_spec_names():
         path = _SHIPPED / f"{given}.yaml"
-    elif path.suffix not in (".yaml", ".yml", ".json") and not path.exists():
+    elif not given or (path.suffix not in (".yaml", ".yml", ".json") and not path.exists()):
         shipped = ", ".join(device_spec_names())
         raise UsageError(f"device spec {given!r}: neither one of {shipped} nor a YAML or JSON file")
     return _parsed(_read(path), path)

@@ -11,13 +11,12 @@ from typing import Any, Literal
 from edgemate.latency import Latency
 from edgemate.profiling.counts import Counts
 from edgemate.profiling.less_accurate import less_accurate_json
+from edgemate.profiling.scored_images import ScoredImages, Split
 from edgemate.profiling.timings import Measurement
 from edgemate.runtime import slower_than_later
 
 FORMAT_VERSION = 1
 """Of `profile.json`. Raised when a field changes its meaning or goes; new fields do not raise it."""
-
-Split = Literal["test", "calibration", "images"]
 
 Curve = Literal["accuracy-macs", "accuracy-latency"]
 Kind = Literal["threshold", "operating point", "fixed exit", "full network"]
@@ -120,6 +119,8 @@ class Profile:
             compared have in common.
         measurement: all timings and the state of the machine.
         counts: bytes, layers, uncounted operators and estimated floors; None for a bundle.
+        data: the folder or file that has the images given; None for another split, or if they were given in memory.
+        scored: the images given with their logits, which the report shows; None for another split. Not in the JSON.
     """
 
     run: str
@@ -136,6 +137,8 @@ class Profile:
     network: dict[str, Any]
     measurement: Measurement
     counts: Counts | None = None
+    data: str | None = None
+    scored: ScoredImages | None = None
 
     @property
     def not_monotone(self) -> dict[str, list[int]]:
@@ -150,7 +153,8 @@ class Profile:
 
     def to_json(self) -> dict[str, Any]:
         """The profile as JSON values; latencies in ms."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "measurement"}
+        apart = ("measurement", "scored")
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in apart}
         own["exits"] = [asdict(exit) for exit in self.exits]
         own["points"] = [asdict(point) for point in self.points]
         own["counts"] = None if self.counts is None else self.counts.to_json()
@@ -163,10 +167,10 @@ class Profile:
         }
 
 
-def points_csv(points: Sequence[Point]) -> str:
-    """The points as CSV, a header first; a value that is None is an empty field."""
+def points_csv(points: Sequence[Point], split: Split) -> str:
+    """The points as CSV, a header first; a value that is None is an empty field. `split` is that of the accuracies."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
+    writer = csv.DictWriter(text, [*(field.name for field in fields(Point)), "split"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(point) for point in points)
+    writer.writerows({**asdict(point), "split": split} for point in points)
     return text.getvalue()

@@ -39,7 +39,7 @@ def profile_run(
     device_specs: Sequence[str] = (),
     progress: Progress = SILENT,
 ) -> Profile:
-    """Measure a finished run on this machine; write `profile.json`, `tradeoff.csv` and `tradeoff.png` into its folder.
+    """Measure a finished run on this machine; write `profile.json` and `tradeoff.csv` into its folder.
 
     Args:
         run: the run. Its dataset must be available.

@@ -63,14 +63,16 @@ class StopCosts:
     def p99_ms(self, fractions: Sequence[float], images: int) -> float | None:
         """The 99th percentile over images of the latency of the exit that each takes: the lowest that 99 % keep within.
 
+        Nothing is assumed of the order of the latencies.
+
         Args:
             fractions: of the images that stop at each exit, `(K,)`.
             images: how many these are of.
         """
         if self.milliseconds is None:
             return None
-        reached = 100 * np.cumsum(np.rint(np.asarray(fractions) * images)) >= 99 * images
-        return self.milliseconds[int(np.argmax(reached))]
+        counts = np.rint(np.asarray(fractions) * images).astype(np.int64)
+        return weighted_p99(self.milliseconds, counts.tolist())
 
     def mean(self, costs: Sequence[float] | None, exits_taken: npt.NDArray[np.intp]) -> float | None:
         """The mean of `costs` `(K,)` over images that took these exits, 1-based `(N,)`."""
@@ -78,6 +80,21 @@ class StopCosts:
             return None
         counts = np.bincount(exits_taken - 1, minlength=len(costs))
         return float(np.dot(counts, costs)) / len(exits_taken)
+
+
+def weighted_p99(values: Sequence[float], counts: Sequence[int]) -> float:
+    """The lowest value that at least 99 % of all items do not exceed.
+
+    Args:
+        values: in any order, `(K,)`.
+        counts: how many items have each value, `(K,)`; at least one in all.
+    """
+    total, reached = sum(counts), 0
+    for value, count in sorted(zip(values, counts, strict=True)):
+        reached += count
+        if 0 < 99 * total <= 100 * reached:
+            return value
+    raise ValueError("no items")
 
 
 def _energies(timings: Sequence[Mapping[str, Any]], library: str) -> tuple[float, ...] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgemate.errors import UsageError
 from edgemate.profiling.profile_result import FORMAT_VERSION
@@ -87,11 +87,17 @@ class StoredProfile(_Lenient):
     threads: int
     split: str
     images: int
+    data: str | None = None
     network: dict[str, Any]
-    exits: tuple[StoredExit, ...]
-    timings: tuple[StoredTiming, ...]
+    exits: Annotated[tuple[StoredExit, ...], Field(min_length=1)]
+    timings: Annotated[tuple[StoredTiming, ...], Field(min_length=1)]
     conditions: StoredConditions = StoredConditions()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def scored_on(self) -> tuple[str, str | None, int]:
+        """What its accuracies are of: split, data given and number of images."""
+        return self.split, self.data, self.images
 
     @property
     def device(self) -> dict[str, Any]:
@@ -137,8 +143,13 @@ def read_stored_profile(path: Path) -> StoredProfile:
 def parse_profile(content: Any, source: str) -> StoredProfile:
     """The profile in JSON values; UsageError names `source` and the first offending key."""
     try:
-        return StoredProfile.model_validate(content)
+        found = StoredProfile.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{source}: not a profile: {key}: {first['msg']}") from error
+        raise UsageError(f"{source}: not a profile: {key}: {first['msg']}; {REMEDY}") from error
+    named = found.network.get("exits")
+    if isinstance(named, list) and len(named) != len(found.exits):
+        # An exit without figures would be compared with nothing, and pass.
+        raise UsageError(f"{source}: not a profile: exits: has {len(found.exits)}, its network {len(named)}; {REMEDY}")
+    return found

@@ -216,10 +216,13 @@ def kind_of_exit(exit: int, exits: int) -> Kind:
 
 
 def _confidences(logits: Array) -> Array:
-    """Largest probability at every exit but the last, (N, K−1)."""
+    """Largest probability at every exit but the last, (N, K−1); 0 where logits are not finite, which stop nothing."""
     early = logits[:, :-1]
-    confidences: Array = scores.max_probability(early.reshape(-1, logits.shape[-1])).reshape(early.shape[:2])
-    return confidences
+    rows = early.reshape(-1, logits.shape[-1])
+    confidences = np.zeros(len(rows), dtype=np.float32)
+    finite = scores.finite(rows)
+    confidences[finite] = scores.max_probability(rows[finite])
+    return confidences.reshape(early.shape[:2])
 
 
 def single_threshold(point: OperatingPoint) -> float | None:

@@ -12,11 +12,11 @@ from edgemate.report.sheet import Sheet
 
 UNITS: dict[Axis, str] = {"macs": "MACs", "ms": "ms", "mj": "mJ"}
 BOUNDS = ("random", "oracle")
-COLUMNS = ("name", "split", "images", "series", "label", "accuracy", "cost", "unit", "bound", "provenance")
+COLUMNS = ("name", "split", "data", "images", "series", "label", "accuracy", "cost", "unit", "bound", "provenance")
 
 
 def curve_rows(sheets: Sequence[Sheet]) -> Iterator[dict[str, Any]]:
-    """A row per point: accuracy in [0, 1], mean cost per image with its unit, and whether it is a bound."""
+    """A row per point: accuracy in [0, 1] with the images that it is of, mean cost per image, whether it is a bound."""
     for sheet in sheets:
         for axis, curves in sheet.curves.items():
             for series, marks in vars(curves).items():
@@ -24,7 +24,8 @@ def curve_rows(sheets: Sequence[Sheet]) -> Iterator[dict[str, Any]]:
                     yield {
                         "name": sheet.subject.name,
                         "split": sheet.subject.split,
-                        "images": sheet.subject.images,
+                        "data": sheet.subject.data,
+                        "images": sheet.subject.images if mark.images is None else mark.images,
                         "series": series,
                         "label": mark.label,
                         "accuracy": mark.accuracy,

@@ -13,8 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from edgemate.core.accuracy_axis import accuracy_limits
+from edgemate.core.plot_text import literal, quiet_glyphs
+from edgemate.profiling.scored_images import source_of
 from edgemate.report.curves import AXES, Axis, Curves, Mark
 from edgemate.report.sheet import Sheet
+from edgemate.report.subject import Subject, accuracy_title
+from edgemate.wording import counted
 
 # Okabe and Ito's colors, as on the page, without those that are pale on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7a7a7a")
@@ -49,12 +53,16 @@ def curves_image(sheets: Sequence[Sheet], kind: Literal["png", "svg"]) -> bytes:
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    figure.suptitle(", ".join(f"{sheet.subject.name} ({sheet.subject.split} split)" for sheet in sheets), fontsize=10)
+    figure.suptitle(literal(", ".join(_title(sheet.subject) for sheet in sheets)), fontsize=10)
     content = io.BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
-    with rc_context({"svg.hashsalt": "edgemate", "svg.fonttype": "path"}):  # the same file every time
+    with rc_context({"svg.hashsalt": "edgemate", "svg.fonttype": "path"}), quiet_glyphs():  # the same file every time
         figure.savefig(content, format=kind, metadata=metadata)
     return content.getvalue()
+
+
+def _title(subject: Subject) -> str:
+    return f"{subject.name} ({counted(subject.images, 'image')} of {source_of(subject.split)})"
 
 
 def _draw_axis(axes: Axes, axis: Axis, sheets: Sequence[Sheet]) -> None:
@@ -68,10 +76,11 @@ def _draw_axis(axes: Axes, axis: Axis, sheets: Sequence[Sheet]) -> None:
                 axes.plot([m.cost for m in marks], [m.accuracy for m in marks], color=color, clip_on=False, **own)
         _name(axes, curves)
         if len(sheets) > 1:
-            axes.plot([], [], color=color, linewidth=4, label=sheet.subject.name)
+            axes.plot([], [], color=color, linewidth=4, label=literal(sheet.subject.name))
     axes.set_xlabel(_TITLES[axis])
-    axes.set_ylabel("top-1 accuracy")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.set_ylabel(accuracy_title([sheet.subject for sheet in sheets]))
+    if axis == "macs":  # thousands of milliseconds have no prefix, and half of one is not 500 m
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -85,7 +94,7 @@ def _name(axes: Axes, curves: Curves) -> None:
         for number, mark in enumerate(getattr(curves, series)):
             above = series == "operating_points" and number % 2 == 0
             axes.annotate(
-                mark.label.replace("$", "\\$"),
+                literal(mark.label),
                 (mark.cost, mark.accuracy),
                 xytext=(-6, 5) if above else (6, -6),
                 textcoords="offset points",

@@ -7,22 +7,31 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from edgemate.calibration import simulate
-from edgemate.policies import Confidence
 from edgemate.profiling.bounds import BoundPoint, oracle_exit, random_exit
 from edgemate.profiling.tradeoff import SIMULATED_THRESHOLDS, spread_thresholds
 from edgemate.report.budgets import Budget
+from edgemate.report.outcomes import Outcomes
 from edgemate.report.subject import Subject
+from edgemate.wording import counted
 
 Axis = Literal["macs", "ms", "mj"]
 AXES: tuple[Axis, ...] = ("macs", "ms", "mj")
 
 
 class Mark(NamedTuple):
-    """A point of a series: cost in MACs, ms or mJ, accuracy in [0, 1], and what it is."""
+    """A point of a series.
+
+    Attributes:
+        cost: in MACs, ms or mJ.
+        accuracy: in [0, 1].
+        label: what it is.
+        images: how many the accuracy is of; None for all of the subject's.
+    """
 
     cost: float
     accuracy: float
     label: str
+    images: int | None = None
 
 
 @dataclass
@@ -56,16 +65,16 @@ class Curves:
         return [mark for series in vars(self).values() for mark in series]
 
 
-def curves_of(subject: Subject, axis: Axis, budgets: Sequence[Budget]) -> Curves | None:
+def curves_of(subject: Subject, axis: Axis, budgets: Sequence[Budget], outcomes: Outcomes) -> Curves | None:
     """The curves of a subject on one axis; None where its profile does not have that cost."""
     costs = {"macs": subject.costs.macs, "ms": subject.costs.milliseconds, "mj": subject.costs.millijoules}[axis]
     if costs is None:
         return None
-    logits, labels, temperatures = subject.logits, subject.labels, subject.temperatures
+    logits, labels = subject.logits, subject.labels
 
     def simulated(thresholds: Sequence[float], label: str) -> Mark:
-        found = simulate(logits, labels, costs, Confidence(thresholds, temperature=temperatures))
-        return Mark(found.mean_cost, found.accuracy, label)
+        found = outcomes.at(thresholds)
+        return Mark(found.mean_cost(costs), found.accuracy, label)
 
     found = Curves()
     for budget in budgets:
@@ -125,5 +134,7 @@ def _measured(subject: Subject) -> list[Mark]:
     for point in subject.profile.get("points", ()):
         if point["provenance"] == "measured" and point["kind"] in ("threshold", "operating point"):
             name = point["name"] or f"confidence > {point['threshold']:.4g}"
-            found.append(Mark(point["latency_ms"], point["accuracy"], f"{name}, measured"))
+            images = point.get("images")
+            on = "" if images is None else f" on {counted(images, 'image')}"
+            found.append(Mark(point["latency_ms"], point["accuracy"], f"{name}, measured{on}", images))
     return sorted(found)

@@ -7,19 +7,7 @@ from typing import NamedTuple
 
 from bokeh.models import ColumnDataSource
 
-from edgemate.report.plotting import (
-    DASHES,
-    MARKERS,
-    Item,
-    accuracy_figure,
-    add_here,
-    add_hover,
-    as_item,
-    color_of,
-    macs_unit,
-    plain,
-    tag_color,
-)
+from edgemate.report import plotting
 
 
 class ExitMark(NamedTuple):
@@ -50,7 +38,7 @@ class MethodCurve(NamedTuple):
     exits: Sequence[ExitMark]
 
 
-def methods_chart(methods: Sequence[MethodCurve]) -> Item:
+def methods_chart(methods: Sequence[MethodCurve]) -> plotting.Item:
     """The budgeted curves of all methods, and their exits with error bars: `item`, and the axis' `unit`.
 
     Its sources `here-0`, `here-1`, … hold the budget of each method, in units of the axis.
@@ -59,16 +47,16 @@ def methods_chart(methods: Sequence[MethodCurve]) -> Item:
     costs += [exit.cost for method in methods for exit in method.exits]
     shown = [end for method in methods for exit in method.exits for end in exit.bar]
     shown += [accuracy for method in methods for _, accuracy in method.budgeted]
-    scale, prefix = macs_unit(costs)
-    plot = accuracy_figure("mean MACs per image", (scale, prefix), costs, shown)
+    scale, prefix = plotting.macs_unit(costs)
+    plot = plotting.accuracy_figure("mean MACs per image", (scale, prefix), costs, shown)
     for number, method in enumerate(methods):
-        label, color = plain(method.label), color_of(number)
+        label, color = plotting.plain(method.label), plotting.color_of(number)
         curve = {
             "x": [cost / scale for cost, _ in method.budgeted],
             "y": [accuracy for _, accuracy in method.budgeted],
             "label": [f"{label}: budgeted"] * len(method.budgeted),
         }
-        dash = DASHES[number % len(DASHES)]
+        dash = plotting.dash_of(number)
         line = plot.line("x", "y", source=ColumnDataSource(curve), line_color=color, line_dash=dash, line_width=2)
         exits = ColumnDataSource(
             {
@@ -80,9 +68,9 @@ def methods_chart(methods: Sequence[MethodCurve]) -> Item:
             }
         )
         bars = plot.segment("x", "low", "x", "high", source=exits, line_color=color, line_width=1.5)
-        dots = plot.scatter("x", "y", source=exits, marker=MARKERS[number % len(MARKERS)], size=10, color=color)
+        dots = plot.scatter("x", "y", source=exits, marker=plotting.marker_of(number), size=10, color=color)
         for renderer in (line, bars, dots):
-            tag_color(renderer, number)
-        add_here(plot, number)
-    add_hover(plot)
-    return {"item": as_item(plot), "unit": scale}
+            plotting.tag_color(renderer, number)
+        plotting.add_here(plot, number)
+    plotting.add_hover(plot)
+    return {"item": plotting.as_item(plot), "unit": scale}

@@ -28,9 +28,9 @@ def subject_payload(subject: Subject, budgets: Sequence[Budget], start: Sequence
     costs, confidences = subject.costs, subject.confidences()
     return {
         "name": subject.name,
-        "kind": "run" if subject.split == "test" else "bundle",
+        "kind": subject.kind,
         "path": shlex.quote(str(subject.opened.path)),
-        "split": subject.split,
+        "source": subject.source,
         "images": subject.images,
         "classes": list(subject.classes),
         "cuts": list(subject.cuts),
@@ -40,6 +40,7 @@ def subject_payload(subject: Subject, budgets: Sequence[Budget], start: Sequence
         "macs": list(costs.macs),
         "ms": None if costs.milliseconds is None else list(costs.milliseconds),
         "mj": None if costs.millijoules is None else list(costs.millijoules),
+        "calibrated": subject.calibration is not None,
         "points": [
             {"name": point.name, "goal": point.goal, "thresholds": list(thresholds)}
             for point in subject.points

@@ -24,6 +24,16 @@ def color_of(number: int) -> str:
     return COLORS[number % len(COLORS)]
 
 
+def marker_of(number: int) -> str:
+    """The marker of series `number`, counted from 0."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def dash_of(number: int) -> str:
+    """The dashes of line `number`, counted from 0."""
+    return DASHES[number % len(DASHES)]
+
+
 def tag_color(renderer: Any, number: int) -> Any:
     """Say which color a renderer has, so that the page's script can give it that of the theme."""
     renderer.tags = [f"series-{number % len(COLORS)}"]
@@ -46,10 +56,16 @@ def new_figure(x: str, y: str, height: int = 430) -> Any:
     return plot
 
 
-def accuracy_figure(title: str, unit: tuple[float, str], costs: Sequence[float], accuracies: Iterable[float]) -> Any:
+def accuracy_figure(
+    title: str,
+    unit: tuple[float, str],
+    costs: Sequence[float],
+    accuracies: Iterable[float],
+    accuracy_title: str = "top-1 accuracy",
+) -> Any:
     """A figure of accuracy against cost, whose axes are those of the data: costs from 0, accuracies at most 1."""
     scale, prefix = unit
-    plot = new_figure(f"{title}{f', {prefix}' if prefix else ''}", "top-1 accuracy")
+    plot = new_figure(f"{title}{f', {prefix}' if prefix else ''}", accuracy_title)
     low, high = accuracy_limits(accuracies)
     plot.x_range, plot.y_range = span(0, 1.06 * max(costs) / scale), span(low, high)
     plot.yaxis.formatter = NumeralTickFormatter(format="0.[00] %")

@@ -13,14 +13,16 @@ from edgemate.calibration.temperature import fit_temperature
 from edgemate.core.scoring import expected_calibration_error
 from edgemate.policies import Confidence, scores
 from edgemate.report.charts import reliability_chart, tradeoff_chart
+from edgemate.report.counted import count_tables
 from edgemate.report.curves import AXES
 from edgemate.report.environment import environment_rows
 from edgemate.report.payload import subject_payload
 from edgemate.report.rendering import render
 from edgemate.report.sheet import Sheet
-from edgemate.report.subject import Subject
+from edgemate.report.subject import Subject, accuracy_title
 from edgemate.report.thumbnails import NoImagesError, thumbnails
 from edgemate.report.who_fixes_whom import never_right, reliability, who_fixes_whom
+from edgemate.wording import counted
 
 SCRIPTS = (
     "numbers.js",
@@ -56,7 +58,8 @@ def report_html(sheets: Sequence[Sheet]) -> str:
     charts: dict[str, Any] = {}
     for axis in AXES:
         if all(axis in sheet.curves for sheet in sheets):
-            charts[axis] = tradeoff_chart(axis, [(sheet.subject.name, sheet.curves[axis]) for sheet in sheets])
+            overlaid = [(sheet.subject.name, sheet.curves[axis]) for sheet in sheets]
+            charts[axis] = tradeoff_chart(axis, overlaid, accuracy_title(subjects))
     data, shown = [], []
     for sheet, start in zip(sheets, starts, strict=True):
         subject = sheet.subject
@@ -79,13 +82,21 @@ def report_html(sheets: Sequence[Sheet]) -> str:
         SCRIPTS,
         {"subjects": data, "charts": charts},
         title=f"{title}: profile",
+        warning=_classes_warning(subjects),
         heading=title,
         subjects=shown,
         axes=list(charts),
-        names=[subject.name for subject in subjects],
+        names=[f"{one.name}, {counted(one.images, 'image')} of {one.source}" for one in subjects],
         key=KEY,
         version=__version__,
     )
+
+
+def _classes_warning(subjects: Sequence[Subject]) -> str | None:
+    if len({subject.classes for subject in subjects}) == 1:
+        return None
+    counts = ", ".join(f"{subject.name} {counted(len(subject.classes), 'class')}" for subject in subjects)
+    return f"the networks name different classes ({counts}), so their accuracies are of different tasks"
 
 
 def _start(subject: Subject) -> tuple[float, ...]:
@@ -99,15 +110,23 @@ def _start(subject: Subject) -> tuple[float, ...]:
 
 def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:
     """The bins of each exit's reliability diagram, as trained and with the temperature that calibration fits."""
-    logits, labels = subject.calibration
     found: dict[str, list[list[dict[str, Any]]]] = {"raw": [], "scaled": []}
     for k in range(subject.exits):
         rows = scores.finite(subject.logits[:, k])
         here, correct = subject.logits[rows, k], subject.correct[rows, k]
-        temperature = fit_temperature(logits[:, k], labels).temperature
+        temperature = _temperature(subject, k)
         for kind, divisor in (("raw", 1.0), ("scaled", temperature)):
             found[kind].append(reliability(scores.max_probability(here / np.float32(divisor)), correct))
     return found
+
+
+def _temperature(subject: Subject, k: int) -> float:
+    if k < len(subject.temperatures):
+        return subject.temperatures[k]
+    if subject.calibration is None:
+        return 1.0
+    logits, labels = subject.calibration
+    return fit_temperature(logits[:, k], labels).temperature
 
 
 def _shown(subject: Subject, without_images: str | None) -> dict[str, Any]:
@@ -122,8 +141,9 @@ def _shown(subject: Subject, without_images: str | None) -> dict[str, Any]:
         )
     return {
         "name": subject.name,
-        "kind": "run" if subject.split == "test" else "bundle",
         "split": subject.split,
+        "source": subject.source,
+        "calibrated": subject.calibration is not None,
         "images": subject.images,
         "exits": [
             {**exit, "accuracy": float(subject.correct[:, k].mean()), "ece": float(error)}
@@ -131,8 +151,8 @@ def _shown(subject: Subject, without_images: str | None) -> dict[str, Any]:
                 zip(profile["exits"], expected_calibration_error(subject.logits, subject.labels), strict=True)
             )
         ],
-        "temperatures": subject.temperatures,
         "costs": subject.costs,
+        "counts": count_tables(profile.get("counts")),
         "fixes": fixes.tolist(),
         "never_right": never_right(subject.correct),
         "warnings": warnings,

@@ -15,7 +15,7 @@ import bokeh
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from edgemate.wording import counted, engineering, milliseconds, percent
+from edgemate.wording import counted, engineering, least_milliseconds, milliseconds, percent
 
 
 def render(template: str, scripts: Sequence[str], data: Mapping[str, Any], **context: Any) -> str:
@@ -68,7 +68,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"counted": counted, "engineering": engineering, "milliseconds": milliseconds, "percent": percent}
+    filters = (counted, engineering, least_milliseconds, milliseconds, percent)
+    found.filters |= {one.__name__: one for one in filters}
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import UsageError
 from edgemate.policies import Confidence, scores
 from edgemate.profiling.at_thresholds import fitted_temperatures
+from edgemate.profiling.scored_images import ScoredImages, Split, source_of
 from edgemate.profiling.stop_costs import StopCosts
 from edgemate.runs import Run
+from edgemate.runtime.preprocessing import ImageInput
 
 Array = npt.NDArray[Any]
 NEVER = -1.0
@@ -26,37 +28,46 @@ NEVER = -1.0
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One run, shown on its test split, or one bundle, shown on the calibration split that it carries.
+    """A run on its test split; a bundle on labeled images that were given, or else on its own calibration split.
 
     Attributes:
         opened: the run or bundle.
         name: its name.
-        split: the split of the logits: test or calibration.
+        split: of the logits.
+        data: the folder or file that has the images given; None for another split, or if it is unknown.
+        given: the images given; None for another split.
         logits: float32 `(N, K, C)`.
         labels: int `(N,)`.
-        calibration: logits and labels of the calibration split.
+        calibration: logits and labels of the calibration split; None for a bundle without them.
         classes: names, `(C,)`.
         cuts: names of the exits' cut points, `(K,)`.
         profile: its profile as JSON values.
         points: its operating points.
-        temperatures: what calibration fits to every exit but the last, `(K-1,)`.
+        temperatures: what calibration fits to every exit but the last, `(K-1,)`; 1 without a calibration split.
     """
 
     opened: Run | Bundle
     name: str
-    split: str
+    split: Split
     logits: Array
     labels: Array
-    calibration: tuple[Array, Array]
+    calibration: tuple[Array, Array] | None
     classes: tuple[str, ...]
     cuts: tuple[str, ...]
     profile: Mapping[str, Any]
     points: tuple[OperatingPoint, ...]
     temperatures: tuple[float, ...]
+    data: str | None = None
+    given: Sequence[ImageInput] | None = None
 
     @classmethod
-    def of(cls, opened: Run | Bundle, profile: Mapping[str, Any]) -> Subject:
+    def of(cls, opened: Run | Bundle, profile: Mapping[str, Any], scored: ScoredImages | None = None) -> Subject:
         """Read what the page needs beside the profile.
+
+        Args:
+            opened: the run or bundle.
+            profile: its profile as JSON values.
+            scored: the images that the profile of a bundle scored, if some were given.
 
         Raises:
             RunError, BundleError: a file cannot be read.
@@ -65,7 +76,17 @@ class Subject:
         exits = len(opened.read_metadata().cuts) if isinstance(opened, Run) else len(opened.manifest.exits)
         if len(profile["exits"]) != exits:
             raise UsageError(f"{opened.path}: has {exits} exits, its profile {len(profile['exits'])}; profile it again")
-        return _of_run(opened, profile) if isinstance(opened, Run) else _of_bundle(opened, profile)
+        return _of_run(opened, profile) if isinstance(opened, Run) else _of_bundle(opened, profile, scored)
+
+    @property
+    def kind(self) -> str:
+        """`run` or `bundle`."""
+        return "run" if isinstance(self.opened, Run) else "bundle"
+
+    @property
+    def source(self) -> str:
+        """What its accuracies are of, such as `the test split`."""
+        return source_of(self.split, self.data)
 
     @property
     def images(self) -> int:
@@ -107,6 +128,12 @@ class Subject:
         return None
 
 
+def accuracy_title(subjects: Sequence[Subject]) -> str:
+    """The title of an axis of their accuracies, with what these are of if that is the same for all."""
+    sources = {source_of(subject.split) for subject in subjects}
+    return f"top-1 accuracy, {sources.pop()}" if len(sources) == 1 else "top-1 accuracy"
+
+
 def _of_run(run: Run, profile: Mapping[str, Any]) -> Subject:
     metadata = run.read_metadata()
     calibration, test = run.read_logits("calibration"), run.read_logits("test")
@@ -130,19 +157,30 @@ def _of_run(run: Run, profile: Mapping[str, Any]) -> Subject:
     )
 
 
-def _of_bundle(bundle: Bundle, profile: Mapping[str, Any]) -> Subject:
-    bundle.check(CALIBRATION_FILE)
-    stored = bundle.calibration()
+def _of_bundle(bundle: Bundle, profile: Mapping[str, Any], scored: ScoredImages | None) -> Subject:
+    calibration = None
+    if scored is None or bundle.has(CALIBRATION_FILE):
+        bundle.check(CALIBRATION_FILE)
+        stored = bundle.calibration()
+        calibration = (stored.logits, stored.labels)
+    if scored is not None:
+        logits, labels = scored.logits, scored.labels
+    else:
+        assert calibration is not None
+        logits, labels = calibration
+    exits = len(bundle.manifest.exits)
     return Subject(
         opened=bundle,
         name=bundle.manifest.name,
-        split="calibration",
-        logits=stored.logits,
-        labels=stored.labels,
-        calibration=(stored.logits, stored.labels),
+        split="calibration" if scored is None else "images",
+        logits=logits,
+        labels=labels,
+        calibration=calibration,
         classes=tuple(bundle.manifest.classes),
         cuts=tuple(exit["name"] for exit in profile["exits"]),
         profile=profile,
         points=read_operating_points(bundle).points if bundle.has(POLICIES_FILE) else (),
-        temperatures=fitted_temperatures(stored.logits, stored.labels),
+        temperatures=(1.0,) * (exits - 1) if calibration is None else fitted_temperatures(*calibration),
+        data=None if scored is None else profile.get("data"),
+        given=None if scored is None else scored.images,
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgemate.errors import DataError, RunError
+from edgemate.core.image_files import decode
+from edgemate.errors import DataError, ImageError, RunError
 from edgemate.report.subject import Subject
 from edgemate.runs import Run
+from edgemate.runtime.preprocessing import ImageInput
 
 COUNT = 60
 SIDE = 72
@@ -26,7 +29,7 @@ def thumbnails(subject: Subject, exits_taken: npt.NDArray[np.intp], count: int =
     """Up to `count` images, drawn at random: a third that leave at exit 1, a third that need the last, a third any.
 
     Args:
-        subject: what they are test images of.
+        subject: what they are images of.
         exits_taken: by the images at the operating point that the page starts with, 1-based `(N,)`.
         count: how many at most.
 
@@ -36,6 +39,23 @@ def thumbnails(subject: Subject, exits_taken: npt.NDArray[np.intp], count: int =
     Raises:
         NoImagesError: the images of a bundle, or of a dataset that is missing, are not available.
     """
+    image_at = _images_of(subject)
+    named = subject.logits.argmax(-1)
+    found = []
+    for index in _drawn(exits_taken, subject.exits, count):
+        try:
+            source = _data_uri(image_at(index))
+        except (DataError, ImageError):
+            continue
+        found.append({"index": int(index), "source": source, "named": named[index].tolist()})
+    return found
+
+
+def _images_of(subject: Subject) -> Callable[[int], Image.Image]:
+    """What gives an image of the split by its index."""
+    given = subject.given
+    if given is not None:
+        return lambda index: _opened(given[index])
     if not isinstance(subject.opened, Run):
         raise NoImagesError("A bundle carries the logits of its calibration split, and not the images.")
     # Importing the data package takes torch.
@@ -45,15 +65,15 @@ def thumbnails(subject: Subject, exits_taken: npt.NDArray[np.intp], count: int =
         images, tested = tested_images(subject.opened)
     except (DataError, RunError) as error:
         raise NoImagesError(f"The test images are not available: {error}") from error
-    named = subject.logits.argmax(-1)
-    found = []
-    for index in _drawn(exits_taken, subject.exits, count):
-        try:
-            source = _data_uri(images.image(int(tested[index])))
-        except DataError:
-            continue
-        found.append({"index": int(index), "source": source, "named": named[index].tolist()})
-    return found
+    return lambda index: images.image(int(tested[index]))
+
+
+def _opened(image: ImageInput) -> Image.Image:
+    if not isinstance(image, np.ndarray):
+        return decode(image, 3, str(image))
+    if image.dtype != np.uint8:
+        raise ImageError("a preprocessed array is not an image to show")
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image[..., :3] if image.ndim == 3 else image)
 
 
 def _drawn(exits_taken: npt.NDArray[np.intp], exits: int, count: int) -> list[int]:

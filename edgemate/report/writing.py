@@ -9,6 +9,7 @@ from typing import Any
 
 from edgemate import files
 from edgemate.bundle import Bundle
+from edgemate.profiling.scored_images import ScoredImages
 from edgemate.report.curve_files import curves_csv, curves_json
 from edgemate.report.sheet import Sheet
 from edgemate.runs import Run
@@ -26,24 +27,31 @@ class Written:
 
 
 def write_report(
-    opened: Sequence[Run | Bundle], profiles: Sequence[Mapping[str, Any]], page: Path, curves: Path
+    opened: Sequence[Run | Bundle],
+    profiles: Sequence[Mapping[str, Any]],
+    page: Path,
+    curves: Path,
+    scored: Sequence[ScoredImages | None] | None = None,
 ) -> Written:
     """Write the report of one run or bundle, or of several beside each other.
 
-    A run is shown on its test split, from the logits that training stored. A bundle carries the logits of its
-    calibration split and is shown on that, which the page says. Nothing is measured.
+    A run is shown on its test split, from the logits that training stored. A bundle is shown on the images that its
+    profile scored if some were given, and else on its calibration split, whose logits it carries. The page and every
+    row of the curves say which. Nothing is measured.
 
     Args:
         opened: finished runs or bundles.
         profiles: the profile of each, as `Profile.to_json` gives it.
         page: the HTML file.
         curves: the path of the files of the curves, without suffix: `.csv`, `.json`, `.png` and `.svg` are added.
+        scored: for each the images that were given, as `Profile.scored` has them; None if none were.
 
     Raises:
         RunError, BundleError: a file cannot be read.
         UsageError: a profile is of another network.
     """
-    sheets = [Sheet.of(one, profile) for one, profile in zip(opened, profiles, strict=True)]
+    given = [None] * len(opened) if scored is None else scored
+    sheets = [Sheet.of(*each) for each in zip(opened, profiles, given, strict=True)]
     files.write_text(_with_suffix(curves, "csv"), curves_csv(sheets))
     files.write_json(_with_suffix(curves, "json"), curves_json(sheets))
     written = [_with_suffix(curves, "csv"), _with_suffix(curves, "json")]

@@ -237,11 +237,6 @@ class Run:
         return self.path / "tradeoff.csv"
 
     @property
-    def tradeoff_png_path(self) -> Path:
-        """The plot of the trade-off curves."""
-        return self.path / "tradeoff.png"
-
-    @property
     def report_paths(self) -> tuple[Path, ...]:
         """The page of the profile, and the curves that it shows."""
         return tuple(
@@ -370,7 +365,6 @@ class Run:
             self.policies_path,
             self.profile_path,
             self.tradeoff_csv_path,
-            self.tradeoff_png_path,
             *self.report_paths,
         ):
             path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from commands import invoke
 from edgemate.bundle import Bundle
 from edgemate.cli.fractions import parse_fraction
 from edgemate.cli.profile import parse_batches, profile
-from edgemate.errors import RunError, UsageError
+from edgemate.errors import UsageError
 from edgemate.exporting import Exported
 from edgemate.profiling.timings import Case
 from edgemate.runs import Run
@@ -40,7 +40,7 @@ def test_tables_are_printed_and_files_written(run: Run) -> None:
     for name in ("layers.csv", "roofline.csv"):
         assert name not in result.stdout
         assert not (run.path / name).exists()
-    for name in ("profile.json", "tradeoff.csv", "tradeoff.png"):
+    for name in ("profile.json", "tradeoff.csv", "curves.png"):
         assert name in result.stdout
         assert (run.path / name).is_file()
 
@@ -69,6 +69,7 @@ def test_layers_and_estimates_are_printed_and_written(run: Run) -> None:
         floors = list(csv.DictReader(file))
     assert len(floors) == len(counts["estimates"]) == 2 * 3 * 3 * 3
     assert {row["estimate"] for row in floors} == {"True"}
+    assert "estimated_floor_ms" in floors[0]
     assert all(estimate["estimate"] is True for estimate in counts["estimates"])
     assert all(figure["source"] for device in counts["devices"] for figure in device["peak_flops"].values())
 
@@ -123,7 +124,7 @@ def test_a_bundle_is_profiled_into_a_folder_of_its_name(bundle: Path) -> None:
     result = invoke(profile, bundle, *QUICK, "--batch", "1,3")
     assert result.exit_code == 0, result.output
     folder = Path("profile") / bundle.name
-    for name in ("profile.json", "tradeoff.csv", "tradeoff.png"):
+    for name in ("profile.json", "tradeoff.csv", "curves.png"):
         assert (folder / name).is_file()
         assert str(folder / name) in result.stdout
     assert "accuracies are of 24 images of the calibration split" in result.stdout
@@ -253,12 +254,11 @@ def test_images_are_for_bundles(run: Run, tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_plot_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("edgemate.profiling.tradeoff_plot", "edgemate.report.curve_plot"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "edgemate.report.curve_plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     result = invoke(profile, bundle, *QUICK)
     assert result.exit_code == 0, result.output
-    assert "no tradeoff.png: matplotlib is not installed" in result.stdout
+    assert "no curves.png and curves.svg: matplotlib is not installed" in result.stdout
     assert not list(Path("profile").glob("*/*.png"))
 
 
@@ -268,7 +268,8 @@ def test_one_page_of_several_paths(run: Run, bundle: Path, tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     text = page.read_text()
     assert f">{run.name}</option>" in text
-    assert "calibration split, whose logits the bundle carries" in text
+    assert "of the calibration split</strong>" in text
+    assert "of the test split</strong>" in text
     for path in (page, *(page.with_suffix(f".{kind}") for kind in ("csv", "json", "png", "svg")), *run.report_paths):
         assert path.is_file()
         assert str(path) in result.stdout
@@ -287,6 +288,7 @@ def test_without_bokeh_the_page_alone_is_missing(bundle: Path, monkeypatch: pyte
     for name in [name for name in sys.modules if name in ("edgemate.report.rendering", "edgemate.report.plotting")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "edgemate.report.charts", raising=False)
+    monkeypatch.delattr("edgemate.report.plotting", raising=False)
     monkeypatch.setitem(sys.modules, "bokeh.embed", None)
     result = invoke(profile, bundle, *QUICK)
     assert result.exit_code == 0, result.output
@@ -294,5 +296,7 @@ def test_without_bokeh_the_page_alone_is_missing(bundle: Path, monkeypatch: pyte
     assert len(list(Path("profile").glob("*/curves.*"))) == 4
 
 
-def test_what_is_no_run_is_said(tmp_path: Path) -> None:
-    assert isinstance(invoke(profile, tmp_path).exception, RunError)
+def test_what_is_neither_run_nor_bundle_is_said(tmp_path: Path) -> None:
+    error = invoke(profile, tmp_path).exception
+    assert isinstance(error, UsageError)
+    assert "is neither a bundle (a folder with bundle.json) nor a run" in str(error)

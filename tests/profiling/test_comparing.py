@@ -52,6 +52,21 @@ def stored(
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exits": []}, "not a profile: exits: .*name the profile.json"),
+        ({"timings": []}, "not a profile: timings: .*name the profile.json"),
+        ({"network": {"exits": ["stage1", "stage2"]}}, "not a profile: exits: has 1, its network 2; name"),
+    ],
+)
+def test_a_baseline_that_lacks_figures_is_refused_since_it_would_always_pass(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        stored(**changes)
+
+
 def verdicts(compared: Comparison) -> set[tuple[str, str]]:
     return {(one.figure, one.verdict) for one in compared.differences if one.verdict != "same"}
 
@@ -211,3 +226,11 @@ def test_what_newer_fields_say_is_ignored(tmp_path: Path) -> None:
     content = {"format_version": 1, "roofline": {"floor": 1}, **stored().model_dump(mode="json")}
     (tmp_path / "profile.json").write_text(json.dumps(content))
     assert read_stored_profile(tmp_path / "profile.json") == stored()
+
+
+def test_the_images_given_are_the_same_only_if_they_are_of_the_same_folder() -> None:
+    before, now = stored(split="images", data="a", accuracy=0.9), stored(split="images", data="b", accuracy=0.87)
+    compared = compare_profiles(now, before)
+    assert verdicts(compared) == set(), "3 points of 400 other images are noise"
+    assert any("the images given (a) there, of 400 of the images given (b) here" in note for note in compared.notes)
+    assert verdicts(compare_profiles(stored(split="images", data="a", accuracy=0.87), before)) != set()

@@ -109,3 +109,18 @@ def test_specifications_and_floors_need_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['numpy']")
+
+
+def test_an_empty_name_is_no_file_either() -> None:
+    with pytest.raises(UsageError, match="device spec '': neither one of"):
+        read_device_spec("")
+
+
+def test_two_devices_of_one_name_would_be_mixed_up(tmp_path: Path) -> None:
+    figure = "{value: 1.0e9, source: measured}"
+    paths = [tmp_path / name for name in ("a.yaml", "b.yaml")]
+    for path in paths:
+        path.write_text(f"name: board\npeak_flops: {{fp16: {figure}}}\nmemory_bandwidth: {figure}\n")
+    assert len(read_device_specs([str(paths[0]), str(paths[0]), "thor"])) == 2
+    with pytest.raises(UsageError, match=r"a.yaml and .*b.yaml: both have the name 'board'; give each its own"):
+        read_device_specs([str(path) for path in paths])

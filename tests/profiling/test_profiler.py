@@ -3,24 +3,21 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from figures import drawn_axes, shown_labels
-from PIL import Image
 
 from edgemate.core.scoring import exit_accuracy, expected_calibration_error
 from edgemate.errors import RunError, UsageError
 from edgemate.exporting import Exported
-from edgemate.profiling import Profile, profile_run, tradeoff_plot
+from edgemate.profiling import Profile, profile_run
 from edgemate.runs import Run
 
 COLUMNS = (
-    "curve,kind,name,threshold,exit,accuracy,macs,flops,latency_ms,latency_p50_ms,latency_p99_ms,images,provenance"
+    "curve,kind,name,threshold,exit,accuracy,macs,flops,latency_ms,latency_p50_ms,latency_p99_ms,images,provenance,"
+    "split"
 )
 
 
@@ -73,6 +70,7 @@ def test_the_csv_has_every_point_with_its_provenance(profile: Profile, run: Run)
         measured = row["curve"] == "accuracy-latency"
         assert row["provenance"] == ("measured" if measured else "simulated")
         assert (row["latency_ms"] != "") == measured
+        assert row["split"] == "test"
         assert int(row["images"]) == (25 if measured else 449)
         assert 0 <= float(row["accuracy"]) <= 1
         assert float(row["flops"]) == 2 * float(row["macs"])
@@ -82,39 +80,6 @@ def test_the_csv_has_every_point_with_its_provenance(profile: Profile, run: Run)
         assert kinds.count("fixed exit") == 2
         assert kinds.count("operating point") == 3
         assert kinds.count("threshold") >= 10
-
-
-def test_the_tradeoff_plot_is_drawn(profile: Profile, run: Run) -> None:
-    with Image.open(run.tradeoff_png_path) as figure:
-        figure.load()
-        assert figure.size == (1650, 720)
-        assert len(np.unique(np.asarray(figure.convert("L")))) > 20
-
-
-@pytest.mark.parametrize("spread", [0.0022, 0.011, 0.06, 0.4])
-def test_the_accuracies_at_the_axis_differ(profile: Profile, spread: float) -> None:
-    points = [replace(point, accuracy=0.99 - spread * (i % 3) / 2) for i, point in enumerate(profile.points)]
-    axes = drawn_axes(tradeoff_plot, lambda: tradeoff_plot.tradeoff_png(replace(profile, points=tuple(points))))
-    assert len(axes) == 2
-    for each in axes:
-        labels = shown_labels(each, "y")
-        assert len(labels) == len(set(labels)) >= 3
-
-
-@pytest.mark.parametrize(("lowest", "highest"), [(0.93, 0.995), (0.99, 1.0), (1.0, 1.0), (0.2, 0.31), (0.0, 1.0)])
-def test_the_accuracy_axis_ends_at_100_percent_and_shows_every_point(
-    profile: Profile, lowest: float, highest: float
-) -> None:
-    points = [replace(point, accuracy=(lowest, highest)[i % 2]) for i, point in enumerate(profile.points)]
-    axes = drawn_axes(tradeoff_plot, lambda: tradeoff_plot.tradeoff_png(replace(profile, points=tuple(points))))
-    for each in axes:
-        low, high = each.get_ylim()
-        assert 0 <= low <= lowest <= highest <= high <= 1
-        # The lower end fits the points: they take most of the axis, unless they are all the same.
-        assert highest - lowest >= 0.7 * (high - low) or highest == lowest
-        if highest >= 0.99:
-            assert high == 1
-            assert "100" in shown_labels(each, "y")[-1]
 
 
 def test_threads_are_given_back(profile: Profile) -> None:

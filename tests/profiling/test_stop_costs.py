@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgemate.latency_tables import QUANTILES
-from edgemate.profiling.stop_costs import StopCosts
+from edgemate.profiling.stop_costs import StopCosts, weighted_p99
 
 
 def stop(exit: int, median: float) -> dict[str, Any]:
@@ -49,3 +52,19 @@ def test_another_library_is_taken_whole_where_onnx_runtime_was_not_timed() -> No
 
 def test_a_profile_without_times_has_macs_only() -> None:
     assert StopCosts.of(profile(2)) == StopCosts((10.0, 20.0))
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1e4), st.integers(0, 700)), min_size=1, max_size=8))
+def test_p99_is_that_of_numpy_over_all_images_in_whatever_order_exits_cost(exits: list[tuple[float, int]]) -> None:
+    values, counts = zip(*exits, strict=True)
+    images = sum(counts)
+    if images == 0:
+        with pytest.raises(ValueError, match="no items"):
+            weighted_p99(values, counts)
+        return
+    # 0.99 as a binary number is a little off, so numpy is asked for the exact rank.
+    rank = -(-99 * images // 100)
+    expected = np.quantile(np.repeat(values, counts), (rank - 0.5) / images, method="inverted_cdf")
+    assert weighted_p99(values, counts) == expected
+    costs = StopCosts(macs=values, milliseconds=values)
+    assert costs.p99_ms([count / images for count in counts], images) == expected

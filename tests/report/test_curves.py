@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from figures import drawn_axes, shown_labels
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,13 +20,17 @@ from profiles import profile_json
 from edgemate.calibration import simulate
 from edgemate.policies import Confidence
 from edgemate.profiling.bounds import BoundPoint, bound_at
+from edgemate.profiling.tradeoff import SIMULATED_THRESHOLDS, spread_thresholds
 from edgemate.report import curve_plot
 from edgemate.report.curve_files import curve_rows, curves_csv, curves_json
-from edgemate.report.curves import Mark, pareto_front
+from edgemate.report.curves import Curves, Mark, curves_of, pareto_front
+from edgemate.report.outcomes import Outcomes
 from edgemate.report.sheet import Sheet
 from edgemate.runs import Run
 
-MARKS = st.lists(st.builds(Mark, st.integers(1, 9).map(float), st.integers(0, 9).map(float), st.just("")), max_size=12)
+MARKS = st.lists(
+    st.builds(Mark, st.integers(1, 9).map(float), st.integers(0, 9).map(float), st.just(""), st.none()), max_size=12
+)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +129,39 @@ def test_images_show_accuracies_up_to_100_percent_at_most(sheet: Sheet, monkeypa
         assert right > 0
         assert 0 <= low < high <= 1
     assert curve_plot.curves_image([sheet], "png") == png
+
+
+@pytest.mark.parametrize("spread", [0.0022, 0.011, 0.06, 0.4])
+def test_the_accuracies_at_the_axis_differ(sheet: Sheet, spread: float) -> None:
+    curves = Curves(exits=[Mark(1.0 + k, 0.99 - spread * k / 2, f"exit {k + 1}") for k in range(3)])
+    narrow = replace(sheet, curves=dict.fromkeys(sheet.curves, curves))
+    axes = drawn_axes(curve_plot, lambda: curve_plot.curves_image([narrow], "png"))
+    assert len(axes) == 2
+    assert all(float(label) >= 0 for label in shown_labels(axes[1], "x")), "milliseconds without another prefix"
+    for each in axes:
+        labels = shown_labels(each, "y")
+        assert len(labels) == len(set(labels)) >= 3
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "模型 🚀", "_hidden", "שלום <b> & %"])
+@pytest.mark.filterwarnings("error")
+def test_a_name_is_shown_as_it_is_and_without_warnings(sheet: Sheet, name: str) -> None:
+    named = replace(sheet, subject=replace(sheet.subject, name=name))
+    assert Image.open(io.BytesIO(curve_plot.curves_image([named, sheet], "png"))).width > 1000
+
+
+def test_logits_that_are_not_finite_stop_nothing_early(sheet: Sheet) -> None:
+    logits = sheet.subject.logits.copy()
+    logits[::5, 0] = np.nan
+    logits[1::5, 1] = np.inf
+    subject = replace(sheet.subject, logits=logits)
+    curves = curves_of(subject, "macs", sheet.budgets, Outcomes(subject))
+    assert curves is not None
+    thresholds = spread_thresholds(logits, subject.costs.macs, SIMULATED_THRESHOLDS)
+    for threshold, mark in zip(thresholds, curves.swept, strict=True):
+        policy = Confidence(threshold, temperature=subject.temperatures)
+        found = simulate(logits, subject.labels, subject.costs.macs, policy)
+        assert (mark.cost, mark.accuracy) == (found.mean_cost, found.accuracy)
 
 
 def test_a_profile_of_another_network_is_refused(profiled: Run, tmp_path: Path) -> None:

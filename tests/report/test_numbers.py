@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from browser import missing
 
+from edgemate.profiling.stop_costs import weighted_p99
 from edgemate.wording import counted, engineering, milliseconds, percent
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
+SIMULATE = (resources.files("edgemate.report") / "page" / "simulate.js").read_text(encoding="utf-8")
 SCRIPT = (resources.files("edgemate.report") / "page" / "numbers.js").read_text(encoding="utf-8")
 
 
@@ -53,3 +55,18 @@ def test_shortened_thresholds_compare_alike(chromium: Any) -> None:
     for threshold, shown in zip(thresholds, in_browser(chromium, "shortest(value)", thresholds), strict=True):
         assert np.float32(float(shown)) == np.float32(threshold)
         assert len(shown.lstrip("0.")) <= len(repr(threshold).lstrip("0."))
+
+
+def test_p99_is_that_of_the_profile_in_whatever_order_exits_cost(chromium: Any) -> None:
+    random = np.random.default_rng(3)
+    cases = []
+    for _ in range(300):
+        exits = int(random.integers(1, 9))
+        counts = random.integers(0, random.choice([2, 50, 3000]), exits)
+        counts[random.integers(exits)] += 1
+        cases.append([random.exponential(5.0, exits).round(1).tolist(), counts.tolist()])
+    chromium.get("about:blank")
+    call = "arguments[0].map(([costs, counts]) => highOf(costs, counts, counts.reduce((sum, one) => sum + one)))"
+    found = chromium.execute_script(f"{SIMULATE}\nreturn {call};", cases)
+    assert found == [weighted_p99(*case) for case in cases]
+    assert any(costs != sorted(costs) for costs, _ in cases)

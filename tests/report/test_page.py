@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shlex
 import shutil
@@ -11,14 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import browser, console_errors, missing, open_page, requests
+from bundles import own_bundle, small_bundle
 from commands import invoke
+from profiles import counts_json, profile_json
 
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.evaluate import evaluate
+from edgemate.cli.profile import profile
 from edgemate.exporting import Exported
 from edgemate.report import write_report
 from edgemate.report.subject import Subject
 from edgemate.runs import Run
+from edgemate.wording import engineering, least_milliseconds, percent
+
+__all__ = ["own_bundle", "small_bundle"]
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
@@ -169,12 +176,126 @@ def test_a_bundle_is_shown_on_its_calibration_split(
     assert console_errors(chromium) == []
     chromium.execute_script(MOVE, "threshold-1", "20")
     shown, command = figures(chromium), shlex.split(text(chromium, "calibrate"))
-    assert "calibration split, whose logits the bundle carries" in chromium.page_source
+    assert "of the calibration split" in text(chromium, "scored-0")
+    assert "Thresholds are chosen on them too" in text(chromium, "scored-0")
     result = invoke(calibrate, *command[2:], "--json")
     assert result.exit_code == 0, result.output
     (custom,) = [point for point in json.loads(result.stdout)["points"] if point["name"] == "custom"]
     assert shown["accuracy"] == f"{100 * custom['expected']['accuracy']:.2f} %"
     assert shown["shares"] == " ".join(f"{100 * one:.1f}" for one in custom["expected"]["fractions"])
+
+
+CELLS = """
+return [...document.querySelectorAll(arguments[0])].map((table) => ({
+  caption: table.caption.textContent,
+  rows: [...table.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim())),
+}));
+"""
+
+
+def test_counts_are_shown_and_floors_are_marked_as_estimates(
+    chromium: Any, profiled: Run, tmp_path: Path, own_spec: Path
+) -> None:
+    counts = counts_json(profiled, ["orin-nano", str(own_spec)])
+    path = tmp_path / "page.html"
+    write_report([profiled], [profile_json(profiled, counts=counts)], path, tmp_path / "curves")
+    open_page(chromium, path)
+    assert console_errors(chromium) == []
+    (table,) = chromium.execute_script(CELLS, "table.counts")
+    header, *rows = table["rows"]
+    weights = [f"weights {precision}" for precision in ("fp32", "fp16", "int8")]
+    assert header == ["exit", "MACs", "FLOPs", "parameters", *weights, "activations moved", "peak"]
+    assert [row[0] for row in rows[:3]] == ["1 stage1", "2 stage2", "3 stage3"]
+    assert [row[0] for row in rows[3:]] == ["segment 1 stage1", "segment 2 stage2", "segment 3 stage3"]
+    for row, count in zip(rows, [*counts["exits"], *counts["segments"]], strict=True):
+        sizes = [*count["weight_bytes"].values(), count["activation_bytes"], count["peak_activation_bytes"]]
+        numbers = [engineering(count[name]) for name in ("macs", "flops", "parameters")]
+        assert row[1:] == [*numbers, *(engineering(size, "B") for size in sizes)]
+    assert "aten::add" in chromium.page_source
+    floors = chromium.execute_script(CELLS, "table.floors")
+    assert len(floors) == 2
+    for floor, device in zip(floors, counts["devices"], strict=True):
+        assert floor["caption"].startswith(f"Estimate, not measured: least possible ms at batch 1 on {device['name']}")
+        header, *rows = floor["rows"]
+        assert len(header) == 1 + 2 * len(device["peak_flops"])
+        assert all("(estimate)" in column for column in header[1:])
+        here = [one for one in counts["estimates"] if one["device"] == device["name"]]
+        precisions = list(dict.fromkeys(one["precision"] for one in here))
+        columns = [(precision, scope) for precision in precisions for scope in ("prefix", "segments")]
+        found = {(one["exit"], one["precision"], one["scope"]): one for one in here}
+        for exit, row in enumerate(rows, 1):
+            cells = [found[(exit, *column)] for column in columns]
+            assert "≥ 0.0000" not in " ".join(row)
+            assert row[1:] == [f"≥ {least_milliseconds(cell['floor_ms'])} {cell['bound']}" for cell in cells]
+        for figure in device["peak_flops"].values():
+            assert chromium.execute_script("return document.body.textContent.includes(arguments[0])", figure["source"])
+
+
+@pytest.fixture
+def own_spec(tmp_path: Path) -> Path:
+    """A device without on-chip memory and with one precision, whose name is markup."""
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "name: <b>board</b>\npeak_flops: {fp16: {value: 17.0e9, source: measured & noted}}\n"
+        "memory_bandwidth: {value: 1.0e9, source: measured}\n"
+    )
+    return path
+
+
+def test_without_counts_the_page_says_why(chromium: Any, page: Path) -> None:
+    open_page(chromium, page)
+    assert chromium.execute_script("return document.querySelectorAll('table.counts, table.floors').length") == 0
+    assert "has no network to count" in chromium.page_source
+
+
+def test_a_bundle_is_shown_on_the_images_given(
+    chromium: Any, own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(5).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    np.savez("mine.npz", x_test=images, y_test=np.arange(30) % 2)
+    options = ("--repeats", 3, "--threads", 1, "--quiet", "--images", 7, "--output", "out")
+    result = invoke(profile, own_bundle, *options, "--data", "mine.npz")
+    assert result.exit_code == 0, result.output
+    assert "accuracies are of 30 images of the images given (mine.npz)" in result.stdout
+    found = json.loads(Path("out/profile.json").read_text())
+    open_page(chromium, Path("out/report.html"))
+    assert console_errors(chromium) == []
+    assert "30 images of the images given (mine.npz)" in text(chromium, "scored-0")
+    assert text(chromium, "classes-source") == "the images given (mine.npz)"
+    slider = chromium.find_element(By.ID, "threshold-1")
+    slider.send_keys(Keys.HOME)
+    assert text(chromium, "figure-shares").startswith("100.0")
+    assert text(chromium, "figure-accuracy") == percent(found["exits"][0]["accuracy"], 2)
+    assert chromium.execute_script("return document.querySelectorAll('.images img').length") > 0
+    rows = list(csv.DictReader(Path("out/curves.csv").read_text().splitlines()))
+    assert {(row["split"], row["data"]) for row in rows} == {("images", "mine.npz")}
+    assert {row["images"] for row in rows if row["provenance"] == "measured"} == {"7"}
+    assert {row["images"] for row in rows if row["provenance"] == "simulated"} == {"30"}
+
+
+def test_a_bundle_without_a_calibration_split_is_shown_on_the_images_given(
+    chromium: Any, own_bundle: Path, tmp_path: Path
+) -> None:
+    from edgemate.bundle import CALIBRATION_FILE, Bundle
+    from edgemate.profiling import profile_bundle
+    from edgemate.runtime.labeled import LabeledImages
+
+    opened = Bundle.open(own_bundle)
+    listed = {name: one for name, one in opened.manifest.files.items() if name != CALIBRATION_FILE}
+    lean = Bundle(own_bundle, opened.manifest.model_copy(update={"files": listed}))
+    images = np.random.default_rng(5).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    data = LabeledImages(list(images), np.arange(9) % 2)
+    found = profile_bundle(lean, tmp_path / "out", data=data, threads=1, repeats=2)
+    path = tmp_path / "page.html"
+    write_report([lean], [found.to_json()], path, tmp_path / "curves", [found.scored])
+    open_page(chromium, path)
+    assert console_errors(chromium) == []
+    assert "no logits of a calibration split" in text(chromium, "scored-0")
+    assert chromium.execute_script("return document.getElementById('calibrate-line').hidden")
 
 
 def test_several_runs_are_overlaid(chromium: Any, page: Path, profiled: Run, tmp_path: Path) -> None:
@@ -189,6 +310,25 @@ def test_several_runs_are_overlaid(chromium: Any, page: Path, profiled: Run, tmp
     chromium.find_element(By.CSS_SELECTOR, "#subject option[value='1']").click()
     assert str(other.path) in text(chromium, "evaluate")
     assert chromium.execute_script("return document.querySelectorAll('[data-subject=\"0\"]:not([hidden])').length") == 0
+
+
+def test_networks_of_different_classes_are_overlaid_with_a_warning(
+    chromium: Any, profiled: Run, tmp_path: Path
+) -> None:
+    other = Run(Path(shutil.copytree(profiled.path, tmp_path / "fewer")))
+    metadata = json.loads(other.metadata_path.read_text())
+    metadata["classes"] = metadata["classes"][:4]
+    other.metadata_path.write_text(json.dumps(metadata))
+    for split in ("calibration", "test"):
+        logits, labels = other.read_logits(split)  # type: ignore[arg-type]
+        other.write_logits(split, logits[..., :4], labels % 4)  # type: ignore[arg-type]
+    profile = json.loads(profiled.profile_path.read_text())
+    path = tmp_path / "both.html"
+    write_report([profiled, other], [profile, profile], path, tmp_path / "both")
+    open_page(chromium, path)
+    assert console_errors(chromium) == []
+    said = chromium.execute_script("return document.querySelector('.warning').textContent")
+    assert f"({profiled.name} 10 classes, fewer 4 classes)" in said
 
 
 @pytest.mark.parametrize("dark", [False, True])

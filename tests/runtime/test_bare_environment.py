@@ -98,7 +98,7 @@ def test_a_bundle_is_profiled_and_compared(bare: Path, small_bundle: Bundle, tmp
     options = (small_bundle.path, "--repeats", "3", "--threads", "1", "--quiet", "--output", tmp_path / "profile")
     found = bare_environment.run(bare, COMMANDS, "profile", *options)
     assert (found.returncode, found.stderr) == (0, "")
-    assert "no tradeoff.png: matplotlib is not installed" in found.stdout
+    assert "no curves.png and curves.svg: matplotlib is not installed" in found.stdout
     assert "no report.html: bokeh is not installed" in found.stdout
     written = json.loads((tmp_path / "profile" / "profile.json").read_text())
     assert written["split"] == "calibration"

@@ -4,6 +4,7 @@ import ctypes
 from typing import Any
 
 import pytest
+from recorded_machines import TITAN_RTX_IDLE
 
 from edgemate.sensors.energy.nvidia import NvmlCounter, NvmlPower, find_nvml
 from edgemate.sensors.nvml import Nvml, first_visible, throttle_reasons
@@ -76,12 +77,16 @@ def test_energy_is_counted_in_millijoules_or_else_power_is_sampled() -> None:
     sensor = find_nvml(Nvml.open(library=library))
     assert isinstance(sensor, NvmlCounter)
     with sensor.running() as consumed:
-        library.energy = 5_012_500
-    assert consumed.joules == pytest.approx(12.5)
+        library.energy = 5_000_000 + TITAN_RTX_IDLE["millijoules"]
+    assert consumed.joules / TITAN_RTX_IDLE["seconds"] == pytest.approx(TITAN_RTX_IDLE["watts"], rel=0.02)
+    # Pascal and older: nvml.h says of the counter "Volta or newer", and it answers NOT_SUPPORTED.
     older = find_nvml(Nvml.open(library=FakeNvml(energy=None)))
     assert isinstance(older, NvmlPower)
     assert older.watts() == pytest.approx(71.234)
-    assert isinstance(find_nvml(Nvml.open(library=FakeNvml(energy=None, power=None))), Reading)
+    # Jetson Orin with JetPack 6 and 7 has NVML, which answers NOT_SUPPORTED to both:
+    # https://github.com/HazyResearch/intelligence-per-watt/issues/40.
+    orin = find_nvml(Nvml.open(library=FakeNvml(energy=None, power=None)))
+    assert orin == Reading.missing("NVML: this GPU reports neither energy nor power")
     assert isinstance(find_nvml(None), Reading)
 
 

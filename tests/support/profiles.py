@@ -9,6 +9,8 @@ from typing import Any
 from edgemate.core.scoring import exit_accuracy
 from edgemate.evaluation import trained_model
 from edgemate.models import count_costs
+from edgemate.profiling.counting import count_model
+from edgemate.profiling.device_spec import read_device_specs
 from edgemate.runs import Run
 
 
@@ -33,6 +35,12 @@ def profile_json(run: Run, milliseconds: Sequence[float] = (1.25, 2.5, 4.0), **f
     ]
     machine = {"processor": "test processor", "cores": 2}
     return {"run": run.name, "machine": machine, "threads": 1, "exits": exits, "points": [], **fields}
+
+
+def counts_json(run: Run, devices: Sequence[str] = ()) -> dict[str, Any]:
+    """The counts of a run's profile, with the floors of these devices."""
+    shape = run.read_golden().images.shape[1:]
+    return count_model(trained_model(run).eval(), shape, read_device_specs(devices)).to_json()
 
 
 def write_profile_json(run: Run, **fields: Any) -> dict[str, Any]:

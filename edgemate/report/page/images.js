@@ -17,7 +17,7 @@ function imageFigure(subject, one, exit) {
   const right = label === named;
   const said = right ? `✓ ${label}` : `✗ ${named}, is ${label}`;
   const figure = make("figure", { class: right ? "right" : "wrong" });
-  const alt = `Test image ${one.index}: ${label}, taken for ${named}`;
+  const alt = `Image ${one.index}: ${label}, taken for ${named}`;
   figure.append(make("img", { src: one.source, alt, loading: "lazy" }), make("figcaption", {}, said));
   return figure;
 }

@@ -17,6 +17,7 @@ function choose(number) {
   document.querySelectorAll("[data-subject]").forEach((element) => {
     element.hidden = Number(element.dataset.subject) !== number;
   });
+  byId("classes-source").textContent = subject.source;
   const show = buildControls(byId("controls"), subject, update);
   drawChart(byId(`reliability-${number}`), subject.reliability).then((figure) => showLines(figure, kind));
 
@@ -58,6 +59,7 @@ function showCommands(subject, thresholds, budget) {
   const given = thresholds.map(shortest).join(",");
   const byThreshold = thresholds.length === 0 ? "" : ` --thresholds ${given}`;
   const chosen = budget === null ? byThreshold : ` --mean-macs ${budget}`;
+  byId("calibrate-line").hidden = !subject.calibrated;
   byId("calibrate").textContent = `edgemate calibrate ${subject.path}${chosen}`;
   byId("evaluate").textContent = `edgemate evaluate ${subject.path}${byThreshold}`;
   byId("evaluate-line").hidden = subject.kind !== "run";

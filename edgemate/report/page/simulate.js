@@ -50,14 +50,15 @@ function meanOf(costs, counts, images) {
   return costs === null ? null : counts.reduce((sum, number, k) => sum + number * costs[k], 0) / images;
 }
 
-/** The lowest cost that 99 % of the images keep within. Costs rise from exit to exit. */
+/** The lowest cost that 99 % of the images keep within, in whatever order the costs of the exits are. */
 function highOf(costs, counts, images) {
   if (costs === null) {
     return null;
   }
+  const order = costs.map((_, k) => k).sort((one, other) => costs[one] - costs[other]);
   let reached = 0;
-  const exit = counts.findIndex((number) => {
-    reached += number;
+  const exit = order.find((k) => {
+    reached += counts[k];
     return 100 * reached >= 99 * images;
   });
   return costs[exit];

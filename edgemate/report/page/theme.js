@@ -28,7 +28,12 @@ function startTheme() {
   onTheme(name);
 }
 
-/** A color of the style sheet, by the name of its variable. */
+/** A color of the style sheet in the theme that is shown, by the name of its variable. */
 function themeColor(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const probe = document.createElement("span");
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const color = getComputedStyle(probe).color;
+  probe.remove();
+  return color;
 }

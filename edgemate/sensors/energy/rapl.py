@@ -11,6 +11,8 @@ from edgemate.sensors.energy.sensor import CounterSensor
 from edgemate.sensors.reading import Reading, read_number, read_text
 
 POWERCAP = Path("sys/class/powercap")
+SAME_UJ = 2_000_000
+"""Counters of two dies that are closer than this are one: 300 W for 7 ms."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,13 @@ class Rapl(CounterSensor):
 
 
 def microjoules(before: int, after: int, range_uj: int) -> int:
-    """What a counter rose by; one that has started again since is below what it was."""
+    """What a counter rose by; one that has started again since is below what it was.
+
+    Raises:
+        OSError: it has started again, and its range is not known (0).
+    """
+    if after < before and range_uj <= 0:
+        raise OSError("RAPL: a counter started again, and its max_energy_range_uj cannot be read")
     return after - before if after >= before else after + range_uj - before
 
 
@@ -64,7 +72,7 @@ def find_rapl(root: Path = Path("/")) -> Rapl | Reading:
 
     `intel-rapl:0` is a package, also on AMD processors; `intel-rapl:0:0` is a part of it. Of the parts only `dram` is
     not in the package's own counter. `psys`, the whole platform, is left out, as it includes packages. So is
-    `intel-rapl-mmio`, which counts the same package once more.
+    `intel-rapl-mmio`, which counts the same package once more, and a die that has the counter of its whole package.
     """
     folders = sorted((root / POWERCAP).glob("intel-rapl:*"))
     named = [(folder, read_text(folder / "name") or "") for folder in folders]
@@ -78,4 +86,21 @@ def find_rapl(root: Path = Path("/")) -> Rapl | Reading:
             if counter.exists() and not os.access(counter, os.R_OK):
                 return Reading.missing(f"RAPL: {counter} is readable by root only: run as root, or chmod a+r it")
             return Reading.missing(f"RAPL: {counter} cannot be read")
-    return Rapl(zones)
+    return Rapl(_without_mirrors(zones))
+
+
+def _without_mirrors(zones: Sequence[Zone]) -> list[Zone]:
+    """Leave out dies whose counter is that of a die before them.
+
+    The kernel names a zone per die `package-0-die-1`. On AMD processors of several dies each has the counter of the
+    whole socket; on Intel's each has its own. Counters that are read within milliseconds and differ by a joule or two
+    of tens of kilojoules are the same.
+    """
+    kept: list[tuple[Zone, int]] = []
+    for zone in zones:
+        package, die, _ = zone.name.partition("-die-")
+        value = read_number(zone.folder / "energy_uj") or 0
+        same = (abs(value - other) for one, other in kept if die and one.name.startswith(f"{package}-die-"))
+        if all(SAME_UJ < distance < zone.range_uj - SAME_UJ for distance in same):
+            kept.append((zone, value))
+    return [zone for zone, _ in kept]

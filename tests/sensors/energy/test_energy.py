@@ -10,6 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_tree import write_tree
+from recorded_machines import (
+    AGX_ORIN,
+    AGX_ORIN_FOLDER,
+    AGX_ORIN_MILLIWATTS,
+    HASWELL,
+    INTEL_LAPTOP,
+    INTEL_MMIO,
+    NANO,
+    NANO_FOLDER,
+    ORIN_NX,
+    ORIN_NX_FOLDER,
+    ORIN_NX_MEASURED,
+    THREADRIPPER,
+)
 
 from edgemate.sensors.energy import Consumed, EnergySensor, find_energy_sensor, measure_energy
 from edgemate.sensors.energy.ina3221 import Ina3221, find_ina3221
@@ -18,83 +32,95 @@ from edgemate.sensors.energy.rapl import Rapl, find_rapl, microjoules
 from edgemate.sensors.energy.sensor import PowerSensor, mean_watts
 from edgemate.sensors.reading import Reading
 
-RANGE = 262_143_328_850
-POWERCAP = {
-    "intel-rapl/enabled": "1",
-    "intel-rapl:0/name": "package-0",
-    "intel-rapl:0/energy_uj": "71205936213",
-    "intel-rapl:0/max_energy_range_uj": str(RANGE),
-    "intel-rapl:0/enabled": "1",
-    "intel-rapl:0/constraint_0_name": "long_term",
-    "intel-rapl:0:0/name": "core",
-    "intel-rapl:0:0/energy_uj": "40000000000",
-    "intel-rapl:0:0/max_energy_range_uj": str(RANGE),
-    "intel-rapl:0:1/name": "dram",
-    "intel-rapl:0:1/energy_uj": "9000000000",
-    "intel-rapl:0:1/max_energy_range_uj": "65712999613",
-    "intel-rapl:1/name": "psys",
-    "intel-rapl:1/energy_uj": "99000000000",
-    "intel-rapl:1/max_energy_range_uj": str(RANGE),
-    "intel-rapl-mmio:0/name": "package-0",
-    "intel-rapl-mmio:0/energy_uj": "71205936213",
-    "intel-rapl-mmio:0/max_energy_range_uj": str(RANGE),
-}
+RANGE = int(HASWELL["intel-rapl:0/max_energy_range_uj"])
 
-# The layout of the kernel's ina3221 driver on a Jetson Orin Nano: three channels with labels, their shunt voltages in
-# microvolts, and the sum of these.
-HWMON = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon1"
-ORIN_NANO = {
-    "name": "ina3221",
-    "in1_label": "VDD_IN",
-    "in1_input": "5064",
-    "curr1_input": "984",
-    "in2_label": "VDD_CPU_GPU_CV",
-    "in2_input": "5056",
-    "curr2_input": "136",
-    "in3_label": "VDD_SOC",
-    "in3_input": "5056",
-    "curr3_input": "288",
-    "in4_input": "4920",
-    "in5_input": "680",
-    "in6_input": "1440",
-    "in7_label": "sum of shunt voltages",
-    "in7_input": "7040",
-    "curr4_input": "1408",
-}
-AGX_ORIN = {
-    "1-0040/hwmon/hwmon3/in1_label": "VDD_GPU_SOC",
-    "1-0040/hwmon/hwmon3/in1_input": "19152",
-    "1-0040/hwmon/hwmon3/curr1_input": "96",
-    "1-0040/hwmon/hwmon3/in2_label": "VDD_CPU_CV",
-    "1-0040/hwmon/hwmon3/in2_input": "19152",
-    "1-0040/hwmon/hwmon3/curr2_input": "24",
-    "1-0040/hwmon/hwmon3/in3_label": "VIN_SYS_5V0",
-    "1-0040/hwmon/hwmon3/in3_input": "4984",
-    "1-0040/hwmon/hwmon3/curr3_input": "728",
-    "1-0041/hwmon/hwmon4/in1_label": "NC",
-    "1-0041/hwmon/hwmon4/in1_input": "0",
-    "1-0041/hwmon/hwmon4/curr1_input": "0",
-}
+
+def powercap(root: Path, *machines: dict[str, str]) -> Path:
+    return write_tree(root / "sys/class/powercap", {key: value for one in machines for key, value in one.items()})
+
+
+def rise(folder: Path, machine: dict[str, str], zone: str, microjoules: int) -> None:
+    write_tree(folder, {f"{zone}/energy_uj": str(int(machine[f"{zone}/energy_uj"]) + microjoules)})
 
 
 def test_rapl_is_the_sum_of_packages_and_memory_without_what_is_in_them(tmp_path: Path) -> None:
-    folder = write_tree(tmp_path / "sys/class/powercap", POWERCAP)
+    folder = powercap(tmp_path, HASWELL)
     sensor = find_rapl(tmp_path)
     assert isinstance(sensor, Rapl)
     assert sensor.scope == "CPU packages and memory"
     with sensor.running() as consumed:
-        write_tree(folder, {"intel-rapl:0/energy_uj": "71207936213", "intel-rapl:0:1/energy_uj": "9000500000"})
+        rise(folder, HASWELL, "intel-rapl:0", 2_000_000)
+        rise(folder, HASWELL, "intel-rapl:0:0", 1_700_000)  # in the package's
+        rise(folder, HASWELL, "intel-rapl:0:2", 500_000)
     assert consumed.joules == pytest.approx(2.0 + 0.5)
 
 
+def test_a_laptop_is_measured_by_its_package_alone(tmp_path: Path) -> None:
+    folder = powercap(tmp_path, INTEL_LAPTOP, INTEL_MMIO)
+    sensor = find_rapl(tmp_path)
+    assert isinstance(sensor, Rapl)
+    assert sensor.scope == "CPU packages"
+    with sensor.running() as consumed:
+        for zone, rose in (("intel-rapl:0", 3), ("intel-rapl:0:0", 1), ("intel-rapl:0:1", 1), ("intel-rapl:1", 9)):
+            rise(folder, INTEL_LAPTOP, zone, rose * 1_000_000)
+        rise(folder, INTEL_MMIO, "intel-rapl-mmio:0", 3_000_000)
+    assert consumed.joules == pytest.approx(3.0)
+
+
+def test_dies_that_share_the_counter_of_their_package_count_once(tmp_path: Path) -> None:
+    folder = powercap(tmp_path, THREADRIPPER)
+    sensor = find_rapl(tmp_path)
+    assert isinstance(sensor, Rapl)
+    with sensor.running() as consumed:
+        for zone in ("intel-rapl:0", "intel-rapl:1"):
+            rise(folder, THREADRIPPER, zone, 68_000_000)
+    assert consumed.joules == pytest.approx(68.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "joules"), [(10_360_237_493, 7_000_000_000, 2), (65_532_600_000, 4_000, 1)]
+)
+def test_dies_with_counters_of_their_own_are_added_and_a_shared_one_may_have_started_again(
+    tmp_path: Path, first: int, second: int, joules: int
+) -> None:
+    machine = {**THREADRIPPER, "intel-rapl:0/energy_uj": str(first), "intel-rapl:1/energy_uj": str(second)}
+    folder = powercap(tmp_path, machine)
+    sensor = find_rapl(tmp_path)
+    assert isinstance(sensor, Rapl)
+    before = sensor.counters()
+    rise(folder, machine, "intel-rapl:0", 1_000)
+    rise(folder, machine, "intel-rapl:1", 1_000)
+    assert sensor.joules(before, sensor.counters()) == pytest.approx(joules * 1e-3)
+
+
+def test_two_sockets_are_two_packages_however_close_their_counters_are(tmp_path: Path) -> None:
+    second = {key.replace("intel-rapl:0", "intel-rapl:1"): value for key, value in HASWELL.items()}
+    folder = powercap(tmp_path, HASWELL, {**second, "intel-rapl:1/name": "package-1"})
+    sensor = find_rapl(tmp_path)
+    assert isinstance(sensor, Rapl)
+    with sensor.running() as consumed:
+        rise(folder, HASWELL, "intel-rapl:0", 2_000_000)
+        rise(folder, second, "intel-rapl:1", 2_000_000)
+        rise(folder, second, "intel-rapl:1:2", 1_000_000)
+    assert consumed.joules == pytest.approx(5.0)
+
+
 def test_a_rapl_counter_that_has_started_again_is_still_right(tmp_path: Path) -> None:
-    start = {**POWERCAP, "intel-rapl:0/energy_uj": str(RANGE - 1_000_000)}
-    folder = write_tree(tmp_path / "sys/class/powercap", start)
+    folder = powercap(tmp_path, {**HASWELL, "intel-rapl:0/energy_uj": str(RANGE - 1_000_000)})
     sensor = find_rapl(tmp_path)
     assert isinstance(sensor, Rapl)
     with sensor.running() as consumed:
         write_tree(folder, {"intel-rapl:0/energy_uj": "3000000"})
     assert consumed.joules == pytest.approx(4.0)
+
+
+def test_a_counter_of_unknown_range_that_starts_again_is_an_error_and_no_negative_energy(tmp_path: Path) -> None:
+    folder = powercap(tmp_path, INTEL_LAPTOP)
+    (folder / "intel-rapl:0/max_energy_range_uj").unlink()
+    sensor = find_rapl(tmp_path)
+    assert isinstance(sensor, Rapl)
+    with pytest.raises(OSError, match="max_energy_range_uj"), sensor.running():
+        write_tree(folder, {"intel-rapl:0/energy_uj": "3000000"})
 
 
 @given(st.integers(0, RANGE - 1), st.integers(0, RANGE - 1))
@@ -103,7 +129,7 @@ def test_less_than_one_round_of_a_counter_is_found_wherever_it_starts(before: in
 
 
 def test_counters_for_root_only_are_one_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tree(tmp_path / "sys/class/powercap", POWERCAP)
+    powercap(tmp_path, HASWELL)
     (tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").chmod(0o400)
 
     def denied(path: Path) -> int | None:
@@ -117,47 +143,51 @@ def test_counters_for_root_only_are_one_line_that_says_so(tmp_path: Path, monkey
     assert "\n" not in str(found.reason)
 
 
-def test_a_jetson_with_a_rail_for_the_module_is_measured_by_that(tmp_path: Path) -> None:
-    write_tree(tmp_path / HWMON, ORIN_NANO)
+@pytest.mark.parametrize(("millivolts", "milliamperes", "watts"), ORIN_NX_MEASURED)
+def test_a_jetson_with_a_rail_for_the_module_is_measured_by_that(
+    tmp_path: Path, millivolts: int, milliamperes: int, watts: float
+) -> None:
+    measured = {"in1_input": str(millivolts), "curr1_input": str(milliamperes)}
+    write_tree(tmp_path / ORIN_NX_FOLDER, {**ORIN_NX, **measured})
     sensor = find_ina3221(tmp_path)
     assert isinstance(sensor, Ina3221)
     assert sensor.scope == "the module (VDD_IN)"
-    assert sensor.watts() == pytest.approx(5.064 * 0.984)
+    assert sensor.watts() == pytest.approx(watts, abs=0.06)
 
 
-def test_a_jetson_without_one_is_measured_by_the_sum_of_its_rails(tmp_path: Path) -> None:
-    write_tree(tmp_path / "sys/bus/i2c/drivers/ina3221", AGX_ORIN)
+def test_a_jetson_without_one_is_measured_by_the_sum_of_its_rails_each_once(tmp_path: Path) -> None:
+    write_tree(tmp_path / AGX_ORIN_FOLDER, AGX_ORIN)
     sensor = find_ina3221(tmp_path)
     assert isinstance(sensor, Ina3221)
     assert sensor.scope == "VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0"
-    assert sensor.watts() == pytest.approx(19.152 * 0.096 + 19.152 * 0.024 + 4.984 * 0.728)
+    milliwatts = sum(power for name, power in AGX_ORIN_MILLIWATTS.items() if name != "VDDQ_VDD2_1V8AO")
+    assert sensor.watts() == pytest.approx(milliwatts / 1000, abs=0.005)
+
+
+def test_a_channel_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    # Without labels, as mainline's driver has them for channels that are not connected, and one that is not enabled.
+    tree = {key: value for key, value in AGX_ORIN.items() if value != "NC"}
+    del tree["1-0040/hwmon/hwmon1/curr1_input"]
+    write_tree(tmp_path / AGX_ORIN_FOLDER, {**tree, "1-0040/hwmon/hwmon1/curr1_input/unreadable": ""})
+    sensor = find_ina3221(tmp_path)
+    assert isinstance(sensor, Ina3221)
+    assert sensor.scope == "VDD_CPU_CV + VIN_SYS_5V0"
 
 
 def test_the_files_of_jetpack_4_are_read_too(tmp_path: Path) -> None:
-    folder = tmp_path / "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
-    write_tree(
-        folder,
-        {
-            "rail_name_0": "POM_5V_IN",
-            "in_voltage0_input": "5072",
-            "in_current0_input": "360",
-            "in_power0_input": "1825",
-            "rail_name_1": "POM_5V_GPU",
-            "in_voltage1_input": "5072",
-            "in_current1_input": "16",
-        },
-    )
+    write_tree(tmp_path / NANO_FOLDER, NANO)
     sensor = find_ina3221(tmp_path)
     assert isinstance(sensor, Ina3221)
-    assert sensor.watts() == pytest.approx(5.072 * 0.360)
+    assert sensor.scope == "the module (POM_5V_IN)"
+    assert 1e3 * sensor.watts() == pytest.approx(int(NANO["in_power0_input"]), abs=1)
 
 
 def test_a_rail_that_can_no_longer_be_read_is_an_error_of_the_system(tmp_path: Path) -> None:
-    write_tree(tmp_path / HWMON, ORIN_NANO)
+    write_tree(tmp_path / ORIN_NX_FOLDER, ORIN_NX)
     sensor = find_ina3221(tmp_path)
     assert isinstance(sensor, Ina3221)
     with pytest.raises(OSError, match="curr1_input"), sensor.running():  # noqa: PT012
-        (tmp_path / HWMON / "curr1_input").unlink()
+        (tmp_path / ORIN_NX_FOLDER / "curr1_input").unlink()
         time.sleep(0.02)
 
 
@@ -169,10 +199,10 @@ def test_no_sensor_is_a_result(tmp_path: Path) -> None:
 
 
 def test_a_jetson_comes_before_a_workstation_and_serves_cpu_and_gpu(tmp_path: Path) -> None:
-    write_tree(tmp_path / "sys/class/powercap", POWERCAP)
+    powercap(tmp_path, HASWELL)
     assert isinstance(find_energy_sensor("cpu", root=tmp_path), Rapl)
     assert isinstance(find_energy_sensor("gpu", root=tmp_path), Reading)
-    write_tree(tmp_path / HWMON, ORIN_NANO)
+    write_tree(tmp_path / ORIN_NX_FOLDER, ORIN_NX)
     assert isinstance(find_energy_sensor("cpu", root=tmp_path), Ina3221)
     assert isinstance(find_energy_sensor("gpu", root=tmp_path), Ina3221)
 
