@@ -15,6 +15,9 @@ from edgemate.runs import Run
 EPOCHS = "optimization.epochs"
 _WITH_THE_EPOCHS = {EPOCHS, "optimization.warmup_epochs", "optimization.schedule_options.milestones"}
 
+# What `edgemate.training.input_defaults` fills in.
+_FROM_WEIGHTS = ("image_size", "resize_to", "interpolation", "mean", "std")
+
 
 def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace: bool = False) -> bool:
     """Look whether `train` can write a run there. Arguments are those of `train`.
@@ -28,6 +31,7 @@ def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace
     """
     files.check_folder(path)
     if resume and path.exists():
+        recipe = _with_defaults_of_run(recipe, path)
         run, begun = begun_run(recipe, path)
         return not run.finished or begun != recipe
     if replace and path.exists():
@@ -53,6 +57,18 @@ def begun_run(recipe: Recipe, path: Path) -> tuple[Run, Recipe]:
             f"resume with that one, in which only {EPOCHS} may change"
         )
     return run, begun
+
+
+def _with_defaults_of_run(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe as training will complete it from its weights, whose library takes seconds to import.
+
+    What the weights would give is taken from the run that is there; training itself compares again.
+    """
+    if recipe.model.weights is None:
+        return recipe
+    begun = Run.open(path, finished=False).read_recipe().data
+    filled = {name: getattr(begun, name) for name in _FROM_WEIGHTS if getattr(recipe.data, name) is None}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=filled)})
 
 
 def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:

@@ -10,10 +10,12 @@ import pytest
 import torch
 from rich.console import Console
 
+import edgemate
 from edgemate.errors import RunError
 from edgemate.runs import Run, read_tensors
 from edgemate.training import train
 from edgemate.training.callbacks import SeedEveryEpoch
+from edgemate.training.run_place import check_run_place
 from recipes import small_recipe
 
 
@@ -155,3 +157,15 @@ def test_a_run_may_end_sooner_than_it_was_begun_to(tmp_path: Path) -> None:
     run = train(small_recipe("optimization.epochs=1"), tmp_path / "run", resume=True, console=screen())
     assert run.finished
     assert run.read_metrics()["epochs"] == 1
+
+
+def test_a_run_that_began_with_weights_is_recognized_without_reading_them(two_epochs: Run, tmp_path: Path) -> None:
+    given = ("optimization.epochs=1", f"model.weights=run:{two_epochs.path}")
+    run = train(small_recipe(*given), tmp_path / "run", console=screen())
+    assert run.read_recipe().data.mean is not None, "the weights brought it"
+    assert not check_run_place(small_recipe(*given), run.path, resume=True)
+    assert check_run_place(small_recipe(*given, "optimization.epochs=2"), run.path, resume=True)
+    with pytest.raises(RunError, match=r"differs in data\.mean"):
+        check_run_place(small_recipe(*given, "data.mean=[0.9]", "data.std=[0.2]"), run.path, resume=True)
+    resumed = edgemate.train(small_recipe(*given, "optimization.epochs=2"), run.path, resume=True)
+    assert resumed.metrics["epochs"] == 2
