@@ -44,7 +44,7 @@ def plan_comparison(
     output: Path,
     *,
     overrides: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
 ) -> Plan:
     """Read and check all recipes. Arguments are those of `compare`.
 
@@ -55,7 +55,7 @@ def plan_comparison(
         UsageError: there are no seeds, one is given twice, or jobs is less than 1.
         OSError: the output folder cannot be written to.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or (jobs is not None and jobs < 1):
         raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
     written, over = read_tree(path), parse_overrides(overrides)
     tree, notes = fit_to_epochs(merge(written, over), written, over)
