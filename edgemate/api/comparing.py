@@ -44,6 +44,7 @@ def compare(
     jobs: int | None = None,
     engine: str = "local",
     engine_options: Mapping[str, Any] | None = None,
+    tune: int = 0,
     notify: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> Compared:
@@ -61,6 +62,8 @@ def compare(
             fewer than two; on a cluster, as many as it has room for.
         engine: what places the trainings: "local", processes on this machine, or "ray", a Ray cluster.
         engine_options: keyword arguments of the engine; of "ray": address, cpus_per_run, gpus_per_run, retries.
+        tune: settings that every method is trained with first, the recipe's own and `tune` - 1 from the ranges that the
+            method and the optimizer declare. The best one on the calibration split is trained with all seeds. 0: none.
         notify: called with a line after each training.
         progress: receives how far the trainings are.
 
@@ -85,7 +88,7 @@ def compare(
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     with _recipe_file(recipe, output) as (path, folder):
         variants = parse_variants(methods)
-        plan = plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs)
+        plan = plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs, tune=tune)
         make_engine(engine, jobs, next(iter(plan.recipes.values())), engine_options).check(folder)
 
         from edgemate.comparison import compare as compare_methods
@@ -99,6 +102,7 @@ def compare(
             jobs=jobs,
             engine=engine,
             engine_options=engine_options,
+            tune=tune,
             report=notify or (lambda line: None),
             progress=progress,
         )

@@ -33,6 +33,14 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Settings that every method is tried with first, its learning rate among them; the best one on the "
+            "calibration split is trained with all seeds. 0: none.",
+        ),
+    ] = 0,
     engine: Annotated[
         str, typer.Option(help="What places the trainings: local (this machine) or ray (a Ray cluster).")
     ] = "local",
@@ -76,6 +84,7 @@ def compare(
             jobs=jobs,
             engine=engine,
             engine_options={key: value for key, value in given.items() if value is not None},
+            tune=tune,
             notify=None if quiet else notify,
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from edgemate import files
 from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.engines.making import make_engine
-from edgemate.comparison.plan import Key, plan_comparison
+from edgemate.comparison.plan import Key, check_same_recipe, plan_comparison
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
+from edgemate.comparison.settings import with_setting
 from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.trainings import Trainings
+from edgemate.comparison.tuning import Tuned
+from edgemate.comparison.tuning import tune as tune_methods
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.evaluation import trained_model
@@ -33,6 +37,7 @@ def compare(
     jobs: int | None = None,
     engine: str = "local",
     engine_options: Mapping[str, Any] | None = None,
+    tune: int = 0,
     report: Callable[[str], None] = print,
     progress: Progress = SILENT,
 ) -> Comparison:
@@ -52,6 +57,7 @@ def compare(
         jobs: trainings at the same time; None: as the engine chooses.
         engine: name of what places the trainings.
         engine_options: its options.
+        tune: settings that every method is tried with first, the recipe's own included; see `edgemate.comparison.tuning`.
         report: called with a line of text for each change to the recipe and after each training.
         progress: advanced a few times a second, with the state of the running trainings.
 
@@ -61,7 +67,7 @@ def compare(
         TrainingError: some trainings failed; the others are finished.
         UsageError: there are no seeds, one is given twice, jobs is less than 1, or the engine cannot be used.
     """
-    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs)
+    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs, tune=tune)
     recipes, runs = plan.recipes, plan.runs
     placed = make_engine(engine, jobs, next(iter(recipes.values())), engine_options)
     placed.check(output)
@@ -70,9 +76,20 @@ def compare(
     for variant in variants:
         check_recipe(recipes[variant, seeds[0]], f"methods {variant.label}")
 
-    with Trainings(output, placed, list(runs.values()), report, progress) as trainings:
+    everything = [*runs.values(), *itertools.chain.from_iterable(plan.trials.values())]
+    tuned: dict[Variant, Tuned] = {}
+    with Trainings(output, placed, everything, report, progress) as trainings:
+        if tune:
+            first = {variant: recipes[variant, seeds[0]] for variant in variants}
+            tuned = tune_methods(first, tune, output, trainings, report)
+            recipes = {
+                (variant, seed): with_setting(recipe, tuned[variant].best.setting, f"methods {variant.label}")
+                for (variant, seed), recipe in recipes.items()
+            }
+            for key, recipe in recipes.items():
+                check_same_recipe(runs[key], recipe)
         trainings.train({runs[key]: recipe for key, recipe in recipes.items()})
-    found = _gather(variants, seeds, recipes, runs, output.resolve().name, placed.jobs, placed.threads)
+    found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, placed.jobs, placed.threads)
     files.write_json(output / "comparison.json", found.to_json())
     files.write_text(output / "comparison.md", comparison_markdown(found))
     files.write_bytes(output / "comparison.png", comparison_png(found))
@@ -84,6 +101,7 @@ def _gather(
     seeds: Sequence[int],
     recipes: Mapping[Key, Recipe],
     runs: Mapping[Key, Run],
+    tuned: Mapping[Variant, Tuned],
     name: str,
     jobs: int,
     threads: int,
@@ -99,10 +117,14 @@ def _gather(
                 macs=tuple(exit.macs for exit in costs.exits),
                 chained_macs=tuple(exit.chained_macs for exit in costs.exits),
                 runs=tuple(figures_of(runs[variant, seed], seed) for seed in seeds),
+                trials=tuned[variant].trials if tuned else (),
+                best=tuned[variant].best.number if tuned else None,
             )
         )
     shared = recipes[variants[0], seeds[0]].model_dump(mode="json")
     del shared["distillation"], shared["training"]["seed"]
+    if tuned:
+        del shared["optimization"]["lr"]  # in the settings, one per method
     return Comparison(
         name=name,
         recipe=shared,
@@ -113,6 +135,7 @@ def _gather(
         cuts=metadata.cuts,
         images=metadata.images,
         methods=tuple(methods),
+        tuned=len(methods[0].trials),
     )
 
 

@@ -11,9 +11,10 @@ import yaml
 from edgemate import files
 from edgemate.comparison.engines import Engine, Reports
 from edgemate.comparison.running import Failure, Training, failed_trainings, progress_line
+from edgemate.comparison.trials import has_ended
 from edgemate.config import Recipe
 from edgemate.progress import SILENT, Progress
-from edgemate.runs import Run
+from edgemate.runs import Run, Split
 from edgemate.wording import counted
 
 
@@ -37,7 +38,7 @@ class Trainings:
         progress: Progress = SILENT,
     ) -> None:
         self.output, self.engine = output, engine
-        self._all, self._ended = len(runs), sum(run.finished for run in runs)
+        self._all, self._ended = len(runs), sum(has_ended(run) for run in runs)
         self._report, self._progress = report, progress
         self._started = False
         if self._ended:
@@ -53,13 +54,18 @@ class Trainings:
         self.engine.stop()
 
     def train(
-        self, recipes: Mapping[Run, Recipe], *, diverged: Callable[[Failure], bool] = lambda failure: False
+        self,
+        recipes: Mapping[Run, Recipe],
+        *,
+        diverged: Callable[[Failure], bool] = lambda failure: False,
+        split: Split = "test",
     ) -> None:
         """Train the runs that are not finished, in this order.
 
         Args:
             recipes: the recipe of each run.
             diverged: called with a training whose loss was not finite; it returns whether that is a result.
+            split: whose accuracies are reported.
 
         Raises:
             TrainingError: some trainings failed; all others are finished.
@@ -71,7 +77,7 @@ class Trainings:
 
         def finished(training: Training, seconds: float) -> None:
             self._ended += 1
-            figures = Run(training.folder).read_metrics()["accuracy"]["test"]
+            figures = Run(training.folder).read_metrics()["accuracy"][split]
             shown = " ".join(f"{100 * accuracy:5.2f}" for accuracy in [*figures["exits"], figures["ensemble"]])
             self._report(
                 f"{self._ended:>3}/{self._all}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s"
@@ -87,7 +93,10 @@ class Trainings:
         self._progress.step("trainings")
         failures = self.engine.run(missing, Reports(finished, poll, self._report))
         fatal = [failure for failure in failures if not (failure.diverged and diverged(failure))]
-        self._ended += len(failures) - len(fatal)
+        for failure in failures:
+            if failure not in fatal:
+                self._ended += 1
+                self._report(f"{self._ended:>3}/{self._all}  {failure.training.name}: {failure.reason}")
         if fatal:
             raise failed_trainings(fatal)
 

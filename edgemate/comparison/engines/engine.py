@@ -33,8 +33,9 @@ class Reports:
 class Engine(ABC):
     """Places trainings. A training is a process that writes its run folder by itself and resumes an unfinished one.
 
-    Leaving an engine's context ends only what `start` started. Its module must import neither torch nor a cluster's library at the top, so that `check` is quick. The keyword-only arguments
-    of its constructor are its options.
+    Leaving an engine's context ends only what `start` started. The module of an engine must import neither torch nor a
+    cluster's library at the top, so that `check` is quick. The keyword-only arguments of its constructor are its
+    options.
 
     Attributes:
         jobs: largest number of trainings at the same time; 1 while `start` has not yet found it out.
