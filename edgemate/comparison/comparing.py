@@ -57,7 +57,7 @@ def compare(
         jobs: trainings at the same time; None: as the engine chooses.
         engine: name of what places the trainings.
         engine_options: its options.
-        tune: settings that every method is tried with first, the recipe's own included; see `edgemate.comparison.tuning`.
+        tune: settings that every method is tried with first, the recipe's own included (`edgemate.comparison.tuning`).
         report: called with a line of text for each change to the recipe and after each training.
         progress: advanced a few times a second, with the state of the running trainings.
 

@@ -113,7 +113,7 @@ def check_same_recipe(run: Run, recipe: Recipe) -> None:
 
 
 def _check_begun_after(run: Run, trials: Sequence[Run]) -> None:
-    """A tuned method's runs begin after its trials. One that began before may have another setting than the best one."""
+    """Raise RunError if a tuned method's run began before its trials ended: it may have another setting."""
     missing = next((trial for trial in trials if not has_ended(trial)), None)
     if missing is not None and run.recipe_path.is_file():
         raise RunError(

@@ -63,8 +63,8 @@ def _tuning(found: Comparison) -> list[str]:
     """What was tried, with a row per method."""
     lines = [
         f"Every method was trained with {counted(found.tuned, 'setting')}, the recipe's own first, and then with the "
-        "best one and all seeds. The best one has the highest accuracy on the calibration split, averaged over exits (in % "
-        "below), with a seed that the table above does not use.",
+        "best one and all seeds. The best one has the highest accuracy on the calibration split, averaged over exits "
+        "(below, in %), with a seed that the table above does not use.",
         "",
         "| method | trainings | the recipe's own | best | setting |",
         "|---|---|---|---|---|",

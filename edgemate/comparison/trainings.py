@@ -79,9 +79,8 @@ class Trainings:
             self._ended += 1
             figures = Run(training.folder).read_metrics()["accuracy"][split]
             shown = " ".join(f"{100 * accuracy:5.2f}" for accuracy in [*figures["exits"], figures["ensemble"]])
-            self._report(
-                f"{self._ended:>3}/{self._all}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s"
-            )
+            where = "exits and ensemble" if split == "test" else f"{split} exits and ensemble"
+            self._report(f"{self._ended:>3}/{self._all}  {training.name}: {where} {shown} %  {seconds:.0f} s")
 
         def poll(running: Sequence[Training], waiting: int) -> None:
             here = before + len(missing) - len(running) - waiting

@@ -125,8 +125,8 @@ def _best(variant: Variant, recipe: Recipe, trials: Iterable[TrialFigures]) -> T
 def _described(variant: Variant, found: Tuned) -> str:
     setting = described(found.best.setting, found.recipe.model_dump(mode="json")["distillation"])
     return (
-        f"{variant.label}: setting {found.best.number} of {len(found.trials)} is the best one on the calibration "
-        f"split, {_percent(found.best)} on average over exits ({setting}); the recipe's own: {_percent(found.trials[0])}"
+        f"{variant.label}: setting {found.best.number} of {len(found.trials)} ({setting}) is the best one on the "
+        f"calibration split: {_percent(found.best)}, averaged over exits; the recipe's own: {_percent(found.trials[0])}"
     )
 
 

@@ -10,7 +10,8 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,6 +71,7 @@ class RayCluster(Engine):
         self._folder: Path | None = None
         self._ours = False
         self._token = ""
+        self._silenced = ExitStack()
 
     def check(self, output: Path) -> None:
         """Whether Ray is installed and something listens at the address."""
@@ -85,6 +87,7 @@ class RayCluster(Engine):
             warnings.simplefilter("ignore")
             ray = _library()
             if not ray.is_initialized():
+                self._silenced.enter_context(_silent_errors())
                 self._connect(ray)
             nodes = [node for node in ray.nodes() if node["Alive"]]
             if self._gpus_each is None:
@@ -98,6 +101,7 @@ class RayCluster(Engine):
         if self._ours:
             _library().shutdown()
             self._ours = False
+        self._silenced.close()
         if self._token:
             shutil.rmtree(Path(self._token).parent, ignore_errors=True)
             self._token = ""
@@ -194,6 +198,24 @@ class RayCluster(Engine):
 def _library() -> Any:
     """Ray, whose stubs are too narrow for what it accepts."""
     return importlib.import_module("ray")
+
+
+@contextmanager
+def _silent_errors() -> Iterator[None]:
+    """Keep what Ray reports of workers that end off standard output, which has the result; there is no switch for it.
+
+    What matters of it becomes a note or the reason of a failure.
+    """
+    worker = importlib.import_module("ray._private.worker")
+    printing = getattr(worker, "print_to_stdstream", None)
+    if printing is None:
+        yield
+        return
+    worker.print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing  # type: ignore[attr-defined]
 
 
 def _check_address(address: str) -> None:
