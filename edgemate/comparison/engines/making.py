@@ -28,9 +28,13 @@ def make_engine(name: str, jobs: int | None, recipe: Recipe, options: Mapping[st
         UsageError: the name is unknown, or an option is unknown or out of range.
     """
     model = part_options(ENGINES, name, list(options or {}))
+    known = ", ".join(model.model_fields) or "no options"
+    for option in options or {}:
+        if option not in model.model_fields:
+            raise UsageError(f"{option}: engine {name} has no such option; it has {known}")
     try:
         given = model.model_validate(dict(options or {})).model_dump()
     except ValidationError as error:
-        raise UsageError("; ".join(problems_of(error, model, f"engine {name}"))) from error
+        raise UsageError("; ".join(problems_of(error, model))) from error
     made: Engine = ENGINES.make(name, Engine, jobs, recipe.training.accelerator != "cpu", **given)
     return made
