@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,22 @@ def compare(
             for key, recipe in recipes.items():
                 check_same_recipe(runs[key], recipe)
         trainings.train({runs[key]: recipe for key, recipe in recipes.items()})
-    found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, placed.jobs, placed.threads)
+    # Where nothing was trained, how it was stays as it is written.
+    at_a_time, threads = (None if trainings.started else _stored_placing(output)) or (placed.jobs, placed.threads)
+    found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, at_a_time, threads)
     files.write_json(output / "comparison.json", found.to_json())
     files.write_text(output / "comparison.md", comparison_markdown(found))
     files.write_bytes(output / "comparison.png", comparison_png(found))
     return found
+
+
+def _stored_placing(output: Path) -> tuple[int, int] | None:
+    """Trainings at a time and threads of each, of an earlier call; None if it did not finish."""
+    try:
+        tree = json.loads((output / "comparison.json").read_text(encoding="utf-8"))
+        return int(tree["jobs"]), int(tree["threads"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _gather(

@@ -40,7 +40,7 @@ class Trainings:
         self.output, self.engine = output, engine
         self._all, self._ended = len(runs), sum(has_ended(run) for run in runs)
         self._report, self._progress = report, progress
-        self._started = False
+        self.started = False
         if self._ended:
             verb = "is" if self._ended == 1 else "are"
             report(f"{self._ended} of {counted(self._all, 'run')} {verb} finished already")
@@ -86,8 +86,8 @@ class Trainings:
             here = before + len(missing) - len(running) - waiting
             self._progress.advance(here, self._all, lambda: "\n".join(progress_line(training) for training in running))
 
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             self.engine.start(self.output)
         self._progress.step("trainings")
         failures = self.engine.run(missing, Reports(finished, poll, self._report))

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -33,8 +34,8 @@ METHODS = "joint_ce,mate"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the cluster. Its processes end with the tests."""
+def cluster() -> Iterator[Any]:
+    """Two nodes. Their processes end with the tests."""
     patched = pytest.MonkeyPatch()
     patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patched.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -52,7 +53,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cluster.add_node(**node)
         cluster.wait_for_nodes()
     assert len(ray_processes() - before) == 3  # one that knows all nodes, and one on each
-    yield str(cluster.address)
+    yield cluster
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cluster.shutdown()
@@ -62,6 +63,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     while (left := ray_processes() - before) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not left
+
+
+@pytest.fixture
+def address(cluster: Any) -> str:
+    return str(cluster.address)
 
 
 def ray_processes() -> set[int]:
@@ -180,6 +186,36 @@ def test_a_training_whose_worker_is_killed_resumes_from_its_checkpoint(
         assert len(re.findall(rf"^epoch +{epoch}/10 ", shown, re.MULTILINE)) == 1
     assert capfd.readouterr() == ("", "")  # Ray's own words about the worker
     assert not (tmp_path / ".nodes").exists()
+
+
+@pytest.mark.slow
+def test_a_training_whose_node_dies_resumes_on_another(cluster: Any, address: str, tmp_path: Path) -> None:
+    training = prepared(tmp_path, "optimization.epochs=10")
+    run = Run(training.folder)
+    killed: list[int] = []
+
+    def poll(running: object, waiting: int) -> None:
+        if not killed and (run.checkpoints_path / "last.ckpt").exists() and not run.finished:
+            worker = ray_worker_of(training)
+            killed.extend(parent for pid, parent, _ in processes() if pid == worker)  # the node's raylet
+            os.kill(killed[0], signal.SIGKILL)
+
+    # Larger ones, so that the training is on one of these and the test on another.
+    added = [cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20) for _ in range(2)]
+    try:
+        with make_engine("ray", None, small_recipe(), {"address": address, "cpus_per_run": 2}) as engine:
+            engine.start(tmp_path)
+            assert engine.jobs == 2
+            notes: list[str] = []
+            assert engine.run([training], Reports(poll=poll, note=notes.append)) == []
+    finally:
+        for node in added:
+            cluster.remove_node(node)
+    assert len(killed) == 1
+    assert notes[0].startswith("one: was ended and resumed 1 time")
+    assert run.finished
+    rows = [line.split(",")[0] for line in run.history_path.read_text().splitlines()[1:]]
+    assert rows == [str(epoch) for epoch in range(1, 11)]
 
 
 @pytest.mark.slow
