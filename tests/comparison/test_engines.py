@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,3 +80,28 @@ def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path) -> None:
     assert outcome.problem is not None
     assert f"does not see {tmp_path / 'other'}; choose an output folder that all nodes share" in outcome.problem
     assert not training.log.exists()
+
+
+def test_a_training_that_was_started_again_elsewhere_is_ended(tmp_path: Path) -> None:
+    # In a process of its own, which ends with it.
+    program = """
+import pathlib, subprocess, sys
+from edgemate.comparison.engines import ray_task
+folder = pathlib.Path(sys.argv[1])
+counter = folder / "attempts"
+counter.write_bytes(b".")
+process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+(folder / "id").write_text(str(process.pid))
+(folder / "ready").touch()
+ray_task._wait(process, counter, 1)
+"""
+    waiting = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    assert waiting.poll() is None
+    with (tmp_path / "attempts").open("ab") as counter:
+        counter.write(b".")  # what a second attempt does first
+    assert waiting.wait(30) == 1
+    assert not Path(f"/proc/{(tmp_path / 'id').read_text()}").exists()

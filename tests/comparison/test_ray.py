@@ -190,7 +190,7 @@ def test_a_training_whose_worker_is_killed_resumes_from_its_checkpoint(
 
 @pytest.mark.slow
 def test_a_training_whose_node_dies_resumes_on_another(cluster: Any, address: str, tmp_path: Path) -> None:
-    training = prepared(tmp_path, "optimization.epochs=10")
+    training = prepared(tmp_path, "optimization.epochs=30", "data.train_limit=128")
     run = Run(training.folder)
     killed: list[int] = []
 
@@ -215,7 +215,7 @@ def test_a_training_whose_node_dies_resumes_on_another(cluster: Any, address: st
     assert notes[0].startswith("one: was ended and resumed 1 time")
     assert run.finished
     rows = [line.split(",")[0] for line in run.history_path.read_text().splitlines()[1:]]
-    assert rows == [str(epoch) for epoch in range(1, 11)]
+    assert rows == [str(epoch) for epoch in range(1, 31)]
 
 
 @pytest.mark.slow

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.comparison.running import Training
+
+_WATCH_SECONDS = 0.5
 
 
 class KilledError(Exception):
@@ -73,7 +76,7 @@ def train_here(task: Task) -> Outcome:
     started = time.monotonic()
     process = task.training.start(task.threads, variables=_found(variables), folders=task.folders, cwd=cwd)
     try:
-        code = process.wait()
+        code = _wait(process, attempts_file(task.token, task.training), attempts)
     finally:
         process.kill()  # where Ray cancels this task
         if process.stdin:
@@ -81,6 +84,23 @@ def train_here(task: Task) -> Outcome:
     if code < 0:
         raise KilledError(f"its process was ended by signal {-code} on {host}")
     return Outcome(code, time.monotonic() - started, attempts, host)
+
+
+def _wait(process: subprocess.Popen[bytes], counter: Path, attempt: int) -> int:
+    """The exit code of a training, which ends at once if it was given up: two must never write into the same run.
+
+    Ray's worker outlives the node's own process (its parent), and a node that lost its connection continues, while the
+    training may be started again elsewhere.
+    """
+    parent = os.getppid()
+    while True:
+        try:
+            return process.wait(_WATCH_SECONDS)
+        except subprocess.TimeoutExpired:
+            if os.getppid() != parent or _attempts(counter) != attempt:
+                process.kill()
+                process.wait()
+                os._exit(1)  # Ray starts the training again if nobody has
 
 
 def _found(variables: dict[str, str]) -> dict[str, str]:
@@ -101,4 +121,11 @@ def _count_attempt(task: Task) -> int:
     counter = attempts_file(task.token, task.training)
     with counter.open("ab") as file:
         file.write(b".")
-    return counter.stat().st_size
+    return _attempts(counter)
+
+
+def _attempts(counter: Path) -> int:
+    try:
+        return counter.stat().st_size
+    except OSError:  # deleted with the end of the comparison
+        return 0
