@@ -29,6 +29,12 @@ from recipes import SMALL, small_recipe
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+# Older versions of Ray leave files open.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
 FAST = ["optimization.epochs=1", "data.train_limit=64", "data.augmentation=[]"]
 METHODS = "joint_ce,mate"
 
@@ -72,7 +78,7 @@ def address(cluster: Any) -> str:
 
 def ray_processes() -> set[int]:
     """Ids of the processes that make a cluster."""
-    return {pid for pid, _, command in processes() if "/raylet" in command or "/gcs_server" in command}
+    return {pid for pid, _, command in processes() if command.split()[0].endswith(("/raylet", "/gcs_server"))}
 
 
 def processes() -> list[tuple[int, int, str]]:
