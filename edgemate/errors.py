@@ -6,6 +6,7 @@
     ├── DataError            a data root, dataset or image that is missing or unreadable
     │   └── ImageError       one image that cannot be read or prepared; the others can still be classified
     ├── TrainingError        training that cannot continue (a loss that is not finite, a checkpoint of another recipe)
+    │   └── DivergedError    the loss is not finite
     ├── RunError             a run folder that is missing, incomplete, not a run or of another format
     ├── BundleError          a bundle that is missing, damaged, unsafe or of another format
     ├── ExportError          a graph that cannot be made or does not agree with the network
@@ -55,6 +56,10 @@ class ImageError(DataError):
 
 class TrainingError(EdgemateError):
     """Training that cannot continue."""
+
+
+class DivergedError(TrainingError):
+    """The loss is not finite; training the same recipe again would give the same."""
 
 
 class RunError(EdgemateError):

@@ -359,3 +359,11 @@ EXPORT_TARGETS = Registry(
         "trt-rtx": "edgemate.exporting.targets.trt_rtx:export_trt_rtx",
     },
 )
+
+ENGINES = Registry(
+    "engine",
+    {
+        "local": "edgemate.comparison.engines.local:Local",
+        "ray": "edgemate.comparison.engines.ray_cluster:RayCluster",
+    },
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,10 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     output: PathLike | None = None,
     overrides: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: str = "local",
+    engine_options: Mapping[str, Any] | None = None,
+    tune: int = 0,
     notify: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> Compared:
@@ -55,7 +58,12 @@ def compare(
         seeds: values of `training.seed`.
         output: folder of the runs; `comparisons/NAME` if None, which needs a recipe with a name.
         overrides: `section.key=value` strings that override values of the recipe.
-        jobs: trainings at the same time; they share the cores.
+        jobs: trainings at the same time; on one machine they share the cores. None: one per GPU, and 1 where there are
+            fewer than two; on a cluster, as many as it has room for.
+        engine: what places the trainings: "local", processes on this machine, or "ray", a Ray cluster.
+        engine_options: keyword arguments of the engine; of "ray": address, cpus_per_run, gpus_per_run, retries.
+        tune: settings that every method is trained with first, the recipe's own and `tune` - 1 from the ranges that the
+            method and the optimizer declare. The best one on the calibration split is trained with all seeds. 0: none.
         notify: called with a line after each training.
         progress: receives how far the trainings are.
 
@@ -67,19 +75,21 @@ def compare(
         DataError: the dataset is missing.
         RunError: a run of another recipe exists in the folder.
         TrainingError: some trainings failed; the others are done.
-        UsageError: a method, seed or override cannot be used.
+        UsageError: a method, seed, override or engine cannot be used.
 
     Example:
         >>> compared = edgemate.compare("digits/resnet8_mate", "mate,joint_ce", seeds=[0, 1])  # doctest: +SKIP
         >>> print((compared.path / "comparison.md").read_text())  # doctest: +SKIP
     """
     from edgemate.comparison import parse_variants
+    from edgemate.comparison.engines.making import make_engine
     from edgemate.comparison.plan import plan_comparison
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     with _recipe_file(recipe, output) as (path, folder):
         variants = parse_variants(methods)
-        plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs)
+        plan = plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs, tune=tune)
+        make_engine(engine, jobs, next(iter(plan.recipes.values())), engine_options).check(folder)
 
         from edgemate.comparison import compare as compare_methods
 
@@ -90,6 +100,9 @@ def compare(
             folder,
             overrides=overrides,
             jobs=jobs,
+            engine=engine,
+            engine_options=engine_options,
+            tune=tune,
             report=notify or (lambda line: None),
             progress=progress,
         )

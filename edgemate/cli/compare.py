@@ -24,7 +24,37 @@ def compare(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the runs; comparisons/NAME if absent.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings that run at the same time and share the cores.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Trainings at the same time, which share the cores; if absent, one per GPU, or as many as the cluster "
+            "has room for, else 1.",
+            show_default=False,
+        ),
+    ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Settings that every method is tried with first, its learning rate among them; the best one on the "
+            "calibration split is trained with all seeds. 0: none.",
+        ),
+    ] = 0,
+    engine: Annotated[
+        str, typer.Option(help="What places the trainings: local (this machine) or ray (a Ray cluster).")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Of a running Ray cluster; if absent, $RAY_ADDRESS, else one is started here and ended afterwards.",
+        ),
+    ] = None,
+    cpus_per_run: Annotated[
+        int | None, typer.Option(min=1, help="CPUs that a training reserves on the cluster.")
+    ] = None,
+    gpus_per_run: Annotated[float | None, typer.Option(min=0, help="GPUs that a training reserves on it.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.
@@ -38,6 +68,7 @@ def compare(
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
         raise UsageError(f"seeds {seeds}: should be comma-separated integers, such as 0,1,2") from error
+    given = {"address": address, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     console = make_console()
 
     def notify(line: str) -> None:
@@ -51,6 +82,9 @@ def compare(
             output=output,
             overrides=overrides or [],
             jobs=jobs,
+            engine=engine,
+            engine_options={key: value for key, value in given.items() if value is not None},
+            tune=tune,
             notify=None if quiet else notify,
             progress=progress,
         )

@@ -40,6 +40,8 @@ _EXTRAS = {
     "onnx": "export",
     "onnxruntime": "ort",
     "onnxscript": "export",
+    "optuna": "tune",
+    "ray": "cluster",
     "safetensors": "train",
     "sklearn": "train",
     "torch": "train",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from edgemate import files
 from edgemate.comparison.comparison_plot import comparison_png
-from edgemate.comparison.plan import Key, plan_comparison
+from edgemate.comparison.engines.making import make_engine
+from edgemate.comparison.plan import Key, check_same_recipe, plan_comparison
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
-from edgemate.comparison.running import Training, progress_line, run_all, threads_each
+from edgemate.comparison.settings import with_setting
 from edgemate.comparison.table import comparison_markdown
+from edgemate.comparison.trainings import Trainings
+from edgemate.comparison.tuning import Tuned
+from edgemate.comparison.tuning import tune as tune_methods
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.evaluation import trained_model
@@ -22,7 +26,6 @@ from edgemate.models import Costs, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 from edgemate.training import check_recipe
-from edgemate.wording import counted
 
 
 def compare(
@@ -32,7 +35,10 @@ def compare(
     output: Path,
     *,
     overrides: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
+    engine: str = "local",
+    engine_options: Mapping[str, Any] | None = None,
+    tune: int = 0,
     report: Callable[[str], None] = print,
     progress: Progress = SILENT,
 ) -> Comparison:
@@ -40,8 +46,8 @@ def compare(
 
     All runs share network, heads, augmentation, schedule, splits and, per seed, the order of the images and the first
     weights; only the `distillation` section differs. Finished runs are kept, and unfinished ones are
-    resumed, so the same call completes a comparison that was interrupted at any moment. All variants are trained with
-    one seed before the next seed begins.
+    resumed, so the same call completes a comparison that was interrupted at any moment, with any engine. All variants
+    are trained with one seed before the next seed begins.
 
     Args:
         path: the shared recipe; its own method is not trained unless it is one of the variants.
@@ -49,7 +55,10 @@ def compare(
         seeds: values of `training.seed`.
         output: folder of the runs, each `LABEL-seedS`, and of the results.
         overrides: `section.key=value` strings that override the recipe.
-        jobs: trainings at the same time.
+        jobs: trainings at the same time; None: as the engine chooses.
+        engine: name of what places the trainings.
+        engine_options: its options.
+        tune: settings that every method is tried with first, the recipe's own included (`edgemate.comparison.tuning`).
         report: called with a line of text for each change to the recipe and after each training.
         progress: advanced a few times a second, with the state of the running trainings.
 
@@ -57,60 +66,46 @@ def compare(
         RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
         RunError: a run exists already, of another recipe or in another format.
         TrainingError: some trainings failed; the others are finished.
-        UsageError: there are no seeds, one is given twice, or jobs is less than 1.
+        UsageError: there are no seeds, one is given twice, jobs is less than 1, or the engine cannot be used.
     """
-    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs)
+    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs, tune=tune)
     recipes, runs = plan.recipes, plan.runs
+    placed = make_engine(engine, jobs, next(iter(recipes.values())), engine_options)
+    placed.check(output)
     for note in plan.notes:
         report(note)
     for variant in variants:
         check_recipe(recipes[variant, seeds[0]], f"methods {variant.label}")
 
-    threads = threads_each(jobs)
-    _train_missing(recipes, runs, output, jobs, threads, report, progress)
-    found = _gather(variants, seeds, recipes, runs, output.resolve().name, jobs, threads)
+    everything = [*runs.values(), *itertools.chain.from_iterable(plan.trials.values())]
+    tuned: dict[Variant, Tuned] = {}
+    with Trainings(output, placed, everything, report, progress) as trainings:
+        if tune:
+            first = {variant: recipes[variant, seeds[0]] for variant in variants}
+            tuned = tune_methods(first, tune, output, trainings, report)
+            recipes = {
+                (variant, seed): with_setting(recipe, tuned[variant].best.setting, f"methods {variant.label}")
+                for (variant, seed), recipe in recipes.items()
+            }
+            for key, recipe in recipes.items():
+                check_same_recipe(runs[key], recipe)
+        trainings.train({runs[key]: recipe for key, recipe in recipes.items()})
+    # Where nothing was trained, how it was stays as it is written.
+    at_a_time, threads = (None if trainings.started else _stored_placing(output)) or (placed.jobs, placed.threads)
+    found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, at_a_time, threads)
     files.write_json(output / "comparison.json", found.to_json())
     files.write_text(output / "comparison.md", comparison_markdown(found))
     files.write_bytes(output / "comparison.png", comparison_png(found))
     return found
 
 
-def _train_missing(
-    recipes: Mapping[Key, Recipe],
-    runs: Mapping[Key, Run],
-    output: Path,
-    jobs: int,
-    threads: int,
-    report: Callable[[str], None],
-    progress: Progress,
-) -> None:
-    trainings = []
-    for key, recipe in recipes.items():
-        run = runs[key]
-        if run.finished:
-            continue
-        if run.path.is_dir() and not any(run.path.iterdir()):
-            run.path.rmdir()  # the process was killed between making the folder and writing its first file
-        resolved = output / "recipes" / f"{run.name}.yaml"
-        files.write_text(resolved, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-        trainings.append(Training(run.name, resolved, run.path, output / "logs" / f"{run.name}.log"))
-    done = len(runs) - len(trainings)
-    if done:
-        report(f"{done} of {counted(len(runs), 'run')} {'is' if done == 1 else 'are'} finished already")
-    counter = itertools.count(done + 1)
-
-    def finished(training: Training, seconds: float) -> None:
-        figures = Run(training.folder).read_metrics()["accuracy"]["test"]
-        shown = " ".join(f"{100 * accuracy:5.2f}" for accuracy in [*figures["exits"], figures["ensemble"]])
-        report(f"{next(counter):>3}/{len(runs)}  {training.name}: exits and ensemble {shown} %  {seconds:.0f} s")
-
-    def on_poll(running: Sequence[Training], waiting: int) -> None:
-        here = len(runs) - len(running) - waiting
-        progress.advance(here, len(runs), lambda: "\n".join(progress_line(training) for training in running))
-
-    if trainings:
-        progress.step("trainings")
-    run_all(trainings, jobs=jobs, threads=threads, on_finished=finished, on_poll=on_poll)
+def _stored_placing(output: Path) -> tuple[int, int] | None:
+    """Trainings at a time and threads of each, of an earlier call; None if it did not finish."""
+    try:
+        tree = json.loads((output / "comparison.json").read_text(encoding="utf-8"))
+        return int(tree["jobs"]), int(tree["threads"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _gather(
@@ -118,6 +113,7 @@ def _gather(
     seeds: Sequence[int],
     recipes: Mapping[Key, Recipe],
     runs: Mapping[Key, Run],
+    tuned: Mapping[Variant, Tuned],
     name: str,
     jobs: int,
     threads: int,
@@ -133,10 +129,14 @@ def _gather(
                 macs=tuple(exit.macs for exit in costs.exits),
                 chained_macs=tuple(exit.chained_macs for exit in costs.exits),
                 runs=tuple(figures_of(runs[variant, seed], seed) for seed in seeds),
+                trials=tuned[variant].trials if tuned else (),
+                best=tuned[variant].best.number if tuned else None,
             )
         )
     shared = recipes[variants[0], seeds[0]].model_dump(mode="json")
     del shared["distillation"], shared["training"]["seed"]
+    if tuned:
+        del shared["optimization"]["lr"]  # in the settings, one per method
     return Comparison(
         name=name,
         recipe=shared,
@@ -147,6 +147,7 @@ def _gather(
         cuts=metadata.cuts,
         images=metadata.images,
         methods=tuple(methods),
+        tuned=len(methods[0].trials),
     )
 
 

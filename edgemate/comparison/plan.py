@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
+from edgemate.comparison.search import check_installed
+from edgemate.comparison.trials import has_ended, trial_run
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.config.fitting import fit_to_epochs
@@ -29,11 +31,13 @@ class Plan:
     Attributes:
         recipes: the recipe of each run.
         runs: the folder of each run.
+        trials: the folders of each method's trials, in order; empty lists if nothing is tuned.
         notes: a sentence for each value that was changed to fit the others.
     """
 
     recipes: dict[Key, Recipe]
     runs: dict[Key, Run]
+    trials: dict[Variant, list[Run]]
     notes: tuple[str, ...] = ()
 
 
@@ -44,7 +48,8 @@ def plan_comparison(
     output: Path,
     *,
     overrides: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
+    tune: int = 0,
 ) -> Plan:
     """Read and check all recipes. Arguments are those of `compare`.
 
@@ -52,11 +57,13 @@ def plan_comparison(
         RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
         DataError: the dataset's files are missing.
         RunError: a run exists already, of another recipe or in another format.
-        UsageError: there are no seeds, one is given twice, or jobs is less than 1.
+        UsageError: there are no seeds, one is given twice, jobs is less than 1, or tuning needs what is not installed.
         OSError: the output folder cannot be written to.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or jobs < 1:
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or (jobs is not None and jobs < 1):
         raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
+    if tune:
+        check_installed()
     written, over = read_tree(path), parse_overrides(overrides)
     tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
@@ -64,12 +71,17 @@ def plan_comparison(
         check_early(recipes[variant, seeds[0]], f"methods {variant.label}")
     _check_last_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
-    for key, recipe in recipes.items():
-        _check_same_recipe(runs[key], recipe)
+    trials = {variant: [trial_run(output, variant, number) for number in range(1, tune + 1)] for variant in variants}
+    for (variant, seed), recipe in recipes.items():
+        if tune:  # their recipes are known once all trials have ended
+            _check_begun_after(runs[variant, seed], trials[variant])
+        else:
+            check_same_recipe(runs[variant, seed], recipe)
     files.check_folder(output)
-    if not all(run.finished for run in runs.values()):
+    everything = [*runs.values(), *itertools.chain.from_iterable(trials.values())]
+    if not all(has_ended(run) for run in everything):
         check_data(recipes[variants[0], seeds[0]].data)
-    return Plan(recipes, runs, tuple(notes))
+    return Plan(recipes, runs, trials, tuple(notes))
 
 
 def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:
@@ -85,7 +97,8 @@ def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:
         )
 
 
-def _check_same_recipe(run: Run, recipe: Recipe) -> None:
+def check_same_recipe(run: Run, recipe: Recipe) -> None:
+    """Raise RunError if the folder has a run of another recipe, or one in another format."""
     if not run.recipe_path.is_file():
         return
     run.check_format()
@@ -97,6 +110,16 @@ def _check_same_recipe(run: Run, recipe: Recipe) -> None:
         f"{run.path}: is a run of another recipe ({key} is {old!r} there, {new!r} here); "
         "choose another output folder, or delete that one"
     )
+
+
+def _check_begun_after(run: Run, trials: Sequence[Run]) -> None:
+    """Raise RunError if a tuned method's run began before its trials ended: it may have another setting."""
+    missing = next((trial for trial in trials if not has_ended(trial)), None)
+    if missing is not None and run.recipe_path.is_file():
+        raise RunError(
+            f"{run.path}: was begun without tuning, or with fewer settings ({missing.name} is missing); "
+            "choose another output folder, or delete that one"
+        )
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -52,6 +52,23 @@ class RunFigures:
 
 
 @dataclass(frozen=True)
+class TrialFigures:
+    """A setting that a method was tried with.
+
+    Attributes:
+        number: counted from 1; the first setting is the recipe's own.
+        run: the run, relative to the folder of the comparison.
+        setting: key of the recipe → value; empty for the recipe's own.
+        accuracy: on the calibration split, mean over exits, a fraction; None if the loss was not finite.
+    """
+
+    number: int
+    run: str
+    setting: dict[str, float]
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class MeanAndSpread:
     """Mean and sample standard deviation over seeds; the deviation of one seed is None."""
 
@@ -69,6 +86,8 @@ class MethodFigures:
         macs: MACs of the prefix per exit.
         chained_macs: MACs of segments 1 … k per exit.
         runs: one per seed.
+        trials: one per setting that was tried; none if nothing was tuned.
+        best: number of the trial whose setting the runs have; None if nothing was tuned.
     """
 
     label: str
@@ -76,6 +95,18 @@ class MethodFigures:
     macs: tuple[int, ...]
     chained_macs: tuple[int, ...]
     runs: tuple[RunFigures, ...]
+    trials: tuple[TrialFigures, ...] = ()
+    best: int | None = None
+
+    @property
+    def trainings(self) -> int:
+        """Number of trainings: trials and runs."""
+        return len(self.trials) + len(self.runs)
+
+    @property
+    def chosen(self) -> TrialFigures | None:
+        """The trial whose setting the runs have; None if nothing was tuned."""
+        return None if self.best is None else self.trials[self.best - 1]
 
     def exit(self, k: int, split: Split = "test") -> MeanAndSpread:
         """Accuracy of exit k, 1-based."""
@@ -115,6 +146,7 @@ class Comparison:
         cuts: names of the cut points, one per exit.
         images: split → number of images.
         methods: one per row, in the order given.
+        tuned: settings that each method was tried with; 0 if nothing was tuned.
     """
 
     name: str
@@ -126,11 +158,13 @@ class Comparison:
     cuts: tuple[str, ...]
     images: dict[str, int]
     methods: tuple[MethodFigures, ...]
+    tuned: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the means and deviations on the test split added to each method."""
         tree = asdict(self)
         for row, method in zip(tree["methods"], self.methods, strict=True):
+            row["trainings"] = method.trainings
             row["over_seeds"] = {
                 "exits": [asdict(method.exit(k)) for k in range(1, len(self.cuts) + 1)],
                 "mean": asdict(method.mean()),

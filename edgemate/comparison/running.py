@@ -1,16 +1,13 @@
-"""Runs trainings in parallel, each in a process of its own with a fraction of the cores."""
+"""The trainings of a comparison: what each one is, how its process starts, and how far it is."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgemate import plug_ins
 from edgemate.errors import TrainingError, UsageError
@@ -18,8 +15,10 @@ from edgemate.machine import usable_cores
 from edgemate.progress import duration
 from edgemate.runs import Run
 
-_POLL_SECONDS = 0.2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+DIVERGED = 3
+"""Exit code of a training whose loss was not finite; other errors have 2."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,24 @@ class Training:
     folder: Path
     log: Path
 
-    def start(self, threads: int) -> subprocess.Popen[bytes]:
-        """Start the process, which ends when this one does."""
+    def start(
+        self,
+        threads: int,
+        *,
+        variables: Mapping[str, str] | None = None,
+        folders: Sequence[Path] | None = None,
+        cwd: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start the process, which ends when this one does.
+
+        Args:
+            threads: CPU threads of the training.
+            variables: environment variables that differ from this process's, such as CUDA_VISIBLE_DEVICES.
+            folders: where the modules of dotted paths are searched; those of this process if None.
+            cwd: what relative paths in the recipe are relative to; the current folder if None.
+        """
         command = [sys.executable, "-m", "edgemate.comparison.worker", str(self.recipe), str(self.folder)]
-        command += map(str, plug_ins.searched())
+        command += map(str, plug_ins.searched() if folders is None else folders)
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)) | {"COLUMNS": "160"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -50,13 +63,42 @@ class Training:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=environment | dict(variables or {}),
+                cwd=cwd,
             )
 
     def last_log_line(self) -> str:
         """The last line of the log."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            lines = []
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A training that failed.
+
+    Attributes:
+        training: the training.
+        reason: one line, such as the last one of its log.
+        diverged: its loss was not finite, so training it again would fail again.
+    """
+
+    training: Training
+    reason: str
+    diverged: bool = False
+
+
+def failed_trainings(failures: Sequence[Failure]) -> TrainingError:
+    """The error that reports them all."""
+    first, others = failures[0], [failure.training.name for failure in failures[1:]]
+    also = f"; failed as well: {', '.join(others)}" if others else ""
+    return TrainingError(
+        f"{first.training.name}: its training failed: {first.reason} (log: {first.training.log}){also}; "
+        "finished runs are kept, and the same command resumes the rest"
+    )
 
 
 def threads_each(jobs: int) -> int:
@@ -65,9 +107,14 @@ def threads_each(jobs: int) -> int:
     Raises:
         UsageError: the variable is not a positive integer.
     """
+    return threads_set() or max(1, usable_cores() // jobs)
+
+
+def threads_set() -> int | None:
+    """$OMP_NUM_THREADS; None if it is not set. Raises UsageError if it is not a positive integer."""
     given = os.environ.get("OMP_NUM_THREADS")
     if not given:
-        return max(1, usable_cores() // jobs)
+        return None
     if not given.isdecimal() or int(given) < 1:
         raise UsageError(f"OMP_NUM_THREADS is {given!r}; set it to a number of threads, such as 1, or unset it")
     return int(given)
@@ -80,70 +127,3 @@ def progress_line(training: Training) -> str:
         return f"{training.name}: starting"
     left = "" if found.seconds_left is None else f", {duration(found.seconds_left)} left"
     return f"{training.name}: epoch {found.epoch}/{found.epochs}, step {found.step}/{found.steps}{left}"
-
-
-def run_all(
-    trainings: Iterable[Training],
-    *,
-    jobs: int,
-    threads: int,
-    on_finished: Callable[[Training, float], None],
-    on_poll: Callable[[Sequence[Training], int], None] = lambda running, waiting: None,
-) -> None:
-    """Run all trainings, `jobs` at a time. A failed training does not stop the others.
-
-    Args:
-        trainings: the trainings, in the order of their start.
-        jobs: number of trainings at the same time.
-        threads: CPU threads of each training.
-        on_finished: called after each successful training, with the seconds since its process started.
-        on_poll: called a few times a second with the running trainings and the number of waiting ones.
-
-    Raises:
-        TrainingError: some failed; all others are finished.
-    """
-    waiting = list(trainings)
-    failed: list[Training] = []
-    with _terminated_on_exit() as running:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                training = waiting.pop(0)
-                running.append((training, training.start(threads), time.monotonic()))
-            for entry in list(running):
-                training, process, started = entry
-                if process.poll() is None:
-                    continue
-                running.remove(entry)
-                _close(process)
-                if process.returncode == 0:
-                    on_finished(training, time.monotonic() - started)
-                else:
-                    failed.append(training)
-            on_poll([training for training, *_ in running], len(waiting))
-            time.sleep(_POLL_SECONDS)
-    if failed:
-        first, others = failed[0], [training.name for training in failed[1:]]
-        also = f"; failed as well: {', '.join(others)}" if others else ""
-        raise TrainingError(
-            f"{first.name}: its training failed: {first.last_log_line()} (log: {first.log}){also}; "
-            "finished runs are kept, and the same command resumes the rest"
-        )
-
-
-@contextmanager
-def _terminated_on_exit() -> Iterator[list[tuple[Training, subprocess.Popen[Any], float]]]:
-    """A list of running processes; those that are still in it on exit are terminated."""
-    running: list[tuple[Training, subprocess.Popen[Any], float]] = []
-    try:
-        yield running
-    finally:
-        for _, process, _ in running:
-            process.terminate()
-        for _, process, _ in running:
-            process.wait()
-            _close(process)
-
-
-def _close(process: subprocess.Popen[Any]) -> None:
-    if process.stdin:
-        process.stdin.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgemate.comparison.result import Comparison, MeanAndSpread, MethodFigures
+from edgemate.comparison.result import Comparison, MeanAndSpread, MethodFigures, TrialFigures
+from edgemate.comparison.settings import described
 from edgemate.runs import Split
 from edgemate.wording import counted
 
@@ -33,6 +34,7 @@ def comparison_markdown(found: Comparison) -> str:
             f"| MACs of each exit alone | {' | '.join(_macs(found))} | | | | |",
             "",
             *(_differences(in_each) if len(in_each) > 1 else ()),
+            *(_tuning(found) if found.tuned else ()),
         ]
     )
 
@@ -55,6 +57,29 @@ def markdown_rows(found: Comparison, methods: Sequence[MethodFigures], split: Sp
         cells = [_cell(of(method), _text(of(best[name])) == _text(of(method))) for name, of, _ in columns]
         lines.append(f"| `{method.label}` | {' | '.join(cells)} | {method.seconds().mean:.0f} |")
     return lines
+
+
+def _tuning(found: Comparison) -> list[str]:
+    """What was tried, with a row per method."""
+    lines = [
+        f"Every method was trained with {counted(found.tuned, 'setting')}, the recipe's own first, and then with the "
+        "best one and all seeds. The best one has the highest accuracy on the calibration split, averaged over exits "
+        "(below, in %), with a seed that the table above does not use.",
+        "",
+        "| method | trainings | the recipe's own | best | setting |",
+        "|---|---|---|---|---|",
+    ]
+    for method in found.methods:
+        best = method.chosen
+        assert best is not None
+        figures = f"{_accuracy(method.trials[0])} | {_accuracy(best)}"
+        setting = described(best.setting, method.distillation)
+        lines.append(f"| `{method.label}` | {method.trainings} | {figures} | {setting} |")
+    return [*lines, ""]
+
+
+def _accuracy(trial: TrialFigures) -> str:
+    return "diverged" if trial.accuracy is None else f"{100 * trial.accuracy:.2f}"
 
 
 def _runs_by_numerics(found: Comparison) -> dict[str, list[str]]:

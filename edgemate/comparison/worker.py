@@ -19,7 +19,8 @@ from pathlib import Path
 def main() -> None:
     """Train the recipe of the first argument into the run folder of the second, resuming it if it exists.
 
-    What the training prints goes to standard output, its error as one line to standard error, with exit code 2.
+    What the training prints goes to standard output, its error as one line to standard error, with exit code 2, or
+    `DIVERGED` where the loss was not finite.
     Standard input must be a pipe that only the parent holds open.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -32,8 +33,9 @@ def main() -> None:
 def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
     from rich.console import Console
 
+    from edgemate.comparison.running import DIVERGED
     from edgemate.config import load_recipe
-    from edgemate.errors import EdgemateError
+    from edgemate.errors import DivergedError, EdgemateError
     from edgemate.training import train
 
     for stream in (sys.stdout, sys.stderr):
@@ -45,7 +47,7 @@ def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
         train(load_recipe(recipe, folders=folders), run, resume=True, console=console)
     except EdgemateError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(DIVERGED if isinstance(error, DivergedError) else 2)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -1,6 +1,7 @@
 """Recipes: what a person writes, checked whole before anything starts."""
 
 from edgemate.config.loading import load_recipe, parse_recipe
+from edgemate.config.ranges import Tune
 from edgemate.config.schema import (
     Data,
     Distillation,
@@ -22,6 +23,7 @@ __all__ = [
     "Part",
     "Recipe",
     "Training",
+    "Tune",
     "Unlabeled",
     "load_recipe",
     "parse_recipe",

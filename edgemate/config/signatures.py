@@ -1,7 +1,8 @@
 """A registered part's options, read from its source, so that a recipe is validated without importing the part.
 
-Most of these modules import torch, which takes seconds, while a factory's keyword-only arguments use only numbers and
-names of `typing` and `pydantic`. If they use anything else, the caller has to import the module.
+Most of these modules import torch, which takes seconds, while a factory's keyword-only arguments use only numbers,
+names of `typing` and `pydantic`, and ranges (`edgemate.config.ranges`). If they use anything else, the caller has to
+import the module.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from edgemate.config.module_source import read_source
 
 _LIGHT = ("collections", "math", "pydantic", "typing")
 _PACKAGE = __name__.partition(".")[0]
+_OWN_LIGHT = (f"{_PACKAGE}.config.ranges",)
+"""Modules of this package that an annotation may use: they are imported, and import nothing heavy themselves."""
 _PLAIN = (
     ast.Attribute,
     ast.BinOp,
@@ -75,6 +78,30 @@ def class_constant(module: str, attribute: str, name: str) -> Any:
     except _UnclearError:
         pass
     raise LookupError(f"{module}:{attribute}: {name} is not a constant in the source")
+
+
+def argument_annotation(module: str, attribute: str, argument: str) -> Any:
+    """The annotation of any argument of a factory; None if it has none.
+
+    Raises:
+        LookupError: it cannot be read from the source.
+    """
+    try:
+        home, definition = _definition(module, attribute)
+        if isinstance(definition, ast.ClassDef):
+            home, function = _constructor(home, definition)
+        else:
+            function = definition
+        given = function.args
+        for candidate in (*given.posonlyargs, *given.args, *given.kwonlyargs):
+            if candidate.arg == argument and candidate.annotation is not None:
+                code = compile(ast.Expression(candidate.annotation), f"<{home}>", "eval")
+                return eval(code, _values_in(home, candidate.annotation))
+    except _UnclearError as error:
+        raise LookupError(
+            f"{module}:{attribute}: the annotation of {argument} cannot be read from the source"
+        ) from error
+    return None
 
 
 class _UnclearError(Exception):
@@ -159,7 +186,7 @@ def _value(module: str, name: str) -> Any:
     statement = source.bound[name]
     if isinstance(statement, ast.ImportFrom):
         home, original = _origin(statement, name)
-        if home.partition(".")[0] in _LIGHT:
+        if home.partition(".")[0] in _LIGHT or home in _OWN_LIGHT:
             return getattr(importlib.import_module(home), original)
         return _value(home, original)
     if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:

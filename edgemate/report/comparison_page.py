@@ -12,6 +12,7 @@ import numpy as np
 from edgemate import __version__, files
 from edgemate.calibration import simulate
 from edgemate.comparison import Comparison, MethodFigures
+from edgemate.comparison.settings import described
 from edgemate.policies import Confidence
 from edgemate.profiling.at_thresholds import fitted_temperatures
 from edgemate.progress import SILENT, Progress
@@ -133,6 +134,7 @@ def comparison_html(found: Comparison, levels: Sequence[Sequence[Level]]) -> str
         backbone=recipe["model"]["backbone"],
         dataset=recipe["data"]["name"],
         seeds=found.seeds,
+        tuned=found.tuned,
         methods=[_row(method, len(found.cuts)) for method in ranked],
         has_levels=any(levels),
         environment=environment_rows(
@@ -154,5 +156,7 @@ def _row(method: MethodFigures, exits: int) -> dict[str, Any]:
         "ensemble": method.ensemble(),
         "ece": method.ece(),
         "seconds": method.seconds(),
+        "trainings": method.trainings,
+        "setting": described(method.chosen.setting, method.distillation) if method.chosen else None,
         "numerics": ", ".join(dict.fromkeys(run.numerics for run in method.runs)),
     }

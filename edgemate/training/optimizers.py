@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from edgemate.config import Optimization
+from edgemate.config.ranges import Rate
 from edgemate.registry import OPTIMIZERS
 
 Groups = Iterable[dict[str, Any]]
@@ -34,7 +35,7 @@ def make_optimizer(settings: Optimization, groups: Groups) -> Optimizer:
     return made
 
 
-def sgd(groups: Groups, lr: float, *, momentum: Decay = 0.9, nesterov: bool = False) -> Optimizer:
+def sgd(groups: Groups, lr: Rate, *, momentum: Decay = 0.9, nesterov: bool = False) -> Optimizer:
     """Stochastic gradient descent with momentum."""
     fused = _fused(groups)
     optimizer = torch.optim.SGD(fused, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
@@ -47,7 +48,7 @@ def sgd(groups: Groups, lr: float, *, momentum: Decay = 0.9, nesterov: bool = Fa
     return optimizer
 
 
-def adamw(groups: Groups, lr: float, *, beta1: Decay = 0.9, beta2: Decay = 0.999, eps: float = 1e-8) -> Optimizer:
+def adamw(groups: Groups, lr: Rate, *, beta1: Decay = 0.9, beta2: Decay = 0.999, eps: float = 1e-8) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov, Hutter, arXiv 1711.05101)."""
     return torch.optim.AdamW(_fused(groups), lr=lr, betas=(beta1, beta2), eps=eps)
 

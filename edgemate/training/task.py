@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgemate.config import Optimization
 from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
-from edgemate.errors import TrainingError
+from edgemate.errors import DivergedError
 from edgemate.models import ExitOutputs, MultiExitModel
 from edgemate.training.cached_loaders import CutFeatures, images_in, network_features
 from edgemate.training.compiled_outputs import CompiledOutputs
@@ -76,7 +76,7 @@ class MultiExitTask(LightningModule):
         self._optimizer_states: list[dict[str, Any]] = []
 
     def training_step(self, batch: GivenBatch, batch_index: int) -> Tensor:
-        """The loss of one batch. Raises TrainingError when it is not finite."""
+        """The loss of one batch. Raises DivergedError when it is not finite."""
         given, labels = batch
         mixed = None
         if self._mixup is not None and isinstance(given, Tensor):
@@ -213,7 +213,7 @@ class MultiExitTask(LightningModule):
         if bad.steps_ago:
             named = "gone"
         ago = bad.steps_ago
-        raise TrainingError(
+        raise DivergedError(
             f"the loss is {bad.value:g} at step {self.global_step + 1 - ago} (epoch {self.current_epoch + 1}, "
             f"batch {batch_index + 1 - ago}); largest gradients of the step before: {named}; "
             "a lower optimization.lr, a warm-up or gradient_clip may help"

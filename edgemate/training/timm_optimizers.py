@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
+from edgemate.config.ranges import Rate
 from edgemate.errors import UsageError
 from edgemate.registry import closest
 
@@ -17,7 +18,7 @@ PREFIX = "timm/"
 _OURS = ("params", "lr", "weight_decay", "self")
 
 
-def timm_optimizer(name: str, groups: Iterable[dict[str, Any]], lr: float, **options: Any) -> Optimizer:
+def timm_optimizer(name: str, groups: Iterable[dict[str, Any]], lr: Rate, **options: Any) -> Optimizer:
     """An optimizer of timm, with timm's defaults: a momentum of 0.9, for example, where there is one.
 
     Args:

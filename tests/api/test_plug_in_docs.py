@@ -11,6 +11,9 @@ import pytest
 import edgemate
 from edgemate import plug_ins
 from edgemate.bundle import Bundle
+from edgemate.config import Tune
+from edgemate.config.tuning import option_ranges
+from edgemate.registry import METHODS
 from edgemate.runs import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "plug-ins.md"
@@ -36,6 +39,7 @@ def test_the_files_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monkey
     recipe = Run(Path("runs/own")).read_recipe()
     assert recipe.optimization.optimizer_options == {"alpha": 0.99}
     assert recipe.distillation.options == {"growth": 2.0}
+    assert option_ranges(METHODS, "own_method:LaterCountsMore") == {"growth": Tune(1.0, 3.0, log=True)}
 
     for name in [name for name in sys.modules if name.startswith("own_")]:  # as in another process
         del sys.modules[name]

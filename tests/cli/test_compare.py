@@ -45,6 +45,16 @@ def test_methods_seeds_and_the_rest_reach_the_comparison(
     assert "comparison.html" in result.stdout
 
 
+def test_engine_and_tuning_reach_the_comparison(calls: list[dict[str, Any]], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("optuna")
+    arguments = ["digits/resnet8_mate", "--methods", "mate", "--seeds", "0", "--output", tmp_path / "c"]
+    assert invoke(compare, *arguments, "--tune", 4, "--engine", "ray", "--cpus-per-run", 2).exit_code == 0
+    (call,) = calls
+    assert (call["tune"], call["engine"], call["engine_options"]) == (4, "ray", {"cpus_per_run": 2})
+    assert call["jobs"] is None
+
+
 def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]]) -> None:
     error = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--seeds", "a,b").exception
     assert isinstance(error, UsageError)

@@ -17,7 +17,19 @@ from edgemate.bundle import Bundle
 from edgemate.runs import Run, RunMetadata
 from recipes import SMALL, small_recipe
 
-HEAVY = ("fvcore", "lightning", "matplotlib", "onnx", "onnxruntime", "sklearn", "tensorrt", "torch", "torchvision")
+HEAVY = (
+    "fvcore",
+    "lightning",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "optuna",
+    "ray",
+    "sklearn",
+    "tensorrt",
+    "torch",
+    "torchvision",
+)
 
 # Every command in one process: importing only what is light takes a while too.
 PROGRAM = """
@@ -127,6 +139,10 @@ CASES = [
     (f"{COMPARE} mate --output flat/a.png/deep", "NotADirectoryError"),
     (f"{COMPARE} mate --set training.weights=best", "training.weights: must be last in a comparison"),
     ("compare no_images.yaml --methods mate", "has no images"),
+    (f"{COMPARE} mate --engine rey", "unknown engine 'rey'; did you mean 'ray'?"),
+    (f"{COMPARE} mate --address there:1", "address: engine local has no such option; it has no options"),
+    (f"{COMPARE} mate --engine ray --address 127.0.0.1:1", "address 127.0.0.1:1: no Ray cluster answers there"),
+    (f"{COMPARE} mate --engine ray --address 127.0.0.1", "should be HOST:PORT"),
     ("profile nowhere", "UsageError: nowhere: is neither a bundle"),
     ("profile flat", "UsageError: flat: is neither a bundle"),
     ("profile runs/begun", "training has not finished"),

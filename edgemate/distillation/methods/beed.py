@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, masked_squares, require_equal_widths, weighted
 from edgemate.errors import UsageError
@@ -41,10 +42,10 @@ class BEED(Method):
         self,
         setting: Setting,
         *,
-        balance: Annotated[float, Field(ge=1, le=2)] = 1.15,
-        importance: Annotated[float, Field(gt=0)] = 1.6,
-        temperature: Annotated[float, Field(gt=0)] = 3.0,
-        features_weight: Annotated[float, Field(ge=0)] = 0.1,
+        balance: Annotated[float, Field(ge=1, le=2), Tune(1.0, 1.5)] = 1.15,
+        importance: Annotated[float, Field(gt=0), Tune(1.0, 2.5)] = 1.6,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
+        features_weight: Annotated[float, Field(ge=0), Tune(0.01, 1.0, log=True)] = 0.1,
     ) -> None:
         super().__init__(setting)
         if features_weight:

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
@@ -34,7 +35,7 @@ class Boosted(Method):
 
     weighs_classes = True
 
-    def __init__(self, setting: Setting, *, weight: Annotated[float, Field(ge=0, le=1)] = 0.5) -> None:
+    def __init__(self, setting: Setting, *, weight: Annotated[float, Field(ge=0, le=1), Tune(0.1, 0.9)] = 0.5) -> None:
         super().__init__(setting)
         if setting.ensemble != "none":
             raise UsageError(

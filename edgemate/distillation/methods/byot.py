@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import masked_squares, require_equal_widths, soft_cross_entropy
 from edgemate.models import ExitOutputs
@@ -32,9 +33,9 @@ class BYOT(Method):
         self,
         setting: Setting,
         *,
-        alpha: Annotated[float, Field(ge=0, le=1)] = 0.1,
-        temperature: Annotated[float, Field(gt=0)] = 3.0,
-        beta: Annotated[float, Field(ge=0)] = 1e-6,
+        alpha: Annotated[float, Field(ge=0, le=1), Tune(0.05, 0.6)] = 0.1,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
+        beta: Annotated[float, Field(ge=0), Tune(1e-08, 0.0001, log=True)] = 1e-6,
     ) -> None:
         super().__init__(setting)
         if beta:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.networks import RunNetwork
 from edgemate.distillation.teachers.teacher import Exits, Teacher, first_student_exit
@@ -57,8 +58,8 @@ class DFA(Method):
         self,
         setting: Setting,
         *,
-        beta: Annotated[float, Field(ge=0)] = 1.0,
-        search_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.3,
+        beta: Annotated[float, Field(ge=0), Tune(0.1, 10.0, log=True)] = 1.0,
+        search_fraction: Annotated[float, Field(ge=0, lt=1), Tune(0.1, 0.5)] = 0.3,
         exits: Exits = "all",
     ) -> None:
         super().__init__(setting)

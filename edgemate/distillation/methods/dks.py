@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_from_others
 from edgemate.models import ExitOutputs
@@ -29,8 +30,8 @@ class DKS(Method):
         self,
         setting: Setting,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 1.0,
-        weight: Annotated[float, Field(ge=0)] = 1.0,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 4.0, log=True)] = 1.0,
+        weight: Annotated[float, Field(ge=0), Tune(0.2, 5.0, log=True)] = 1.0,
     ) -> None:
         super().__init__(setting)
         self.temperature, self.weight = temperature, weight

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, masked_squares, require_equal_widths
 from edgemate.models import ExitOutputs
@@ -39,7 +40,7 @@ class EED(Method):
         logits: Literal["mse", "kl"] = "mse",
         logits_weight: Annotated[float, Field(ge=0)] | None = None,
         temperature: Annotated[float, Field(gt=0)] = 3.0,
-        features_weight: Annotated[float, Field(ge=0)] = 1.0,
+        features_weight: Annotated[float, Field(ge=0), Tune(0.1, 10.0, log=True)] = 1.0,
     ) -> None:
         super().__init__(setting)
         if features_weight:

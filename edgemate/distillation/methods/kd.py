@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, Teacher, first_student_exit
 from edgemate.distillation.terms import kl_to
@@ -36,8 +37,8 @@ class KD(Method):
         self,
         setting: Setting,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
-        alpha: Annotated[float, Field(ge=0, le=1)] = 0.9,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 10.0, log=True)] = 4.0,
+        alpha: Annotated[float, Field(ge=0, le=1), Tune(0.1, 0.95)] = 0.9,
         exits: Exits = "all",
     ) -> None:
         super().__init__(setting)

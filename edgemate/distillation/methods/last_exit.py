@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import soft_cross_entropy
 from edgemate.models import ExitOutputs
@@ -41,9 +42,9 @@ class LastExit(Method):
         self,
         setting: Setting,
         *,
-        weight: Annotated[float, Field(ge=0, le=1)] = 0.5,
-        growth: Annotated[float, Field(ge=1)] = 1.05,
-        threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        weight: Annotated[float, Field(ge=0, le=1), Tune(0.1, 0.9)] = 0.5,
+        growth: Annotated[float, Field(ge=1), Tune(1.0, 1.1)] = 1.05,
+        threshold: Annotated[float, Field(gt=0, le=1), Tune(0.2, 0.8)] = 0.5,
         scale: Annotated[float, Field(gt=0)] | None = None,
         limit: Annotated[float, Field(ge=1)] = 100.0,
     ) -> None:

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to
 from edgemate.errors import UsageError
@@ -44,8 +45,8 @@ class LOTH(Method):
         self,
         setting: Setting,
         *,
-        balance: Annotated[float, Field(ge=1, le=2)] = 1.15,
-        temperature: Annotated[float, Field(gt=0)] = 3.0,
+        balance: Annotated[float, Field(ge=1, le=2), Tune(1.0, 1.5)] = 1.15,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
     ) -> None:
         super().__init__(setting)
         k = setting.exits

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgemate.config import Tune
 from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.methods.mate_ensemble import (
@@ -90,12 +91,12 @@ class MATE(Method):
         self,
         setting: Setting,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 3.0,
-        alpha: Annotated[float, Field(ge=0)] = 4.0,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
+        alpha: Annotated[float, Field(ge=0), Tune(0.5, 8.0, log=True)] = 4.0,
         ramp_up: Fraction = 0.0,
-        primary: Fraction = 0.7,
+        primary: Annotated[float, Field(ge=0, le=1), Tune(0.3, 1.0)] = 0.7,
         primary_last: Fraction | None = None,
-        proximity: Annotated[float, Field(ge=0)] = 1.0,
+        proximity: Annotated[float, Field(ge=0), Tune(0.1, 4.0, log=True)] = 1.0,
         start: Annotated[float, Field(ge=0)] = 0.5,
         reach: Annotated[int, Field(ge=0)] | None = None,
         attention: bool = False,

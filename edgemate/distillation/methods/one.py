@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, ramp
 from edgemate.models import ExitOutputs
@@ -46,9 +47,9 @@ class ONE(Method):
         self,
         setting: Setting,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 3.0,
-        alpha: Annotated[float, Field(ge=0)] = 1.0,
-        ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.27,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
+        alpha: Annotated[float, Field(ge=0), Tune(0.2, 5.0, log=True)] = 1.0,
+        ramp_up: Annotated[float, Field(ge=0, le=1), Tune(0.0, 0.5)] = 0.27,
     ) -> None:
         super().__init__(setting)
         self.temperature, self.alpha, self.ramp_up = temperature, alpha, ramp_up

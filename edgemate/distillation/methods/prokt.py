@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
 from edgemate.distillation.terms import kl_to
@@ -55,9 +56,9 @@ class ProKT(Method):
         self,
         setting: Setting,
         *,
-        proximity: Annotated[float, Field(ge=0, lt=1)] = 0.4,
-        temperature: Annotated[float, Field(gt=0)] = 1.0,
-        teacher_lr: Annotated[float, Field(gt=0)] = 0.01,
+        proximity: Annotated[float, Field(ge=0, lt=1), Tune(0.1, 0.8)] = 0.4,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 4.0, log=True)] = 1.0,
+        teacher_lr: Annotated[float, Field(gt=0), Tune(0.001, 0.1, log=True)] = 0.01,
         dual: bool = False,
         epsilon: Annotated[float, Field(ge=0)] = 1.0,
         dual_rate: Annotated[float, Field(gt=0)] = 1e-3,

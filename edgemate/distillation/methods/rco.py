@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Progress, Setting
 from edgemate.distillation.methods.kd import KD
 from edgemate.distillation.teachers.teacher import Exits
@@ -47,8 +48,8 @@ class RCO(KD):
         route: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] | None = None,
         schedule: Literal["intervals", "greedy"] = "intervals",
         delta: Annotated[float, Field(gt=0)] = 0.5,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
-        alpha: Annotated[float, Field(ge=0, le=1)] = 0.9,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 10.0, log=True)] = 4.0,
+        alpha: Annotated[float, Field(ge=0, le=1), Tune(0.1, 0.95)] = 0.9,
         exits: Exits = "all",
     ) -> None:
         teacher = setting.require_teacher("rco")

@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, ramp
 from edgemate.models import ExitOutputs, MultiExitModel
@@ -51,10 +52,10 @@ class SafeKD(Method):
         self,
         setting: Setting,
         *,
-        alpha: Annotated[float, Field(ge=0)] = 1.0,
-        beta: Annotated[float, Field(ge=0)] = 2.0,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
-        consistency: Annotated[float, Field(ge=0)] = 1.0,
+        alpha: Annotated[float, Field(ge=0), Tune(0.2, 5.0, log=True)] = 1.0,
+        beta: Annotated[float, Field(ge=0), Tune(0.5, 8.0, log=True)] = 2.0,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 10.0, log=True)] = 4.0,
+        consistency: Annotated[float, Field(ge=0), Tune(0.2, 5.0, log=True)] = 1.0,
         decay: Annotated[float, Field(ge=0, lt=1)] = 0.999,
         ramp_up: Annotated[float, Field(ge=0, le=1)] = 0.1,
     ) -> None:

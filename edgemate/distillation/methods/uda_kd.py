@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from edgemate.config import Tune
 from edgemate.distillation.adversarial import DomainDiscriminator, reversal_strength
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
@@ -68,13 +69,13 @@ class UDAKD(Method):
         self,
         setting: Setting,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 20.0,
-        alpha: Annotated[float, Field(ge=0, le=1)] = 0.2,
-        gamma: Annotated[float, Field(ge=0)] = 0.5,
+        temperature: Annotated[float, Field(gt=0), Tune(4.0, 40.0, log=True)] = 20.0,
+        alpha: Annotated[float, Field(ge=0, le=1), Tune(0.05, 0.8)] = 0.2,
+        gamma: Annotated[float, Field(ge=0), Tune(0.1, 2.0, log=True)] = 0.5,
         beta_start: Fraction = 0.1,
         beta_end: Fraction = 0.9,
         hidden: Annotated[int, Field(gt=0)] = 128,
-        teacher_lr: Annotated[float, Field(gt=0)] = 0.01,
+        teacher_lr: Annotated[float, Field(gt=0), Tune(0.001, 0.1, log=True)] = 0.01,
         exits: Exits = "all",
     ) -> None:
         super().__init__(setting)

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
 from edgemate.models import ExitOutputs
@@ -42,8 +43,8 @@ class WSL(Method):
         self,
         setting: Setting,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 4.0,
-        alpha: Annotated[float, Field(ge=0)] = 2.25,
+        temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 4.0,
+        alpha: Annotated[float, Field(ge=0), Tune(0.5, 8.0, log=True)] = 2.25,
         exits: Exits = "all",
     ) -> None:
         super().__init__(setting)
