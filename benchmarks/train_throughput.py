@@ -49,16 +49,17 @@ from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_metadata
 from edgemate.training.checks import check_recipe
+from edgemate.training.feeding import make_feed
 from edgemate.training.numerics import choose_numerics
 from edgemate.training.task import MultiExitTask
-from edgemate.training.trainer import PRECISIONS, make_loaders, prepare_data
+from edgemate.training.trainer import PRECISIONS, prepare_data
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "cifar100" / "resnet18_mate.yaml"
 PLAIN = "plain fp32 loop"
 TARGET = 2.0  # of bf16 over the plain loop, on a CPU with native bf16
 
 BF16 = ("training.precision=bf16",)
-ON_DEVICE = (*BF16, "training.data_on_device=true")
+ON_DEVICE = (*BF16, "data.cache=device")
 COMPILED = (*ON_DEVICE, "training.compile=true")
 GRAPHS = (*COMPILED, "training.cuda_graphs=true")
 LARGE = "optimization.batch_size=512"
@@ -71,12 +72,12 @@ GRID = {
     "fp32, loader": ("training.precision=fp32",),
     "bf16, loader": BF16,
     "bf16, loader, compiled": (*BF16, "training.compile=true"),
-    "fp32, data on device": ("training.precision=fp32", "training.data_on_device=true"),
+    "fp32, data on device": ("training.precision=fp32", "data.cache=device"),
     "bf16, data on device": ON_DEVICE,
     "bf16, data on device, not channels_last": (*ON_DEVICE, "training.channels_last=false"),
     "bf16, data on device, compiled": COMPILED,
     "bf16, data on device, compiled, CUDA graphs": GRAPHS,
-    "batch 512, fp32, data on device": ("training.precision=fp32", "training.data_on_device=true", LARGE),
+    "batch 512, fp32, data on device": ("training.precision=fp32", "data.cache=device", LARGE),
     "batch 512, bf16, loader": (*BF16, LARGE),
     "batch 512, bf16, data on device": (*ON_DEVICE, LARGE),
     "batch 512, bf16, data on device, compiled": (*COMPILED, LARGE),
@@ -199,7 +200,7 @@ class _Trained:
         model = _model(recipe, data)
         method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes)))
         self._recipe = recipe
-        self._loader = make_loaders(recipe, data, method)[0]
+        self._loader = make_feed(recipe, data, method).train
         self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
         shape = (data.spec.channels, data.spec.height, data.spec.width)

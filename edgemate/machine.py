@@ -55,6 +55,30 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_memory() -> int | None:
+    """Bytes that this process may still take without the system having to swap; None if the system does not say."""
+    found = [_meminfo("MemAvailable:"), _left_in_group("memory.max", "memory.current")]
+    found.append(_left_in_group("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+    known = [number for number in found if number is not None]
+    return max(0, min(known)) if known else None
+
+
+def _meminfo(key: str) -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _left_in_group(limit: str, used: str, root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the limit of a container leaves; None without one."""
+    try:
+        return int((root / limit).read_text(encoding="ascii")) - int((root / used).read_text(encoding="ascii"))
+    except (OSError, ValueError):  # "max" is no limit
+        return None
+
+
 def package_version(package: str) -> str | None:
     """Version of an installed distribution; None if it is not installed."""
     try:

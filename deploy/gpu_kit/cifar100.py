@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "cifar100"
 METHODS = ("mate", "joint_ce", "eed", "byot", "dks", "beed")
 # The machine has no network, the images fit on any GPU, and writing a checkpoint takes a large part of an epoch's time.
-SETTINGS = ("data.options.download=false", "training.data_on_device=true", "training.checkpoint_every=5")
+SETTINGS = ("data.options.download=false", "data.cache=device", "training.checkpoint_every=5")
 LIBC = ctypes.CDLL(None)
 POLL = 1.0
 REFRESH = 20.0

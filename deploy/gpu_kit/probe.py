@@ -32,7 +32,7 @@ from edgemate.machine import machine_metadata
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "cifar100" / "resnet18_mate.yaml"
 EPOCHS = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))["optimization"]["epochs"]
-SETTINGS = ("data.options.download=false", "training.data_on_device=true", "training.checkpoint_every=5")
+SETTINGS = ("data.options.download=false", "data.cache=device", "training.checkpoint_every=5")
 COMMAND = [sys.executable, "-m", "edgemate", "train"]
 MODES = {
     "eager": ("training.compile=false",),

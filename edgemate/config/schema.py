@@ -115,6 +115,13 @@ class Data(Section):
     test_limit: Annotated[int, Field(gt=0)] | None = Field(
         None, description="Largest number of test images of each domain; a stratified sample."
     )
+    cache: Literal["auto", "device", "ram", "none"] = Field(
+        "auto",
+        description="Where training images are kept once they are decoded: device, on the training device, where they "
+        "are augmented too (random_crop, horizontal_flip and rand_augment only); ram, in memory; none, nowhere. auto: "
+        "device on a GPU if they and the augmentation fit there, else ram if they take at most a quarter of the memory "
+        "that is free.",
+    )
     skip_damaged: bool = Field(
         False, description="Leave out image files whose header or end is damaged, instead of refusing them."
     )
@@ -332,11 +339,6 @@ class Training(Section):
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="Data loader worker processes; 0 loads images in the main process."
     )
-    data_on_device: bool = Field(
-        False,
-        description="Keep the images on the training device and crop and flip them there; for datasets in memory, "
-        "with random_crop and horizontal_flip only.",
-    )
     freeze: Literal["none", "statistics", "backbone"] = Field(
         "none",
         description="backbone: only heads and method train; the backbone, its batch normalization included, stays "
@@ -391,3 +393,16 @@ class Recipe(Section):
     distillation: Distillation = Distillation()
     optimization: Optimization
     training: Training = Training()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_cache(cls, value: Any) -> Any:
+        # data.cache was training.data_on_device; older runs have it there.
+        training = value.get("training") if isinstance(value, dict) else None
+        if not isinstance(training, dict) or "data_on_device" not in training:
+            return value
+        kept = {key: setting for key, setting in training.items() if key != "data_on_device"}
+        data = value.get("data")
+        if training["data_on_device"] is True and isinstance(data, dict):
+            data = {"cache": "device", **data}
+        return {**value, "data": data, "training": kept}

@@ -2,7 +2,7 @@
 
 A v2 transform draws once per call: one call on a batch would treat all images alike, and one call per image costs more
 than training a small network on it. Crops and flips, which nearly every recipe has, are therefore implemented here for
-a whole batch; any other transform is called image by image.
+a whole batch, RandAugment is beside it, and any other transform is called image by image.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from edgemate.data.rand_augment import RandAugment, can_batch
 from edgemate.errors import DataError
 
 
@@ -23,6 +24,8 @@ def batchwise(transform: v2.Transform) -> Callable[[Tensor], Tensor]:
         return Crop(transform)
     if type(transform) is v2.RandomHorizontalFlip:
         return Flip(transform.p)
+    if isinstance(transform, v2.RandAugment) and can_batch(transform):
+        return RandAugment(transform)
     return _ImageByImage(transform)
 
 

@@ -13,13 +13,14 @@ from edgemate.config import Data
 from edgemate.core.input_spec import InputSpec
 from edgemate.data.augmenting import make_augmentations
 from edgemate.data.damaged import Used, require_whole
+from edgemate.data.held import hold
 from edgemate.data.input_plan import plan_input
 from edgemate.data.loaders import EpochBatches, ImageLoader, evaluation_loader, train_loader
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.mixed import Domain, mixed_loader
 from edgemate.data.notes import data_notes
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
-from edgemate.data.source import DataSource
+from edgemate.data.source import DataSource, FileImages
 from edgemate.data.splits import Splits, limited, split, splits_own_dataset, tested_indices
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
@@ -83,7 +84,7 @@ class PreparedData:
             repeats=self.repeats,
         )
 
-    def train_loader_on(self, device: torch.device) -> OnDeviceTrainLoader:
+    def train_loader_on(self, device: torch.device, progress: Progress = SILENT) -> OnDeviceTrainLoader:
         """The batches of `train_loader`, made on `device`; see `edgemate.data.on_device`. Raises DataError."""
         return train_loader_on(
             device,
@@ -94,13 +95,31 @@ class PreparedData:
             seed=self.seed,
             balanced=self.balanced,
             repeats=self.repeats,
+            progress=progress,
         )
 
-    def calibration_loader_on(self, device: torch.device) -> OnDeviceLoader:
+    def calibration_loader_on(self, device: torch.device, progress: Progress = SILENT) -> OnDeviceLoader:
         """The batches of `calibration_loader`, made on `device`. Raises DataError."""
         return evaluation_loader_on(
-            device, self.source.train, self.splits.calibration, self.spec, batch_size=self.batch_size
+            device,
+            self.source.train,
+            self.splits.calibration,
+            self.spec,
+            batch_size=self.batch_size,
+            progress=progress,
         )
+
+    def in_memory(self, progress: Progress = SILENT) -> PreparedData:
+        """The same with the files of the training and calibration split decoded once; see `edgemate.data.held`.
+
+        Raises:
+            ImageError: one cannot be read.
+        """
+        files = self.source.train
+        if not isinstance(files, FileImages):
+            return self
+        wanted = np.concatenate([self.splits.train, self.splits.calibration])
+        return replace(self, source=replace(self.source, train=hold(files, wanted, progress)))
 
     def calibration_loader(self) -> ImageLoader:
         """Batches of the calibration split, in order."""

@@ -1,7 +1,8 @@
-"""Images kept on the training device as uint8, and cropped, flipped and normalized there.
+"""Images kept on the training device as uint8, and cropped, flipped, changed by RandAugment and normalized there.
 
 Order and augmentation are drawn on the CPU from the same seeds as in `edgemate.data.loaders`, so the batches are
-bit for bit the same. Per image, only its index and the source rows and columns of its pixels are sent to the device.
+bit for bit the same, except for the rounding of RandAugment's operations on a GPU. Per image, only its index and the
+source rows and columns of its pixels are sent to the device.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from torchvision.transforms import v2
 
 from edgemate.core.input_spec import InputSpec
 from edgemate.data.batchwise import Crop, Flip, batchwise
+from edgemate.data.held import fitted_array
 from edgemate.data.loaders import EpochBatches, LabeledBatch, TrainingBatch
+from edgemate.data.rand_augment import RandAugment
 from edgemate.data.source import Images
 from edgemate.data.transforms import Normalize, TrainingTransform, seeded
 from edgemate.errors import DataError
+from edgemate.progress import SILENT, Progress
 
 Indices = npt.NDArray[np.int64]
 # Images may take this fraction of the free memory: the network and its activations need the rest.
@@ -33,50 +37,52 @@ class ImagesOnDevice:
     """The images at `indices` and their labels, on a device.
 
     Args:
-        images: of a dataset in memory.
+        images: of the dataset; those in files or of another size are decoded, resized and cropped first.
         indices: int64 (N,); batches index into these.
         spec: input specification of the network.
         device: the training device.
+        progress: receives the number of images decoded.
 
     Raises:
-        DataError: the images are not in memory at the network's input size, or do not fit on the device.
+        DataError: they do not fit on the device, or a file cannot be read.
     """
 
-    def __init__(self, images: Images, indices: Indices, spec: InputSpec, device: torch.device) -> None:
-        array = images.array
-        if array is None or spec.resize is not None:
-            raise DataError(
-                "training.data_on_device needs a dataset that is in memory at the network's input size, such as "
-                "cifar100 and arrays, without data.image_size; set it to false to use a data loader"
-            )
-        needed, free = len(indices) * array[0].nbytes, free_bytes(device)
+    def __init__(
+        self,
+        images: Images,
+        indices: Indices,
+        spec: InputSpec,
+        device: torch.device,
+        progress: Progress = SILENT,
+    ) -> None:
+        needed, free = len(indices) * spec.channels * spec.height * spec.width, free_bytes(device)
         if free is not None and needed > MAX_FRACTION * free:
             raise DataError(
-                f"training.data_on_device: {len(indices)} images take {needed / 2**30:.1f} GiB, more than half of "
-                f"the {free / 2**30:.1f} GiB that are free on {device}; set it to false to use a data loader"
+                f"data.cache: device: {len(indices)} images take {needed / 2**30:.1f} GiB, more than half of "
+                f"the {free / 2**30:.1f} GiB that are free on {device}; set it to ram or none"
             )
+        array = images.array
+        ready = array is not None and spec.resize is None
+        pixels = array[indices] if array is not None and ready else fitted_array(images, indices, spec, progress)
         self.size = (spec.height, spec.width)
-        self._pixels = torch.from_numpy(array[indices]).to(device)
+        self._pixels = torch.from_numpy(pixels).to(device)
         self._labels = torch.from_numpy(images.labels[indices]).to(device)
         self._normalize = Normalize(spec, device)
 
-    def batch(self, indices: Indices, rows: Tensor, columns: Tensor) -> LabeledBatch:
-        """Normalized images (n, C, h, w) in channels_last memory format and labels (n,), on the device.
+    def batch(self, indices: Indices, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Images uint8 (n, C, h, w) in channels_last memory format and labels (n,), on the device.
 
         Args:
             indices: which images, (n,).
             rows: source row of every row of the result, or `BLACK`: int64 (n, h) on the CPU.
             columns: source column of every column, or `BLACK`: int64 (n, w) on the CPU.
         """
-        device = self._pixels.device
-        # One transfer for everything; three would make the device wait.
-        sent = _to_send([torch.from_numpy(indices).unsqueeze(1), rows, columns], device).to(device, non_blocking=True)
-        chosen, rows, columns = sent[:, 0], sent[:, 1 : 1 + rows.shape[1]], sent[:, 1 + rows.shape[1] :]
-        # Row −1 reads the last row, which is then masked.
-        pixels = self._pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        outside = (rows == BLACK)[:, :, None] | (columns == BLACK)[:, None, :]
-        pixels = pixels.masked_fill_(outside[..., None], 0).permute(0, 3, 1, 2)
-        return self._normalize(pixels), self._labels[chosen]
+        pixels, chosen = _gather(self._pixels, torch.from_numpy(indices), rows, columns)
+        return pixels.permute(0, 3, 1, 2), self._labels[chosen]
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """The network's input, float32 (n, C, h, w), of uint8 images on the device."""
+        return self._normalize(pixels)
 
 
 class Batches(Protocol):
@@ -87,13 +93,25 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[TrainingBatch]: ...
 
 
+def _gather(pixels: Tensor, indices: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 (N, H, W, C) at indices (n,), rows (n, h) and columns (n, w): (n, h, w, C), and the indices there."""
+    device = pixels.device
+    # One transfer for everything; three would make the device wait.
+    sent = _to_send([indices.unsqueeze(1), rows, columns], device).to(device, non_blocking=True)
+    chosen, rows, columns = sent[:, 0], sent[:, 1 : 1 + rows.shape[1]], sent[:, 1 + rows.shape[1] :]
+    # Row −1 reads the last row, which is then masked.
+    result = pixels[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
+    outside = (rows == BLACK)[:, :, None] | (columns == BLACK)[:, None, :]
+    return result.masked_fill_(outside[..., None], 0), chosen
+
+
 class OnDeviceLoader:
     """Batches of images on a device.
 
     Args:
         images: on the device.
         batches: indices into the images, and the seed of their augmentation.
-        augmentations: torchvision's random crop and horizontal flip only, in order.
+        augmentations: torchvision's random crop, horizontal flip and RandAugment only, in order.
 
     Raises:
         DataError: an augmentation is not supported on the device.
@@ -102,19 +120,42 @@ class OnDeviceLoader:
     def __init__(self, images: ImagesOnDevice, batches: Batches, augmentations: Sequence[v2.Transform] = ()) -> None:
         self._batches = batches
         self._images = images
-        self._moves = [_move(augmentation) for augmentation in augmentations]
+        # Crops and flips in a row are one gathering of pixels; each RandAugment ends such a row.
+        self._first: list[Move] = []
+        self._changes: list[tuple[RandAugment, list[Move]]] = []
+        for step in map(_step, augmentations):
+            if isinstance(step, RandAugment):
+                self._changes.append((step, []))
+            else:
+                (self._changes[-1][1] if self._changes else self._first).append(step)
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[LabeledBatch]:
         for batch in self._batches:
-            n, (height, width) = len(batch.indices), self._images.size
-            rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
             with seeded(batch.seed):
-                for move in self._moves:
-                    rows, columns = move(rows, columns)
-            yield self._images.batch(batch.indices, rows, columns)
+                pixels, labels = self._augmented(batch.indices)
+            yield self._images.normalized(pixels), labels
+
+    def _augmented(self, indices: Indices) -> tuple[Tensor, Tensor]:
+        """uint8 (n, C, h, w) in channels_last memory format and labels (n,)."""
+        n = len(indices)
+        pixels, labels = self._images.batch(indices, *_places(self._first, n, *self._images.size))
+        for change, moves in self._changes:
+            pixels = change(pixels)
+            if moves:
+                places = _places(moves, n, *pixels.shape[2:])
+                pixels = _gather(pixels.permute(0, 2, 3, 1), torch.arange(n), *places)[0].permute(0, 3, 1, 2)
+        return pixels.contiguous(memory_format=torch.channels_last), labels
+
+
+def _places(moves: Sequence[Move], n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Source rows (n, h) and columns (n, w) after some moves of n images of height × width."""
+    rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
+    for move in moves:
+        rows, columns = move(rows, columns)
+    return rows, columns
 
 
 class OnDeviceTrainLoader(OnDeviceLoader):
@@ -137,9 +178,19 @@ def train_loader_on(
     replicas: int = 1,
     balanced: bool = False,
     repeats: int = 1,
+    progress: Progress = SILENT,
 ) -> OnDeviceTrainLoader:
-    """The batches of `edgemate.data.loaders.train_loader`, made on `device`; same arguments. Raises DataError."""
-    there = ImagesOnDevice(images, indices, transform.spec, device)
+    """The batches of `edgemate.data.loaders.train_loader`, made on `device`; same arguments.
+
+    Raises:
+        DataError: the images do not fit there, or an augmentation cannot be made there.
+    """
+    if not transform.one_size:
+        raise DataError(
+            "data.cache: device: random_resized_crop, and random_crop of images that were resized by their shorter "
+            "side, take images of different sizes; set it to ram or none"
+        )
+    there = ImagesOnDevice(images, indices, transform.spec, device, progress)
     labels = images.labels[indices] if balanced else None
     numbers = np.arange(len(indices), dtype=np.int64)
     places = EpochBatches(numbers, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
@@ -147,10 +198,16 @@ def train_loader_on(
 
 
 def evaluation_loader_on(
-    device: torch.device, images: Images, indices: Indices, spec: InputSpec, *, batch_size: int
+    device: torch.device,
+    images: Images,
+    indices: Indices,
+    spec: InputSpec,
+    *,
+    batch_size: int,
+    progress: Progress = SILENT,
 ) -> OnDeviceLoader:
     """The batches of `edgemate.data.loaders.evaluation_loader`, made on `device`. Raises DataError."""
-    there = ImagesOnDevice(images, indices, spec, device)
+    there = ImagesOnDevice(images, indices, spec, device, progress)
     places = np.arange(len(indices), dtype=np.int64)
     starts = range(0, len(indices), batch_size)
     return OnDeviceLoader(there, [TrainingBatch(places[start : start + batch_size], 0) for start in starts])
@@ -175,15 +232,23 @@ Move = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Maps the source rows (n, h) and columns (n, w) of an image to those after an augmentation."""
 
 
-def _move(augmentation: v2.Transform) -> Move:
+def works_on_device(transform: TrainingTransform) -> bool:
+    """Whether the images of a training transform can be augmented on a device."""
+    kinds = (Crop, Flip, RandAugment)
+    return transform.one_size and all(isinstance(batchwise(one), kinds) for one in transform.augmentations)
+
+
+def _step(augmentation: v2.Transform) -> Move | RandAugment:
     found = batchwise(augmentation)
     if isinstance(found, Crop):
         return _CropMove(found)
     if isinstance(found, Flip):
         return _FlipMove(found)
+    if isinstance(found, RandAugment):
+        return found
     raise DataError(
-        f"training.data_on_device: {type(augmentation).__name__} is not available on the device, only "
-        "random_crop and horizontal_flip; set it to false to use a data loader"
+        f"data.cache: device: {type(augmentation).__name__} is not available on the device, only "
+        "random_crop, horizontal_flip and rand_augment; set it to ram or none"
     )
 
 

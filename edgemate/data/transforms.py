@@ -51,6 +51,7 @@ class TrainingTransform:
     Attributes:
         spec: as given.
         augmentations: as given.
+        one_size: all images have the network's input size before they are augmented.
     """
 
     def __init__(self, spec: InputSpec, augmentations: Sequence[v2.Transform] = ()) -> None:
@@ -60,7 +61,7 @@ class TrainingTransform:
         self._batchwise = [batchwise(augmentation) for augmentation in augmentations]
         self._resizes = not any(isinstance(a, v2.RandomResizedCrop) for a in augmentations)
         self._crops = not any(isinstance(a, v2.RandomCrop) for a in augmentations)
-        self._one_size = self._resizes and (self._crops or spec.center_crop is None)
+        self.one_size = self._resizes and (self._crops or spec.center_crop is None)
 
     def __call__(self, images: Images, indices: Indices, seed: int) -> Tensor:
         """The images at `indices` (N,), augmented, as float32 (N, C, H, W).
@@ -96,7 +97,7 @@ class TrainingTransform:
                 continue
             image = images.image(int(i))
             ready.append(_pixels(fit(image, self.spec, crop=self._crops) if self._resizes else image))
-        return torch.stack(ready) if self._one_size else ready
+        return torch.stack(ready) if self.one_size else ready
 
     def _augment_one(self, image: Tensor) -> Tensor:
         for augmentation in self.augmentations:

@@ -44,8 +44,6 @@ def batch_problems(
 
 def _mixing_problems(name: str, training: Training, methods: Sequence[str]) -> list[str]:
     problems = []
-    if training.data_on_device:
-        problems.append(f"data.{name}: training.data_on_device only crops and flips; set it to false")
     if caches_features(training):
         problems.append(f"data.{name}: cached features replace the images to be mixed; {_NO_CACHE}")
     for method in methods:

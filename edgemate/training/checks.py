@@ -37,8 +37,8 @@ def check_early(recipe: Recipe, source: str) -> None:
     """
     problems = [
         *_teacher_problems(recipe),
-        *_data_on_device_problems(recipe),
-        *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe)),
+        *_cache_problems(recipe),
+        *freezing_problems(recipe.training, recipe.distillation.names, _rates(recipe), recipe.data.cache),
         *batch_problems(
             recipe.data,
             recipe.training,
@@ -194,15 +194,15 @@ def _teacher_problems(recipe: Recipe) -> list[str]:
     return [] if problem is None else [f"distillation.teacher: {problem}"]
 
 
-def _data_on_device_problems(recipe: Recipe) -> list[str]:
-    if not recipe.training.data_on_device:
+def _cache_problems(recipe: Recipe) -> list[str]:
+    if recipe.data.cache != "device":
         return []
-    works = "training.data_on_device works with horizontal_flip and random_crop only"
+    works = "data.cache: device works with random_crop, horizontal_flip and rand_augment only"
     problems = [
-        f"data.augmentation.{i}: {part.name} is not drawn on the device; {works}"
+        f"data.augmentation.{i}: {part.name} is not made on the device; {works}"
         for i, part in enumerate(recipe.data.augmentation)
-        if part.name not in ("horizontal_flip", "random_crop")
+        if part.name not in ("random_crop", "horizontal_flip", "rand_augment")
     ]
     if recipe.data.unlabeled is not None:
-        problems.append("training.data_on_device: it knows one domain only; set it to false, or drop data.unlabeled")
+        problems.append("data.cache: device knows one domain only; set it to ram or none, or drop data.unlabeled")
     return problems

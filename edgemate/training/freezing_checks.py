@@ -18,7 +18,7 @@ def caches_features(training: Training) -> bool:
     return training.freeze == "backbone" and training.cache_augmentations > 0
 
 
-def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping[str, float]) -> list[str]:
+def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping[str, float], cache: str) -> list[str]:
     """Settings and methods that a frozen backbone or cached features exclude, one sentence each.
 
     Args:
@@ -42,10 +42,10 @@ def freezing_problems(training: Training, methods: Sequence[str], rates: Mapping
                 f"distillation: {name} changes only gradients of the backbone, which training.freeze=backbone keeps as "
                 "it is; leave it out"
             )
-    return [*problems, *(_cache_problems(training, methods) if caches_features(training) else ())]
+    return [*problems, *(_cache_problems(training, methods, cache) if caches_features(training) else ())]
 
 
-def _cache_problems(training: Training, methods: Sequence[str]) -> list[str]:
+def _cache_problems(training: Training, methods: Sequence[str], cache: str) -> list[str]:
     problems = []
     for name in methods:
         if any(method_constant(name, reason) for reason in ("needs_teacher", "reads_images", "uses_unlabeled")):
@@ -54,8 +54,8 @@ def _cache_problems(training: Training, methods: Sequence[str]) -> list[str]:
             )
     if training.compile:
         problems.append(f"training.compile: with cached features no backbone runs; set it to false, or {_NO_CACHE}")
-    if training.data_on_device:
-        problems.append(f"training.data_on_device: cached features replace the images; set it to false, or {_NO_CACHE}")
+    if cache == "device":
+        problems.append(f"data.cache: cached features replace the images; leave it out, or {_NO_CACHE}")
     if training.cache_dir is not None:
         try:
             files.check_folder(Path(training.cache_dir).expanduser())

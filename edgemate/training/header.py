@@ -25,6 +25,7 @@ class Setup:
         batch_size: images.
         steps: per epoch.
         epochs: in all.
+        images: where the images are kept, in words; empty where cached features replace them.
         frozen: what does not train, in words; empty if everything does.
         features: where the features of the frozen backbone come from, in words; empty if everything trains.
     """
@@ -39,6 +40,7 @@ class Setup:
     batch_size: int
     steps: int
     epochs: int
+    images: str = ""
     frozen: str = ""
     features: str = ""
 
@@ -64,6 +66,7 @@ def training_header(data: PreparedData, model: MultiExitModel, macs: Sequence[in
     rows = {
         "dataset": f"{data.source.name}, {counted(len(data.classes), 'class')}; images: {images}",
         "input": f"{metadata.height}×{metadata.width}, {counted(metadata.channels, 'channel')}",
+        **({"images": setup.images} if setup.images else {}),
         "network": f"{setup.backbone}, {_count(parameters)} parameters, trained by {setup.method}",
         "exits": f"{exits} MACs",
         **({"frozen": setup.frozen, "features": setup.features} if setup.frozen else {}),

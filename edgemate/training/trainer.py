@@ -37,6 +37,7 @@ from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
+from edgemate.training.feeding import make_feed
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, training_header
@@ -125,7 +126,13 @@ def train(
     run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
     settings = recipe.training
     caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
-    loader, calibration = make_loaders(recipe, data, method)
+    feed = None
+    loader: Loader = data.train_loader()
+    calibration: Loader = data.calibration_loader()
+    if caching is None:
+        with progress.unattended():
+            feed = make_feed(recipe, data, method, progress)
+        loader, calibration = feed.train, feed.calibration
     mixup = mixup_of(recipe.data, settings.seed, method)
     task = MultiExitTask(
         model,
@@ -158,6 +165,7 @@ def train(
         with progress.unattended():
             progress.step("counting what every exit costs")
             setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
+            setup = dataclasses.replace(setup, images="" if feed is None else feed.note)
             setup = dataclasses.replace(setup, frozen=describe_frozen(model), features=describe_features(caching))
             shape = (data.spec.channels, data.spec.height, data.spec.width)
             macs = [cost.macs for cost in count_costs(model, shape).exits]
@@ -245,16 +253,6 @@ def prepare_data(recipe: Recipe, progress: Progress = SILENT) -> PreparedData:
         seed=recipe.training.seed,
         progress=progress,
     )
-
-
-def make_loaders(recipe: Recipe, data: PreparedData, method: Method) -> tuple[Loader, Loader]:
-    """Batches of the training and of the calibration split. Raises DataError if they do not fit on the device."""
-    settings = recipe.training
-    if settings.data_on_device:
-        on_gpu = settings.accelerator != "cpu" and torch.cuda.is_available()
-        device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
-        return data.train_loader_on(device), data.calibration_loader_on(device)
-    return data.mixed_loader() if method.uses_unlabeled else data.train_loader(), data.calibration_loader()
 
 
 def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, data: PreparedData) -> Numerics:

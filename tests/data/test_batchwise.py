@@ -9,6 +9,7 @@ from torchvision.transforms.v2 import functional as tvf
 from toy_data import pixels
 
 from edgemate.data.batchwise import batchwise, crop_each, flip_each, stack
+from edgemate.data.rand_augment import can_batch
 from edgemate.errors import DataError
 
 
@@ -81,3 +82,34 @@ def test_any_other_transform_is_called_image_by_image(transform):
 def test_images_of_different_shapes_are_refused():
     with pytest.raises(DataError, match=r"different shapes, \(3, 4, 4\) and \(3, 5, 4\)"):
         stack([torch.zeros(3, 5, 4), torch.zeros(3, 4, 4)])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("operations", [0, 1, 3])
+def test_rand_augment_changes_each_image_as_torchvision_does(channels, operations):
+    transform = v2.RandAugment(operations, 11)
+    for seed in range(5):
+        batch = batch_of(24, channels, 17, 13, seed=seed)
+        torch.manual_seed(seed)
+        ours = batchwise(transform)(batch)
+        after = torch.rand(())
+        torch.manual_seed(seed)
+        assert torch.equal(ours, torch.stack([transform(image) for image in batch]))
+        assert torch.rand(()) == after
+        assert torch.equal(batch, batch_of(24, channels, 17, 13, seed=seed))
+
+
+def test_a_rand_augment_that_is_not_understood_is_called_image_by_image(monkeypatch):
+    batch, transform = batch_of(6), v2.RandAugment()
+    torch.manual_seed(1)
+    expected = batchwise(transform)(batch)
+    monkeypatch.delattr(v2.RandAugment, "_AUGMENTATION_SPACE")
+    assert not can_batch(transform)
+
+    class Own(v2.RandAugment):
+        pass
+
+    monkeypatch.undo()
+    assert not can_batch(Own())
+    torch.manual_seed(1)
+    assert torch.equal(batchwise(Own())(batch), expected)

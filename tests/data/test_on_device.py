@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from toy_data import array_source, input_spec, prepare, write_image
 
+from edgemate.core.input_spec import Resize
 from edgemate.data import on_device
 from edgemate.data.loaders import evaluation_loader, train_loader
 from edgemate.data.on_device import ImagesOnDevice, evaluation_loader_on, train_loader_on
@@ -128,20 +129,44 @@ def test_the_digits_as_a_recipe_describes_them():
 
 
 def test_another_augmentation_is_refused():
-    with pytest.raises(
-        DataError, match=r"RandAugment is not available .* only random_crop and horizontal_flip; set it to false"
-    ):
-        both([v2.RandomHorizontalFlip(), v2.RandAugment()])
+    with pytest.raises(DataError, match=r"ColorJitter is not available .* rand_augment; set it to ram or none"):
+        both([v2.RandomHorizontalFlip(), v2.ColorJitter(0.1)])
 
 
-def test_images_in_files_and_images_to_be_resized_are_refused(tmp_path):
+@given(
+    order=st.permutations(["crop", "flip", "rand", "rand"]), channels=st.sampled_from([1, 3]), seed=st.integers(0, 99)
+)
+def test_rand_augment_among_crops_and_flips_is_the_loaders(order, channels, seed):
+    parts = {
+        "crop": v2.RandomCrop((8, 6), padding=2),
+        "flip": v2.RandomHorizontalFlip(0.4),
+        "rand": v2.RandAugment(2, 9),
+    }
+    loader, made_there = both([parts[name] for name in order], channels=channels, seed=seed)
+    assert same(epoch_of(made_there, 1), epoch_of(loader, 1))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (11, 9)])
+def test_images_in_files_are_decoded_and_resized_once(tmp_path, size):
+    paths = [write_image(tmp_path / f"{n}.png", size, seed=n) for n in range(4)]
+    files = FileImages(paths, np.arange(4), 3)
+    spec = input_spec(array_source()).model_copy(update={"resize": Resize(mode="stretch", size=(8, 8))})
+    chosen = np.array([2, 0])
+    expected = EvaluationTransform(spec)(files, chosen)
+    there = ImagesOnDevice(files, chosen, spec, CPU)
+    for path in paths:
+        path.unlink()
+    pixels, labels = there.batch(np.arange(2), *(torch.arange(8).expand(2, -1),) * 2)
+    assert torch.equal(there.normalized(pixels), expected)
+    assert labels.tolist() == [2, 0]
+
+
+def test_images_of_different_sizes_are_refused():
     source = array_source()
-    files = FileImages([write_image(tmp_path / "a.png", (8, 8))], np.zeros(1, np.int64), 3)
     spec = input_spec(source)
-    with pytest.raises(DataError, match="needs a dataset that is in memory"):
-        ImagesOnDevice(files, np.arange(1), spec, CPU)
-    with pytest.raises(DataError, match=r"without data\.image_size"):
-        ImagesOnDevice(source.train, np.arange(4), input_spec(source, image_size=16), CPU)
+    resized = TrainingTransform(spec, [v2.RandomResizedCrop((8, 8))])
+    with pytest.raises(DataError, match=r"random_resized_crop, .* take images of different sizes; set it to ram"):
+        train_loader_on(CPU, source.train, np.arange(4), resized, batch_size=2, seed=0)
 
 
 def test_images_that_do_not_fit_are_refused(monkeypatch):

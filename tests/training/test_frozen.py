@@ -370,7 +370,7 @@ def test_a_network_whose_only_exit_is_its_own_classifier_is_refused(tmp_path: Pa
     ("override", "message"),
     [
         ("training.compile=true", "training.compile: with cached features no backbone runs"),
-        ("training.data_on_device=true", "training.data_on_device: cached features replace the images"),
+        ("data.cache=device", "data.cache: cached features replace the images"),
         ("training.cache_dir=/proc/cache", "training.cache_dir: /proc/cache cannot be written to: "),
         ("optimization.backbone_lr_scale=0.1", "optimization.backbone_lr_scale: training.freeze=backbone leaves"),
         ("optimization.layer_decay=0.5", "optimization.layer_decay: training.freeze=backbone leaves"),
@@ -385,7 +385,7 @@ def test_settings_that_a_frozen_backbone_excludes_are_refused(tmp_path: Path, ov
 def test_without_a_cache_the_images_may_be_on_the_device(tmp_path: Path) -> None:
     overrides = ("training.cache_augmentations=0", "optimization.epochs=1", "data.augmentation=[]")
     plain = read_tensors(train(tmp_path / "plain", *overrides).model_path)
-    there = read_tensors(train(tmp_path / "there", *overrides, "training.data_on_device=true").model_path)
+    there = read_tensors(train(tmp_path / "there", *overrides, "data.cache=device").model_path)
     assert all(torch.equal(value, plain[name]) for name, value in there.items())
 
 

@@ -120,7 +120,6 @@ def test_a_method_that_says_it_keeps_no_state_may_be_called_twice(name: str, tmp
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.mixup=0.2", "training.data_on_device=true", "data.augmentation=[]"], r"data\.mixup: training\.data_on"),
         (["data.cutmix=1", "training.freeze=backbone"], r"data\.cutmix: cached features replace the images"),
         (["data.mixup=1", "distillation.method=last_exit"], r"data\.mixup: mixing calls last_exit twice per batch"),
         (["data.cutmix=1", "distillation.methods=[mate, loth]"], r"data\.cutmix: mixing calls loth twice per batch"),
@@ -183,3 +182,12 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypat
     theirs = read_tensors(whole.model_path)
     for name, value in read_tensors(resumed.model_path).items():
         assert torch.equal(value, theirs[name]), name
+
+
+def test_images_on_the_device_are_mixed_as_those_of_a_loader(tmp_path: Path) -> None:
+    overrides = ("data.mixup=0.2", "data.cutmix=1", "optimization.epochs=1")
+    console = Console(file=io.StringIO())
+    recipes = {cache: small_recipe(*overrides, f"data.cache={cache}") for cache in ("none", "device")}
+    runs = [train(recipe, tmp_path / cache, console=console) for cache, recipe in recipes.items()]
+    loader, there = (read_tensors(run.model_path) for run in runs)
+    assert all(torch.equal(value, loader[name]) for name, value in there.items())

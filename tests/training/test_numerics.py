@@ -206,7 +206,7 @@ train(recipe, Path(sys.argv[1]), console=Console(file=io.StringIO()))
 
 
 @pytest.mark.skipif(ctypes.util.find_library("c") is None, reason="needs glibc's checks of the heap")
-@pytest.mark.parametrize("override", ["training.data_on_device=false", "training.data_on_device=true"])
+@pytest.mark.parametrize("override", ["data.cache=none", "data.cache=device"])
 def test_training_leaves_the_heap_whole_on_avx2(tmp_path: Path, override: str) -> None:
     """resnet8 of width 4 laid out as NHWC aborts here within an epoch."""
     environment = os.environ | {

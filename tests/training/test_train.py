@@ -125,7 +125,7 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         pytest.param("optimization.ema=0.9 training.precision=bf16", marks=native_bf16),
         "optimization.optimizer=adamw optimization.lr=0.01 training.weights=best optimization.gradient_clip=1",
         "distillation.method=joint_ce optimization.schedule=multi_step optimization.schedule_options.milestones=[2]",
-        "training.data_on_device=true",
+        "data.cache=device",
         "optimization.epochs=5 training.checkpoint_every=3 training.weights=best training.keep_every=2",
     ],
     ids=["sgd", "ema-bf16", "adamw-best-clip", "joint_ce-multi_step", "data-on-device", "some-checkpoints"],
@@ -199,7 +199,7 @@ def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(run: Run, tmp
 
 
 def test_images_on_the_device_train_as_those_of_a_loader_do(run: Run, tmp_path: Path) -> None:
-    there = train(small_recipe("training.data_on_device=true"), tmp_path / "run", console=quiet())
+    there = train(small_recipe("data.cache=device"), tmp_path / "run", console=quiet())
     assert_same_weights(there, run)
     assert there.read_metrics()["accuracy"] == run.read_metrics()["accuracy"]
 
@@ -275,12 +275,12 @@ def test_what_the_machine_lacks_is_told_in_a_line(
         ("training.precision=fp16", "training.precision: fp16 needs a GPU"),
         ("training.cuda_graphs=true", "training.cuda_graphs: it needs training.compile and a GPU"),
         (
-            "training.data_on_device=true & data.augmentation=[horizontal_flip,rand_augment]",
-            r"data\.augmentation\.1: rand_augment is not drawn .* works with horizontal_flip and random_crop only",
+            "data.cache=device & data.augmentation=[horizontal_flip,color_jitter]",
+            r"data\.augmentation\.1: color_jitter is not made on the device; .* horizontal_flip and rand_augment only",
         ),
         (
-            "training.data_on_device=true & data.unlabeled.limit=10",
-            "training.data_on_device: it knows one domain only",
+            "data.cache=device & data.unlabeled.limit=10",
+            "data.cache: device knows one domain only",
         ),
     ],
 )
