@@ -43,11 +43,11 @@ def calibration_logits(
         RunError: it is not the one that the run was trained on.
     """
     stored = run.read_logits("calibration")
-    bytes_each = stored.logits[0].nbytes
+    bytes_each = 4 * stored.logits[0].size
     limit = max(MAX_BYTES // bytes_each, 1)
     if precision == "fp32":
         chosen = stratified_sample(stored.labels, limit)
-        return SplitLogits(stored.logits[chosen], stored.labels[chosen])
+        return SplitLogits(np.asarray(stored.logits[chosen], dtype=np.float32), stored.labels[chosen])
     section = run.read_recipe().data
     source = load_source(section.name, section.options, skip_damaged=section.skip_damaged)
     indices = splits_of(section, source).calibration

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from edgemate import __version__
-from edgemate.calibration import simulate
-from edgemate.calibration.temperature import fit_temperature
+from edgemate.calibration import simulate_split
+from edgemate.calibration.temperature import find_temperatures
 from edgemate.core.scoring import expected_calibration_error
-from edgemate.policies import Confidence, scores
+from edgemate.policies import Confidence
 from edgemate.report.charts import reliability_chart, tradeoff_chart
 from edgemate.report.curves import AXES
 from edgemate.report.environment import environment_rows
@@ -60,12 +60,7 @@ def report_html(sheets: Sequence[Sheet]) -> str:
     data, shown = [], []
     for sheet, start in zip(sheets, starts, strict=True):
         subject = sheet.subject
-        taken = simulate(
-            subject.logits,
-            subject.labels,
-            subject.costs.macs,
-            Confidence(start, temperature=subject.temperatures),
-        ).exits_taken
+        taken = simulate_split(subject.stored, Confidence(start, temperature=subject.temperatures)).exits_taken
         try:
             images, without_images = thumbnails(subject, taken), None
         except NoImagesError as error:
@@ -99,14 +94,12 @@ def _start(subject: Subject) -> tuple[float, ...]:
 
 def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:
     """The bins of each exit's reliability diagram, as trained and with the temperature that calibration fits."""
-    logits, labels = subject.calibration
     found: dict[str, list[list[dict[str, Any]]]] = {"raw": [], "scaled": []}
-    for k in range(subject.exits):
-        rows = scores.finite(subject.logits[:, k])
-        here, correct = subject.logits[rows, k], subject.correct[rows, k]
-        temperature = fit_temperature(logits[:, k], labels).temperature
-        for kind, divisor in (("raw", 1.0), ("scaled", temperature)):
-            found[kind].append(reliability(scores.max_probability(here / np.float32(divisor)), correct))
+    for kind, divisors in (("raw", [1.0] * subject.exits), ("scaled", find_temperatures(*subject.calibration))):
+        confidences = subject.stored.reductions.scores(Confidence, divisors)
+        for k in range(subject.exits):
+            rows = ~np.isnan(confidences[:, k])
+            found[kind].append(reliability(confidences[rows, k], subject.correct[rows, k]))
     return found
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import CALIBRATION_FILE, Bundle
-from edgemate.calibration import CalibrationOptions, OperatingPoint, OperatingPoints, calibrate, read_operating_points
+from edgemate.calibration import (
+    CalibrationOptions,
+    OperatingPoint,
+    OperatingPoints,
+    StoredSplit,
+    calibrate,
+    read_operating_points,
+)
 from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import UsageError
-from edgemate.policies import Confidence, scores
+from edgemate.policies import Confidence
 from edgemate.profiling.at_thresholds import fitted_temperatures
 from edgemate.profiling.stop_costs import StopCosts
 from edgemate.runs import Run
@@ -32,7 +40,7 @@ class Subject:
         opened: the run or bundle.
         name: its name.
         split: the split of the logits: test or calibration.
-        logits: float32 `(N, K, C)`.
+        logits: float32 `(N, K, C)`, or float16; those of a run may be mapped from a file.
         labels: int `(N,)`.
         calibration: logits and labels of the calibration split.
         classes: names, `(C,)`.
@@ -82,19 +90,20 @@ class Subject:
         """What it costs to stop at each exit."""
         return StopCosts.of(self.profile)
 
+    @cached_property
+    def stored(self) -> StoredSplit:
+        """The split with its costs in MACs. What is computed of its logits is computed once."""
+        return StoredSplit(self.logits, self.labels, self.costs.macs)
+
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each exit is right: `(N, K)`."""
-        right: npt.NDArray[np.bool_] = self.logits.argmax(-1) == self.labels[:, None]
-        return right
+        return self.stored.correct
 
     def confidences(self) -> npt.NDArray[np.float32]:
         """What the policy compares with its thresholds, at the temperatures: `(K-1, N)`."""
-        found = np.full((self.exits - 1, self.images), NEVER, dtype=np.float32)
-        for k, temperature in enumerate(self.temperatures):
-            logits = self.logits[:, k]
-            rows = scores.finite(logits)
-            found[k, rows] = Confidence.score(logits[rows] / np.float32(temperature))
+        found = self.stored.reductions.scores(Confidence, self.temperatures).T
+        found[np.isnan(found)] = NEVER
         return found
 
     def thresholds_of(self, point: OperatingPoint) -> tuple[float, ...] | None:

@@ -45,7 +45,7 @@ def thumbnails(subject: Subject, exits_taken: npt.NDArray[np.intp], count: int =
         images, tested = tested_images(subject.opened)
     except (DataError, RunError) as error:
         raise NoImagesError(f"The test images are not available: {error}") from error
-    named = subject.logits.argmax(-1)
+    named = subject.stored.reductions.named
     found = []
     for index in _drawn(exits_taken, subject.exits, count):
         try:
