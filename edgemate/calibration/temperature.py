@@ -70,7 +70,7 @@ def fit_temperatures(logits: Array, labels: Array) -> list[Fitted]:
 def find_temperatures(logits: Array, labels: Array) -> list[float]:
     """The temperatures of `fit_temperatures` alone, `(K,)`, which takes fewer passes."""
     images, exits, classes = logits.shape
-    if classes == 1 or not images:
+    if classes == 1 or not images or not exits:
         return [1.0] * exits
     inverse = [1.0] * exits
     rows = max(SAMPLE_BYTES // (4 * exits * classes), 1)

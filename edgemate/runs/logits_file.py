@@ -124,9 +124,14 @@ def _write_logits(
 
 
 def _as(logits: Array, dtype: type[Any]) -> Array:
-    if dtype is np.float16:
-        logits = np.where(np.isinf(logits), logits, np.clip(logits, -_LARGEST_HALF, _LARGEST_HALF))
-    return logits.astype(dtype)
+    if dtype is not np.float16:
+        return logits.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        half = logits.astype(np.float16)
+    if np.isinf(half).any():
+        rounded = np.clip(logits, -_LARGEST_HALF, _LARGEST_HALF).astype(np.float16)
+        half = np.where(np.isinf(logits), half, rounded)
+    return half
 
 
 def _mapped(path: Path) -> Array | None:
