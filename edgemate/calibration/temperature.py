@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 LOWEST, HIGHEST = 0.1, 10.0
 BINS = 15
-SAMPLE_BYTES = 128 << 20
+SAMPLE_BYTES = 32 << 20
 """In float32, of the logits that the search starts with."""
 
 _STEPS = 100
