@@ -23,11 +23,12 @@ Array = npt.NDArray[Any]
 
 LOWEST, HIGHEST = 0.1, 10.0
 BINS = 15
-SAMPLE_BYTES = 32 << 20
+SAMPLE_BYTES = 64 << 20
 """In float32, of the logits that the search starts with."""
 
 _STEPS = 100
-_CLOSE = 1e-10
+_CLOSE = 1e-8  # relative; Newton's error is then about the square of it
+_FLAT = 1e-12  # a variance of logits, in which rounding may be all there is
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def _newton(start: float) -> Generator[float, tuple[float, float], float]:
     """Yields inverse temperatures, is sent the slope and curvature there, and returns where the slope is 0."""
     low, high = bounds = 1 / HIGHEST, 1 / LOWEST
     here = min(max(start, low), high)
+    previous = math.inf
     for _ in range(_STEPS):
         slope, curvature = yield here
         if slope > 0:
@@ -135,17 +137,21 @@ def _newton(start: float) -> Generator[float, tuple[float, float], float]:
                 break
             high = here
         else:
-            if here == bounds[1] or (slope == 0 and curvature > 0):
+            if here == bounds[1]:
                 break
             low = here
         step = -slope / curvature if curvature > 0 else math.inf if slope <= 0 else -math.inf
         following = here + step
-        if not low < following < high:
-            # Outside of what is known to hold the minimum: to the bound if it was not tried, else halfway.
+        if abs(step) <= _CLOSE * here and curvature > _FLAT:
+            return min(max(following, bounds[0]), bounds[1])
+        if not low < following < high or abs(step) > previous / 2:
+            # Newton's steps lead out of what is known to hold the minimum, or do not shrink, as where an exit is always
+            # right. To the bound if it was not tried, else halfway.
             bound = low if step < 0 else high
             following = bound if bound in bounds else math.sqrt(low * high)
-        if abs(following - here) <= _CLOSE * here:
-            return following
+            if abs(following - here) <= _CLOSE * here:
+                return following
+        previous = abs(following - here)
         here = following
     return here
 

@@ -10,6 +10,8 @@ is. Thresholds on the scores come from direct search on all images afterwards.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from edgemate.calibration.goals import Goal
@@ -25,7 +27,7 @@ STEPS = 300
 LEARNING_RATE = 0.05
 DECAY = 1e-3  # of the weights, in the loss
 PRICE_RATE = 0.02
-TRAINED_BYTES = 128 << 20
+TRAINED_BYTES = 64 << 20
 """In float32, of the logits of the images that scores are trained on. Their features take several times as much."""
 
 # Budgets to train for where the goal names none, as fractions of the way from exit 1's cost to the whole network's.
@@ -45,12 +47,17 @@ def eenet(split: StoredSplit, goal: Goal) -> Policy:
     budgets = [first + part * (last - first) for part in BUDGETS] if goal.max_cost is None else [goal.max_cost]
     found = []
     for budget in budgets:
-        weights = train_scores(split, budget)
-        problem = scored(split, weights)
+        key = ("eenet", budget, split.divisors, tuple(split.costs))
+        weights, problem = split.reductions.once(key, partial(_trained, split, budget))
         thresholds = search(problem, goal)
         policy = Learned(thresholds, weights=weights, temperature=split.temperatures)
         found.append((problem.rank(thresholds, goal), policy))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def _trained(split: StoredSplit, budget: float) -> tuple[list[Array], Problem]:
+    weights = train_scores(split, budget)
+    return weights, scored(split, weights)
 
 
 def train_scores(split: StoredSplit, budget: float) -> list[Array]:
