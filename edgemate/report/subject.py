@@ -102,7 +102,7 @@ class Subject:
 
     def confidences(self) -> npt.NDArray[np.float32]:
         """What the policy compares with its thresholds, at the temperatures: `(K-1, N)`."""
-        found = self.stored.reductions.scores(Confidence, self.temperatures).T
+        found: npt.NDArray[np.float32] = self.stored.reductions.scores(Confidence, self.temperatures).T
         found[np.isnan(found)] = NEVER
         return found
 
