@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.calibration.reductions import Reductions
+from edgemate.core.chunks import take_rows
 from edgemate.errors import UsageError
 from edgemate.wording import counted
 
@@ -77,4 +78,4 @@ class StoredSplit:
 
     def part(self, rows: npt.NDArray[np.intp]) -> StoredSplit:
         """The split of the images at indices `rows` only."""
-        return StoredSplit(self.logits[rows], self.labels[rows], self.costs, self.temperatures)
+        return StoredSplit(take_rows(self.logits, rows), self.labels[rows], self.costs, self.temperatures)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.core.chunks import map_chunks
+from edgemate.core.chunks import map_chunks, take_rows
 from edgemate.core.scoring import confidence_gaps, exit_accuracy
 from edgemate.policies import scores
 
@@ -77,7 +77,7 @@ def find_temperatures(logits: Array, labels: Array) -> list[float]:
     rows = max(SAMPLE_BYTES // (4 * exits * classes), 1)
     if rows < images:
         chosen = np.sort(np.random.default_rng(0).choice(images, rows, replace=False))
-        inverse = _minima(logits[chosen], labels[chosen], inverse)
+        inverse = _minima(take_rows(logits, chosen), labels[chosen], inverse)
     return [1 / value for value in _minima(logits, labels, inverse)]
 
 

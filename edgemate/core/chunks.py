@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 CHUNK_BYTES = 4 << 20
 """Of one chunk in float32. A few of them fit into a processor's cache, and the calls on them cost nothing beside it."""
+TAKEN_AT_ONCE = 256
+"""Rows. Reading one maps some hundred kilobytes around it."""
 THREADS = 4
 """At most; more only share the same memory bandwidth."""
 
@@ -62,6 +64,16 @@ def map_chunks(function: Callable[[Array, slice], Result], logits: Array) -> Ite
         for done, future in waiting:
             yield done, future.result()
     release(logits)
+
+
+def take_rows(logits: Array, rows: npt.NDArray[np.intp]) -> Array:
+    """The logits of the images at indices `rows`, in memory. Of a mapped file no more than a few pages stay mapped."""
+    found = np.empty((len(rows), *logits.shape[1:]), dtype=logits.dtype)
+    for start in range(0, len(rows), TAKEN_AT_ONCE):
+        part = slice(start, start + TAKEN_AT_ONCE)
+        found[part] = logits[rows[part]]
+        release(logits)
+    return found
 
 
 def release(array: Array) -> None:

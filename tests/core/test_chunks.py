@@ -60,6 +60,12 @@ def test_a_mapped_array_is_readable_after_its_pages_are_released(tmp_path: Path)
     np.testing.assert_array_equal(mapped, logits)
 
 
+def test_rows_are_taken_in_the_order_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "TAKEN_AT_ONCE", 7)
+    logits, rows = made(100, 2, 3)[0], np.random.default_rng(0).permutation(100)[:50]
+    np.testing.assert_array_equal(chunks.take_rows(logits, rows), logits[rows])
+
+
 @pytest.mark.parametrize(
     "figure",
     [
