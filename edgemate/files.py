@@ -103,14 +103,15 @@ def _write_whole(path: Path, content: bytes) -> None:
             target.write(content)
             target.flush()
             os.fsync(target.fileno())
-        Path(part).chmod(0o666 & ~_umask())
+        Path(part).chmod(0o666 & ~umask())
         Path(part).replace(path)
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files do not get."""
     # The mask can only be read by setting it; mkstemp's 0600 would hide a bundle from the user that serves it.
     mask = os.umask(0o022)
     os.umask(mask)

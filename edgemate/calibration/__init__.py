@@ -10,7 +10,7 @@ from edgemate.calibration.operating_points import (
     read_operating_points,
     write_operating_points,
 )
-from edgemate.calibration.simulation import Simulated, simulate
+from edgemate.calibration.simulation import Simulated, simulate, simulate_split
 from edgemate.calibration.stored_split import StoredSplit
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "certify",
     "read_operating_points",
     "simulate",
+    "simulate_split",
     "write_operating_points",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ from edgemate.calibration.operating_points import (
     OperatingPoints,
     Spread,
 )
-from edgemate.calibration.simulation import simulate
+from edgemate.calibration.simulation import simulate_split
 from edgemate.calibration.stored_split import StoredSplit
-from edgemate.calibration.temperature import fit_temperature, temperature_warning
+from edgemate.calibration.temperature import fit_temperatures, temperature_warning
 from edgemate.errors import UsageError
 from edgemate.latency_tables import LatencyTable
-from edgemate.policies import FixedExit, Policy, ScorePolicy, scores
+from edgemate.policies import Confidence, FixedExit, Policy, ScorePolicy
 from edgemate.progress import SILENT, Progress
 from edgemate.registry import POLICIES, SOLVERS, closest
 from edgemate.wording import counted
@@ -126,7 +126,7 @@ def calibrate(
     """Fit temperatures and find an operating point for every request.
 
     Args:
-        logits: float32 `(N, K, C)` of the calibration split.
+        logits: float32 `(N, K, C)` of the calibration split, or float16; they may be mapped from a file.
         labels: int `(N,)`.
         macs: chained MACs of stopping at each exit, `(K,)`.
         options: what to find and how.
@@ -142,7 +142,7 @@ def calibrate(
     warnings: list[str] = []
     if options.fit_temperatures:
         progress.step("fitting temperatures")
-        fitted = [fit_temperature(logits[:, k], labels) for k in range(split.exits)]
+        fitted = fit_temperatures(logits, labels)
         temperatures = tuple(ExitTemperature(exit=k, **asdict(found)) for k, found in enumerate(fitted, start=1))
         checked = (temperature_warning(k + 1, found, logits[:, k], labels) for k, found in enumerate(fitted))
         warnings = [warning for warning in checked if warning is not None]
@@ -227,8 +227,9 @@ class _Finder:
     def _search(self, request: Request, costs: Sequence[float], goal: Goal) -> OperatingPoint:
         split = self._split
         early = None if self._temperatures is None else self._temperatures[:-1]
-        policy = self._solve(StoredSplit(split.logits, split.labels, costs, early), goal)
-        found = simulate(split.logits, split.labels, costs, policy)
+        priced = replace(split, costs=costs, temperatures=early)
+        policy = self._solve(priced, goal)
+        found = simulate_split(priced, policy)
         reached = goal.reached(found.accuracy, found.mean_cost, float(split.correct[:, -1].mean()))
         return self._point(request, policy, goal_reached=reached, solver=self._options.solver)
 
@@ -240,12 +241,10 @@ class _Finder:
 
     def _expected(self, policy: Policy) -> Expected:
         split = self._split
-        found = simulate(split.logits, split.labels, self._macs, policy)
-        logits = split.logits[np.arange(split.images), found.exits_taken - 1]
-        if self._temperatures is not None:
-            logits = logits / np.asarray(self._temperatures, dtype=np.float32)[found.exits_taken - 1, None]
-        logits = logits[scores.finite(logits)]
-        probability = scores.max_probability(logits).astype(np.float64)
+        found = simulate_split(replace(split, costs=self._macs), policy)
+        confidences = split.reductions.scores(Confidence, self._temperatures or (1.0,) * split.exits)
+        probability = confidences[np.arange(split.images), found.exits_taken - 1].astype(np.float64)
+        probability = probability[~np.isnan(probability)]
         return Expected(
             accuracy=found.accuracy,
             mean_macs=found.mean_cost,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.calibration.reductions import Reductions
+from edgemate.core.chunks import take_rows
 from edgemate.errors import UsageError
 from edgemate.wording import counted
 
@@ -17,14 +19,15 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class StoredSplit:
-    """The logits of every exit on a split.
+    """The logits of every exit on a split. `dataclasses.replace` keeps what was computed of them.
 
     Attributes:
-        logits: float32 `(N, K, C)`.
+        logits: float32 `(N, K, C)`; float16 is computed with in float32. They may be mapped from a file.
         labels: int `(N,)`.
         costs: the cost of stopping at each exit, `(K,)`, rising: chained MACs, or milliseconds.
         temperatures: what the logits of each exit but the last are divided by before they are scored, `(K-1,)`; None
             leaves them as they are.
+        reductions: what is computed of the logits and labels, once; never given.
 
     Raises:
         UsageError: no images, or the shapes do not fit each other.
@@ -34,6 +37,7 @@ class StoredSplit:
     labels: Array
     costs: Sequence[float]
     temperatures: tuple[float, ...] | None = None
+    reductions: Reductions = field(default=None, repr=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or not self.logits.size:
@@ -49,6 +53,8 @@ class StoredSplit:
                 f"temperatures: {len(self.temperatures)} given; "
                 f"{counted(exits, 'exit')} need {exits - 1}, all but the last"
             )
+        if self.reductions is None:
+            object.__setattr__(self, "reductions", Reductions(self.logits, self.labels))
 
     @property
     def images(self) -> int:
@@ -63,14 +69,13 @@ class StoredSplit:
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each exit predicts the right class: bool `(N, K)`."""
-        right: npt.NDArray[np.bool_] = self.logits.argmax(axis=2) == self.labels[:, None]
-        return right
+        return self.reductions.correct
 
-    def early(self, exit: int) -> Array:
-        """The logits of exit `exit`, 1 to K-1, divided by its temperature: float32 `(N, C)`."""
-        logits: Array = self.logits[:, exit - 1]
-        return logits if self.temperatures is None else logits / np.float32(self.temperatures[exit - 1])
+    @property
+    def divisors(self) -> tuple[float, ...]:
+        """The temperatures, `(K-1,)`; 1 where there are none."""
+        return (1.0,) * (self.exits - 1) if self.temperatures is None else self.temperatures
 
     def part(self, rows: npt.NDArray[np.intp]) -> StoredSplit:
         """The split of the images at indices `rows` only."""
-        return StoredSplit(self.logits[rows], self.labels[rows], self.costs, self.temperatures)
+        return StoredSplit(take_rows(self.logits, rows), self.labels[rows], self.costs, self.temperatures)

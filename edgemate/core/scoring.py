@@ -1,11 +1,19 @@
-"""Accuracy and calibration of every exit: logits float (N, K, C), labels int (N,)."""
+"""Accuracy and calibration of every exit: logits float (N, K, C), labels int (N,).
+
+Everything is summed over chunks of images, so logits may be mapped from a file that is larger than the memory.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Logits = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+from edgemate.core.chunks import map_chunks
+
+Logits = npt.NDArray[np.float16] | npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Float64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
@@ -13,8 +21,9 @@ Labels = npt.NDArray[np.int64]
 def exit_accuracy(logits: Logits, labels: Labels) -> Float64:
     """Top-1 accuracy per exit, in [0, 1]: (K,)."""
     _check(logits, labels)
-    correct: Float64 = (logits.argmax(-1) == labels[:, None]).mean(0)
-    return correct
+    hits = _total(lambda chunk, rows: (chunk.argmax(-1) == labels[rows, None]).sum(0), logits)
+    accuracy: Float64 = hits / len(labels)
+    return accuracy
 
 
 def top_k_accuracy(logits: Logits, labels: Labels, k: int) -> Float64:
@@ -24,12 +33,16 @@ def top_k_accuracy(logits: Logits, labels: Labels, k: int) -> Float64:
     """
     _check(logits, labels)
     classes = np.arange(logits.shape[-1])
-    fractions = np.empty(logits.shape[1])
-    for exit in range(logits.shape[1]):
-        of_exit = np.where(np.isnan(logits[:, exit]), np.inf, logits[:, exit])
-        of_label = np.take_along_axis(of_exit, labels[:, None], axis=1)
-        before = (of_exit > of_label) | ((of_exit == of_label) & (classes < labels[:, None]))
-        fractions[exit] = (before.sum(1) < k).mean()
+
+    def hits(chunk: Logits, rows: slice) -> Labels:
+        known = np.where(np.isnan(chunk), np.inf, chunk)
+        label = labels[rows, None, None]
+        of_label = np.take_along_axis(known, label, axis=-1)
+        before = (known > of_label) | ((known == of_label) & (classes < label))
+        found: Labels = (before.sum(-1) < k).sum(0)
+        return found
+
+    fractions: Float64 = _total(hits, logits) / len(labels)
     return fractions
 
 
@@ -37,26 +50,34 @@ def confusion_matrices(logits: Logits, labels: Labels) -> Labels:
     """Per exit the number of images of class i (row) that it takes for class j (column): int64 (K, C, C)."""
     _check(logits, labels)
     exits, classes = logits.shape[1:]
-    named = logits.argmax(-1)
-    counts = np.empty((exits, classes, classes), dtype=np.int64)
-    for exit in range(exits):
-        cells = np.bincount(labels * classes + named[:, exit], minlength=classes * classes)
-        counts[exit] = cells.reshape(classes, classes)
-    return counts
+    counts = np.zeros(exits * classes * classes, dtype=np.int64)
+    first = np.arange(exits) * classes * classes
+    for rows, named in map_chunks(lambda chunk, _: chunk.argmax(-1), logits):
+        cells, images = np.unique(first + labels[rows, None] * classes + named, return_counts=True)
+        counts[cells] += images
+    return counts.reshape(exits, classes, classes)
 
 
 def ensemble_accuracy(logits: Logits, labels: Labels) -> float:
     """Top-1 accuracy, in [0, 1], of the mean of all exits' probabilities."""
     _check(logits, labels)
-    mean = np.exp(_log_softmax(logits)).mean(1)
-    return float((mean.argmax(-1) == labels).mean())
+
+    def hits(chunk: Logits, rows: slice) -> Labels:
+        found: Labels = (np.exp(_log_softmax(chunk)).mean(1).argmax(-1) == labels[rows]).sum()
+        return found
+
+    return float(_total(hits, logits) / len(labels))
 
 
 def negative_log_likelihood(logits: Logits, labels: Labels) -> Float64:
     """Mean negative log-likelihood of the label per exit, in nats: (K,)."""
     _check(logits, labels)
-    of_label = np.take_along_axis(_log_softmax(logits), labels[:, None, None], axis=-1)[..., 0]
-    mean: Float64 = -of_label.mean(0)
+
+    def sums(chunk: Logits, rows: slice) -> Float64:
+        found: Float64 = np.take_along_axis(_log_softmax(chunk), labels[rows, None, None], axis=-1)[..., 0].sum(0)
+        return found
+
+    mean: Float64 = -_total(sums, logits) / len(labels)
     return mean
 
 
@@ -68,16 +89,38 @@ def expected_calibration_error(logits: Logits, labels: Labels, bins: int = 15) -
     that are not finite have confidence 0.
     """
     _check(logits, labels)
-    with np.errstate(invalid="ignore"):
-        confidence = np.nan_to_num(np.exp(_log_softmax(logits).max(-1)), nan=0.0)
-    correct = logits.argmax(-1) == labels[:, None]
-    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    errors = np.empty(logits.shape[1])
-    for k in range(logits.shape[1]):
-        # |accuracy − confidence| of a bin, weighted by its fraction of the images, is |sum of the differences| / N.
-        gaps = np.bincount(bin_of[:, k], weights=correct[:, k] - confidence[:, k], minlength=bins)
-        errors[k] = min(np.abs(gaps).sum() / len(labels), 1.0)
+
+    def gaps(chunk: Logits, rows: slice) -> Float64:
+        with np.errstate(invalid="ignore"):
+            confidence = np.nan_to_num(np.exp(_log_softmax(chunk).max(-1)), nan=0.0)
+        return confidence_gaps(confidence, chunk.argmax(-1) == labels[rows, None], bins)
+
+    errors: Float64 = np.minimum(np.abs(_total(gaps, logits)).sum(-1) / len(labels), 1.0)
     return errors
+
+
+def confidence_gaps(confidence: Float64, correct: npt.NDArray[np.bool_], bins: int) -> Float64:
+    """Per exit and bin the number of right answers less the sum of confidences: (K, bins).
+
+    |accuracy − confidence| of a bin, weighted by its fraction of N images, is the absolute value of this over N.
+
+    Args:
+        confidence: the largest probability, (n, K).
+        correct: whether the answer is right, (n, K).
+        bins: as `expected_calibration_error` has them.
+    """
+    bin_of = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    difference = correct - confidence
+    exits = range(confidence.shape[1])
+    return np.stack([np.bincount(bin_of[:, k], weights=difference[:, k], minlength=bins) for k in exits])
+
+
+def _total(function: Callable[[Any, slice], Any], logits: Logits) -> Any:
+    """The sum of a function's results over all chunks, in order."""
+    total: Any = 0
+    for _, found in map_chunks(function, logits):
+        total = total + found
+    return total
 
 
 def _log_softmax(logits: Logits) -> Float64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,11 @@ from torch import Tensor
 from edgemate.models import MultiExitModel
 from edgemate.progress import SILENT, Progress
 
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 
-def collect_logits(
+
+def logit_batches(
     model: MultiExitModel,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
@@ -22,7 +25,7 @@ def collect_logits(
     autocast: torch.dtype | None = None,
     progress: Progress = SILENT,
     total: int | None = None,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+) -> Iterator[tuple[Logits, Labels]]:
     """Run the model over a split, in evaluation mode and without gradients. Its mode is restored.
 
     Args:
@@ -34,23 +37,37 @@ def collect_logits(
         progress: notified after each batch of the number of images done.
         total: number of images; None reports no progress.
 
-    Returns:
-        Logits float32 (N, K, classes) and labels int64 (N,), in the order of `batches`.
+    Yields:
+        For each batch logits float32 (n, K, classes) and labels int64 (n,).
     """
     device = torch.device(device)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    logits, labels, done = [], [], 0
+    done = 0
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            for images, batch_labels in batches:
+        for images, labels in batches:
+            # Entered for each batch: between two of them the caller's code runs.
+            with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 images = images.to(device, non_blocking=True, memory_format=memory_format)
-                logits.append(model(images).float().cpu())
-                labels.append(batch_labels.cpu())
-                done += len(batch_labels)
-                if total is not None:
-                    progress.advance(done, total)
+                logits = model(images).float().cpu().numpy()
+            yield logits, labels.cpu().numpy().astype(np.int64, copy=False)
+            done += len(labels)
+            if total is not None:
+                progress.advance(done, total)
     finally:
         model.train(was_training)
-    return torch.cat(logits).numpy(), torch.cat(labels).numpy().astype(np.int64, copy=False)
+
+
+def collect_logits(
+    model: MultiExitModel,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: torch.device | str = "cpu",
+    channels_last: bool = False,
+    autocast: torch.dtype | None = None,
+) -> tuple[Logits, Labels]:
+    """The batches of `logit_batches` as one array of each: logits float32 (N, K, classes) and labels int64 (N,)."""
+    found = list(logit_batches(model, batches, device=device, channels_last=channels_last, autocast=autocast))
+    logits, labels = zip(*found, strict=True)
+    return np.concatenate(logits), np.concatenate(labels)

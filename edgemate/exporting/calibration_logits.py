@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout, Precision
+from edgemate.core.chunks import take_rows
 from edgemate.core.input_spec import InputSpec
 from edgemate.data import EvaluationTransform, load_source, splits_of, stratified_sample
 from edgemate.errors import RunError
@@ -43,11 +44,11 @@ def calibration_logits(
         RunError: it is not the one that the run was trained on.
     """
     stored = run.read_logits("calibration")
-    bytes_each = stored.logits[0].nbytes
+    bytes_each = 4 * stored.logits[0].size
     limit = max(MAX_BYTES // bytes_each, 1)
     if precision == "fp32":
         chosen = stratified_sample(stored.labels, limit)
-        return SplitLogits(stored.logits[chosen], stored.labels[chosen])
+        return SplitLogits(take_rows(stored.logits, chosen).astype(np.float32, copy=False), stored.labels[chosen])
     section = run.read_recipe().data
     source = load_source(section.name, section.options, skip_damaged=section.skip_damaged)
     indices = splits_of(section, source).calibration

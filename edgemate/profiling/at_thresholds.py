@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from edgemate.calibration import simulate
-from edgemate.calibration.temperature import fit_temperature
+from edgemate.calibration.temperature import find_temperatures
 from edgemate.policies import Confidence
 from edgemate.profiling.stop_costs import StopCosts
 
@@ -90,4 +90,4 @@ def fitted_temperatures(logits: Array, labels: Array) -> tuple[float, ...]:
         logits: float32 `(N, K, C)` of the calibration split.
         labels: int `(N,)`.
     """
-    return tuple(fit_temperature(logits[:, k], labels).temperature for k in range(logits.shape[1] - 1))
+    return tuple(find_temperatures(logits[:, :-1], labels))

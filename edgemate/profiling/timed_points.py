@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgemate.calibration import OperatingPoint, simulate
+from edgemate.calibration import OperatingPoint, StoredSplit, simulate_split
 from edgemate.core.scoring import exit_accuracy
 from edgemate.latency_tables import LatencyTable
 from edgemate.policies import Confidence, Policy
@@ -34,9 +34,10 @@ def simulated_latency_points(
         operating_points: to simulate beside the sweep.
     """
     chained = [float(exit.chained_macs) for exit in exits]
+    split = StoredSplit(logits, labels, chained)
 
     def by_policy(kind: Kind, policy: Policy, threshold: float | None, name: str = "") -> Point:
-        found = simulate(logits, labels, chained, policy)
+        found = simulate_split(split, policy)
         mean_ms, p99_ms = table.mean_ms(found.fractions), table.p99_ms(found.fractions)
         return point(kind, found.accuracy, found.mean_cost, mean_ms, p99_ms, threshold=threshold, name=name)
 

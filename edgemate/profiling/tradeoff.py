@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate.calibration import OperatingPoint, simulate
+from edgemate.calibration import OperatingPoint, StoredSplit, simulate_split
+from edgemate.core.chunks import map_chunks
 from edgemate.core.scoring import exit_accuracy
 from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.profiling.profile_result import Kind, Point
@@ -66,9 +67,10 @@ def simulated_points(
     """Points of accuracy against MACs, simulated from the stored logits (N, K, C) and labels (N,) of a whole split."""
     logits, labels = test
     chained = [float(cost.chained_macs) for cost in costs]
+    split = StoredSplit(logits, labels, chained)
 
     def by_policy(kind: Kind, policy: Policy, threshold: float | None, name: str = "") -> Point:
-        found = simulate(logits, labels, chained, policy)
+        found = simulate_split(split, policy)
         return point(kind, found.accuracy, found.mean_cost, threshold=threshold, name=name)
 
     def point(kind: Kind, accuracy: float, macs: float, **which: Any) -> Point:
@@ -217,12 +219,18 @@ def kind_of_exit(exit: int, exits: int) -> Kind:
 
 def _confidences(logits: Array) -> Array:
     """Largest probability at every exit but the last, (N, K−1); 0 where logits are not finite, which stop nothing."""
-    early = logits[:, :-1]
-    rows = early.reshape(-1, logits.shape[-1])
-    confidences = np.zeros(len(rows), dtype=np.float32)
-    finite = scores.finite(rows)
-    confidences[finite] = scores.max_probability(rows[finite])
-    return confidences.reshape(early.shape[:2])
+    found = np.zeros((len(logits), logits.shape[1] - 1), dtype=np.float32)
+
+    def of_chunk(chunk: Array, rows: slice) -> None:
+        early = chunk[:, :-1].reshape(-1, chunk.shape[-1])
+        confidences = np.zeros(len(early), dtype=np.float32)
+        finite = scores.finite(early)
+        confidences[finite] = scores.max_probability(early[finite])
+        found[rows] = confidences.reshape(len(chunk), -1)
+
+    for _ in map_chunks(of_chunk, logits):
+        pass
+    return found
 
 
 def single_threshold(point: OperatingPoint) -> float | None:

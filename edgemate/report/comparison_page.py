@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgemate import __version__, files
-from edgemate.calibration import simulate
+from edgemate.calibration import StoredSplit, simulate_split
 from edgemate.comparison import Comparison, MethodFigures
 from edgemate.comparison.settings import described
 from edgemate.policies import Confidence
@@ -85,7 +85,8 @@ def method_levels(method: MethodFigures, runs: Sequence[Run]) -> list[Level]:
         table = solve_budgets(*calibration, method.chained_macs, LEVELS)
         budgets = [one.macs for one in table]
         policies = [Confidence(one.thresholds, temperature=temperatures) for one in table]
-        results = [simulate(*test, method.chained_macs, policy) for policy in policies]
+        split = StoredSplit(*test, method.chained_macs)
+        results = [simulate_split(split, policy) for policy in policies]
         outcomes.append([(result.mean_cost, result.accuracy) for result in results])
     costs, accuracies = np.moveaxis(np.array(outcomes, dtype=np.float64).reshape(len(runs), len(budgets), 2), 2, 0)
     return [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from edgemate.calibration import simulate
+from edgemate.calibration import simulate_split
 from edgemate.profiling.bounds import BoundPoint, oracle_exit, random_exit
 from edgemate.profiling.tradeoff import SIMULATED_THRESHOLDS, spread_thresholds
 from edgemate.report.budgets import Budget
@@ -70,7 +70,7 @@ def curves_of(subject: Subject, axis: Axis, budgets: Sequence[Budget], outcomes:
     costs = {"macs": subject.costs.macs, "ms": subject.costs.milliseconds, "mj": subject.costs.millijoules}[axis]
     if costs is None:
         return None
-    logits, labels = subject.logits, subject.labels
+    split = replace(subject.stored, costs=costs)
 
     def simulated(thresholds: Sequence[float], label: str) -> Mark:
         found = outcomes.at(thresholds)
@@ -79,13 +79,13 @@ def curves_of(subject: Subject, axis: Axis, budgets: Sequence[Budget], outcomes:
     found = Curves()
     for budget in budgets:
         found.budgeted.append(simulated(budget.thresholds, f"budget of {budget.macs / 1e6:g} M MACs"))
-    for threshold in spread_thresholds(logits, costs, SIMULATED_THRESHOLDS):
+    for threshold in spread_thresholds(subject.logits, costs, SIMULATED_THRESHOLDS):
         found.swept.append(simulated((threshold,) * (subject.exits - 1), f"confidence > {threshold:.4g} at every exit"))
     for point in subject.points:
         policy = point.as_policy()
         # The full network is drawn as the one graph that it is.
         if policy.fixed_exit is None and policy.deadline_ms is None:
-            result = simulate(logits, labels, costs, policy)
+            result = simulate_split(split, policy)
             found.operating_points.append(Mark(result.mean_cost, result.accuracy, point.name))
     accuracies = subject.correct.mean(axis=0).tolist()
     for k, alone in enumerate(_alone(subject, axis, costs)):

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from edgemate import __version__
-from edgemate.calibration import simulate
-from edgemate.calibration.temperature import fit_temperature
+from edgemate.calibration import simulate_split
+from edgemate.calibration.temperature import find_temperatures
 from edgemate.core.scoring import expected_calibration_error
-from edgemate.policies import Confidence, scores
+from edgemate.policies import Confidence
 from edgemate.report.charts import reliability_chart, tradeoff_chart
 from edgemate.report.counted import count_tables
 from edgemate.report.curves import AXES
@@ -63,12 +63,7 @@ def report_html(sheets: Sequence[Sheet]) -> str:
     data, shown = [], []
     for sheet, start in zip(sheets, starts, strict=True):
         subject = sheet.subject
-        taken = simulate(
-            subject.logits,
-            subject.labels,
-            subject.costs.macs,
-            Confidence(start, temperature=subject.temperatures),
-        ).exits_taken
+        taken = simulate_split(subject.stored, Confidence(start, temperature=subject.temperatures)).exits_taken
         try:
             images, without_images = thumbnails(subject, taken), None
         except NoImagesError as error:
@@ -111,22 +106,17 @@ def _start(subject: Subject) -> tuple[float, ...]:
 def _diagrams(subject: Subject) -> dict[str, list[list[dict[str, Any]]]]:
     """The bins of each exit's reliability diagram, as trained and with the temperature that calibration fits."""
     found: dict[str, list[list[dict[str, Any]]]] = {"raw": [], "scaled": []}
-    for k in range(subject.exits):
-        rows = scores.finite(subject.logits[:, k])
-        here, correct = subject.logits[rows, k], subject.correct[rows, k]
-        temperature = _temperature(subject, k)
-        for kind, divisor in (("raw", 1.0), ("scaled", temperature)):
-            found[kind].append(reliability(scores.max_probability(here / np.float32(divisor)), correct))
+    for kind, divisors in (("raw", (1.0,) * subject.exits), ("scaled", _temperatures(subject))):
+        confidences = subject.stored.reductions.scores(Confidence, divisors)
+        for k in range(subject.exits):
+            rows = ~np.isnan(confidences[:, k])
+            found[kind].append(reliability(confidences[rows, k], subject.correct[rows, k]))
     return found
 
 
-def _temperature(subject: Subject, k: int) -> float:
-    if k < len(subject.temperatures):
-        return subject.temperatures[k]
-    if subject.calibration is None:
-        return 1.0
-    logits, labels = subject.calibration
-    return fit_temperature(logits[:, k], labels).temperature
+def _temperatures(subject: Subject) -> Sequence[float]:
+    """What the logits of each exit are divided by: `(K,)`."""
+    return (1.0,) * subject.exits if subject.calibration is None else find_temperatures(*subject.calibration)
 
 
 def _shown(subject: Subject, without_images: str | None) -> dict[str, Any]:

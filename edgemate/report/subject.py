@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import CALIBRATION_FILE, Bundle
-from edgemate.calibration import CalibrationOptions, OperatingPoint, OperatingPoints, calibrate, read_operating_points
+from edgemate.calibration import (
+    CalibrationOptions,
+    OperatingPoint,
+    OperatingPoints,
+    StoredSplit,
+    calibrate,
+    read_operating_points,
+)
 from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import UsageError
-from edgemate.policies import Confidence, scores
+from edgemate.policies import Confidence
 from edgemate.profiling.at_thresholds import fitted_temperatures
 from edgemate.profiling.scored_images import ScoredImages, Split, source_of
 from edgemate.profiling.stop_costs import StopCosts
@@ -36,7 +44,7 @@ class Subject:
         split: of the logits.
         data: the folder or file that has the images given; None for another split, or if it is unknown.
         given: the images given; None for another split.
-        logits: float32 `(N, K, C)`.
+        logits: float32 `(N, K, C)`, or float16; those of a run may be mapped from a file.
         labels: int `(N,)`.
         calibration: logits and labels of the calibration split; None for a bundle without them.
         classes: names, `(C,)`.
@@ -103,19 +111,20 @@ class Subject:
         """What it costs to stop at each exit."""
         return StopCosts.of(self.profile)
 
+    @cached_property
+    def stored(self) -> StoredSplit:
+        """The split with its costs in MACs. What is computed of its logits is computed once."""
+        return StoredSplit(self.logits, self.labels, self.costs.macs)
+
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each exit is right: `(N, K)`."""
-        right: npt.NDArray[np.bool_] = self.logits.argmax(-1) == self.labels[:, None]
-        return right
+        return self.stored.correct
 
     def confidences(self) -> npt.NDArray[np.float32]:
         """What the policy compares with its thresholds, at the temperatures: `(K-1, N)`."""
-        found = np.full((self.exits - 1, self.images), NEVER, dtype=np.float32)
-        for k, temperature in enumerate(self.temperatures):
-            logits = self.logits[:, k]
-            rows = scores.finite(logits)
-            found[k, rows] = Confidence.score(logits[rows] / np.float32(temperature))
+        found: npt.NDArray[np.float32] = self.stored.reductions.scores(Confidence, self.temperatures).T
+        found[np.isnan(found)] = NEVER
         return found
 
     def thresholds_of(self, point: OperatingPoint) -> tuple[float, ...] | None:

@@ -40,7 +40,7 @@ def thumbnails(subject: Subject, exits_taken: npt.NDArray[np.intp], count: int =
         NoImagesError: the images of a bundle, or of a dataset that is missing, are not available.
     """
     image_at = _images_of(subject)
-    named = subject.logits.argmax(-1)
+    named = subject.stored.reductions.named
     found = []
     for index in _drawn(exits_taken, subject.exits, count):
         try:

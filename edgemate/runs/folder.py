@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -18,6 +18,7 @@ from edgemate import files
 from edgemate.config import Recipe, load_recipe
 from edgemate.config.parts import own_modules
 from edgemate.errors import RunError
+from edgemate.runs.logits_file import read_logits_file, write_logits_file
 from edgemate.runs.plug_in_folders import found_folders, stored_folders
 from edgemate.wording import other_format
 
@@ -53,7 +54,10 @@ class RunMetadata:
 
 
 class SplitLogits(NamedTuple):
-    """Logits of every exit on a split, float32 (N, K, C), and labels, int64 (N,), in the order of its loader."""
+    """Logits of every exit on a split, float32 (N, K, C), and labels, int64 (N,), in the order of its loader.
+
+    Those of a large split are mapped from the file, read-only, and float16 above `runs.logits_file.HALF_FROM` bytes.
+    """
 
     logits: Float
     labels: Labels
@@ -333,11 +337,22 @@ class Run:
 
     def write_logits(self, split: Split, logits: Float, labels: Labels) -> None:
         """Store the logits of every exit on a split, float32 (N, K, C), and the labels, int64 (N,)."""
-        files.write_arrays(self.logits_path(split), {"logits": logits, "labels": labels})
+        self.stream_logits(split, [(logits, labels)], len(labels))
+
+    def stream_logits(self, split: Split, batches: Iterable[tuple[Float, Labels]], images: int) -> None:
+        """Store the logits and labels of a split as they come; `images` is how many there are in all batches.
+
+        Raises:
+            RunError: there are none, or more or fewer.
+        """
+        try:
+            write_logits_file(self.logits_path(split), batches, images)
+        except ValueError as error:
+            raise RunError(f"{self.logits_path(split)}: cannot be written: {error}") from error
 
     def read_logits(self, split: Split) -> SplitLogits:
         """The logits of every exit on a split. Raises RunError if the file cannot be read."""
-        arrays = _read_arrays(self.logits_path(split), ("logits", "labels"))
+        arrays = _read_arrays(self.logits_path(split), ("logits", "labels"), read_logits_file)
         return SplitLogits(arrays["logits"], arrays["labels"])
 
     def write_golden(self, images: Float, labels: Labels) -> None:
@@ -391,9 +406,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return stored
 
 
-def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+def _read_arrays(
+    path: Path,
+    names: tuple[str, ...],
+    read: Callable[[Path], dict[str, npt.NDArray[Any]]] = files.read_arrays,
+) -> dict[str, npt.NDArray[Any]]:
     try:
-        arrays = files.read_arrays(path)
+        arrays = read(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RunError(f"{path}: cannot be read as arrays: {error}") from error
     for name in names:

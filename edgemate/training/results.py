@@ -13,7 +13,7 @@ from edgemate.core.class_tables import confusion_csv, per_class_csv
 from edgemate.core.scoring import ensemble_accuracy
 from edgemate.data import EvaluationTransform, PreparedData
 from edgemate.data.loaders import ImageLoader
-from edgemate.evaluation import collect_logits
+from edgemate.evaluation import logit_batches
 from edgemate.progress import Progress
 from edgemate.runs import Run, RunMetadata, Split, write_tensors
 from edgemate.training.callbacks import Record
@@ -41,7 +41,7 @@ def write_results(
     counts = run.read_metadata().images
     for name, loader in loaders.items():
         progress.step(f"evaluating the {name.replace('_', ' ')} split, image")
-        logits, labels = collect_logits(
+        batches = logit_batches(
             task.model,
             loader,
             device=task.device,
@@ -49,7 +49,8 @@ def write_results(
             progress=progress,
             total=counts[name],
         )
-        run.write_logits(name, logits, labels)
+        run.stream_logits(name, batches, counts[name])
+        logits, labels = run.read_logits(name)
         report = reports[name] = ClassReport.of(logits, labels, data.classes)
         splits[name] = {
             "images": len(labels),

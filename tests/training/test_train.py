@@ -183,7 +183,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(run: Run, tmp_pat
     assert_same_weights(train(small_recipe(), tmp_path / "cut", resume=True, console=quiet()), run)
 
 
-@pytest.mark.parametrize("cut", ["write_logits", "write_metrics"])
+@pytest.mark.parametrize("cut", ["stream_logits", "write_metrics"])
 def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(run: Run, tmp_path: Path, cut: str) -> None:
     def kill(self: Run, *given: object) -> None:
         raise Killed

@@ -47,7 +47,9 @@ def search(problem: Problem, goal: Goal) -> Thresholds:
     """The best thresholds found for a goal. A goal that cannot be reached is missed by as little as possible."""
     if not problem.early:
         return ()
-    candidates = {*_along_prices(problem), *_common(problem), geometric_thresholds(problem, goal)}
+    if "candidates" not in problem.kept:
+        problem.kept["candidates"] = {*_along_prices(problem), *_common(problem)}
+    candidates = {*problem.kept["candidates"], geometric_thresholds(problem, goal)}
     ranked = sorted(candidates, key=lambda thresholds: (problem.rank(thresholds, goal), thresholds))
 
     def best(hits: Array, costs: Array) -> int:
@@ -94,8 +96,8 @@ def _best_threshold(problem: Problem, thresholds: list[float], exit: int, choose
     """The best threshold of one exit with the others fixed; the present one if none is better."""
     images = np.arange(len(problem.correct))
     without = problem.stops([*thresholds[:exit], problem.never, *thresholds[exit + 1 :]])
-    reach = np.flatnonzero(without >= exit)
-    reach = reach[np.argsort(-problem.scores[reach, exit], kind="stable")]
+    order = problem.order[exit]
+    reach = order[(without >= exit)[order]]
     scores = problem.scores[reach, exit]
     onward = without[reach]
     more_right = problem.correct[reach, exit].astype(np.int64) - problem.correct[reach, onward]

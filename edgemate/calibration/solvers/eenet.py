@@ -4,10 +4,13 @@ As there, the score of an exit is a sigmoid of a linear function of its class pr
 entropy and the earlier exits' scores, trained by Adam after the network, under a budget. Our reconstruction is the
 objective: an image stops at exit k with probability π_k = s_k Π_{j<k} (1 − s_j); what is minimized is the expected
 error Σ π_k [exit k is wrong] with a price on the mean cost that rises while Σ π_k c_k is above the budget and falls
-while it is below. All images are in every step, and thresholds on the scores come from direct search afterwards.
+while it is below. All images are in every step, up to `TRAINED_BYTES` of logits: of a larger split, a random sample
+is. Thresholds on the scores come from direct search on all images afterwards.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from edgemate.calibration.goals import Goal
 from edgemate.calibration.solvers.direct import search
 from edgemate.calibration.solvers.problem import Array, Problem
 from edgemate.calibration.stored_split import StoredSplit
+from edgemate.core.chunks import map_chunks
 from edgemate.policies import scores
 from edgemate.policies.learned import Learned, features, learned_score
 from edgemate.policies.policy import Policy
@@ -23,6 +27,9 @@ STEPS = 300
 LEARNING_RATE = 0.05
 DECAY = 1e-3  # of the weights, in the loss
 PRICE_RATE = 0.02
+TRAINED_BYTES = 64 << 20
+"""In float32, of the logits of the images that scores are trained on. Their features take several times as much."""
+
 # Budgets to train for where the goal names none, as fractions of the way from exit 1's cost to the whole network's.
 BUDGETS = (0.1, 0.3, 0.6)
 
@@ -40,12 +47,17 @@ def eenet(split: StoredSplit, goal: Goal) -> Policy:
     budgets = [first + part * (last - first) for part in BUDGETS] if goal.max_cost is None else [goal.max_cost]
     found = []
     for budget in budgets:
-        weights = train_scores(split, budget)
-        problem = scored(split, weights)
+        key = ("eenet", budget, split.divisors, tuple(split.costs))
+        weights, problem = split.reductions.once(key, partial(_trained, split, budget))
         thresholds = search(problem, goal)
         policy = Learned(thresholds, weights=weights, temperature=split.temperatures)
         found.append((problem.rank(thresholds, goal), policy))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def _trained(split: StoredSplit, budget: float) -> tuple[list[Array], Problem]:
+    weights = train_scores(split, budget)
+    return weights, scored(split, weights)
 
 
 def train_scores(split: StoredSplit, budget: float) -> list[Array]:
@@ -55,6 +67,7 @@ def train_scores(split: StoredSplit, budget: float) -> list[Array]:
         split: the stored logits and costs to train on.
         budget: the mean cost to train for, in the unit of the split's costs.
     """
+    split = _sample(split)
     given = [_finite_features(split, exit) for exit in range(1, split.exits)]
     wrong = 1.0 - split.correct
     span = (split.costs[-1] - split.costs[0]) or 1.0
@@ -77,20 +90,41 @@ def train_scores(split: StoredSplit, budget: float) -> list[Array]:
 
 def scored(split: StoredSplit, weights: list[Array]) -> Problem:
     """The problem of choosing thresholds on the learned scores."""
-    found = np.empty((split.images, split.exits - 1), dtype=np.float32)
-    finite = np.empty_like(found, dtype=np.bool_)
-    for k, row in enumerate(weights):
-        logits = split.early(k + 1)
-        finite[:, k] = scores.finite(logits)
-        score = learned_score(features(np.where(finite[:, k, None], logits, 0), found[:, :k]), row)
-        found[:, k] = np.where(finite[:, k], score, 0)
-    found = np.where(finite, found, np.float32(-np.inf))
+    found = np.empty((split.images, split.exits - 1), dtype=np.float32, order="F")
+
+    def of_chunk(chunk: Array, rows: slice) -> None:
+        score = np.empty((len(chunk), len(weights)), dtype=np.float32)
+        finite = np.empty_like(score, dtype=np.bool_)
+        for k, row in enumerate(weights):
+            logits, finite[:, k] = _finite_logits(chunk[:, k], split.divisors[k])
+            score[:, k] = np.where(finite[:, k], learned_score(features(logits, score[:, :k]), row), 0)
+        found[rows] = np.where(finite, score, np.float32(-np.inf))
+
+    for _ in map_chunks(of_chunk, split.logits):
+        pass
     return Problem(found, split.correct, np.asarray(split.costs, dtype=np.float64), 0.0, 1.0)
 
 
+def _sample(split: StoredSplit) -> StoredSplit:
+    """The images to train on: all, or as many as `TRAINED_BYTES` allows, drawn at random with a fixed seed."""
+    limit = TRAINED_BYTES // (4 * split.exits * split.logits.shape[2])
+    if split.images <= limit:
+        return split
+    chosen = np.random.default_rng(0).choice(split.images, max(limit, 1), replace=False)
+    return split.part(np.sort(chosen))
+
+
 def _finite_features(split: StoredSplit, exit: int) -> Array:
-    logits = split.early(exit)
-    return features(np.where(scores.finite(logits)[:, None], logits, 0), np.empty((len(logits), 0), np.float32))
+    chunk = split.logits[:, exit - 1].astype(np.float32, copy=False)
+    logits, _ = _finite_logits(chunk, split.divisors[exit - 1])
+    return features(logits, np.empty((len(logits), 0), np.float32))
+
+
+def _finite_logits(logits: Array, temperature: float) -> tuple[Array, Array]:
+    """Logits `(n, C)` over a temperature, with zeros in rows that are not all finite, and which rows are: `(n,)`."""
+    scaled = logits / np.float32(temperature)
+    finite = scores.finite(scaled)
+    return np.where(finite[:, None], scaled, 0), finite
 
 
 def _first_guess(plain: int, earlier: int) -> Array:

@@ -40,9 +40,10 @@ def geometric_thresholds(problem: Problem, goal: Goal) -> Thresholds:
         return ()
     if goal.max_cost is not None:
         return _within(problem, goal.max_cost)
-    exits, steps = problem.early + 1, np.linspace(-_WIDEST, _WIDEST, _STEPS)
-    candidates = [thresholds_for(problem, _fractions(log_q, exits)) for log_q in steps]
-    candidates.append((problem.never,) * problem.early)
+    if "geometric" not in problem.kept:
+        steps = np.linspace(-_WIDEST, _WIDEST, _STEPS)
+        problem.kept["geometric"] = [thresholds_for(problem, _fractions(log_q, problem.early + 1)) for log_q in steps]
+    candidates: list[Thresholds] = [*problem.kept["geometric"], (problem.never,) * problem.early]
     return min(candidates, key=lambda thresholds: problem.rank(thresholds, goal))
 
 
@@ -54,12 +55,13 @@ def thresholds_for(problem: Problem, fractions: Array) -> Thresholds:
     left = np.ones(len(problem.scores), dtype=np.bool_)
     thresholds = []
     for exit in range(problem.early):
-        ranked = -np.sort(-problem.scores[left, exit])
+        order = problem.order[exit]
+        ranked = problem.scores[order[left[order]], exit]
         wanted = min(int(fractions[exit] * len(left)), len(ranked))
         threshold = problem.never
         if wanted:
             lowest = ranked[wanted - 1]
-            less_sure = ranked[ranked < lowest]
+            less_sure = ranked[wanted:][ranked[wanted:] < lowest]
             threshold = problem.between(float(lowest), float(less_sure[0]) if len(less_sure) else -np.inf)
         thresholds.append(threshold)
         left &= ~(problem.scores[:, exit] > np.float32(threshold))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemate.calibration.goals import Goal
-from edgemate.calibration.simulation import simulate
+from edgemate.calibration.simulation import simulate_split
 from edgemate.calibration.stored_split import StoredSplit
 from edgemate.policies.fixed import FixedExit
 from edgemate.policies.patience import Patience
@@ -21,7 +21,7 @@ def patience(split: StoredSplit, goal: Goal) -> Policy:
     full = float(split.correct[:, -1].mean())
 
     def rank(policy: Policy) -> tuple[float, ...]:
-        found = simulate(split.logits, split.labels, split.costs, policy)
+        found = simulate_split(split, policy)
         return goal.rank(found.accuracy, found.mean_cost, full)
 
     return min([*policies, FixedExit(split.exits)], key=rank)

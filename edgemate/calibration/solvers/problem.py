@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy.typing as npt
 
 from edgemate.calibration.goals import Goal
 from edgemate.calibration.stored_split import StoredSplit
-from edgemate.policies import scores
 from edgemate.policies.score_policy import ScorePolicy
 
 Array = npt.NDArray[Any]
@@ -30,6 +30,7 @@ class Problem:
         costs: float64 `(K,)`, of stopping at each exit.
         lowest: the lowest threshold allowed.
         never: the threshold that no score is above.
+        kept: results that a solver needs again for another goal; never given.
     """
 
     scores: Array
@@ -37,16 +38,20 @@ class Problem:
     costs: npt.NDArray[np.float64]
     lowest: float
     never: float
+    kept: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, split: StoredSplit, score_policy: type[ScorePolicy]) -> Problem:
-        """The problem with the score of a policy."""
-        found = np.empty((split.images, split.exits - 1), dtype=np.float32)
-        for exit in range(1, split.exits):
-            logits = split.early(exit)
-            finite = scores.finite(logits)
-            score = score_policy.score(np.where(finite[:, None], logits, 0))
-            found[:, exit - 1] = np.where(finite, score if score_policy.rises else -score, -np.inf)
+        """The problem with the score of a policy; the same one for a split that only the goal differs for."""
+        key = ("problem", score_policy, split.divisors, tuple(split.costs))
+        return split.reductions.once(key, lambda: cls._of(split, score_policy))
+
+    @classmethod
+    def _of(cls, split: StoredSplit, score_policy: type[ScorePolicy]) -> Problem:
+        found = split.reductions.scores(score_policy, split.divisors)
+        if not score_policy.rises:
+            np.negative(found, out=found)
+        found[np.isnan(found)] = -np.inf
         largest = score_policy.largest_score(split.logits.shape[2])
         lowest, never = (0.0, score_policy.highest) if score_policy.rises else (-1.0 - largest, 0.0)
         return cls(found, split.correct, np.asarray(split.costs, dtype=np.float64), lowest, never)
@@ -56,18 +61,32 @@ class Problem:
         """K-1, the number of exits before the last."""
         return int(self.scores.shape[1])
 
-    @property
+    @cached_property
     def full_accuracy(self) -> float:
         """The accuracy of the last exit, as a fraction."""
         return float(self.correct[:, -1].mean())
 
+    @cached_property
+    def order(self) -> tuple[npt.NDArray[np.intp], ...]:
+        """For each exit but the last the images by their score, highest first, equal ones in their own order."""
+        return tuple(np.argsort(-self.scores[:, exit], kind="stable") for exit in range(self.early))
+
     def stops(self, thresholds: Sequence[float]) -> npt.NDArray[np.intp]:
         """The exit at which each image stops, counted from 0: int `(N,)`."""
-        over = self.scores > np.asarray(thresholds, dtype=np.float32)
-        return np.where(over.any(axis=1), over.argmax(axis=1), self.early) if self.early else np.zeros(len(over), int)
+        found = np.full(len(self.scores), self.early, dtype=np.intp)
+        for exit in reversed(range(self.early)):
+            found[self.scores[:, exit] > np.float32(thresholds[exit])] = exit
+        return found
 
     def outcome(self, thresholds: Sequence[float]) -> tuple[float, float]:
         """Accuracy, as a fraction, and mean cost per image."""
+        key = ("outcome", *thresholds)
+        if key not in self.kept:
+            self.kept[key] = self._outcome(thresholds)
+        found: tuple[float, float] = self.kept[key]
+        return found
+
+    def _outcome(self, thresholds: Sequence[float]) -> tuple[float, float]:
         stops = self.stops(thresholds)
         return float(self.correct[np.arange(len(stops)), stops].mean()), float(self.costs[stops].mean())
 
