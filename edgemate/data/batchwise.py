@@ -7,14 +7,54 @@ a whole batch; any other transform is called image by image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from edgemate.data.seeding import Purpose, seed_of
+from edgemate.distributed.sharding import Place
 from edgemate.errors import DataError
+
+# Of the images that are being augmented in their batch; None: they are all of it.
+_place: Place | None = None
+
+
+@contextmanager
+def placed(place: Place | None) -> Iterator[None]:
+    """Within it, what is augmented are the images at that place of a batch.
+
+    What crops and flips draw is then what a process with the whole batch would draw for these images. Other transforms
+    draw a number of times that depends on the image, so every image gets a seed of its own, by its position in the
+    batch: their draws do not depend on how the batch is divided, but are not those for a whole batch.
+    """
+    global _place
+    before, _place = _place, place
+    try:
+        yield
+    finally:
+        _place = before
+
+
+def for_each(images: Sequence[Tensor], transform: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """The transform of every image, one after the other; see `placed`."""
+    if _place is None:
+        return [transform(image) for image in images]
+    seed = int(torch.randint(0, 2**62, ()))
+    changed = []
+    for position, image in enumerate(images, _place.start):
+        torch.default_generator.manual_seed(seed_of(Purpose.AUGMENTATION, seed, position))
+        changed.append(transform(image))
+    torch.default_generator.manual_seed(seed)
+    return changed
+
+
+def _drawn(n: int, draw: Callable[[int], Tensor]) -> Tensor:
+    """What `draw` gives for `n` images at their place in the batch, (n,)."""
+    return draw(n) if _place is None else draw(_place.total)[_place.slice]
 
 
 def batchwise(transform: v2.Transform) -> Callable[[Tensor], Tensor]:
@@ -50,8 +90,8 @@ class Crop:
     def draw(self, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Upper left corners, top (n,) and left (n,), in the padded images; the images are height × width."""
         (above, below), (before, after) = self.padding
-        top = torch.randint(0, height + above + below - self.size[0] + 1, (n,))
-        left = torch.randint(0, width + before + after - self.size[1] + 1, (n,))
+        top = _drawn(n, lambda n: torch.randint(0, height + above + below - self.size[0] + 1, (n,)))
+        left = _drawn(n, lambda n: torch.randint(0, width + before + after - self.size[1] + 1, (n,)))
         return top, left
 
 
@@ -67,7 +107,7 @@ class Flip:
 
     def draw(self, n: int) -> Tensor:
         """Which of `n` images to flip, bool (n,)."""
-        return torch.rand(n) < self._probability
+        return _drawn(n, torch.rand) < self._probability
 
 
 class _ImageByImage:
@@ -75,7 +115,7 @@ class _ImageByImage:
         self._transform = transform
 
     def __call__(self, batch: Tensor) -> Tensor:
-        return stack([self._transform(image) for image in batch])
+        return stack(for_each(list(batch), self._transform))
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:

@@ -16,10 +16,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from edgemate.core.input_spec import InputSpec
-from edgemate.data.batchwise import Crop, Flip, batchwise
+from edgemate.data.batchwise import Crop, Flip, batchwise, placed
 from edgemate.data.loaders import EpochBatches, LabeledBatch, TrainingBatch
 from edgemate.data.source import Images
 from edgemate.data.transforms import Normalize, TrainingTransform, seeded
+from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 from edgemate.errors import DataError
 
 Indices = npt.NDArray[np.int64]
@@ -111,7 +112,7 @@ class OnDeviceLoader:
         for batch in self._batches:
             n, (height, width) = len(batch.indices), self._images.size
             rows, columns = torch.arange(height).expand(n, -1), torch.arange(width).expand(n, -1)
-            with seeded(batch.seed):
+            with seeded(batch.seed), placed(batch.place):
                 for move in self._moves:
                     rows, columns = move(rows, columns)
             yield self._images.batch(batch.indices, rows, columns)
@@ -133,8 +134,7 @@ def train_loader_on(
     *,
     batch_size: int,
     seed: int,
-    rank: int = 0,
-    replicas: int = 1,
+    sharding: Sharding = ONE_PROCESS,
     balanced: bool = False,
     repeats: int = 1,
 ) -> OnDeviceTrainLoader:
@@ -142,7 +142,7 @@ def train_loader_on(
     there = ImagesOnDevice(images, indices, transform.spec, device)
     labels = images.labels[indices] if balanced else None
     numbers = np.arange(len(indices), dtype=np.int64)
-    places = EpochBatches(numbers, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
+    places = EpochBatches(numbers, batch_size, seed, sharding, balance=labels, repeats=repeats)
     return OnDeviceTrainLoader(there, places, transform.augmentations)
 
 
