@@ -110,9 +110,10 @@ class EpochBatches(Sampler[TrainingBatch]):
     """The batches of one epoch, a pure function of (seed, epoch). Arguments as for `train_loader`.
 
     With `balance`, the labels of the images at `indices`, int64 (N,), the N images of an epoch are of all classes in
-    equal parts; see `balanced_order`. With a `sharding`, the batches and their seeds are those of one process, and every
-    one comes as the micro-batches that are this process's. With `repeats`, an epoch has as many batches, of fewer images: each is in its
+    equal parts; see `balanced_order`. With `repeats`, an epoch has as many batches, of fewer images: each is in its
     batch that many times in a row, and the batch size must be a multiple of it (arXiv 1901.09335, 1902.05509).
+
+    With a `sharding`, batches and seeds are those of one process, and of every batch come this process's micro-batches.
     """
 
     def __init__(

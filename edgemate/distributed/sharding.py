@@ -39,7 +39,7 @@ class Sharding:
         return self.ranks * self.accumulate
 
     def micro_batches(self, n: int) -> list[Place]:
-        """This process's micro-batches of a batch of `n` images. Over all processes their sizes differ by at most one."""
+        """This process's micro-batches of `n` images. Over all processes their sizes differ by at most one."""
         parts = self.parts
         numbers = (turn * self.ranks + self.rank for turn in range(self.accumulate))
         return [Place(k * n // parts, (k + 1) * n // parts, n) for k in numbers]
