@@ -97,11 +97,14 @@ def train(
     check_ranks(checked, source, world)
     if check_run_place(checked, folder, resume=resume, replace=overwrite):
         check_data(checked.data)
+    if console is not None and world.first and not world.has_parent:
+        _announce(checked, source, folder, notes, console)
+    if world.ranks > 1:
+        # DistributedDataParallel's C++ warns of what it was asked for: to look for parameters without a gradient.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if world != current:
         _train_in_ranks(checked, source, folder, world, console, resume=resume, overwrite=overwrite)
         return _finished(folder, world)
-    if console is not None and world.first:
-        _announce(checked, source, folder, notes, console)
 
     from rich.console import Console
 
@@ -116,6 +119,7 @@ def _train_in_ranks(
     recipe: Recipe, source: str, folder: Path, world: World, console: Console | None, *, resume: bool, overwrite: bool
 ) -> None:
     """Let several processes on this machine train, each by the command that trains in one."""
+    import json
     import sys
     from tempfile import TemporaryDirectory
 
@@ -123,6 +127,7 @@ def _train_in_ranks(
 
     from edgemate import plug_ins
     from edgemate.distributed.launching import rank_command, run_ranks
+    from edgemate.distributed.world import COMMAND
 
     with TemporaryDirectory(prefix="edgemate_recipe_") as place:
         path = Path(place) / "recipe.yaml"
@@ -135,7 +140,7 @@ def _train_in_ranks(
         # The recipe is not where the user wrote it, beside modules of dotted paths.
         folders = os.pathsep.join([*map(str, plug_ins.searched()), *filter(None, sys.path)])
         command = rank_command(["train", str(path), "--output", str(folder), *options])
-        run_ranks(command, world, environment={"PYTHONPATH": folders})
+        run_ranks(command, world, environment={"PYTHONPATH": folders, COMMAND: json.dumps(sys.argv)})
 
 
 def _finished(folder: Path, world: World) -> Trained:

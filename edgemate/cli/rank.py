@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from edgemate.distributed.world import World, current_world
+from edgemate.distributed.world import COMMAND, World, current_world
 from edgemate.errors import EdgemateError
 
 
@@ -26,10 +27,12 @@ class Rank:
     def current(cls) -> Rank:
         """The process that this is. One that another `edgemate` has started ends with it from now on."""
         rank = cls(current_world())
-        if rank._has_parent:
+        if rank.world.has_parent:
             from edgemate.distributed.launching import end_with_parent
 
             end_with_parent()
+            # A run keeps the command that its user has given.
+            sys.argv = json.loads(os.environ.get(COMMAND, "null")) or sys.argv
         return rank
 
     @property
@@ -40,7 +43,7 @@ class Rank:
     @property
     def prints(self) -> bool:
         """Whether it prints the result: rank 0, or the `edgemate` that has started all of them."""
-        return self.world.first and not self._has_parent
+        return self.world.first and not self.world.has_parent
 
     @contextmanager
     def errors_reported(self) -> Iterator[None]:
@@ -48,20 +51,16 @@ class Rank:
         try:
             yield
         except EdgemateError as error:
-            if not self._has_parent:
+            if not self.world.has_parent:
                 raise
             from edgemate.distributed.launching import report_to_parent
 
             report_to_parent(error)
             _end(2)
         except KeyboardInterrupt:
-            if not self._has_parent:
+            if not self.world.has_parent:
                 raise
             _end(130)
-
-    @property
-    def _has_parent(self) -> bool:
-        return self.world.starter == "edgemate"
 
 
 def _end(code: int) -> None:

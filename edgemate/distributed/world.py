@@ -15,6 +15,9 @@ Starter = Literal["nobody", "edgemate", "torchrun", "slurm"]
 STARTED_BY_US = "EDGEMATE_RANK_REPORT"
 """Environment variable of the processes that `edgemate.distributed.launching` starts: where they report an error."""
 
+COMMAND = "EDGEMATE_RANK_COMMAND"
+"""Environment variable of the same processes: the command line that was given to the one that started them, as JSON."""
+
 _ADDRESS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 
@@ -44,6 +47,11 @@ class World:
     def first(self) -> bool:
         """Whether this process writes the run and prints."""
         return self.rank == 0
+
+    @property
+    def has_parent(self) -> bool:
+        """Whether another `edgemate` has started the processes, to which errors go and which prints the result."""
+        return self.starter == "edgemate"
 
     def sharding(self, accumulate: int) -> Sharding:
         """What this process takes of every batch."""

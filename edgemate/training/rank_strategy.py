@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -28,7 +29,9 @@ def strategy_of(world: World) -> Any:
     """
     if world.ranks == 1:
         return "auto"
-    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, timeout=STEP_TIMEOUT)
+    options = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"  # before torch 2.14
+    return DDPStrategy(find_unused_parameters=True, timeout=STEP_TIMEOUT, **{buffers: False})
 
 
 def environment_of(world: World) -> ClusterEnvironment:

@@ -58,8 +58,6 @@ from edgemate.training.task import MultiExitTask
 Loader = ImageLoader | OnDeviceLoader | CachedTrainLoader | CachedLoader
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Our names of precisions, and Lightning's."""
-# DistributedDataParallel looks for parameters without a gradient, and is surprised where there are none.
-_ON_RANKS = ("find_unused_parameters", "Grad strides do not match")
 
 
 def train(
@@ -404,13 +402,7 @@ def _quiet_lightning() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for message in (
-            "does not have many workers",
-            "LeafSpec",
-            "Checkpoint directory",
-            "in eval mode at the start",
-            *_ON_RANKS,
-        ):
+        for message in ("does not have many workers", "LeafSpec", "Checkpoint directory", "in eval mode at the start"):
             warnings.filterwarnings("ignore", f".*{message}.*")
         try:
             yield
