@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,10 @@ class LostRankError(TrainingError):
 
 @contextmanager
 def connected(world: World, device: torch.device) -> Iterator[Connection]:
-    """The connection to all processes of `world`, closed at the end. With one process there is nothing to connect.
+    """The connection to all processes of `world`. With one process there is nothing to connect.
+
+    The first call in a process connects it, and later ones use that, also where somebody else has initialized
+    torch.distributed. It is closed when the process ends.
 
     Args:
         world: this process and the others. The environment has MASTER_ADDR and MASTER_PORT.
@@ -39,15 +43,9 @@ def connected(world: World, device: torch.device) -> Iterator[Connection]:
     if world.ranks == 1:
         yield Connection(world, None)
         return
-    on_gpu = device.type == "cuda"
     try:
-        dist.init_process_group(
-            "nccl" if on_gpu else "gloo",
-            rank=world.rank,
-            world_size=world.ranks,
-            timeout=STEP_TIMEOUT,
-            device_id=device if on_gpu else None,
-        )
+        if not dist.is_initialized():
+            _initialize(world, device)
         # What is exchanged between steps are objects in memory, and one process may work for an hour meanwhile.
         group = dist.new_group(backend="gloo", timeout=_PATIENCE)
         assert isinstance(group, dist.ProcessGroup)
@@ -59,9 +57,23 @@ def connected(world: World, device: torch.device) -> Iterator[Connection]:
             f"rank {world.rank} of {world.ranks} lost the connection to another one, which has ended; `resume` "
             "continues from the last checkpoint"
         ) from error
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+
+
+def _initialize(world: World, device: torch.device) -> None:
+    on_gpu = device.type == "cuda"
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        rank=world.rank,
+        world_size=world.ranks,
+        timeout=STEP_TIMEOUT,
+        device_id=device if on_gpu else None,
+    )
+    atexit.register(_close)
+
+
+def _close() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Connection:
