@@ -119,3 +119,63 @@ def method_steps(rank: int, ranks: int, name: str, folder: Path, images: int) ->
     }
     state = {**model.state_dict(), **{f"method.{key}": value for key, value in method.state_dict().items()}}
     return {"losses": losses, "terms": terms, "gradients": gradients, "state": state, "report": method.report()}
+
+
+def train_steps(
+    rank: int, ranks: int, tree: dict[str, Any], path: Path, resume: bool = False, fails_in: int | None = None
+) -> dict[str, Any]:
+    """Train a recipe into a run folder: the loss of every step, the weights at the end, and the run's history.
+
+    Args:
+        rank: of this process.
+        ranks: number of processes.
+        tree: the recipe.
+        path: the run folder.
+        resume: continue from the last checkpoint.
+        fails_in: rank in which the network cannot be built.
+    """
+    import csv
+    import os
+    from unittest.mock import patch
+
+    from edgemate.config import parse_recipe
+    from edgemate.distributed.world import World
+    from edgemate.errors import EdgemateError, UsageError
+    from edgemate.models import build_model
+    from edgemate.training import train, trainer
+    from edgemate.training.task import MultiExitTask
+
+    losses: list[float] = []
+    weights: dict[str, Tensor] = {}
+    checked = MultiExitTask._check_loss
+
+    def note(task: MultiExitTask, loss: Tensor, batch_index: int) -> None:
+        losses.append(float(mean_over_ranks(loss.detach())))
+        checked(task, loss, batch_index)
+
+    def keep(task: MultiExitTask) -> None:
+        weights.update({name: value.detach().clone() for name, value in task.state_dict().items()})
+
+    def build(*given: Any, **options: Any) -> Any:
+        if rank == fails_in:
+            raise UsageError("no memory here")
+        return build_model(*given, **options)
+
+    places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
+    with (
+        patch.dict(os.environ, places),
+        patch.object(MultiExitTask, "_check_loss", note),
+        patch.object(MultiExitTask, "on_train_end", keep),
+        patch.object(trainer, "build_model", build),
+    ):
+        world = World(rank, ranks, rank, ranks, starter="torchrun" if ranks > 1 else "nobody")
+        try:
+            run = train(parse_recipe(tree, "small.yaml"), path, resume=resume, world=world)
+        except EdgemateError as error:
+            return {"error": [type(error).__name__, str(error)]}
+    found: dict[str, Any] = {"losses": losses, "weights": weights}
+    if rank:  # the other one may still be writing
+        return found
+    with run.history_path.open() as file:
+        found["rows"] = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return {**found, "metrics": run.read_metrics()}

@@ -28,13 +28,13 @@ class Ranks:
         """What `function(rank, ranks, *given)` returns in every process. It must be importable by its name there."""
         for pipe in self._pipes:
             pipe.send((function, given))
-        found = []
+        answers = []
         for rank, pipe in enumerate(self._pipes):
             assert pipe.poll(_SECONDS), f"rank {rank} does not answer"
-            worked, value = pipe.recv()
+            answers.append(pipe.recv())
+        for rank, (worked, value) in enumerate(answers):
             assert worked, f"rank {rank}: {value}"
-            found.append(value)
-        return found
+        return [value for _, value in answers]
 
 
 @contextmanager
