@@ -106,8 +106,8 @@ def _start(command: Sequence[str], rank: int, local: int, shared: dict[str, str]
 
 def _watch(running: Sequence[_Rank], world: World) -> None:
     try:
-        while any(rank.process.poll() is None for rank in running):
-            if any(rank.process.returncode for rank in running):
+        while None in (codes := _codes(running)):
+            if any(codes):
                 _wait(running, _LAST_WORDS_SECONDS)
                 break
             time.sleep(_POLL_SECONDS)
@@ -121,9 +121,13 @@ def _watch(running: Sequence[_Rank], world: World) -> None:
         raise _first_error(ended, world)
 
 
+def _codes(running: Sequence[_Rank]) -> list[int | None]:
+    return [rank.process.poll() for rank in running]
+
+
 def _wait(running: Sequence[_Rank], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while time.monotonic() < until and any(rank.process.poll() is None for rank in running):
+    while time.monotonic() < until and None in _codes(running):
         time.sleep(_POLL_SECONDS)
 
 

@@ -34,7 +34,8 @@ def program(body: str) -> list[str]:
         "end_with_parent()\n"
         "rank = int(os.environ['RANK'])\n"
         "def report(kind, message):\n"
-        "    pathlib.Path(os.environ['EDGEMATE_RANK_REPORT']).write_text(json.dumps({'kind': kind, 'message': message}))\n"
+        "    said = json.dumps({'kind': kind, 'message': message})\n"
+        "    pathlib.Path(os.environ['EDGEMATE_RANK_REPORT']).write_text(said)\n"
         "    os._exit(2)\n"
     )
     return [sys.executable, "-c", start + body]
