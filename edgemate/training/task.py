@@ -101,13 +101,16 @@ class MultiExitTask(LightningModule):
                 loss = self.method(outputs, Batch(images_in(images), labels, parts), self._progress(step))
             else:
                 loss = mixed_loss(self.method, outputs, mixed._replace(images=images), self._progress(step), parts)
-        average_statistics(self.model, self.method)
         total: Tensor = loss.total if weight == 1 else weight * loss.total
         self._check_loss(total, batch_index)
         self.train_tally.add(self.model.ensemble_logits(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
             self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + weight * term
         return total
+
+    def on_after_backward(self) -> None:
+        """Average running statistics over all processes: not before, since backward still reads them."""
+        average_statistics(self.model, self.method)
 
     def validation_step(self, batch: GivenBatch, batch_index: int) -> None:
         """Count the correct predictions of exits and teachers on a batch of the calibration split."""

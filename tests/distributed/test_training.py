@@ -112,7 +112,7 @@ def test_without_synchronization_statistics_agree_nevertheless(two: Ranks, tmp_p
         ("distillation.method=joint_ce", "data.mixup=0.2", "data.cutmix=1.0"),
         ("distillation.method=uda_kd", "data.unlabeled={}"),
         ("distillation.method=prokt", "distillation.options={dual: true}"),
-        ("distillation.method=dfa"),
+        ("distillation.method=dfa",),
         ("distillation.method=safe_kd", "training.patience=1"),
     ],
     ids=lambda overrides: overrides[0].partition("=")[2],
