@@ -94,7 +94,15 @@ def train(
     world = wanted_world(devices, nodes, strategy, current)
     checked, source, folder, notes = _read(recipe, output, overrides)
     check_early(checked, source)
-    check_ranks(checked, source, world)
+    check_ranks(
+        checked.data,
+        checked.training,
+        checked.distillation.names,
+        source,
+        batch_size=checked.optimization.batch_size,
+        accumulate=checked.optimization.accumulate,
+        world=world,
+    )
     if check_run_place(checked, folder, resume=resume, replace=overwrite):
         check_data(checked.data)
     if console is not None and world.first and not world.has_parent:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgemate.config import Data, Recipe, Training
+from edgemate.config import Data, Training
 from edgemate.distributed.world import World
 from edgemate.errors import RecipeError
 from edgemate.training.freezing_checks import method_constant
 
 
-def check_ranks(recipe: Recipe, source: str, world: World) -> None:
-    """Check a recipe against the processes that train it. Raises RecipeError, with `source` as the recipe's name."""
-    problems = rank_problems(
-        recipe.data,
-        recipe.training,
-        recipe.distillation.names,
-        batch_size=recipe.optimization.batch_size,
-        accumulate=recipe.optimization.accumulate,
-        world=world,
-    )
+def check_ranks(
+    data: Data,
+    training: Training,
+    methods: Sequence[str],
+    source: str,
+    *,
+    batch_size: int,
+    accumulate: int,
+    world: World,
+) -> None:
+    """Raise RecipeError, with `source` as the recipe's name, where `rank_problems` finds some."""
+    problems = rank_problems(data, training, methods, batch_size=batch_size, accumulate=accumulate, world=world)
     if problems:
         raise RecipeError(source, problems)
 

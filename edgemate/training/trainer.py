@@ -96,7 +96,15 @@ def train(
     console = (console or Console()) if world.first else Console(quiet=True)
     progress = progress if world.first else SILENT
     check_recipe(recipe, str(path), built_later=True)
-    check_ranks(recipe, str(path), world)
+    check_ranks(
+        recipe.data,
+        recipe.training,
+        recipe.distillation.names,
+        str(path),
+        batch_size=recipe.optimization.batch_size,
+        accumulate=recipe.optimization.accumulate,
+        world=world,
+    )
     find_address(world)
     device = device_of(world, recipe.training.accelerator)
     with connected(world, device) as connection:
