@@ -30,8 +30,9 @@ def strategy_of(world: World) -> Any:
     if world.ranks == 1:
         return "auto"
     options = inspect.signature(DistributedDataParallel).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"  # before torch 2.14
-    return DDPStrategy(find_unused_parameters=True, timeout=STEP_TIMEOUT, **{buffers: False})
+    name = "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers"  # before torch 2.14
+    buffers: dict[str, Any] = {name: False}
+    return DDPStrategy(find_unused_parameters=True, timeout=STEP_TIMEOUT, **buffers)
 
 
 def environment_of(world: World) -> ClusterEnvironment:
