@@ -38,10 +38,12 @@ from edgemate.config import load_recipe
 from edgemate.distillation import build_method
 from edgemate.distillation.building import setting_of
 from edgemate.distillation.method import Batch, Progress
+from edgemate.distributed.connection import device_of
+from edgemate.distributed.world import ALONE
 from edgemate.errors import EdgemateError
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
-from edgemate.training.feeding import Feed, make_feed, training_device
+from edgemate.training.feeding import Feed, make_feed
 from edgemate.training.numerics import Numerics, choose_numerics
 from edgemate.training.optimizers import make_optimizer
 from edgemate.training.trainer import prepare_data
@@ -73,7 +75,7 @@ def main() -> None:
         {
             "benchmark": "input_pipeline",
             "machine": environment_metadata(),
-            "device": str(training_device(load_recipe(options.recipes[0], options.set))),
+            "device": str(device_of(ALONE, load_recipe(options.recipes[0], options.set).training.accelerator)),
             "threads": torch.get_num_threads(),
             "batches_per_turn": options.batches,
             "rounds": options.rounds,
@@ -92,7 +94,7 @@ class _Step:
         data = prepare_data(recipe)
         spec = data.spec
         torch.manual_seed(recipe.training.seed)
-        self.device = training_device(recipe)
+        self.device = device_of(ALONE, recipe.training.accelerator)
         size = (spec.height, spec.width)
         model = build_model(recipe.model, recipe.exits, spec.channels, len(data.classes), size)
         self._method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes), None, None))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from edgemate.api.opening import PathLike, RecipeLike
     from edgemate.config import Recipe
+    from edgemate.distributed.world import World
     from edgemate.runs import Run
 
 
@@ -44,6 +45,9 @@ def train(
     overwrite: bool = False,
     console: Console | None = None,
     progress: Progress = SILENT,
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: str = "auto",
 ) -> Trained:
     """Train the multi-exit network that a recipe describes and write a run folder.
 
@@ -55,16 +59,21 @@ def train(
         overwrite: delete a run that exists in `output`.
         console: prints the header and a line per epoch; nothing is printed if None.
         progress: receives the steps and how far each is.
+        devices: processes that train together on this machine, each with its own GPU where there are any. They are
+            started here, unless torchrun or srun has started this process as one of several: then these are used.
+        nodes: machines that train together, on each of which the same is called.
+        strategy: `ddp`, which is what several processes do, or `auto`.
 
     Returns:
-        The run and its final figures.
+        The run and its final figures, which only rank 0 has where torchrun or srun has started the processes.
 
     Raises:
         RecipeError: the recipe does not hold together or does not fit this machine.
         DataError: the dataset is missing or damaged.
         RunError: the folder is taken, or holds a run of another recipe.
-        TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
-        UsageError: an override cannot be used, or `resume` and `overwrite` are both given.
+        TrainingError: the loss is not finite, a step does not fit into the GPU's memory, or a process has died.
+        UsageError: an override cannot be used, `resume` and `overwrite` are both given, or `devices` and `nodes`
+            disagree with the processes that are there.
 
     Example:
         >>> trained = edgemate.train("digits/resnet8_mate", "runs/digits", overrides=["optimization.epochs=2"])
@@ -72,27 +81,81 @@ def train(
         [0.958, 0.973, 0.978]
     """
     from edgemate.data import check_data
+    from edgemate.distributed.world import current_world, wanted_world
     from edgemate.errors import UsageError
     from edgemate.training import check_early
+    from edgemate.training.rank_checks import check_ranks
     from edgemate.training.run_place import check_run_place
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     if resume and overwrite:
         raise UsageError("`resume` and `overwrite` exclude each other: continue the run, or delete it and start anew")
+    current = current_world()
+    world = wanted_world(devices, nodes, strategy, current)
     checked, source, folder, notes = _read(recipe, output, overrides)
     check_early(checked, source)
+    check_ranks(
+        checked.data,
+        checked.training,
+        checked.distillation.names,
+        source,
+        batch_size=checked.optimization.batch_size,
+        accumulate=checked.optimization.accumulate,
+        world=world,
+    )
     if check_run_place(checked, folder, resume=resume, replace=overwrite):
         check_data(checked.data)
-    if console is not None:
+    if console is not None and world.first and not world.has_parent:
         _announce(checked, source, folder, notes, console)
+    if world.ranks > 1:
+        # DistributedDataParallel's C++ warns of what it was asked for: to look for parameters without a gradient.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if world != current:
+        _train_in_ranks(checked, source, folder, world, console, resume=resume, overwrite=overwrite)
+        return _finished(folder, world)
 
     from rich.console import Console
 
     from edgemate.training import train as train_run
 
     quiet = console or Console(quiet=True)
-    run = train_run(checked, folder, resume=resume, replace=overwrite, console=quiet, progress=progress)
-    return Trained(run, run.read_metrics())
+    run = train_run(checked, folder, resume=resume, replace=overwrite, console=quiet, progress=progress, world=world)
+    return Trained(run, run.read_metrics() if world.first else {})
+
+
+def _train_in_ranks(
+    recipe: Recipe, source: str, folder: Path, world: World, console: Console | None, *, resume: bool, overwrite: bool
+) -> None:
+    """Let several processes on this machine train, each by the command that trains in one."""
+    import json
+    import sys
+    from tempfile import TemporaryDirectory
+
+    import yaml
+
+    from edgemate import plug_ins
+    from edgemate.distributed.launching import rank_command, run_ranks
+    from edgemate.distributed.world import COMMAND
+
+    with TemporaryDirectory(prefix="edgemate_recipe_") as place:
+        path = Path(place) / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True), encoding="utf-8")
+        options = [
+            *(["--resume"] if resume else []),
+            *(["--force"] if overwrite else []),
+            *(["--quiet"] if console is None else []),
+        ]
+        # The recipe is not where the user wrote it, beside modules of dotted paths.
+        folders = os.pathsep.join([*map(str, plug_ins.searched()), *filter(None, sys.path)])
+        command = rank_command(["train", str(path), "--output", str(folder), *options])
+        run_ranks(command, world, environment={"PYTHONPATH": folders, COMMAND: json.dumps(sys.argv)})
+
+
+def _finished(folder: Path, world: World) -> Trained:
+    from edgemate.runs import Run
+
+    run = Run(folder)
+    return Trained(run, run.read_metrics() if world.node == 0 else {})
 
 
 def _read(

@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.rank import Rank
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -25,14 +26,20 @@ def train(
     output: Annotated[Path | None, typer.Option(help="The run folder; runs/NAME if absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue, with more epochs if set.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Delete a run that exists.")] = False,
+    devices: Annotated[
+        int | None, typer.Option(help="Processes on this machine that train together, each with its own GPU.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines that train together; see docs/distributed.md.")] = None,
+    strategy: Annotated[str, typer.Option(help="ddp, which several processes always do.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
     from edgemate import api
 
     console = make_console()
+    rank = Rank.current()
     try:
-        with showing_progress(quiet, steps=False) as progress:
+        with rank.errors_reported(), showing_progress(quiet or not rank.shows, steps=False) as progress:
             trained = api.train(
                 recipe,
                 output,
@@ -41,11 +48,18 @@ def train(
                 overwrite=force,
                 console=None if quiet else make_console(),
                 progress=progress,
+                devices=devices,
+                nodes=nodes,
+                strategy=strategy,
             )
     except KeyboardInterrupt:
+        if not rank.prints:
+            raise
         instead = " instead of --force" if force else ""
         typer.echo(f"the same command with --resume{instead} continues from the last checkpoint", err=True)
         raise
+    if not rank.prints or not trained.metrics:
+        return
     _print_accuracies(trained, console)
     console.out(f"run: {trained.run.path}   next: edgemate profile {trained.run.path}")
 

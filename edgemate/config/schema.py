@@ -283,7 +283,14 @@ class Optimization(Section):
     epochs: Annotated[int, Field(gt=0)] = Field(
         description="Training epochs. If an override changes them, warm-up and milestones that do not fit are scaled."
     )
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        128, description="Images per step, over all processes and accumulated micro-batches."
+    )
+    accumulate: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="Micro-batches per step: their gradients are accumulated, so a step needs the memory of "
+        "batch_size / accumulate images. Batch normalization sees a micro-batch.",
+    )
     optimizer: str = Field("sgd", description="Registered optimizer, or timm/NAME of timm.optim, such as timm/adan.")
     lr: Annotated[float, Field(gt=0)] = 0.1
     backbone_lr_scale: Annotated[float, Field(gt=0)] = Field(
@@ -363,6 +370,11 @@ class Training(Section):
     compile: bool = Field(False, description="Compile the network for training by torch.compile; needs a C++ compiler.")
     cuda_graphs: bool = Field(False, description="With compile, on a GPU: replay the network's steps as CUDA graphs.")
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    sync_batchnorm: bool = Field(
+        False,
+        description="With several processes: batch normalization uses the mean and variance of the images of all of "
+        "them. Without it, of a process's own images.",
+    )
     weights: Literal["last", "best"] = Field(
         "last",
         description="Epoch whose weights are kept; best: highest calibration accuracy, averaged over exits.",

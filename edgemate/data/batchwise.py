@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from edgemate.data.placing import drawn, for_each
 from edgemate.data.rand_augment import RandAugment, can_batch
 from edgemate.errors import DataError
 
@@ -53,8 +54,8 @@ class Crop:
     def draw(self, n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Upper left corners, top (n,) and left (n,), in the padded images; the images are height × width."""
         (above, below), (before, after) = self.padding
-        top = torch.randint(0, height + above + below - self.size[0] + 1, (n,))
-        left = torch.randint(0, width + before + after - self.size[1] + 1, (n,))
+        top = drawn(n, lambda n: torch.randint(0, height + above + below - self.size[0] + 1, (n,)))
+        left = drawn(n, lambda n: torch.randint(0, width + before + after - self.size[1] + 1, (n,)))
         return top, left
 
 
@@ -70,7 +71,7 @@ class Flip:
 
     def draw(self, n: int) -> Tensor:
         """Which of `n` images to flip, bool (n,)."""
-        return torch.rand(n) < self._probability
+        return drawn(n, torch.rand) < self._probability
 
 
 class _ImageByImage:
@@ -78,7 +79,7 @@ class _ImageByImage:
         self._transform = transform
 
     def __call__(self, batch: Tensor) -> Tensor:
-        return stack([self._transform(image) for image in batch])
+        return stack(for_each(list(batch), self._transform))
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from edgemate.config import Data
@@ -25,9 +26,11 @@ from edgemate.data.splits import Splits, limited, split, splits_own_dataset, tes
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.unlabeled import Target, build_target, split_domains, unlabeled_indices
+from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 from edgemate.errors import DataError
 from edgemate.progress import SILENT, Progress
 
+Indices = npt.NDArray[np.int64]
 HALF = 0.5
 """Of the training split, the unlabeled domain's where the recipe gives no fraction."""
 
@@ -41,13 +44,14 @@ class PreparedData:
         splits: indices into it.
         spec: input specification of the network.
         transform: of the training images.
-        batch_size: images per batch.
+        batch_size: images per batch, over all processes.
         workers: processes that prepare batches.
         seed: of the training order and augmentation.
         target: the second domain; None without one.
         left_out: damaged files that the recipe excludes from all splits.
         balanced: `data.sampling` is balanced.
         repeats: how many times an image is in a batch.
+        sharding: what this process takes of every batch and of every evaluated split; all of it by default.
         notes: what a user should know before training starts, one line each; see `edgemate.data.notes`.
     """
 
@@ -63,13 +67,19 @@ class PreparedData:
     notes: tuple[str, ...] = ()
     balanced: bool = False
     repeats: int = 1
+    sharding: Sharding = ONE_PROCESS
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that the network sees at once."""
+        return max(1, self.batch_size // self.sharding.parts)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names; a label is an index into them."""
         return self.source.classes
 
-    def train_loader(self, rank: int = 0, replicas: int = 1) -> ImageLoader:
+    def train_loader(self) -> ImageLoader:
         """Shuffled, augmented batches of the training split; see `edgemate.data.loaders.train_loader`."""
         return train_loader(
             self.source.train,
@@ -78,8 +88,7 @@ class PreparedData:
             batch_size=self.batch_size,
             seed=self.seed,
             workers=self.workers,
-            rank=rank,
-            replicas=replicas,
+            sharding=self.sharding,
             balanced=self.balanced,
             repeats=self.repeats,
         )
@@ -93,6 +102,7 @@ class PreparedData:
             self.transform,
             batch_size=self.batch_size,
             seed=self.seed,
+            sharding=self.sharding,
             balanced=self.balanced,
             repeats=self.repeats,
             progress=progress,
@@ -100,12 +110,13 @@ class PreparedData:
 
     def calibration_loader_on(self, device: torch.device, progress: Progress = SILENT) -> OnDeviceLoader:
         """The batches of `calibration_loader`, made on `device`. Raises DataError."""
+        indices = self.splits.calibration
         return evaluation_loader_on(
             device,
             self.source.train,
-            self.splits.calibration,
+            indices[self.sharding.of_split(len(indices)).slice],
             self.spec,
-            batch_size=self.batch_size,
+            batch_size=self.micro_batch_size,
             progress=progress,
         )
 
@@ -129,7 +140,7 @@ class PreparedData:
         """Batches of the test split, in order."""
         return self._evaluation_loader("test")
 
-    def mixed_loader(self, rank: int = 0, replicas: int = 1) -> ImageLoader:
+    def mixed_loader(self) -> ImageLoader:
         """Training batches of labeled source images followed by unlabeled target images; see `mixed_loader`.
 
         Raises:
@@ -138,7 +149,7 @@ class PreparedData:
         target = self._target()
         labels = self.source.train.labels[self.splits.train] if self.balanced else None
         batches = EpochBatches(
-            self.splits.train, self.batch_size, self.seed, rank, replicas, balance=labels, repeats=self.repeats
+            self.splits.train, self.batch_size, self.seed, self.sharding, balance=labels, repeats=self.repeats
         )
         return mixed_loader(
             Domain(self.source.train, self.transform),
@@ -151,11 +162,12 @@ class PreparedData:
     def target_test_loader(self) -> ImageLoader:
         """Batches of the target's test split, in order. Raises DataError without a target."""
         target = self._target()
+        indices = np.arange(len(target.test), dtype=np.int64)
         return evaluation_loader(
             target.test,
-            np.arange(len(target.test), dtype=np.int64),
+            indices[self.sharding.of_split(len(indices)).slice],
             EvaluationTransform(target.spec),
-            batch_size=self.batch_size,
+            batch_size=self.micro_batch_size,
             workers=self.workers,
         )
 
@@ -166,11 +178,12 @@ class PreparedData:
 
     def _evaluation_loader(self, name: Literal["calibration", "test"]) -> ImageLoader:
         images = self.source.test if name == "test" else self.source.train
+        indices: Indices = getattr(self.splits, name)
         return evaluation_loader(
             images,
-            getattr(self.splits, name),
+            indices[self.sharding.of_split(len(indices)).slice],
             EvaluationTransform(self.spec),
-            batch_size=self.batch_size,
+            batch_size=self.micro_batch_size,
             workers=self.workers,
         )
 

@@ -21,6 +21,7 @@ from edgemate.data.seeding import Purpose, permutation, seed_of
 from edgemate.data.source import Images
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.workers import check_sockets, share_batch, translate_worker_errors
+from edgemate.distributed.sharding import ONE_PROCESS, Place, Sharding
 from edgemate.errors import EdgemateError
 
 Indices = npt.NDArray[np.int64]
@@ -36,30 +37,28 @@ def train_loader(
     batch_size: int,
     seed: int,
     workers: int = 0,
-    rank: int = 0,
-    replicas: int = 1,
+    sharding: Sharding = ONE_PROCESS,
     balanced: bool = False,
     repeats: int = 1,
 ) -> ImageLoader:
     """Batches of the images at `indices`; order and augmentation are a function of (seed, epoch) only.
 
-    The epoch is 0 until `loader.sampler.set_epoch(epoch)` is called (Lightning does it). A last batch of one image is
-    dropped, since batch normalization cannot train on it.
+    The epoch is 0 until `loader.sampler.set_epoch(epoch)` is called (Lightning does it). A last batch of one image per
+    micro-batch is dropped, since batch normalization cannot train on it.
 
     Args:
         images: the dataset's training images.
         indices: the training split's, int64 (N,).
         transform: augmentation and normalization.
-        batch_size: images per batch.
+        batch_size: images per batch, over all processes.
         seed: not negative.
         workers: processes that prepare batches; 0 prepares them in the calling process.
-        rank: of this process in distributed training: it gets every `replicas`-th batch.
-        replicas: number of processes.
+        sharding: what this process takes of every batch.
         balanced: see `EpochBatches`.
         repeats: see `EpochBatches`.
     """
     labels = images.labels[indices] if balanced else None
-    batches = EpochBatches(indices, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
+    batches = EpochBatches(indices, batch_size, seed, sharding, balance=labels, repeats=repeats)
     return image_loader(TrainingSet(images, transform), batches, workers)
 
 
@@ -94,10 +93,17 @@ class ImageLoader(DataLoader[LabeledBatch]):
 
 @dataclass(frozen=True, eq=False)
 class TrainingBatch:
-    """Indices of a batch's images, int64 (N,), and the seed of its augmentation."""
+    """Images of a batch, or of one of its micro-batches.
+
+    Attributes:
+        indices: of the images, int64 (N,).
+        seed: of the augmentation of the whole batch.
+        place: of the images in the batch; None: they are all of it.
+    """
 
     indices: Indices
     seed: int
+    place: Place | None = None
 
 
 class EpochBatches(Sampler[TrainingBatch]):
@@ -106,6 +112,8 @@ class EpochBatches(Sampler[TrainingBatch]):
     With `balance`, the labels of the images at `indices`, int64 (N,), the N images of an epoch are of all classes in
     equal parts; see `balanced_order`. With `repeats`, an epoch has as many batches, of fewer images: each is in its
     batch that many times in a row, and the batch size must be a multiple of it (arXiv 1901.09335, 1902.05509).
+
+    With a `sharding`, batches and seeds are those of one process, and of every batch come this process's micro-batches.
     """
 
     def __init__(
@@ -113,8 +121,7 @@ class EpochBatches(Sampler[TrainingBatch]):
         indices: Indices,
         batch_size: int,
         seed: int,
-        rank: int = 0,
-        replicas: int = 1,
+        sharding: Sharding = ONE_PROCESS,
         *,
         balance: Indices | None = None,
         repeats: int = 1,
@@ -124,28 +131,37 @@ class EpochBatches(Sampler[TrainingBatch]):
         self._balance = balance
         self.batch_size = batch_size
         self.seed = seed
-        self.rank = rank
-        self.replicas = replicas
+        self.sharding = sharding
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch, the same in every process."""
         full, rest = divmod(len(self._indices), self.batch_size)
-        batches = full + (rest > 1 or (rest == 1 and full == 0))
-        return batches // self.replicas
+        return full + (rest >= 2 * self.sharding.parts or (rest == 1 and full == 0 and self.sharding.parts == 1))
+
+    def images_in(self, step: int) -> int:
+        """Images of a batch over all processes; batches are counted from 0."""
+        return min(self.batch_size, len(self._indices) - step * self.batch_size)
+
+    def __len__(self) -> int:
+        return self.steps * self.sharding.accumulate
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         epoch = self.epoch
         order = self._indices[self._order(epoch)]
-        for step in range(len(self)):
-            batch = step * self.replicas + self.rank
-            yield TrainingBatch(
-                order[batch * self.batch_size : (batch + 1) * self.batch_size],
-                seed_of(Purpose.AUGMENTATION, self.seed, epoch, batch),
-            )
+        for step in range(self.steps):
+            batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+            seed = seed_of(Purpose.AUGMENTATION, self.seed, epoch, step)
+            if self.sharding.parts == 1:
+                yield TrainingBatch(batch, seed)
+                continue
+            for place in self.sharding.micro_batches(len(batch)):
+                yield TrainingBatch(batch[place.slice], seed, place)
 
     def _order(self, epoch: int) -> Indices:
         n = len(self._indices)
@@ -165,7 +181,7 @@ class TrainingSet(Dataset[LabeledBatch]):
 
     def __getitem__(self, batch: TrainingBatch) -> LabeledBatch | EdgemateError:  # type: ignore[override]
         try:
-            images = self._transform(self._images, batch.indices, batch.seed)
+            images = self._transform(self._images, batch.indices, batch.seed, batch.place)
         except EdgemateError as error:
             return error
         return images, torch.from_numpy(self._images.labels[batch.indices])

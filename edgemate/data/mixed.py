@@ -75,6 +75,10 @@ class MixedBatches(Sampler[MixedBatch]):
     def __init__(self, batches: EpochBatches, n: int, per_batch: int | None = None) -> None:
         self._batches, self._n, self._per_batch = batches, n, per_batch
 
+    def images_in(self, step: int) -> int:
+        """Labeled images of a batch over all processes; batches are counted from 0."""
+        return self._batches.images_in(step)
+
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration."""
         self._batches.set_epoch(epoch)
@@ -84,15 +88,18 @@ class MixedBatches(Sampler[MixedBatch]):
 
     def __iter__(self) -> Iterator[MixedBatch]:
         batches = self._batches
-        seed, epoch = batches.seed, batches.epoch
+        seed, epoch, sharding = batches.seed, batches.epoch, batches.sharding
         # Every batch but an epoch's last is full, so a batch's position follows from its number.
         full = self._per_batch or batches.batch_size
         laps = _Laps(self._n, seed, epoch)
-        for step, source in enumerate(batches):
-            batch = step * batches.replicas + batches.rank
-            count = self._per_batch or len(source.indices)
-            target_seed = seed_of(Purpose.UNLABELED_AUGMENTATION, seed, epoch, batch)
-            yield MixedBatch(source, TrainingBatch(laps.take(batch * full, count), target_seed))
+        for number, source in enumerate(batches):
+            step, turn = divmod(number, sharding.accumulate)
+            count = self._per_batch or batches.images_in(step)
+            target = laps.take(step * full, count)
+            target_seed = seed_of(Purpose.UNLABELED_AUGMENTATION, seed, epoch, step)
+            place = None if source.place is None else sharding.micro_batches(count)[turn]
+            taken = target if place is None else target[place.slice]
+            yield MixedBatch(source, TrainingBatch(taken, target_seed, place))
 
 
 class _Laps:

@@ -20,9 +20,11 @@ from edgemate.core.input_spec import InputSpec
 from edgemate.data.batchwise import Crop, Flip, batchwise
 from edgemate.data.held import fitted_array
 from edgemate.data.loaders import EpochBatches, LabeledBatch, TrainingBatch
+from edgemate.data.placing import placed
 from edgemate.data.rand_augment import RandAugment
 from edgemate.data.source import Images
 from edgemate.data.transforms import Normalize, TrainingTransform, seeded
+from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 from edgemate.errors import DataError
 from edgemate.progress import SILENT, Progress
 
@@ -134,7 +136,7 @@ class OnDeviceLoader:
 
     def __iter__(self) -> Iterator[LabeledBatch]:
         for batch in self._batches:
-            with seeded(batch.seed):
+            with seeded(batch.seed), placed(batch.place):
                 pixels, labels = self._augmented(batch.indices)
             yield self._images.normalized(pixels), labels
 
@@ -174,8 +176,7 @@ def train_loader_on(
     *,
     batch_size: int,
     seed: int,
-    rank: int = 0,
-    replicas: int = 1,
+    sharding: Sharding = ONE_PROCESS,
     balanced: bool = False,
     repeats: int = 1,
     progress: Progress = SILENT,
@@ -193,7 +194,7 @@ def train_loader_on(
     there = ImagesOnDevice(images, indices, transform.spec, device, progress)
     labels = images.labels[indices] if balanced else None
     numbers = np.arange(len(indices), dtype=np.int64)
-    places = EpochBatches(numbers, batch_size, seed, rank, replicas, balance=labels, repeats=repeats)
+    places = EpochBatches(numbers, batch_size, seed, sharding, balance=labels, repeats=repeats)
     return OnDeviceTrainLoader(there, places, transform.augmentations)
 
 

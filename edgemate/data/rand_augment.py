@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from edgemate.data.placing import for_each
+
 Operation = tuple[str, float]
 """torchvision's name of an operation, and its magnitude."""
 
@@ -32,20 +34,20 @@ class RandAugment:
 
     def draw(self, n: int, height: int, width: int) -> list[list[Operation]]:
         """The operations of n images, in order, from torch's global generator."""
+        return for_each(range(n), lambda _: self._draw_one(height, width))
+
+    def _draw_one(self, height: int, width: int) -> list[Operation]:
         transform = self._transform
         space: dict[str, Any] = transform._AUGMENTATION_SPACE
-        drawn = []
-        for _ in range(n):
-            operations = []
-            for _ in range(transform.num_ops):
-                name, (magnitudes_of, signed) = transform._get_random_item(space)
-                magnitudes = magnitudes_of(transform.num_magnitude_bins, height, width)
-                magnitude = 0.0 if magnitudes is None else float(magnitudes[transform.magnitude])
-                if magnitudes is not None and signed and torch.rand(()) <= 0.5:
-                    magnitude = -magnitude
-                operations.append((name, magnitude))
-            drawn.append(operations)
-        return drawn
+        operations = []
+        for _ in range(transform.num_ops):
+            name, (magnitudes_of, signed) = transform._get_random_item(space)
+            magnitudes = magnitudes_of(transform.num_magnitude_bins, height, width)
+            magnitude = 0.0 if magnitudes is None else float(magnitudes[transform.magnitude])
+            if magnitudes is not None and signed and torch.rand(()) <= 0.5:
+                magnitude = -magnitude
+            operations.append((name, magnitude))
+        return operations
 
     def apply(self, batch: Tensor, drawn: list[list[Operation]]) -> Tensor:
         """Apply what was drawn to uint8 (N, C, H, W), on the batch's device; the batch itself stays as it is."""

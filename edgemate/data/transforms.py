@@ -16,7 +16,9 @@ from torchvision.transforms.v2 import functional as tvf
 from edgemate.core.input_spec import InputSpec
 from edgemate.core.resizing import center_crop, resize
 from edgemate.data.batchwise import batchwise, stack
+from edgemate.data.placing import for_each, placed
 from edgemate.data.source import Images
+from edgemate.distributed.sharding import Place
 from edgemate.errors import DataError
 
 Indices = npt.NDArray[np.int64]
@@ -63,21 +65,22 @@ class TrainingTransform:
         self._crops = not any(isinstance(a, v2.RandomCrop) for a in augmentations)
         self.one_size = self._resizes and (self._crops or spec.center_crop is None)
 
-    def __call__(self, images: Images, indices: Indices, seed: int) -> Tensor:
+    def __call__(self, images: Images, indices: Indices, seed: int, place: Place | None = None) -> Tensor:
         """The images at `indices` (N,), augmented, as float32 (N, C, H, W).
 
-        A pure function of its arguments: torch's global generator is neither used nor changed.
+        A pure function of its arguments: torch's global generator is neither used nor changed. With a `place`, the
+        images are those of a batch at that place, and `seed` is the batch's; see `edgemate.data.placing.placed`.
 
         Raises:
             DataError: the augmented images do not have the shape or dtype of the network's input.
         """
         prepared = self._prepare(images, indices)
-        with seeded(seed):
+        with seeded(seed), placed(place):
             if isinstance(prepared, Tensor):
                 for augment in self._batchwise:
                     prepared = augment(prepared)
             else:
-                prepared = stack([self._augment_one(image) for image in prepared])
+                prepared = stack(for_each(prepared, self._augment_one))
         wanted = (self.spec.channels, self.spec.height, self.spec.width)
         if prepared.shape[1:] != wanted or prepared.dtype != torch.uint8:
             raise DataError(

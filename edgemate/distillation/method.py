@@ -61,10 +61,13 @@ class Batch(NamedTuple):
     Attributes:
         images: float32 (N, C, H, W), augmented and normalized: what the network has seen.
         labels: int64 (N,), −1 where an image has none; only methods with `uses_unlabeled` see such.
+        parts: how many times as many images the whole step has, over all processes and accumulated micro-batches.
+            Gradients are averaged over these, so that means over a batch need nothing; a sum is multiplied by this.
     """
 
     images: Tensor
     labels: Tensor
+    parts: float = 1.0
 
 
 class Progress(NamedTuple):

@@ -10,7 +10,8 @@ from edgemate.models import ExitOutputs
 
 def labeled_part(outputs: ExitOutputs, batch: Batch) -> tuple[ExitOutputs, Batch]:
     """What a method that knows no unlabeled images may see of a batch: those with a label."""
-    return _chosen(outputs, batch.labels >= 0), Batch(*(tensor[batch.labels >= 0] for tensor in batch))
+    known = batch.labels >= 0
+    return _chosen(outputs, known), batch._replace(images=batch.images[known], labels=batch.labels[known])
 
 
 def by_domain(outputs: ExitOutputs, batch: Batch) -> tuple[ExitOutputs, ExitOutputs]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from edgemate.machine import PACKAGES, machine_metadata
 _PACKAGES = (*PACKAGES, "onnxscript", "safetensors", "scikit-learn", "pydantic", "fvcore")
 
 
-def environment_metadata() -> dict[str, Any]:
+def environment_metadata(world: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Machine, package versions and the command line; torch's threads and GPUs where torch is already imported.
 
     The command is stored without the paths of its program and of the home folder, since runs are shared.
+
+    Args:
+        world: the processes of a training, where there are several.
     """
     metadata: dict[str, Any] = dict(machine_metadata(_PACKAGES))
     torch = sys.modules.get("torch")
@@ -26,6 +30,8 @@ def environment_metadata() -> dict[str, Any]:
             metadata["cuda"] = torch.version.cuda
             metadata["cudnn"] = torch.backends.cudnn.version()
             metadata["driver"] = _driver()
+    if world:
+        metadata["distributed"] = dict(world)
     metadata["command"] = [Path(sys.argv[0]).name, *(_without_home(argument) for argument in sys.argv[1:])]
     return metadata
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edgemate.data.loaders import EpochBatches
+from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 
 Arrays = Sequence[npt.NDArray[np.floating]]
 """Per cut the features of all images of a split, (N, ...)."""
@@ -26,17 +27,21 @@ class CachedLoader:
         arrays: its features.
         labels: int64 (N,).
         batch_size: images per batch.
+        sharding: what this process takes of the split.
     """
 
-    def __init__(self, arrays: Arrays, labels: npt.NDArray[np.int64], batch_size: int) -> None:
+    def __init__(
+        self, arrays: Arrays, labels: npt.NDArray[np.int64], batch_size: int, sharding: Sharding = ONE_PROCESS
+    ) -> None:
         self._arrays, self._labels, self._batch_size = arrays, labels, batch_size
+        self._place = sharding.of_split(len(labels))
 
     def __len__(self) -> int:
-        return -(-len(self._labels) // self._batch_size)
+        return -(-(self._place.stop - self._place.start) // self._batch_size)
 
     def __iter__(self) -> Iterator[CachedBatch]:
-        for start in range(0, len(self._labels), self._batch_size):
-            rows = np.arange(start, min(start + self._batch_size, len(self._labels)))
+        for start in range(self._place.start, self._place.stop, self._batch_size):
+            rows = np.arange(start, min(start + self._batch_size, self._place.stop))
             yield gather(self._arrays, rows), torch.from_numpy(self._labels[rows])
 
 
@@ -46,9 +51,10 @@ class CachedTrainLoader:
     Args:
         views: the features of every augmented view. Epoch e takes view e modulo their number.
         labels: int64 (N,).
-        batch_size: images per batch.
+        batch_size: images per batch, over all processes.
         seed: of the order.
         balanced: draw all classes equally often.
+        sharding: what this process takes of every batch.
     """
 
     def __init__(
@@ -59,9 +65,10 @@ class CachedTrainLoader:
         seed: int,
         *,
         balanced: bool = False,
+        sharding: Sharding = ONE_PROCESS,
     ) -> None:
         places = np.arange(len(labels), dtype=np.int64)
-        self.sampler = EpochBatches(places, batch_size, seed, balance=labels if balanced else None)
+        self.sampler = EpochBatches(places, batch_size, seed, sharding, balance=labels if balanced else None)
         self._views, self._labels = views, labels
 
     def __len__(self) -> int:

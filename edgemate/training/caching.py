@@ -16,6 +16,7 @@ from torch import Tensor
 from edgemate.config import Recipe
 from edgemate.data import PreparedData
 from edgemate.data.loaders import EpochBatches, Indices, TrainingSet, image_loader
+from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 from edgemate.errors import TrainingError
 from edgemate.models import MultiExitModel
 from edgemate.progress import Progress
@@ -109,13 +110,18 @@ class Caching:
                     self.cache.reset(dtypes)
                     require_space(self.cache.path, self._bytes(self._parts()))
 
-    def loaders(self) -> tuple[CachedTrainLoader, CachedLoader]:
-        """Batches of the training and of the calibration split, once `compute` has run."""
+    def loaders(self, sharding: Sharding = ONE_PROCESS) -> tuple[CachedTrainLoader, CachedLoader]:
+        """Batches of the training and of the calibration split, once `compute` has run, in whichever process."""
+        self.cache.reload()
         labels, splits, size = self.data.source.train.labels, self.data.splits, self.data.batch_size
         views = [self.cache.arrays(view_name(view)) for view in range(self.views)]
         return (
-            CachedTrainLoader(views, labels[splits.train], size, self.data.seed, balanced=self.data.balanced),
-            CachedLoader(self.cache.arrays(CALIBRATION), labels[splits.calibration], size),
+            CachedTrainLoader(
+                views, labels[splits.train], size, self.data.seed, balanced=self.data.balanced, sharding=sharding
+            ),
+            CachedLoader(
+                self.cache.arrays(CALIBRATION), labels[splits.calibration], max(1, size // sharding.parts), sharding
+            ),
         )
 
     def close(self) -> None:

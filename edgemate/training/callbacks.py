@@ -21,14 +21,18 @@ from edgemate.training.task import MultiExitTask
 
 
 class SeedEveryEpoch(Callback):
-    """Seeds all generators from (seed, epoch), so that a resumed epoch draws what an uninterrupted one draws."""
+    """Seeds all generators from (seed, epoch), so that a resumed epoch draws what an uninterrupted one draws.
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    Processes that train together draw differently, so that dropout is not the same on all of their images.
+    """
+
+    def __init__(self, seed: int, rank: int = 0) -> None:
+        self.seed, self.rank = seed, rank
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed Python, numpy and torch."""
-        state = np.random.SeedSequence([self.seed, trainer.current_epoch]).generate_state(3)
+        own = [self.rank] if self.rank else []
+        state = np.random.SeedSequence([self.seed, trainer.current_epoch, *own]).generate_state(3)
         random.seed(int(state[0]))
         np.random.seed(int(state[1]))  # noqa: NPY002 - for what still draws from the global generator
         torch.manual_seed(int(state[2]))

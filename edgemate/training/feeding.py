@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,13 +15,21 @@ from edgemate.data.loaders import ImageLoader
 from edgemate.data.on_device import MAX_FRACTION, OnDeviceLoader, free_bytes, works_on_device
 from edgemate.data.source import FileImages
 from edgemate.distillation.method import Method
+from edgemate.distributed.connection import device_of
+from edgemate.distributed.world import ALONE
 from edgemate.errors import DataError
 from edgemate.machine import free_memory
 from edgemate.progress import SILENT, Progress
 
-Place = Literal["device", "ram", "none"]
 _AUTO_FRACTION = 0.25
 """Of the free memory, what `auto` lets images take."""
+
+
+class Place(NamedTuple):
+    """Where images are kept, and the same in words, for the header of the training."""
+
+    name: Literal["device", "ram", "none"]
+    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,42 +40,57 @@ class Feed:
         train: shuffled and augmented.
         calibration: in order.
         place: where the images are kept.
-        note: the same in words, for the header of the training.
     """
 
     train: ImageLoader | OnDeviceLoader
     calibration: ImageLoader | OnDeviceLoader
     place: Place
-    note: str
 
 
-def make_feed(recipe: Recipe, data: PreparedData, method: Method, progress: Progress = SILENT) -> Feed:
+def make_feed(
+    recipe: Recipe,
+    data: PreparedData,
+    method: Method,
+    device: torch.device | None = None,
+    place: Place | None = None,
+    progress: Progress = SILENT,
+) -> Feed:
     """Decode what is kept, and make the loaders.
+
+    Args:
+        recipe: the recipe.
+        data: its dataset.
+        method: that is trained.
+        device: it is trained on; by default as on this machine with one process.
+        place: where the images are kept; by default as `choose_place` finds.
+        progress: receives the number of images decoded.
 
     Raises:
         DataError: the images do not fit on the device, cannot be augmented there, or a file cannot be read.
         ImageError: likewise.
     """
-    device = training_device(recipe)
-    place, note = choose_place(recipe, data, method, device)
-    if place == "device":
+    device = device or device_of(ALONE, recipe.training.accelerator)
+    place = place or choose_place(recipe, data, method, device)
+    if place.name == "device":
         if method.uses_unlabeled:
             raise DataError("data.cache: device knows one domain only; set it to ram or none")
-        return Feed(data.train_loader_on(device, progress), data.calibration_loader_on(device, progress), place, note)
-    if place == "ram":
+        return Feed(data.train_loader_on(device, progress), data.calibration_loader_on(device, progress), place)
+    if place.name == "ram":
         data = data.in_memory(progress)
     train = data.mixed_loader() if method.uses_unlabeled else data.train_loader()
-    return Feed(train, data.calibration_loader(), place, note)
+    return Feed(train, data.calibration_loader(), place)
 
 
-def training_device(recipe: Recipe) -> torch.device:
-    """Where a recipe trains on this machine."""
-    on_gpu = recipe.training.accelerator != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+def choose_place(recipe: Recipe, data: PreparedData, method: Method, device: torch.device, processes: int = 1) -> Place:
+    """Where images are kept. What a recipe asks for is taken as it is; `auto` is decided here.
 
-
-def choose_place(recipe: Recipe, data: PreparedData, method: Method, device: torch.device) -> tuple[Place, str]:
-    """Where images are kept, and that in words. What a recipe asks for is taken as it is; `auto` is decided here."""
+    Args:
+        recipe: the recipe.
+        data: its dataset.
+        method: that is trained.
+        device: it is trained on.
+        processes: that share this machine's memory, each with the images of its own.
+    """
     asked = recipe.data.cache
     images = data.source.train
     wanted = np.concatenate([data.splits.train, data.splits.calibration])
@@ -78,20 +101,22 @@ def choose_place(recipe: Recipe, data: PreparedData, method: Method, device: tor
         if fits and not method.uses_unlabeled and works_on_device(data.transform):
             asked = "device"
     if asked == "device":
-        return "device", f"on the training device, {_size(fitted)}"
+        return Place("device", f"on the training device, {_size(fitted)}")
     if not isinstance(images, FileImages):
-        return "ram", "in memory, as the dataset is"
+        return Place("ram", "in memory, as the dataset is")
     if asked == "none":
-        return "none", "read from their files in every epoch"
-    needed, free = held_bytes(images, wanted), free_memory()
+        return Place("none", "read from their files in every epoch")
+    needed, free = held_bytes(images, wanted) * processes, free_memory()
     if asked == "ram":
-        return "ram", f"in memory, about {_size(needed)}"
+        return Place("ram", f"in memory, about {_size(needed)}")
     if recipe.optimization.epochs < 2:
-        return "none", "read from their files, once"
+        return Place("none", "read from their files, once")
     if free is None or needed > _AUTO_FRACTION * free:
         left = "unknown" if free is None else _size(free)
-        return "none", f"read from their files in every epoch; decoded, they would take {_size(needed)} (free: {left})"
-    return "ram", f"in memory, about {_size(needed)}"
+        return Place(
+            "none", f"read from their files in every epoch; decoded, they would take {_size(needed)} (free: {left})"
+        )
+    return Place("ram", f"in memory, about {_size(needed)}")
 
 
 def _size(number: float) -> str:

@@ -26,6 +26,7 @@ class Setup:
         steps: per epoch.
         epochs: in all.
         images: where the images are kept, in words; empty where cached features replace them.
+        division: how several processes and micro-batches divide a batch, in words; empty with one of each.
         frozen: what does not train, in words; empty if everything does.
         features: where the features of the frozen backbone come from, in words; empty if everything trains.
     """
@@ -41,6 +42,7 @@ class Setup:
     steps: int
     epochs: int
     images: str = ""
+    division: str = ""
     frozen: str = ""
     features: str = ""
 
@@ -75,9 +77,22 @@ def training_header(data: PreparedData, model: MultiExitModel, macs: Sequence[in
         "precision": f"{setup.precision}, {setup.memory_format}",
         "steps": f"{setup.steps:,} per epoch of {setup.batch_size} images, {setup.steps * setup.epochs:,} "
         f"in {counted(setup.epochs, 'epoch')}",
+        **({"batch": setup.division} if setup.division else {}),
     }
     width = max(map(len, rows))
     return [f"{name:<{width}}  {text}" for name, text in rows.items()]
+
+
+def division_of_a_batch(batch_size: int, ranks: int, accumulate: int, lr: float) -> str:
+    """How processes and micro-batches divide a batch, and what that means for the learning rate, in words."""
+    parts = ranks * accumulate
+    if parts == 1:
+        return ""
+    each = f"{ranks} processes × {counted(accumulate, 'micro-batch')} × {batch_size // parts}"
+    return (
+        f"{batch_size} images effectively: {each}; it is the recipe's with any number of processes, so the learning "
+        f"rate stays {lr:g}"
+    )
 
 
 def _count(number: float) -> str:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from edgemate.distributed.reduce import mean_over_ranks
+
 
 class BadLoss(NamedTuple):
     """The first loss that is not finite: its value, and how many steps ago it was."""
@@ -39,7 +41,7 @@ class LossWatch:
         self._losses.append(loss.detach())
         if len(self._losses) < self.every and not last:
             return None
-        losses = torch.stack(self._losses).cpu()
+        losses = mean_over_ranks(torch.stack(self._losses)).cpu()  # so that all processes stop at one step
         self._losses = []
         bad = (~torch.isfinite(losses)).nonzero()
         if not len(bad):

@@ -113,10 +113,10 @@ def box(height: int, width: int, weight: float, vertical: float, horizontal: flo
     return max(top, 0), min(top + rows, height), max(left, 0), min(left + columns, width)
 
 
-def mixed_loss(method: Method, outputs: ExitOutputs, mixed: Mixed, progress: Progress) -> Loss:
-    """`weight` · L(labels) + (1 − `weight`) · L(other labels), and the terms likewise."""
-    one = method(outputs, Batch(mixed.images, mixed.labels), progress)
-    other = method(outputs, Batch(mixed.images, mixed.other_labels), progress)
+def mixed_loss(method: Method, outputs: ExitOutputs, mixed: Mixed, progress: Progress, parts: float = 1.0) -> Loss:
+    """`weight` · L(labels) + (1 − `weight`) · L(other labels), and the terms likewise. `parts` is `Batch`'s."""
+    one = method(outputs, Batch(mixed.images, mixed.labels, parts), progress)
+    other = method(outputs, Batch(mixed.images, mixed.other_labels, parts), progress)
     weight = mixed.weight
     total = weight * one.total + (1 - weight) * other.total
     return Loss(total, {name: weight * term + (1 - weight) * other.terms[name] for name, term in one.terms.items()})

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from edgemate.distributed.reduce import sum_over_ranks
+
 
 class Tally:
     """Counts of correct predictions of K exits, of the mean of their probabilities, and of a method's teachers."""
@@ -35,6 +37,13 @@ class Tally:
         self._ensemble = _plus(self._ensemble, _correct(mean, labels))
         if teachers is not None:
             self._teachers = _plus(self._teachers, _correct(teachers, labels))
+
+    def sum_over_ranks(self) -> None:
+        """Let the counts be those of all processes, each of which has counted other images and at least one batch."""
+        for name in ("_images", "_right", "_ensemble", "_teachers"):
+            count = getattr(self, name)
+            if count is not None:
+                setattr(self, name, sum_over_ranks(count))
 
     def accuracies(self) -> dict[str, float]:
         """`exit1` … `exitK`, their `mean`, the `ensemble`, and `teacher1` …, in [0, 1]; empty before any batch."""

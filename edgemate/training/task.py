@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgemate.config import Optimization
 from edgemate.distillation.method import Batch, Method, Progress, deployed_mixing
+from edgemate.distributed.reduce import average_statistics
+from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 from edgemate.errors import DivergedError
 from edgemate.models import ExitOutputs, MultiExitModel
 from edgemate.training.cached_loaders import CutFeatures, images_in, network_features
@@ -44,6 +46,8 @@ class MultiExitTask(LightningModule):
         cuda_graphs: with `compiled`, on a GPU.
         cached: batches hold features at the cuts (see `edgemate.training.cached_loaders`) instead of images.
         mixup: mixes the images of a batch; the accuracy on them is against the label that weighs more.
+        sharding: what this process takes of a batch.
+        images_in: number of images of step n of an epoch over all processes; None: all steps have as many.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class MultiExitTask(LightningModule):
         cuda_graphs: bool = False,
         cached: bool = False,
         mixup: Mixup | None = None,
+        sharding: Sharding = ONE_PROCESS,
+        images_in: Callable[[int], int] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.method = model, method
@@ -69,6 +75,7 @@ class MultiExitTask(LightningModule):
         self._evaluated: Callable[..., ExitOutputs] = model.outputs_from if cached else model.outputs
         self._outputs = CompiledOutputs(model, cuda_graphs) if compiled else self._evaluated
         self._mixup = mixup
+        self._sharding, self._images_in = sharding, images_in
         self._watch: LossWatch | None = None
         self.train_tally = Tally(model.exits)
         self.calibration_tally = Tally(model.exits)
@@ -78,9 +85,10 @@ class MultiExitTask(LightningModule):
     def training_step(self, batch: GivenBatch, batch_index: int) -> Tensor:
         """The loss of one batch. Raises DivergedError when it is not finite."""
         given, labels = batch
-        mixed = None
+        step, weight = batch_index // self._sharding.accumulate, self._weight(labels, batch_index)
+        parts, mixed = self._sharding.parts / weight, None
         if self._mixup is not None and isinstance(given, Tensor):
-            mixed = self._mixup(given, labels, self.current_epoch, batch_index)
+            mixed = self._mixup(given, labels, self.current_epoch, step)
             given, labels = mixed.images, mixed.main_labels
         images = self._lay_out(given)
         outputs = self._outputs(images, self.method.at_cut)
@@ -90,15 +98,19 @@ class MultiExitTask(LightningModule):
                 logits=outputs.logits.float(), pooled=tuple(feature.float() for feature in outputs.pooled)
             )
             if mixed is None:
-                loss = self.method(outputs, Batch(images_in(images), labels), self._progress(batch_index))
+                loss = self.method(outputs, Batch(images_in(images), labels, parts), self._progress(step))
             else:
-                loss = mixed_loss(self.method, outputs, mixed._replace(images=images), self._progress(batch_index))
-        self._check_loss(loss.total, batch_index)
+                loss = mixed_loss(self.method, outputs, mixed._replace(images=images), self._progress(step), parts)
+        total: Tensor = loss.total if weight == 1 else weight * loss.total
+        self._check_loss(total, batch_index)
         self.train_tally.add(self.model.ensemble_logits(outputs.logits.detach()), labels)
         for name, term in loss.terms.items():
-            self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + term
-        total: Tensor = loss.total
+            self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(term)) + weight * term
         return total
+
+    def on_after_backward(self) -> None:
+        """Average running statistics over all processes: not before, since backward still reads them."""
+        average_statistics(self.model, self.method)
 
     def validation_step(self, batch: GivenBatch, batch_index: int) -> None:
         """Count the correct predictions of exits and teachers on a batch of the calibration split."""
@@ -145,7 +157,7 @@ class MultiExitTask(LightningModule):
 
     def epoch_metrics(self) -> dict[str, float]:
         """Losses, accuracy per exit (fractions of 1) and the method's own report after an epoch."""
-        steps = max(1, self.steps_per_epoch)
+        steps = max(1, self.steps_per_epoch * self._sharding.accumulate)
         metrics = {f"loss/{name}": float(total) / steps for name, total in self.term_sums.items()}
         metrics |= {f"train/{name}": value for name, value in self.train_tally.accuracies().items()}
         metrics |= {f"calibration/{name}": value for name, value in self.calibration_tally.accuracies().items()}
@@ -190,14 +202,26 @@ class MultiExitTask(LightningModule):
             return images
         return images.clone(memory_format=torch.contiguous_format)
 
-    def _progress(self, batch_index: int) -> Progress:
+    def _weight(self, labels: Tensor, batch_index: int) -> float:
+        """Weight of a micro-batch among those of its step, so that every image of the step weighs the same.
+
+        It is 1 but for an epoch's last batch, which micro-batches of one size may not make up.
+        """
+        if self._sharding.parts == 1 or self._images_in is None:
+            return 1.0
+        images = self._images_in(batch_index // self._sharding.accumulate)
+        if images == self.optimization.batch_size:
+            return 1.0
+        return self._sharding.parts * int((labels >= 0).sum()) / images
+
+    def _progress(self, step: int) -> Progress:
         epochs = self.optimization.epochs
-        return Progress(self.current_epoch, epochs, (self.current_epoch + batch_index / self.steps_per_epoch) / epochs)
+        return Progress(self.current_epoch, epochs, (self.current_epoch + step / self.steps_per_epoch) / epochs)
 
     def _check_loss(self, loss: Tensor, batch_index: int) -> None:
         if self._watch is None:
             self._watch = LossWatch(1 if loss.device.type == "cpu" else _STEPS_UNSEEN)
-        bad = self._watch.add(loss, last=batch_index + 1 >= self.steps_per_epoch)
+        bad = self._watch.add(loss, last=batch_index + 1 >= self.steps_per_epoch * self._sharding.accumulate)
         if bad:
             self._raise_bad_loss(bad, batch_index)
 

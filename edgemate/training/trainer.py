@@ -24,6 +24,9 @@ from edgemate.data.workers import translate_worker_errors
 from edgemate.distillation.building import build_method, setting_of
 from edgemate.distillation.method import Method, Setting
 from edgemate.distillation.teachers.loading import load_teacher
+from edgemate.distributed.batch_norm import synchronize
+from edgemate.distributed.connection import Connection, connected, device_of, find_address
+from edgemate.distributed.world import ALONE, World
 from edgemate.errors import RecipeError, RunError, TrainingError, UsageError
 from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
@@ -37,14 +40,17 @@ from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
-from edgemate.training.feeding import make_feed
+from edgemate.training.feeding import choose_place, make_feed
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
-from edgemate.training.header import Setup, training_header
+from edgemate.training.header import Setup, division_of_a_batch, training_header
 from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
 from edgemate.training.mixup import mixup_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
+from edgemate.training.rank_callbacks import AgreeOnEpochs
+from edgemate.training.rank_checks import check_ranks
+from edgemate.training.rank_strategy import check_loaders, environment_of, leave_to_method, strategy_of
 from edgemate.training.results import metadata_of, write_results
 from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
@@ -63,6 +69,7 @@ def train(
     replace: bool = False,
     console: Console | None = None,
     progress: Progress = SILENT,
+    world: World = ALONE,
 ) -> Run:
     """Train the network that a recipe describes and write everything that comes after into a run folder.
 
@@ -75,97 +82,118 @@ def train(
         replace: delete the run that is there, once the recipe, its data and its teacher are known to be good.
         console: where the header and the epochs are shown; standard output if absent.
         progress: notified of the current step and its progress.
+        world: the processes that train together, and which of them this is. All call this function, with the same
+            arguments but that one. Rank 0 writes and prints.
 
     Returns:
-        The finished run.
+        The run, finished in rank 0. The others return as soon as the last epoch is trained.
 
     Raises:
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
         RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
-        TrainingError: the loss is not finite, or a step does not fit into the GPU's memory.
+        TrainingError: the loss is not finite, a step does not fit into the GPU's memory, or another process has ended.
     """
-    console = console or Console()
+    console = (console or Console()) if world.first else Console(quiet=True)
+    progress = progress if world.first else SILENT
     check_recipe(recipe, str(path), built_later=True)
+    check_ranks(
+        recipe.data,
+        recipe.training,
+        recipe.distillation.names,
+        str(path),
+        batch_size=recipe.optimization.batch_size,
+        accumulate=recipe.optimization.accumulate,
+        world=world,
+    )
+    find_address(world)
+    device = device_of(world, recipe.training.accelerator)
+    with connected(world, device) as connection:
+        return _train(recipe, path, resume, replace, console, progress, connection, device)
+
+
+def _train(
+    recipe: Recipe,
+    path: Path,
+    resume: bool,
+    replace: bool,
+    console: Console,
+    progress: Progress,
+    connection: Connection,
+    device: torch.device,
+) -> Run:
+    world, settings = connection.world, recipe.training
     recipe = _with_input_defaults(recipe, str(path))
-    run, extension = open_to_resume(recipe, path) if resume and path.exists() else (None, None)
-    if run is not None and run.finished and extension is None:
-        console.out(f"{run.path} is finished already")
-        return run
-    if run is not None:
-        run.progress_path.unlink(missing_ok=True)  # of the training that was cut off
+    opened, extension = connection.shared(
+        lambda: open_to_resume(recipe, path) if resume and path.exists() else (None, None)
+    )
+    if opened is not None and opened.finished and extension is None:
+        console.out(f"{opened.path} is finished already")
+        return opened
+    if opened is not None and world.first:
+        opened.progress_path.unlink(missing_ok=True)  # of the training that was cut off
     with progress.unattended():
-        progress.step("reading the dataset")
-        data = prepare_data(recipe, progress)
-        for note in data.notes:
-            console.out(note)
-        weights = class_weights(recipe.optimization.class_weights, data, str(path))
-        teacher = None
-        if recipe.distillation.teacher:
-            progress.step("loading the teacher")
-            teacher = load_teacher(recipe.distillation.teacher, data, str(path))
-    with progress.unattended():
-        progress.step("building the network")
-        torch.manual_seed(recipe.training.seed)
-        model = _build(recipe, data, str(path))
-        _freeze(model, recipe, str(path))
-        method = _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
+        data, model, method = connection.each(lambda: _prepare(recipe, path, console, progress))
     for note in model.notes:
         console.out(note)
-    if run is None:
-        if replace and path.exists():
-            Run.open(path, finished=False, any_format=True)  # never delete a folder that is not a run
-            shutil.rmtree(path)
-        run = Run.create(path)
-        run.write_recipe(recipe)
-        run.write_environment(environment_metadata())
-    numerics = _numerics(run, recipe, model, method, data)
+    run = opened or connection.shared(lambda: _begin(recipe, path, replace, world))
+    numerics = connection.shared(lambda: _numerics(run, recipe, model, method, data))
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
     prepare_teachers(method, numerics)
-    run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
-    settings = recipe.training
+    if world.first:
+        run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
     caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
+    sharding = world.sharding(recipe.optimization.accumulate)
+    sharded = dataclasses.replace(data, sharding=sharding)
     feed = None
-    loader: Loader = data.train_loader()
-    calibration: Loader = data.calibration_loader()
+    loader: Loader = sharded.train_loader()
+    calibration: Loader = sharded.calibration_loader()
     if caching is None:
+        place = connection.shared(lambda: choose_place(recipe, sharded, method, device, world.ranks))
         with progress.unattended():
-            feed = make_feed(recipe, data, method, progress)
+            feed = connection.each(lambda: make_feed(recipe, sharded, method, device, place, progress))
         loader, calibration = feed.train, feed.calibration
+    check_loaders(loader, len(data.splits.calibration), sharding)
     mixup = mixup_of(recipe.data, settings.seed, method)
     task = MultiExitTask(
         model,
         method,
         recipe.optimization,
-        len(loader),
+        len(loader) // sharding.accumulate,
         channels_last=numerics.channels_last,
         compiled=settings.compile,
         cuda_graphs=settings.cuda_graphs,
         cached=caching is not None,
         mixup=mixup,
+        sharding=sharding,
+        images_in=loader.sampler.images_in,  # type: ignore[union-attr]
     )
     method.bind(model)
     if mixup is not None:
         console.out(mixup.describe())
     if extension is not None:
-        console.out(f"{run.path}: {extension.describe(len(loader))}")
-        run.delete_results()
-        run.write_recipe(recipe)
+        console.out(f"{run.path}: {extension.describe(task.steps_per_epoch)}")
+        if world.first:
+            run.delete_results()
+            run.write_recipe(recipe)
 
     record = Record(run.history_path, console)
-    best = BestEpoch() if recipe.training.weights == "best" else None
+    best = BestEpoch() if settings.weights == "best" else None
     stop = EarlyStop(settings.patience, console) if settings.patience else None
     checkpoint = run.checkpoints_path / "last.ckpt"
     with _quiet_lightning():
         kept: list[Callback] = [callback for callback in (stop, best) if callback]
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
-        callbacks = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
-        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint)
+        # Rank 0 alone writes; the others have no state beside what all agree on.
+        writers = [Speed(run.speed_path), Live(progress, run), record, *kept, *route]
+        agree = [AgreeOnEpochs()] if world.ranks > 1 else []
+        callbacks = [*agree, *(writers if world.first else [stop] if stop else [])]
+        trainer = _trainer(recipe, numerics, run.path, callbacks, checkpoint, world, device)
         with progress.unattended():
             progress.step("counting what every exit costs")
-            setup = _setup(recipe, numerics, trainer.strategy.root_device, len(loader))
-            setup = dataclasses.replace(setup, images="" if feed is None else feed.note)
+            setup = _setup(recipe, numerics, trainer.strategy.root_device, task.steps_per_epoch, world)
+            setup = dataclasses.replace(setup, images="" if feed is None else feed.place.note)
             setup = dataclasses.replace(setup, frozen=describe_frozen(model), features=describe_features(caching))
             shape = (data.spec.channels, data.spec.height, data.spec.width)
             macs = [cost.macs for cost in count_costs(model, shape).exits]
@@ -173,8 +201,15 @@ def train(
         for line in header:
             console.out(line)
         if caching is not None:
-            caching.compute(trainer.strategy.root_device, numerics.channels_last, progress)
-            loader, calibration = caching.loaders()
+            filling = caching
+            connection.only_first(
+                lambda: filling.compute(trainer.strategy.root_device, numerics.channels_last, progress)
+            )
+            loader, calibration = caching.loaders(sharding)
+        if settings.sync_batchnorm and world.ranks > 1:
+            synchronize(model, device)
+            synchronize(method, device)
+        leave_to_method(task, method)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
             with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
@@ -192,15 +227,49 @@ def train(
                 f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
                 "set a smaller one, or training.precision=bf16"
             ) from error
+    if not world.first:
+        return run
     task.update_mixing()
     if best:
         model.load_state_dict(best.weights)
     extra: dict[str, Any] = {} if caching is None else {"feature_cache": caching.to_json()}
     extra |= {"early_stop": stop.to_json()} if stop else {}
+    extra |= {"distributed": world.to_json()} if world.ranks > 1 else {}
     write_results(run, task, data, record, best.epoch if best else len(record.rows), progress, extra)
     if caching is not None:
         caching.close()
     run.progress_path.unlink(missing_ok=True)
+    return run
+
+
+def _prepare(
+    recipe: Recipe, path: Path, console: Console, progress: Progress
+) -> tuple[PreparedData, MultiExitModel, Method]:
+    """Dataset, network and method, as every process makes them for itself."""
+    progress.step("reading the dataset")
+    data = prepare_data(recipe, progress)
+    for note in data.notes:
+        console.out(note)
+    weights = class_weights(recipe.optimization.class_weights, data, str(path))
+    teacher = None
+    if recipe.distillation.teacher:
+        progress.step("loading the teacher")
+        teacher = load_teacher(recipe.distillation.teacher, data, str(path))
+    progress.step("building the network")
+    torch.manual_seed(recipe.training.seed)
+    model = _build(recipe, data, str(path))
+    _freeze(model, recipe, str(path))
+    return data, model, _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
+
+
+def _begin(recipe: Recipe, path: Path, replace: bool, world: World) -> Run:
+    """A new run folder, in place of the run that is there if `replace`."""
+    if replace and path.exists():
+        Run.open(path, finished=False, any_format=True)  # never delete a folder that is not a run
+        shutil.rmtree(path)
+    run = Run.create(path)
+    run.write_recipe(recipe)
+    run.write_environment(environment_metadata(world.to_json() if world.ranks > 1 else None))
     return run
 
 
@@ -268,8 +337,8 @@ def _numerics(run: Run, recipe: Recipe, model: MultiExitModel, method: Method, d
     return numerics
 
 
-def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int) -> Setup:
-    settings = recipe.training
+def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int, world: World) -> Setup:
+    settings, optimization = recipe.training, recipe.optimization
     return Setup(
         backbone=recipe.model.backbone,
         method=" + ".join(recipe.distillation.names),
@@ -278,9 +347,10 @@ def _setup(recipe: Recipe, numerics: Numerics, device: torch.device, steps: int)
         memory_format=f"{numerics.layout} ({numerics.layout_reason})",
         threads=torch.get_num_threads(),
         workers=settings.workers,
-        batch_size=recipe.optimization.batch_size,
+        batch_size=optimization.batch_size,
         steps=steps,
-        epochs=recipe.optimization.epochs,
+        epochs=optimization.epochs,
+        division=division_of_a_batch(optimization.batch_size, world.ranks, optimization.accumulate, optimization.lr),
     )
 
 
@@ -290,9 +360,17 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[Callback], checkpoint: Path) -> Trainer:
+def _trainer(
+    recipe: Recipe,
+    numerics: Numerics,
+    folder: Path,
+    callbacks: list[Callback],
+    checkpoint: Path,
+    world: World,
+    device: torch.device,
+) -> Trainer:
     settings = recipe.training
-    callbacks = [SeedEveryEpoch(settings.seed), *callbacks]
+    callbacks = [SeedEveryEpoch(settings.seed, world.rank), *callbacks]
     if recipe.optimization.ema is not None:
         callbacks.append(
             weight_averaging(
@@ -301,13 +379,17 @@ def _trainer(recipe: Recipe, numerics: Numerics, folder: Path, callbacks: list[C
         )
     callbacks.append(Checkpoint(checkpoint, settings.checkpoint_every))
     return Trainer(
-        accelerator=settings.accelerator,
-        devices=1,
+        accelerator=settings.accelerator if world.ranks == 1 else "gpu" if device.type == "cuda" else "cpu",
+        devices=world.local_ranks,
+        num_nodes=world.nodes,
+        strategy=strategy_of(world),
+        use_distributed_sampler=False,  # ours divide the batches
+        accumulate_grad_batches=recipe.optimization.accumulate,
         precision=PRECISIONS[numerics.precision],  # type: ignore[arg-type]
         max_epochs=recipe.optimization.epochs,
         gradient_clip_val=recipe.optimization.gradient_clip,
         callbacks=callbacks,
-        plugins=[CheckpointFiles()],
+        plugins=[CheckpointFiles(), environment_of(world)],
         logger=TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False),
         default_root_dir=folder,
         enable_progress_bar=False,

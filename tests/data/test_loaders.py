@@ -11,8 +11,9 @@ from torchvision.transforms import v2
 from toy_data import array_source, input_spec, write_image
 
 from edgemate.data.loaders import EpochBatches, evaluation_loader, train_loader
-from edgemate.data.source import FileImages
+from edgemate.data.source import ArrayImages, FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+from edgemate.distributed.sharding import Sharding
 from edgemate.errors import ImageError
 
 AUGMENTATIONS = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip(), v2.RandAugment()]
@@ -93,11 +94,12 @@ def test_workers_give_the_same_batches_as_one_process():
 @given(
     n=st.integers(1, 200),
     batch_size=st.integers(1, 40),
-    replicas=st.integers(1, 4),
+    ranks=st.integers(1, 4),
+    accumulate=st.integers(1, 3),
     seed=st.integers(0, 2**32),
     epoch=st.integers(0, 50),
 )
-def test_an_epoch_has_every_image_once_but_a_last_batch_of_one(n, batch_size, replicas, seed, epoch):
+def test_an_epoch_has_every_image_once_but_a_last_batch_of_one(n, batch_size, ranks, accumulate, seed, epoch):
     whole = EpochBatches(np.arange(100, 100 + n), batch_size, seed)
     whole.set_epoch(epoch)
     batches = list(whole)
@@ -107,13 +109,57 @@ def test_an_epoch_has_every_image_once_but_a_last_batch_of_one(n, batch_size, re
     assert len(set(seen.tolist())) == len(seen) == n - lonely
     assert set(seen.tolist()) <= set(range(100, 100 + n))
 
-    shards = [EpochBatches(np.arange(100, 100 + n), batch_size, seed, rank, replicas) for rank in range(replicas)]
+    shardings = [Sharding(rank, ranks, accumulate) for rank in range(ranks)]
+    shards = [EpochBatches(np.arange(100, 100 + n), batch_size, seed, sharding) for sharding in shardings]
     for shard in shards:
         shard.set_epoch(epoch)
-    together = [batch for step in zip(*shards, strict=True) for batch in step]
-    assert [b.seed for b in together] == [b.seed for b in batches[: len(batches) // replicas * replicas]]
-    for ours, theirs in zip(together, batches, strict=False):
-        np.testing.assert_array_equal(ours.indices, theirs.indices)
+        assert len(list(shard)) == len(shard)
+    # Of one step after the other, and in it of one micro-batch after the other, those of all processes.
+    together = [batch for turn in zip(*shards, strict=True) for batch in turn]
+    parts = ranks * accumulate
+    steps = len(together) // parts
+    assert all(len(batch.indices) < 2 * parts for batch in batches[steps:])
+    for step, theirs in enumerate(batches[:steps]):
+        ours = together[step * parts : (step + 1) * parts]
+        np.testing.assert_array_equal(np.concatenate([batch.indices for batch in ours]), theirs.indices)
+        assert {batch.seed for batch in ours} == {theirs.seed}
+        sizes = [len(batch.indices) for batch in ours]
+        assert max(sizes) - min(sizes) <= 1
+        assert shards[0].images_in(step) == len(theirs.indices)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("ranks", "accumulate"), [(2, 1), (1, 2), (2, 2)])
+def test_crops_and_flips_do_not_depend_on_the_number_of_processes(workers: int, ranks: int, accumulate: int) -> None:
+    augmentations = [v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip(), v2.RandomCrop(8, padding=1)]
+    transform = TrainingTransform(SPEC, augmentations)
+
+    def epoch(sharding: Sharding) -> list[torch.Tensor]:
+        loader = train_loader(
+            SOURCE.train, np.arange(40), transform, batch_size=16, seed=3, workers=workers, sharding=sharding
+        )
+        loader.sampler.set_epoch(2)
+        return [images for images, _ in loader]
+
+    shards = [epoch(Sharding(rank, ranks, accumulate)) for rank in range(ranks)]
+    together = torch.cat([batch for turn in zip(*shards, strict=True) for batch in turn])
+    assert torch.equal(together, torch.cat(epoch(Sharding())))
+
+
+def test_other_augmentations_differ_from_image_to_image_and_not_with_the_number_of_processes() -> None:
+    transform = TrainingTransform(SPEC, [v2.RandomRotation(180)])
+    alike = ArrayImages(np.repeat(SOURCE.train.array[:1], 40, 0), SOURCE.train.labels)
+
+    def epoch(ranks: int) -> torch.Tensor:
+        shards = [
+            list(train_loader(alike, np.arange(40), transform, batch_size=8, seed=3, sharding=Sharding(rank, ranks)))
+            for rank in range(ranks)
+        ]
+        return torch.cat([images for turn in zip(*shards, strict=True) for images, _ in turn])
+
+    two, four = epoch(2), epoch(4)
+    assert torch.equal(two, four)
+    assert len(two.flatten(1).unique(dim=0)) > 30
 
 
 def test_evaluation_is_all_of_a_split_in_order():

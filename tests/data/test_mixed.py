@@ -14,6 +14,7 @@ from edgemate.data.loaders import EpochBatches, train_loader
 from edgemate.data.mixed import Domain, MixedBatches, mixed_loader
 from edgemate.data.source import ArrayImages, FileImages
 from edgemate.data.transforms import TrainingTransform
+from edgemate.distributed.sharding import Sharding
 from edgemate.errors import ImageError
 
 # Python 3.12 and later say so wherever a worker is forked beside torch's own threads.
@@ -81,17 +82,18 @@ def test_workers_give_the_same_batches_as_one_process():
     unlabeled=st.integers(1, 50),
     batch_size=st.integers(2, 12),
     per_batch=st.none() | st.integers(1, 20),
-    replicas=st.integers(1, 3),
+    ranks=st.integers(1, 3),
+    accumulate=st.integers(1, 2),
     epoch=st.integers(0, 9),
 )
-def test_all_unlabeled_images_are_used_before_any_again(n, unlabeled, batch_size, per_batch, replicas, epoch):
-    def batches(rank, replicas):
-        found = MixedBatches(EpochBatches(np.arange(n), batch_size, 3, rank, replicas), unlabeled, per_batch)
+def test_all_unlabeled_images_are_used_before_any_again(n, unlabeled, batch_size, per_batch, ranks, accumulate, epoch):
+    def batches(sharding):
+        found = MixedBatches(EpochBatches(np.arange(n), batch_size, 3, sharding), unlabeled, per_batch)
         found.set_epoch(epoch)
         assert len(list(found)) == len(found)
         return list(found)
 
-    whole = batches(0, 1)
+    whole = batches(Sharding())
     row = np.concatenate([batch.target.indices for batch in whole])
     assert len(row) == sum(per_batch or len(batch.source.indices) for batch in whole)
     for start, end in pairwise([*range(0, len(row), unlabeled), len(row)]):
@@ -101,11 +103,13 @@ def test_all_unlabeled_images_are_used_before_any_again(n, unlabeled, batch_size
     seeds = [seed for batch in whole for seed in (batch.source.seed, batch.target.seed)]
     assert len(set(seeds)) == len(seeds)
 
-    shards = [batches(rank, replicas) for rank in range(replicas)]
-    together = [batch for step in zip(*shards, strict=True) for batch in step]
-    for ours, theirs in zip(together, whole, strict=False):
-        np.testing.assert_array_equal(ours.target.indices, theirs.target.indices)
-        assert ours.target.seed == theirs.target.seed
+    shards = [batches(Sharding(rank, ranks, accumulate)) for rank in range(ranks)]
+    together = [batch for turn in zip(*shards, strict=True) for batch in turn]
+    parts = ranks * accumulate
+    for step, theirs in enumerate(whole[: len(together) // parts]):
+        ours = together[step * parts : (step + 1) * parts]
+        np.testing.assert_array_equal(np.concatenate([batch.target.indices for batch in ours]), theirs.target.indices)
+        assert {batch.target.seed for batch in ours} == {theirs.target.seed}
 
 
 def test_an_unreadable_image_of_either_domain_is_one_line(tmp_path):

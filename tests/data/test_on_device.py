@@ -14,6 +14,7 @@ from edgemate.data.loaders import evaluation_loader, train_loader
 from edgemate.data.on_device import ImagesOnDevice, evaluation_loader_on, train_loader_on
 from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
+from edgemate.distributed.sharding import Sharding
 from edgemate.errors import DataError
 
 CPU = torch.device("cpu")
@@ -61,7 +62,7 @@ def test_the_batches_are_the_loaders_bit_for_bit(mode, padding, order, channels,
 def test_without_augmentation_too_and_for_several_processes():
     loader, made_there = both([])
     assert same(list(made_there), list(loader))
-    loader, made_there = both([v2.RandomCrop((8, 6), padding=1)], rank=1, replicas=2)
+    loader, made_there = both([v2.RandomCrop((8, 6), padding=1)], sharding=Sharding(1, 2))
     assert same(epoch_of(made_there, 3), epoch_of(loader, 3))
 
 

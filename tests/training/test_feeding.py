@@ -71,7 +71,7 @@ def test_a_feed_holds_the_images_of_both_splits(folder: Path) -> None:
     recipe = recipe_for(folder)
     data = prepare_data(recipe)
     feed = make_feed(recipe, data, method_of(recipe))
-    assert (feed.place, feed.note.split(",")[0]) == ("ram", "in memory")
+    assert (feed.place.name, feed.place.note.split(",")[0]) == ("ram", "in memory")
     held = feed.train.dataset._images  # type: ignore[union-attr]
     assert isinstance(held, HeldImages)
     assert len(held.pixels) == len(data.splits.train) + len(data.splits.calibration)

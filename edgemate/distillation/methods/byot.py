@@ -53,7 +53,7 @@ class BYOT(Method):
         if self.beta:
             target = pooled[-1].detach()
             squares = [masked_squares(feature, target).sum() for feature in pooled[:-1]]
-            features = self.beta * sum(squares, start=total.new_zeros(()))
+            features = self.beta * batch.parts * sum(squares, start=total.new_zeros(()))
             total = total + features
             terms["features"] = features.detach()
         return Loss(total, terms)

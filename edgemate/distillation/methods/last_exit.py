@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import soft_cross_entropy
+from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.models import ExitOutputs
 
 
@@ -72,5 +73,6 @@ class LastExit(Method):
     def _grow(self, last: Tensor) -> None:
         """Decided on the device: nothing waits for the answer."""
         confidence = F.softmax(last / self.temperature, -1).amax(-1).mean()
+        confidence = mean_over_ranks(confidence, len(last))
         grown = (self.temperature * self.growth).clamp(max=self.limit)
         self.temperature.copy_(torch.where(confidence > self.threshold, grown, self.temperature))

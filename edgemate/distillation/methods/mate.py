@@ -30,6 +30,7 @@ from edgemate.distillation.methods.mate_ensemble import (
     teacher_fractions,
 )
 from edgemate.distillation.terms import ramp, weighted
+from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, softmax_mixing
 
@@ -183,7 +184,7 @@ class MATE(Method):
         else:
             weights = F.softmax(self.scores + self.limits + self.attention(pooled), -1)
             if self.training:
-                self.mean_weights.copy_(weights.detach().mean(0))
+                self.mean_weights.copy_(mean_over_ranks(weights.detach().mean(0), len(weights)))
         return weights if self.teacher_rate == 1 else rescale_gradient(weights, self.teacher_rate)
 
     def _from_teachers(self, exits: Tensor, teachers: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, ramp
+from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.models import ExitOutputs
 
 
@@ -75,7 +76,7 @@ class OKDDip(Method):
         if not self.peers:
             return Loss(hard, {"labels": hard.detach()})
         weights = self._attention(outputs.pooled)
-        self.mean_weights.copy_(weights.detach().mean(0))
+        self.mean_weights.copy_(mean_over_ranks(weights.detach().mean(0), len(weights)))
         weight = self.alpha * ramp(progress.fraction, self.ramp_up)
         peers, leader = logits[:, :-1], logits[:, -1:]
         seen = torch.cat((peers, leader.detach()), 1)[:, : self.attended]

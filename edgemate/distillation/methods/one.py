@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, ramp
+from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.models import ExitOutputs
 
 
@@ -62,7 +63,7 @@ class ONE(Method):
         """The three terms and their sum."""
         logits = outputs.logits
         weights = F.softmax(self.gate(torch.cat(outputs.pooled, 1)), 1)
-        self.mean_weights.copy_(weights.detach().mean(0))
+        self.mean_weights.copy_(mean_over_ranks(weights.detach().mean(0), len(weights)))
         teacher = (weights.unsqueeze(-1) * logits).sum(1, keepdim=True)
         hard = self.hard_labels(logits, batch.labels).sum()
         own = self.hard_labels(teacher, batch.labels).sum()

@@ -23,6 +23,7 @@ from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
 from edgemate.distillation.terms import kl_to
+from edgemate.distributed.reduce import average_gradients, mean_over_ranks
 from edgemate.models import ExitOutputs
 
 
@@ -104,8 +105,10 @@ class ProKT(Method):
         loss = labels + self.beta * gap if self.dual else (1 - self.proximity) * labels + self.proximity * gap
         self.teacher_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(self.teacher_optimizer, len(batch.labels))
         self.teacher_optimizer.step()
         self.teacher_optimizer.zero_grad()
         if self.dual:
-            self.beta.add_(self.dual_rate * (gap.detach() - self.epsilon)).clamp_(min=0)
+            apart = mean_over_ranks(gap.detach(), len(batch.labels))
+            self.beta.add_(self.dual_rate * (apart - self.epsilon)).clamp_(min=0)
         return labels.detach(), gap.detach()

@@ -19,6 +19,7 @@ from edgemate.distillation.method import Batch, Loss, Progress, Setting
 from edgemate.distillation.methods.kd import KD
 from edgemate.distillation.teachers.teacher import Exits
 from edgemate.distillation.terms import kl_to
+from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -70,6 +71,7 @@ class RCO(KD):
             self._begin(progress)
         teacher_logits = self.teacher(batch.images).logits
         gap = kl_to(teacher_logits.unsqueeze(1), outputs.logits[:, -1:].detach(), 1.0).sum()
+        gap = mean_over_ranks(gap, len(batch.labels))
         self.gap += torch.stack((gap, torch.ones_like(gap)))
         return self.learn_from(teacher_logits, outputs.logits, batch.labels)
 

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from edgemate.config import Tune
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to, ramp
+from edgemate.distributed.reduce import sum_over_ranks
 from edgemate.models import ExitOutputs, MultiExitModel
 
 
@@ -109,7 +110,7 @@ class SafeKD(Method):
             self._right = torch.zeros(2, device=labels.device)
             self._epoch = epoch
         right = (teacher_logits[:, 0].argmax(-1) == labels).sum()
-        self._right += torch.stack((right, torch.full_like(right, len(labels))))
+        self._right += sum_over_ranks(torch.stack((right, torch.full_like(right, len(labels)))))
 
     @torch.no_grad()
     def _average_logits(self, images: Tensor) -> Tensor:

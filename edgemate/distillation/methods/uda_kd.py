@@ -26,6 +26,7 @@ from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.teachers.teacher import Exits, first_student_exit
 from edgemate.distillation.terms import kl_to
 from edgemate.distillation.unlabeled import by_domain
+from edgemate.distributed.reduce import average_gradients, mean_over_ranks
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
 
@@ -151,6 +152,8 @@ class UDAKD(Method):
         on_target = self.teacher_discriminator(pooled[~known], False, strength)
         adversarial = self.gamma * (on_source + on_target)
         ((1 - beta) * (hard + adversarial)).backward()
+        average_gradients(self.teacher_optimizer, len(batch.labels))
         self.teacher_optimizer.step()
         self.teacher_optimizer.zero_grad()
-        self._last = {"teacher_labels": hard.detach(), "teacher_adversarial": adversarial.detach()}
+        terms = {"teacher_labels": hard, "teacher_adversarial": adversarial}
+        self._last = {name: mean_over_ranks(term.detach(), len(batch.labels)) for name, term in terms.items()}

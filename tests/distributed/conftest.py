@@ -1,0 +1,15 @@
+"""Two connected processes for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from ranks import Ranks, connected_ranks
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    """Two processes, connected by gloo."""
+    with connected_ranks(2, tmp_path_factory.mktemp("ranks")) as ranks:
+        yield ranks
