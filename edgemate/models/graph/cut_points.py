@@ -72,7 +72,8 @@ def find_cut_points(
     in_a_row = [point for point in everywhere if point.node is end or _in_a_row(network, graph, point, inside)]
     chosen = _last_of_each(graph, [point for point in in_a_row if point.node is end or not point.carried])
     if len(chosen) < FEWEST or _most_between_two(graph, chosen):
-        chosen = _last_of_each(graph, in_a_row)
+        whole = [point for point in in_a_row if point.node is end or not _is_branch(network, graph, point, inside)]
+        chosen = _last_of_each(graph, whole)
     if len(chosen) < FEWEST:
         chosen = _last_of_each(graph, everywhere)
     asked = [point for point in everywhere if {point.name, *point.aliases} & set(wanted)]
@@ -168,6 +169,17 @@ def _in_a_row(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside
     if any(_is_composite(network, path) and _parent_is_chain(network, path) for path in paths):
         return True
     return _parent_is_chain(network, point.name) and not _continues(graph, point.node)
+
+
+def _is_branch(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside: Mapping[str, str]) -> bool:
+    """Whether a place is the end of a layer within another module's code, beside which further tensors are alive.
+
+    Such layers are in a list, but side by side, not in a row: each reads a part of the features.
+    """
+    if not point.carried or point.node.op != "call_module" or _is_composite(network, str(point.node.target)):
+        return False
+    around = inside.get(point.node.name, "")
+    return bool(around) and not isinstance(network.get_submodule(around), _CHAINS)
 
 
 def _last_of_each(graph: fx.GraphModule, points: Sequence[CutPoint]) -> list[CutPoint]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from edgemate.errors import UsageError
 from edgemate.models import Backbone, Features
 from edgemate.models.graph.classifier import replace_classifier
-from edgemate.models.graph.cutting import cut_network, layout_of, patch_grid
+from edgemate.models.graph.cutting import cut_network, layout_of, token_grid
 
 SHAPE = (3, 16, 16)
 
@@ -163,6 +163,17 @@ class TwoColumns(nn.Module):
         return weights[0] * self.heads[0](pooled[0]) + weights[1] * self.heads[1](pooled[1])
 
 
+class SideBySide(nn.Module):
+    """Convolutions in a list, each for a part of the channels, within a block; all features are needed after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(2, 2, 3, 1, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.cat([self.convs[0](x[:, :2]), self.convs[1](x[:, 2:])], 1)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": lambda: Net([Residual(4), Residual(4, 2), Residual(4)]),
     "windows": lambda: Net([Residual(4), Windows(), Residual(4)]),
@@ -173,6 +184,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense": Dense,
     "repeated": Repeated,
     "two_columns": TwoColumns,
+    "side_by_side": lambda: Net([Residual(4), SideBySide()]),
 }
 
 
@@ -235,6 +247,12 @@ def test_a_cut_that_a_recipe_names_may_pass_several_tensors() -> None:
 
 def test_a_module_that_is_used_again_ends_another_place_each_time() -> None:
     assert cut(Repeated()).block_names == ("pool", "pool_1", "mean")
+
+
+def test_layers_side_by_side_within_a_block_are_no_cut_points_of_their_own() -> None:
+    backbone = cut(Net([Residual(4), SideBySide()]))  # so few places that those with several tensors count
+    assert "blocks.1" in backbone.block_names
+    assert not [name for name in backbone.block_names if "convs" in name]
 
 
 def test_where_most_of_a_network_has_several_tensors_they_pass_its_cuts_and_reach_its_classifiers() -> None:
@@ -432,7 +450,14 @@ def test_the_grid_of_patches_follows_from_the_image_and_the_tokens(
 ) -> None:
     finer = min((height * patch // side) * (width * patch // side) for side in range(1, patch))
     assume(finer > height * width + further)
-    assert patch_grid(height * width + further, (height * patch, width * patch)) == (height, width)
+    assert token_grid(height * width + further, (height * patch, width * patch)) == (height, width)
+
+
+def test_tokens_of_overlapping_patches_are_the_grid_of_the_map_that_they_were() -> None:
+    """PiT's patches of 16 every 8 pixels are 27×27; no square patches divide 224 pixels so."""
+    taps = cut_network(timm.create_model("pit_ti_224", num_classes=5), "pit", (3, 224, 224)).taps
+    grids = {tap.grid for tap in taps.values() if tap.layout == "tokens"}
+    assert grids == {(27, 27), (14, 14), (7, 7)}
 
 
 def test_a_transformer_knows_the_grid_of_an_image_that_is_not_square() -> None:
