@@ -100,13 +100,14 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
         later = tuple(chain for start, chain in chains if start > position)
         taps[place] = replace(taps[place], later=later)
     output = next(node for node in graph.graph.nodes if node.op == "output")
+    last = points[-1].shape
     own = GraphClassifier(_part(graph, inputs, list(output.all_input_nodes)), list(inputs))
     return Backbone(
         blocks,
         taps,
         default_cuts=None,
         aliases={alias: target for alias, target in aliases.items() if alias not in blocks},
-        own_head=OwnHead(own, classifiers, classes_of(graph), _width(points[-1].shape)),
+        own_head=OwnHead(own, classifiers, classes_of(graph), _channels(last, layout_of(last)), layout_of(last)),
     )
 
 
@@ -239,10 +240,6 @@ def layout_of(shape: Sequence[int]) -> Layout:
 
 def _channels(shape: Sequence[int], layout: Layout) -> int:
     return shape[0] if layout in ("map", "vector") else shape[-1]
-
-
-def _width(shape: Sequence[int]) -> int:
-    return _channels(shape, layout_of(shape))
 
 
 def _side(shape: Sequence[int], layout: Layout) -> float:

@@ -55,8 +55,6 @@ class Tracer(fx.Tracer):
         try:
             output = super().call_module(m, forward, args, kwargs)
             if isinstance(output, fx.Proxy):
-                if output.node.op == "call_module":
-                    self.inside[output.node] = outer
                 self.outputs_of.setdefault(output.node, []).append(self._path)
             return output
         finally:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.errors import UsageError
-from edgemate.models import Backbone, Features
+from edgemate.models import Backbone, Features, MultiExitModel
 from edgemate.models.graph.classifier import replace_classifier
 from edgemate.models.graph.cutting import cut_network, layout_of, token_grid
+from edgemate.models.heads.linear import linear
 
 SHAPE = (3, 16, 16)
 
@@ -250,9 +251,27 @@ def test_a_module_that_is_used_again_ends_another_place_each_time() -> None:
 
 
 def test_layers_side_by_side_within_a_block_are_no_cut_points_of_their_own() -> None:
-    backbone = cut(Net([Residual(4), SideBySide()]))  # so few places that those with several tensors count
-    assert "blocks.1" in backbone.block_names
-    assert not [name for name in backbone.block_names if "convs" in name]
+    # Half of the layers are in one block, so places with several tensors count.
+    assert cut(Net([Residual(4), SideBySide()])).block_names == ("relu", "blocks.0", "mean")
+
+
+class ClassifiesPlaces(nn.Module):
+    """Its classifier reads every place of a channels-last map; the mean comes after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.fc = nn.Conv2d(3, 6, 3, 4, 1), Residual(6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(self.stem(x)).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+@pytest.mark.parametrize("network", [ClassifiesPlaces, Tokens, Repeated])
+def test_the_features_of_the_own_classifier_are_averaged_over_places(network: Callable[[], nn.Module]) -> None:
+    backbone = cut(network())
+    model = MultiExitModel(backbone, [backbone.end], lambda tap: linear(tap, 5), own_last=True).eval()
+    pooled = model.outputs(torch.randn(2, *SHAPE)).pooled
+    assert [feature.shape for feature in pooled] == [(2, width) for width in model.pooled_widths]
 
 
 def test_where_most_of_a_network_has_several_tensors_they_pass_its_cuts_and_reach_its_classifiers() -> None:
