@@ -155,7 +155,9 @@ def _possible(
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    return node.meta[SHAPE].per_image if SHAPE in node.meta else None
+    """The shape of features without the batch; None for anything else, and where there are no values."""
+    shape: tuple[int, ...] | None = node.meta[SHAPE].per_image if SHAPE in node.meta else None
+    return None if shape and 0 in shape else shape
 
 
 def _in_a_row(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside: Mapping[str, str]) -> bool:

@@ -186,7 +186,7 @@ def _last_map(graph: fx.GraphModule, points: Sequence[CutPoint]) -> tuple[int, .
     last: tuple[int, ...] = points[-1].shape
     for node in graph.graph.nodes:
         shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
-        if shape is not None and 2 <= len(shape) <= 3 and _side(shape, layout_of(shape)) > 1:
+        if shape is not None and 2 <= len(shape) <= 3 and 0 not in shape and _side(shape, layout_of(shape)) > 1:
             last = shape
         if node is points[-1].node:
             break

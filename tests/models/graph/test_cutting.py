@@ -409,6 +409,17 @@ def test_what_cannot_be_cut_is_one_line(network: type[Net], words: list[str]) ->
         assert word in str(raised.value)
 
 
+class Nowhere(Net):
+    """Its map has no places left, so its features are all zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.blocks(self.stem(x))[:, :, :0].sum((2, 3)))
+
+
+def test_no_exit_is_at_a_map_without_places() -> None:
+    assert "getitem" not in cut(Nowhere([Residual(4)])).block_names
+
+
 def test_a_network_without_a_classifier_is_one_line() -> None:
     with pytest.raises(UsageError, match="no classifier was found") as raised:
         cut(NoClassifier())
