@@ -209,12 +209,12 @@ def _inspect_all(used: dict[str, Used], rule: Resize | None, progress: Progress)
         for first in range(0, len(places), window):  # a window at a time, so that Ctrl-C does not wait for the rest
             last = min(first + window, len(places))
             chunks = [places[start : min(start + _CHUNK, last)] for start in range(first, last, _CHUNK)]
-            for found in pool.map(lambda chunk: [_inspect(*place, rule) for place in chunk], chunks):
+            for found in pool.map(lambda chunk: [_inspect(*place, rule=rule) for place in chunk], chunks):
                 yield from found
             progress.advance(last, len(places))
 
 
-def _inspect(split_name: str, images: Images, index: int, rule: Resize | None) -> InspectedImage:
+def _inspect(split_name: str, images: Images, index: int, *, rule: Resize | None) -> InspectedImage:
     path = images.paths[index] if isinstance(images, FileImages) else None
     name = f"{split_name} {index}" if path is None else str(path)
     label = int(images.labels[index])
