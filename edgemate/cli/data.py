@@ -8,6 +8,7 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.screen import printable
 
 if TYPE_CHECKING:
     from edgemate.data.inspection import DataReport
@@ -61,7 +62,7 @@ def _print_report(report: DataReport) -> None:
     for name in report.counts:
         table.add_column(name, justify="right")
     for k, label in enumerate(report.classes):
-        table.add_row(label, *(f"{counts[k]:,}" for counts in report.counts.values()))
+        table.add_row(printable(label), *(f"{counts[k]:,}" for counts in report.counts.values()))
     table.add_section()
     table.add_row("all", *(f"{counts.sum():,}" for counts in report.counts.values()))
     print_table(table, make_console())
@@ -93,6 +94,6 @@ def _print_list(title: str, lines: list[str], most: int | None = _SHOWN) -> None
     """A heading with the number of lines, and the lines; beyond `most` they are only counted."""
     print(f"{title}: {len(lines):,}" if lines else f"{title}: none")
     for line in lines[:most]:
-        print(f"  {line}")
+        print(f"  {printable(line)}")
     if most is not None and len(lines) > most:
         print(f"  and {len(lines) - most:,} more; --json has all")

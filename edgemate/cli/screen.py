@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import sys
 from typing import Any
+from unicodedata import category
+
+_CONTROL = ("Cc", "Zl", "Zp")
+"""Categories of control characters, line and paragraph separators."""
 
 
 def replace_unencodable() -> None:
@@ -12,6 +16,11 @@ def replace_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def printable(text: str) -> str:
+    """Text on one line: line ends and control characters, which a file's name may hold, are written as escapes."""
+    return "".join(one.encode("unicode_escape").decode() if category(one) in _CONTROL else one for one in text)
 
 
 def print_json(value: Any, indent: int | None = 2) -> None:

@@ -94,7 +94,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise RecipeError(str(path), [f"cannot be read as text: {_one_line(error)}"]) from error
     try:
         tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date that does not exist, and of deep nesting
         raise RecipeError(str(path), [f"is not valid YAML: {_one_line(error)}"]) from error
     if not isinstance(tree, dict):
         raise RecipeError(str(path), [f"should be a mapping of sections, not {type(tree).__name__}"])

@@ -52,7 +52,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"override {override!r}: write section.key=value, for example optimization.lr=0.05")
         try:
             value: Any = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError(f"override {override!r}: the value is not valid YAML") from error
         for key in reversed(keys):
             value = {key: value}

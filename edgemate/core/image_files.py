@@ -6,6 +6,7 @@ docs/images.md describes how each kind of image is decoded.
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str
         return _guarded(image, channels, name)
     name = os.fspath(image)
     try:
+        _require_regular(image)
         opened = Image.open(image)
     except Exception as error:  # a damaged file can make Pillow raise almost anything
         raise _problem(name, error) from error
@@ -106,6 +108,7 @@ def check_file(path: Path) -> None:
 
 def _header_and_end(path: Path) -> tuple[Header, bytes]:
     try:
+        _require_regular(path)
         with path.open("rb") as file, Image.open(file) as image:
             alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
             header = Header(image.format or "?", image.mode, alpha)
@@ -113,6 +116,13 @@ def _header_and_end(path: Path) -> tuple[Header, bytes]:
             return header, file.read()
     except Exception as error:  # as in decode
         raise _problem(str(path), error) from error
+
+
+def _require_regular(path: str | os.PathLike[str]) -> None:
+    """Raise OSError for a pipe or a device: opening one waits for a writer that may never come."""
+    mode = Path(path).stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has an error of its own
+        raise OSError("not a regular file, but a pipe, a socket or a device")
 
 
 def _guarded(image: Image.Image, channels: int, name: str) -> Image.Image:

@@ -43,7 +43,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Every file below a folder, in no order, and whether it is an image file: by its suffix, and not hidden.
 
     A folder that is ignored comes as one entry and is not entered. Symbolic links are followed, each folder once. A
-    broken link with an image's suffix is an image file, so that it is reported as missing instead of skipped.
+    broken link with an image's suffix, one to itself included, is an image file, so that it is reported as missing
+    instead of skipped.
     """
     entered = set()
     waiting = [folder]
@@ -56,7 +57,8 @@ def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
         with os.scandir(here) as entries:
             for entry in entries:
                 path = Path(entry.path)
-                if not entry.is_dir():
+                # An entry's own is_dir raises OSError for a link to itself; a path's costs a call to the system.
+                if not (path if entry.is_symlink() else entry).is_dir():
                     yield path, not entry.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES
                 elif is_ignored_folder(entry.name):
                     yield path, False

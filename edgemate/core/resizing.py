@@ -34,9 +34,15 @@ def resize(image: Image.Image, rule: Resize, name: str = "image") -> Image.Image
     height, width = resized_size(image.height, image.width, rule)
     if (width, height) == image.size:
         return image
-    if width * height > _MAX_PIXELS:
-        raise ImageError(f"{name}: {image.width}x{image.height} would become {width}x{height}, which is too large")
+    require_small(image.size, rule, name)
     return image.resize((width, height), _RESAMPLING[rule.interpolation])
+
+
+def require_small(size: tuple[int, int], rule: Resize, name: str) -> None:
+    """Raise ImageError where an image of this (width, height) would have more than 2²⁷ pixels after `rule`."""
+    height, width = resized_size(size[1], size[0], rule)
+    if width * height > _MAX_PIXELS:
+        raise ImageError(f"{name}: {size[0]}x{size[1]} would become {width}x{height}, which is too large")
 
 
 def resized_size(height: int, width: int, rule: Resize) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from edgemate.core.input_spec import InputSpec
 from edgemate.data.source import FileImages, Images
-from edgemate.data.transforms import fit
+from edgemate.data.transforms import fitted
 from edgemate.progress import SILENT, Progress
 
 Indices = npt.NDArray[np.int64]
@@ -42,6 +43,11 @@ class HeldImages:
     def labels(self) -> npt.NDArray[np.int64]:
         """Class indices, int64 (N,)."""
         return self.files.labels
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """One file per image."""
+        return self.files.paths
 
     @property
     def channels(self) -> Literal[1, 3]:
@@ -93,8 +99,7 @@ def _decoded(images: Images, indices: Sequence[int], spec: InputSpec | None, pro
     """The pixels of images, in order; Pillow decodes without Python's lock, so threads share the work."""
 
     def decode(index: int) -> Pixels:
-        image = images.image(index)
-        return np.asarray(image if spec is None else fit(image, spec))
+        return np.asarray(images.image(index) if spec is None else fitted(images, index, spec))
 
     progress.step("decoding the images into memory, image")
     waiting, done = iter(indices), 0

@@ -14,12 +14,15 @@ import numpy.typing as npt
 
 from edgemate.config import Data
 from edgemate.core.image_files import read_header
+from edgemate.core.input_spec import Resize
+from edgemate.core.resizing import require_small
 from edgemate.data.damaged import Used
+from edgemate.data.input_plan import plan_input
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.notes import data_notes
-from edgemate.data.source import FileImages, Images
+from edgemate.data.source import DataSource, FileImages, Images
 from edgemate.data.splits import splits_of, splits_own_dataset, tested_indices
-from edgemate.errors import ImageError
+from edgemate.errors import DataError, ImageError
 from edgemate.machine import usable_cores
 from edgemate.progress import SILENT, Progress
 
@@ -32,12 +35,12 @@ _CHUNK = 64
 class InspectedImage:
     """One image.
 
-
     Attributes:
         name: its path, or its split and its index in the dataset.
         split: name of the split that uses it.
         label: class index.
-        problem: why it cannot be decoded; None if it can. The other fields are unset otherwise.
+        problem: why it cannot be decoded, or is too long and thin to be resized as the recipe says; None if neither.
+            The other fields are unset otherwise.
         size: (width, height) in pixels, after the EXIF orientation.
         kind: file format and mode as stored, or "array" and mode.
         alpha: it has transparency, which decoding drops.
@@ -177,7 +180,7 @@ def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
         source.name,
         source.classes,
         {name: _per_class(one, len(source.classes)) for name, one in used.items()},
-        tuple(_inspect_all(used, progress)),
+        tuple(_inspect_all(used, _resize_of(section, source), progress)),
         tuple(str(path) for one in sources for path in one.left_out),
         tuple(str(path) for one in sources for path in one.ignored),
         data_notes(sources, splits),
@@ -189,7 +192,15 @@ def _per_class(used: Used, classes: int) -> npt.NDArray[np.int64]:
     return np.bincount(images.labels[indices], minlength=classes).astype(np.int64)
 
 
-def _inspect_all(used: dict[str, Used], progress: Progress) -> Iterator[InspectedImage]:
+def _resize_of(section: Data, source: DataSource) -> Resize | None:
+    """The resize that the recipe asks for; None where it has none, or leaves the size to the network."""
+    try:
+        return plan_input(source, section).resize
+    except DataError:
+        return None
+
+
+def _inspect_all(used: dict[str, Used], rule: Resize | None, progress: Progress) -> Iterator[InspectedImage]:
     places = [(name, images, int(i)) for name, (images, indices) in used.items() for i in indices]
     progress.step("decoding, image")
     cores = usable_cores()
@@ -198,22 +209,20 @@ def _inspect_all(used: dict[str, Used], progress: Progress) -> Iterator[Inspecte
         for first in range(0, len(places), window):  # a window at a time, so that Ctrl-C does not wait for the rest
             last = min(first + window, len(places))
             chunks = [places[start : min(start + _CHUNK, last)] for start in range(first, last, _CHUNK)]
-            for found in pool.map(_inspect_chunk, chunks):
+            for found in pool.map(lambda chunk: [_inspect(*place, rule=rule) for place in chunk], chunks):
                 yield from found
             progress.advance(last, len(places))
 
 
-def _inspect_chunk(places: Sequence[tuple[str, Images, int]]) -> list[InspectedImage]:
-    return [_inspect(*place) for place in places]
-
-
-def _inspect(split_name: str, images: Images, index: int) -> InspectedImage:
+def _inspect(split_name: str, images: Images, index: int, *, rule: Resize | None) -> InspectedImage:
     path = images.paths[index] if isinstance(images, FileImages) else None
     name = f"{split_name} {index}" if path is None else str(path)
     label = int(images.labels[index])
     try:
         header = None if path is None else read_header(path)
         image = images.image(index)
+        if rule is not None:
+            require_small(image.size, rule, name)
     except ImageError as error:
         return InspectedImage(name, split_name, label, str(error))
     digest = hashlib.blake2b(repr((image.mode, image.size)).encode() + image.tobytes(), digest_size=16).digest()

@@ -21,12 +21,15 @@ def locate(path: str, key: str = "data.options.path") -> Path:
         key: of the recipe that names it, for messages.
 
     Raises:
-        DataError: neither exists.
+        DataError: neither exists, or the system refuses to look.
     """
     given = Path(path).expanduser()
     rooted = data_root(None) / given
     for candidate in (given, rooted):
-        if candidate.exists():
-            return candidate
+        try:
+            if candidate.exists():
+                return candidate
+        except OSError as error:  # a name that is too long, or a folder that may not be searched
+            raise DataError(f"{key}: {candidate} cannot be read ({error.strerror})") from error
     places = str(given) if given.is_absolute() else f"{given} (from {Path.cwd()}), nor {rooted}"
     raise DataError(f"no such file or folder: {places}; set {key} to one that exists, or set EDGEMATE_DATA")

@@ -32,6 +32,12 @@ class Images(Protocol):
         """One image, of mode L or RGB. Raises ImageError if it cannot be read."""
 
 
+def name_of(images: Images, index: int) -> str:
+    """What messages call an image: its path where it is a file."""
+    paths: Sequence[Path] | None = getattr(images, "paths", None)
+    return f"image {index}" if paths is None else str(paths[index])
+
+
 @dataclass(frozen=True)
 class DataSource:
     """A dataset.
@@ -50,7 +56,7 @@ class DataSource:
         notes: how the splits were made, where a user might expect otherwise; one line each.
 
     Raises:
-        DataError: there are no images, or a label is not a class index.
+        DataError: there are no images or fewer than two classes, or a label is not a class index.
     """
 
     name: str
@@ -65,6 +71,9 @@ class DataSource:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            only = f"one class only ({self.classes[0]})" if self.classes else "no classes"
+            raise DataError(f"dataset {self.name} has {only}; a classifier needs two or more")
         for split, images in (("training", self.train), ("test", self.test)):
             if len(images) == 0:
                 raise DataError(f"dataset {self.name}: there are no {split} images")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from edgemate.core.input_spec import InputSpec
 from edgemate.data.seeding import Purpose, permutation
 from edgemate.data.source import Images
-from edgemate.data.transforms import fit
+from edgemate.data.transforms import fitted
 from edgemate.errors import DataError
 
 SAMPLE = 2_000
@@ -39,7 +39,7 @@ def channel_statistics(
             _count(histogram, array[indices[start : start + _CHUNK]])
     else:
         for i in indices[permutation(len(indices), Purpose.STATISTICS, seed)[:SAMPLE]]:
-            pixels = np.asarray(fit(images.image(int(i)), spec))
+            pixels = np.asarray(fitted(images, int(i), spec))
             _count(histogram, pixels.reshape(spec.height, spec.width, spec.channels))
     levels = np.arange(256) / 255
     fractions = histogram / histogram.sum(axis=1, keepdims=True)

@@ -17,7 +17,7 @@ from edgemate.core.input_spec import InputSpec
 from edgemate.core.resizing import center_crop, resize
 from edgemate.data.batchwise import batchwise, stack
 from edgemate.data.placing import for_each, placed
-from edgemate.data.source import Images
+from edgemate.data.source import Images, name_of
 from edgemate.distributed.sharding import Place
 from edgemate.errors import DataError
 
@@ -36,7 +36,7 @@ class EvaluationTransform:
         array = images.array
         if array is not None and self._spec.resize is None:
             return self._normalize(_gather(array, indices))
-        return self._normalize(torch.stack([_pixels(fit(images.image(int(i)), self._spec)) for i in indices]))
+        return self._normalize(torch.stack([_pixels(fitted(images, int(i), self._spec)) for i in indices]))
 
 
 class TrainingTransform:
@@ -98,8 +98,8 @@ class TrainingTransform:
             if position and i == indices[position - 1]:  # repeated augmentation: decoded once
                 ready.append(ready[-1])
                 continue
-            image = images.image(int(i))
-            ready.append(_pixels(fit(image, self.spec, crop=self._crops) if self._resizes else image))
+            image = fitted(images, int(i), self.spec, self._crops) if self._resizes else images.image(int(i))
+            ready.append(_pixels(image))
         return torch.stack(ready) if self.one_size else ready
 
     def _augment_one(self, image: Tensor) -> Tensor:
@@ -120,10 +120,15 @@ class Normalize:
         return pixels.to(torch.float32).mul_(1 / 255).sub_(self._mean).div_(self._std)
 
 
-def fit(image: Image.Image, spec: InputSpec, crop: bool = True) -> Image.Image:
-    """The image after the resize of `spec` and, unless `crop` is False, its center crop."""
+def fitted(images: Images, index: int, spec: InputSpec, crop: bool = True) -> Image.Image:
+    """An image after the resize of `spec` and, unless `crop` is False, its center crop.
+
+    Raises:
+        ImageError: it cannot be read, or it is so long and thin that it would become too large; the file is named.
+    """
+    image = images.image(index)
     if spec.resize is not None:
-        image = resize(image, spec.resize)
+        image = resize(image, spec.resize, name_of(images, index))
     if crop and spec.center_crop is not None:
         image = center_crop(image, spec.center_crop)
     return image

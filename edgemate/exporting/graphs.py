@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 import onnx
 import torch
 from torch import nn
+from torch.onnx import OnnxExporterError
 
 from edgemate.bundle import Graph, Tensor
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
 from edgemate.exporting.ir_version import lower_ir_version
+from edgemate.exporting.norms import sum_norms
 from edgemate.exporting.pooling import pool_globally
 from edgemate.exporting.splitting import split_by_sizes
 from edgemate.models import MultiExitModel, Prefix, Segment
@@ -23,6 +26,9 @@ from edgemate.models import MultiExitModel, Prefix, Segment
 # The lowest that torch's exporter writes without conversion. TensorRT 10, 11 and RTX read it. TensorRT 8.5 and 8.6 know
 # opset 17 and do not refuse 18, so a graph must not hold an operator that opset 18 changed.
 OPSET = 18
+
+# What torch colors words of its messages with.
+_ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
 # With a batch of one, torch.export would treat the batch size as a constant.
 EXAMPLE_BATCH = 2
@@ -136,15 +142,22 @@ def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[tor
                 verbose=False,
             )
     except Exception as error:  # the network's own code and the tracer may raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise ExportError(f"{metadata.file}: torch cannot export this part of the network: {reason}") from error
+        raise ExportError(f"{metadata.file}: torch cannot export this part of the network: {_reason(error)}") from error
     assert program is not None
     proto = program.model_proto
     _strip_traces(proto)
     pool_globally(proto)
+    sum_norms(proto)
     split_by_sizes(proto)
     lower_ir_version(proto)
     return ExportedGraph(metadata, proto)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line. The converter's own error is a page of advice; what it is caused by says it."""
+    while isinstance(error, OnnxExporterError) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(_ESCAPES.sub("", str(error)).split())[:300] or type(error).__name__
 
 
 def _strip_traces(proto: onnx.ModelProto) -> None:

@@ -69,6 +69,7 @@ class OwnHead:
         layers: paths of the layers in the network that give the logits.
         classes: number of logits.
         width: channels of the features that it reads.
+        layout: of these features.
         replaced: the layers were replaced for another number of classes, so they are untrained.
         trained: the weights were loaded.
     """
@@ -77,6 +78,7 @@ class OwnHead:
     layers: Sequence[str]
     classes: int
     width: int
+    layout: Layout = "vector"
     replaced: bool = False
     trained: bool = False
 

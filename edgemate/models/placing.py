@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from edgemate.errors import UsageError
 from edgemate.models.backbone import Backbone
 from edgemate.models.cost import block_macs
+from edgemate.wording import counted
 
 USUAL_COUNT = 4
 
@@ -33,7 +34,7 @@ def place_by_macs(backbone: Backbone, macs: Sequence[int], count: int) -> list[s
     """As `place_exits`, with the MACs that `block_macs` counts."""
     names = list(backbone.block_names)
     if count > len(names):
-        raise UsageError(f"exits.count is {count}, but there are {len(names)} cut points")
+        raise UsageError(f"exits.count is {count}, but the backbone has {counted(len(names), 'cut point')}")
     so_far = list(itertools.accumulate(macs))
     total = so_far[-1]
     sizes = [math.prod(backbone.taps[name].shape or (0,)) for name in names]

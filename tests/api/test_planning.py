@@ -54,7 +54,7 @@ def test_what_cannot_be_is_refused(recipe: Path) -> None:
             edgemate.plan("resnet8", **{name: number})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="`overrides` are for a recipe's file or name"):
         edgemate.plan(small_recipe(), overrides=["exits.count=2"])
-    with pytest.raises(UsageError, match="`exits` is 9, but there are 3 cut points"):
+    with pytest.raises(UsageError, match="`exits` is 9, but the backbone has 3 cut points"):
         edgemate.plan("resnet8", exits=9)
     with pytest.raises(UsageError, match=r"8×8 .*; set `image_size` to a size that it can take"):
         edgemate.plan("vgg11_bn", image_size=8)

@@ -57,6 +57,11 @@ def test_every_damaged_file_is_named_and_the_exit_code_is_1(folder: Path) -> Non
     assert {entry["image"] for entry in json.loads(result.stdout)["damaged"]} == set(map(str, damaged))
 
 
+def test_a_damaged_file_is_one_line_whatever_its_name(folder: Path) -> None:
+    next(folder.rglob("*.png")).with_name("line\nend.png").touch()
+    assert "line\\nend.png: is not an image that Pillow can read" in check(folder).output
+
+
 def test_a_setting_may_be_laid_over_the_recipe(folder: Path) -> None:
     (folder / "test" / "cat" / "0.png").write_text("no image")
     result = check(folder, "--set", "data.skip_damaged=true")

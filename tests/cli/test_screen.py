@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemate.cli.screen import print_json, replace_unencodable
+from edgemate.cli.screen import print_json, printable, replace_unencodable
 
 
 def screen(encoding: str) -> io.TextIOWrapper:
@@ -51,3 +51,8 @@ def test_a_command_works_on_an_ascii_screen(own_bundle: Path) -> None:
     )
     assert (shown.returncode, shown.stderr) == (0, b"")
     assert b"exit" in shown.stdout
+
+
+def test_control_characters_of_a_name_are_written_out() -> None:
+    assert printable("a\nb\x1b[31m\u2028c.png") == "a\\nb\\x1b[31m\\u2028c.png"
+    assert printable("Zoë \N{ZERO WIDTH NON-JOINER}猫 [x].png") == "Zoë \N{ZERO WIDTH NON-JOINER}猫 [x].png"

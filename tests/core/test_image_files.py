@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -308,6 +309,8 @@ def test_bytes_after_the_end_of_a_whole_file_are_ignored(tmp_path: Path) -> None
         (lambda path: path.write_text("no image"), "is not an image that Pillow can read"),
         (lambda path: path.write_bytes(b""), "is not an image that Pillow can read"),
         (lambda path: path.mkdir(), "is a folder, not an image"),
+        (os.mkfifo, "cannot be decoded: not a regular file, but a pipe, a socket or a device"),  # reading would wait
+        (lambda path: path.symlink_to(path), "cannot be decoded: Too many levels of symbolic links"),
         (lambda path: None, "no such file"),
     ],
 )

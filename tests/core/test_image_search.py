@@ -29,8 +29,10 @@ def test_links_are_followed_once_and_broken_ones_reported_as_images(tmp_path: Pa
     (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
     (tmp_path / "root" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "root" / "itself.png").symlink_to(tmp_path / "root" / "itself.png")
+    (tmp_path / "root" / "itself").symlink_to(tmp_path / "root" / "itself")
     found = [path.relative_to(tmp_path / "root").as_posix() for path in find_images(tmp_path / "root")]
-    assert found == ["b.png", "gone.png", "linked/a.png"]
+    assert found == ["b.png", "gone.png", "itself.png", "linked/a.png"]
 
 
 def test_class_folders_are_sorted_and_those_of_systems_left_out(tmp_path: Path) -> None:

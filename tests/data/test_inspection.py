@@ -154,3 +154,11 @@ def test_torch_is_not_needed():
         "import sys, edgemate.data.inspection, edgemate.data.datasets.image_folder; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_sliver_that_would_become_too_large_is_named_before_training(folder):
+    path = folder / "test" / "cat" / "sliver.png"
+    Image.new("RGB", (40_000, 1)).save(path)
+    assert report_on(folder)["damaged"] == []
+    (found,) = report_on(folder, image_size=224)["damaged"]
+    assert found["problem"] == f"{path}: 40000x1 would become 10240000x256, which is too large"

@@ -94,7 +94,7 @@ def test_a_file_is_not_an_image_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", [None, "x_train", "y_test"])
 def test_the_check_of_an_array_file_looks_for_its_keys(tmp_path: Path, key: str | None) -> None:
-    arrays = {f"{kind}_{split}": np.zeros((2, 4, 4) if kind == "x" else 2, np.uint8)
+    arrays = {f"{kind}_{split}": np.zeros((2, 4, 4), np.uint8) if kind == "x" else np.arange(2)
               for kind in "xy" for split in ("train", "test")}  # fmt: skip
     arrays.pop(key, None) if key else None
     np.savez(tmp_path / "own.npz", **arrays)  # type: ignore[arg-type]

@@ -33,3 +33,8 @@ def test_a_missing_path_is_named_with_what_to_set(monkeypatch, tmp_path, path):
     with pytest.raises(DataError, match=r"missing.*data\.options\.path.*EDGEMATE_DATA") as caught:
         locate(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_the_system_refuses_is_one_line(tmp_path):
+    with pytest.raises(DataError, match=r"data\.options\.path: .* cannot be read \(File name too long\)"):
+        locate(str(tmp_path / ("x" * 300)))

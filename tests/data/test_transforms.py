@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from toy_data import array_source, input_spec, write_image
 
 from edgemate.data.source import FileImages
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
-from edgemate.errors import DataError
+from edgemate.errors import DataError, ImageError
 
 MEAN, STD = (0.2, 0.4, 0.6), (0.3, 0.2, 0.1)
 
@@ -116,3 +117,13 @@ def test_augmentations_that_spoil_the_input_are_refused(augmentation, message):
     source = array_source()
     with pytest.raises(DataError, match=message):
         TrainingTransform(spec_for(source), [augmentation])(source.train, np.arange(3), seed=0)
+
+
+def test_a_file_too_long_and_thin_to_be_resized_is_named(tmp_path):
+    path = tmp_path / "sliver.png"
+    Image.new("RGB", (40_000, 1)).save(path)
+    sliver = FileImages([path], np.array([0]), 3)
+    spec = spec_for(replace(array_source(), size=None), image_size=224)
+    for transform in (EvaluationTransform(spec), lambda *given: TrainingTransform(spec)(*given, seed=0)):
+        with pytest.raises(ImageError, match=f"{path}: 40000x1 would become 10240000x256, which is too large"):
+            transform(sliver, np.array([0]))

@@ -79,6 +79,21 @@ def test_a_cut_may_pass_several_tensors(tmp_path: Path) -> None:
     assert [agreement.exit for agreement in found] == [1, 2, 3]
 
 
+def test_what_the_converter_lacks_is_said_without_its_page_of_advice() -> None:
+    class FiveDimensions(torch.nn.Module):
+        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            x = features["image"].unsqueeze(1)
+            return {"features": torch.nn.functional.scaled_dot_product_attention(x, x, x)[:, 0]}
+
+    model: MultiExitModel = two_tensor_model()
+    model.stages[0].blocks[0] = FiveDimensions()
+    model.heads[0] = torch.nn.Module()
+    model.heads[0].forward = lambda features: (features["features"].mean((2, 3)), None)  # type: ignore[method-assign]
+    with pytest.raises(ExportError) as info:
+        next(iter(export_graphs(model, (1, 8, 8), "prefixes")))
+    assert str(info.value).endswith("of the network: only 4D query, key, and value are supported")
+
+
 def test_what_torch_cannot_export_is_named() -> None:
     class Fickle(torch.nn.Module):
         def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

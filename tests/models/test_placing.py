@@ -44,7 +44,7 @@ def test_exits_are_in_order_end_with_the_backbone_and_are_near_equal_steps(
 
 
 def test_more_exits_than_cut_points_is_one_line() -> None:
-    with pytest.raises(UsageError, match=r"exits\.count is 4, but there are 2 cut points"):
+    with pytest.raises(UsageError, match=r"exits\.count is 4, but the backbone has 2 cut points"):
         place_exits(backbone([4, 4]), SHAPE, 4)
 
 

@@ -109,7 +109,7 @@ def test_weights_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
         (Model(backbone="resnet8"), Exits(at=["stage9", "stage3"]), "unknown cut point 'stage9'; did you mean"),
         (Model(backbone="resnet8"), Exits(at=["stage2", "stage1"]), "are not in the order of the backbone"),
         (Model(backbone="resnet8"), Exits(at=["stage1", "stage2"]), "but the backbone ends at stage3"),
-        (Model(backbone="resnet8"), Exits(at="auto", count=4), "exits.count is 4, but there are 3 cut points"),
+        (Model(backbone="resnet8"), Exits(at="auto", count=4), "exits.count is 4, but the backbone has 3 cut points"),
         (Model(backbone="resnet8"), Exits(final="own"), "comes without a classifier"),
         (
             Model(backbone="resnet8"),

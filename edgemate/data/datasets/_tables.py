@@ -14,6 +14,7 @@ from edgemate.registry import closest
 CSV_SUFFIXES = frozenset({".csv", ".tsv", ".txt"})
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 _DELIMITERS = ",;\t"
+_REASON = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +112,13 @@ def _read_parquet(path: Path, required: Sequence[str], optional: Sequence[str]) 
         with parquet.ParquetFile(path) as file:
             wanted = _wanted(path, file.schema_arrow.names, required, optional)
             table = file.read(columns=wanted)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    return Table(path, {name: table[name].to_pylist() for name in wanted}, "row", range(table.num_rows))
+            columns = {name: table[name].to_pylist() for name in wanted}
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes pyarrow raise errors of many kinds
+        reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
+        raise DataError(f"{path} cannot be read as Parquet ({reason})") from error
+    return Table(path, columns, "row", range(table.num_rows))
 
 
 def _wanted(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> list[str]:

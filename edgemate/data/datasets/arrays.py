@@ -17,7 +17,9 @@ from edgemate.errors import DataError
 
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")
-_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_MAX_UNNAMED = 1 << 20
+"""Labels without `classes` number the classes; beyond this they are something else, such as IDs."""
 
 
 def arrays(*, path: str) -> DataSource:
@@ -121,6 +123,8 @@ def _labels(path: Path, key: str, found: dict[str, Array]) -> npt.NDArray[np.int
     if low < 0 or (highest is not None and high > highest):
         allowed = "be 0 or more" if highest is None else f"be from 0 to {highest}, one per entry of classes"
         raise DataError(f"{path}: {key} has labels from {low} to {high}; labels must {allowed}")
+    if highest is None and high >= _MAX_UNNAMED:
+        raise DataError(f"{path}: {key} has the label {high}; number the classes from 0, or name them in classes")
     return array.astype(np.int64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,8 @@ def _class_folders(folder: Path, classes: Sequence[str] | None) -> dict[str, Pat
     found: dict[str, Path] = {}
     for entry in class_folders(folder):
         name = class_name(entry)
+        if not _is_unicode(name):
+            raise DataError(f"{folder} has a folder {os.fsencode(name)!r}, which is not UTF-8; rename it")
         if name in found:
             raise DataError(f"{folder} has two folders {name!r}, in different Unicode forms; merge them")
         found[name] = entry
@@ -161,6 +164,15 @@ def _class_folders(folder: Path, classes: Sequence[str] | None) -> dict[str, Pat
                 + (f" ({near})" if near.endswith("?") else "")
             )
     return dict(sorted(found.items()))
+
+
+def _is_unicode(name: str) -> bool:
+    """Whether a name can be written; the bytes of one that is not UTF-8 are lone surrogates in Python."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _images(folder: Path, most: int | None) -> tuple[list[Path], list[Path]]:

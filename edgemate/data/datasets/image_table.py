@@ -200,8 +200,15 @@ def _missing(files: Sequence[Path]) -> list[int]:
     for folder, places in folders.items():
         try:
             names = {entry.name for entry in os.scandir(folder)}
-        except OSError:
+        except (OSError, ValueError):  # a null character in a path is a ValueError
             names = set()
         # Asked for again: a file system may ignore case, or how a name is written in Unicode.
-        missing += [i for i in places if files[i].name not in names and not files[i].exists()]
+        missing += [i for i in places if files[i].name not in names and not _exists(files[i])]
     return sorted(missing)
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # a name that is too long, or a folder that may not be searched
+        return False

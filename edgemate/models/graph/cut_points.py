@@ -72,7 +72,8 @@ def find_cut_points(
     in_a_row = [point for point in everywhere if point.node is end or _in_a_row(network, graph, point, inside)]
     chosen = _last_of_each(graph, [point for point in in_a_row if point.node is end or not point.carried])
     if len(chosen) < FEWEST or _most_between_two(graph, chosen):
-        chosen = _last_of_each(graph, in_a_row)
+        whole = [point for point in in_a_row if point.node is end or not _is_branch(network, point)]
+        chosen = _last_of_each(graph, whole)
     if len(chosen) < FEWEST:
         chosen = _last_of_each(graph, everywhere)
     asked = [point for point in everywhere if {point.name, *point.aliases} & set(wanted)]
@@ -154,7 +155,9 @@ def _possible(
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    return node.meta[SHAPE].per_image if SHAPE in node.meta else None
+    """The shape of features without the batch; None for anything else, and where there are no values."""
+    shape: tuple[int, ...] | None = node.meta[SHAPE].per_image if SHAPE in node.meta else None
+    return None if shape and 0 in shape else shape
 
 
 def _in_a_row(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside: Mapping[str, str]) -> bool:
@@ -168,6 +171,22 @@ def _in_a_row(network: nn.Module, graph: fx.GraphModule, point: CutPoint, inside
     if any(_is_composite(network, path) and _parent_is_chain(network, path) for path in paths):
         return True
     return _parent_is_chain(network, point.name) and not _continues(graph, point.node)
+
+
+def _is_branch(network: nn.Module, point: CutPoint) -> bool:
+    """Whether a place is the end of a layer in a list that a block owns, beside which further tensors are alive.
+
+    Such layers are mostly side by side, not in a row: each reads a part of the features.
+    """
+    if not point.carried or point.node.op != "call_module":
+        return False
+    path = str(point.node.target)
+    ending = [path] if point.node.name == point.name else [point.name, *point.aliases]
+    if any(_is_composite(network, module) for module in ending):
+        return False
+    while path and (path == point.node.target or isinstance(network.get_submodule(path), _CHAINS)):
+        path = path.rpartition(".")[0]
+    return bool(path)
 
 
 def _last_of_each(graph: fx.GraphModule, points: Sequence[CutPoint]) -> list[CutPoint]:

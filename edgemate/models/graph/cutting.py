@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -84,12 +85,13 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
     parts: list[fx.GraphModule] = []
     aliases: dict[str, str] = {}
     final = _last_map(graph, points)
+    grids = _grids(graph, end)
     inputs: dict[str, fx.Node] = {"image": next(node for node in graph.graph.nodes if node.op == "placeholder")}
     for point in points:
         outputs = {FEATURES: point.node, **{node.name: node for node in point.carried}}
         part = _part(graph, inputs, list(outputs.values()))
         blocks[point.name] = GraphBlock(part, list(inputs), list(outputs))
-        taps[point.name] = _tap(point.shape, final, image_shape[1:])
+        taps[point.name] = _tap(point, final, grids, image_shape[1:])
         parts.append(part)
         aliases |= dict.fromkeys(point.aliases, point.name)
         inputs = outputs
@@ -98,13 +100,14 @@ def cut_network(network: nn.Module, name: str, image_shape: Sequence[int], wante
         later = tuple(chain for start, chain in chains if start > position)
         taps[place] = replace(taps[place], later=later)
     output = next(node for node in graph.graph.nodes if node.op == "output")
+    last = points[-1].shape
     own = GraphClassifier(_part(graph, inputs, list(output.all_input_nodes)), list(inputs))
     return Backbone(
         blocks,
         taps,
         default_cuts=None,
         aliases={alias: target for alias, target in aliases.items() if alias not in blocks},
-        own_head=OwnHead(own, classifiers, classes_of(graph), _width(points[-1].shape)),
+        own_head=OwnHead(own, classifiers, classes_of(graph), _channels(last, layout_of(last)), layout_of(last)),
     )
 
 
@@ -183,30 +186,48 @@ def _last_map(graph: fx.GraphModule, points: Sequence[CutPoint]) -> tuple[int, .
     last: tuple[int, ...] = points[-1].shape
     for node in graph.graph.nodes:
         shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
-        if shape is not None and 2 <= len(shape) <= 3 and _side(shape, layout_of(shape)) > 1:
+        if shape is not None and 2 <= len(shape) <= 3 and 0 not in shape and _side(shape, layout_of(shape)) > 1:
             last = shape
         if node is points[-1].node:
             break
     return last
 
 
-def _tap(shape: tuple[int, ...], final: tuple[int, ...], size: Sequence[int]) -> Tap:
+def _grids(graph: fx.GraphModule, end: fx.Node) -> dict[fx.Node, tuple[int, int]]:
+    """Height and width of what every convolution up to `end` returns, in order of execution, as patch embeddings do."""
+    found: dict[fx.Node, tuple[int, int]] = {}
+    for node in graph.graph.nodes:
+        shape = node.meta[SHAPE].per_image if SHAPE in node.meta else None
+        module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        found[node] = (shape[1], shape[2]) if isinstance(module, nn.Conv2d) and shape and len(shape) == 3 else (0, 0)
+        if node is end:
+            break
+    return found
+
+
+def _tap(point: CutPoint, final: tuple[int, ...], grids: Mapping[fx.Node, tuple[int, int]], size: Sequence[int]) -> Tap:
+    shape = point.shape
     layout, final_layout = layout_of(shape), layout_of(final)
     here, there = _side(shape, layout), _side(final, final_layout)
     reductions = max(0, round(math.log2(here / there))) if here and there else 0
-    grid = patch_grid(shape[0], size) if len(shape) == 2 else None
+    before = [grids[node] for node in itertools.takewhile(lambda node: node is not point.node, grids)]
+    grid = token_grid(shape[0], size, before) if len(shape) == 2 else None
     return Tap(_channels(shape, layout), _channels(final, final_layout), reductions, layout, shape, grid)
 
 
-def patch_grid(tokens: int, size: Sequence[int]) -> tuple[int, int]:
-    """Height and width of the largest grid of square patches that has at most so many tokens.
+def token_grid(tokens: int, size: Sequence[int], maps: Sequence[tuple[int, int]] = ()) -> tuple[int, int]:
+    """Height and width of the largest grid that has at most so many tokens: of square patches, or of an earlier map.
+
+    Patches that overlap or leave out a margin make another grid than the image divided by their size; the map that the
+    tokens were has it.
 
     Args:
         tokens: L, class tokens included; 1 at least.
         size: (height, width) of the image.
+        maps: (height, width) of the maps before.
     """
-    grids = [(max(1, size[0] // side), max(1, size[1] // side)) for side in range(1, max(size) + 1)]
-    return next(grid for grid in grids if grid[0] * grid[1] <= tokens)
+    patches = [(max(1, size[0] // side), max(1, size[1] // side)) for side in range(1, max(size) + 1)]
+    return max((grid for grid in (*patches, *maps) if grid[0] * grid[1] <= tokens), key=math.prod)
 
 
 def layout_of(shape: Sequence[int]) -> Layout:
@@ -219,10 +240,6 @@ def layout_of(shape: Sequence[int]) -> Layout:
 
 def _channels(shape: Sequence[int], layout: Layout) -> int:
     return shape[0] if layout in ("map", "vector") else shape[-1]
-
-
-def _width(shape: Sequence[int]) -> int:
-    return _channels(shape, layout_of(shape))
 
 
 def _side(shape: Sequence[int], layout: Layout) -> float:

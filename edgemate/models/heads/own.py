@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from edgemate.models.backbone import Features, OwnHead
+from edgemate.models.backbone import Features, Layout, OwnHead
+
+_PLACES: dict[Layout, tuple[int, ...]] = {"map": (2, 3), "channels_last": (1, 2), "tokens": (1,), "vector": ()}
 
 
 class OwnClassifier(nn.Module):
@@ -22,10 +24,11 @@ class OwnClassifier(nn.Module):
         super().__init__()
         self.classifier = own.module
         self.width = own.width
+        self.layout = own.layout
         self.pretrained = own.trained and not own.replaced
 
     def forward(self, features: Features) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and the features that they are made of, averaged over their places, (N, D)."""
         read = features["features"]
-        pooled = read if read.ndim == 2 else read.mean((2, 3)) if read.ndim == 4 else read.mean(1)
-        return self.classifier(features), pooled
+        places = _PLACES[self.layout]
+        return self.classifier(features), read.mean(places) if places else read

@@ -58,10 +58,13 @@ def torchvision_network(
         ) from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{PREFIX}{name} cannot be built: {' '.join(str(error).split())}") from error
-    except OSError as error:
+    except Exception as error:  # the download may fail in many ways, and so may a builder
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if not pretrained:
+            raise UsageError(f"{PREFIX}{name} cannot be built: {reason}") from error
         raise UsageError(
-            f"the pretrained weights of {PREFIX}{name} cannot be loaded: {error}; connect to the internet once, or set "
-            "model.weights to file:PATH"
+            f"the pretrained weights of {PREFIX}{name} cannot be loaded: {reason}; connect to the internet once, or "
+            "set model.weights to file:PATH"
         ) from error
     if channels != 3:
         _take_channels(module, channels)

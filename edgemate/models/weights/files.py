@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "network.")
 """Stripped where all names begin with one: of DataParallel, Lightning, torch.compile, and usual wrappers."""
 _WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model_ema", "model")
 _SHOWN = 3
+_ESCAPES = re.compile("\x1b\\[[0-9;]*m")
+"""What torch makes words of its messages bold with."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -32,13 +34,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return dict(load_file(path))
+            return _state_dict(load_file(path), path)
         except (SafetensorError, OSError) as error:
             raise UsageError(f"model.weights: {path} cannot be read as safetensors: {error}") from error
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:160]
+    except Exception as error:  # a damaged file makes the unpickler raise errors of many kinds
+        reason = " ".join(_ESCAPES.sub("", str(error)).split())[:160] or type(error).__name__
         raise UsageError(
             f"model.weights: {path} cannot be read as safetensors or as a state dict of tensors only: {reason}; save "
             "model.state_dict(), not the model"
@@ -61,7 +63,8 @@ def load_weights(
         A sentence for each thing that was left out.
 
     Raises:
-        UsageError: other names or shapes do not fit; the message has the first ones of both sides.
+        UsageError: other names or shapes do not fit; the message has the first ones of both sides. Or values are not
+            floats or not finite.
     """
     own = network.state_dict()
     given = _stripped(weights, own)
@@ -88,6 +91,9 @@ def load_weights(
             f"model.weights: {source} is of another network: {name} has the shape {tuple(given[name].shape)} instead "
             f"of {tuple(own[name].shape)}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         )
+    for name, tensor in given.items():
+        if problem := _unusable(tensor, own[name]):
+            raise UsageError(f"model.weights: {source} cannot be used: {name} {problem}")
     network.load_state_dict(given, strict=False)
     return notes
 
@@ -110,11 +116,22 @@ def _stripped(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[
         for prefix in PREFIXES:
             without = {name.removeprefix(prefix): t for name, t in found.items() if name.startswith(prefix)}
             # Beside the network's, a checkpoint may hold an optimizer's or a loss's tensors, or all may have a prefix.
-            if sum(name in own for name in without) > fitting or (not fitting and len(without) == len(found)):
+            if sum(name in own for name in without) > fitting or (not fitting and 0 < len(without) == len(found)):
                 found = without
                 break
         else:
             return found
+
+
+def _unusable(given: Tensor, own: Tensor) -> str | None:
+    """Why a tensor of the right shape cannot become a network's own, which would be cast without a word."""
+    if given.is_meta or given.layout is not torch.strided:
+        return "has no plain values (a sparse or an empty tensor); save it as a dense one"
+    if own.is_floating_point() and not given.is_floating_point():
+        return f"is of {given.dtype}, not of floats; save the weights before they are quantized or converted"
+    if given.is_floating_point() and not given.isfinite().all():
+        return "has values that are not finite; the training that it is from has failed"
+    return None
 
 
 def _is_counter(name: str) -> bool:

@@ -45,6 +45,7 @@ def test_labels_of_any_integer_type_become_int64(tmp_path, dtype):
         ({"y_test": np.zeros((6, 1), dtype=int)}, r"y_test has shape \(6, 1\); \(6,\) is required for x_test"),
         ({"y_train": np.arange(12)}, "y_train has labels from 0 to 11; labels must be from 0 to 2"),
         ({"y_test": np.arange(6) - 1, "classes": None}, "y_test has labels from -1 to 4; labels must be 0 or more"),
+        ({"y_train": np.arange(12) * 10**9, "classes": None}, "y_train has the label 11000000000; number the classes"),
         ({"classes": np.array([1, 2, 3])}, r"classes is int64 of shape \(3,\); strings"),
         ({"classes": np.array([["a", "b", "c"]])}, "classes is"),
         ({"classes": np.array(["a", "b", "b"])}, "classes has a name twice"),
@@ -95,3 +96,18 @@ def test_a_file_that_is_not_an_archive_is_one_line_that_names_it(tmp_path, spoil
         arrays(path=str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_single_class_is_refused(tmp_path):
+    path = archive(tmp_path / "a.npz", y_train=np.zeros(12, dtype=int), y_test=np.zeros(6, dtype=int), classes=None)
+    with pytest.raises(DataError, match=r"arrays has one class only \(0\); a classifier needs two or more"):
+        arrays(path=str(path))
+
+
+def test_an_archive_that_zipfile_does_not_support_is_one_line(tmp_path):
+    path = archive(tmp_path / "a.npz")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 6] = 107  # the version that is needed to read a member: 10.7
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read as .npz \(zip file version 10.7\)"):
+        arrays(path=str(path))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -160,6 +161,13 @@ def test_every_wrong_layout_is_one_line(tmp_path):
     assert "if they have no labels, move val/ elsewhere" in message()
     (tmp_path / "root" / "train").rename(tmp_path / "elsewhere")
     assert "has test/ and val/ but no train/" in message()
+
+
+def test_a_class_whose_name_cannot_be_written_to_a_file_is_refused(tmp_path):
+    for name in (b"cat", b"caf\xe9"):  # Latin-1
+        (tmp_path / os.fsdecode(name)).mkdir()
+    with pytest.raises(DataError, match=r"has a folder b'caf\\xe9', which is not UTF-8; rename it"):
+        check_image_folder(path=str(tmp_path))
 
 
 def test_a_folder_around_the_dataset_is_recognized(tmp_path):

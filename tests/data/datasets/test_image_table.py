@@ -193,6 +193,8 @@ def wrong_tables(folder: Path) -> dict[str, dict[str, Any]]:
         "cannot be read as Parquet": {"path": table(folder, *CATS, name="16.parquet")},
         "no such file or folder: nowhere.csv": {"path": "nowhere.csv"},
         "set data.options.root to one that exists": {"path": table(folder, *CATS, name="17.csv"), "root": "nowhere"},
+        "1 of 5 files missing, the first one": {"path": table(folder, *CATS, "x" * 300 + ".png,cat", name="19.csv")},
+        "1 of 5 files missing, the first one ": {"path": table(folder, *CATS, "a\0/1.png,cat", name="20.csv")},
         "the column 'path' twice": {"path": table(folder, "path,path,label", "a,b,c", name="18.csv")},
     }  # fmt: skip
 
@@ -214,6 +216,13 @@ def test_too_few_images_to_train_are_one_line_but_the_test_split_can_be_read(fol
 def test_labels_of_another_type_are_refused(folder: Path) -> None:
     path = write_rows(folder / "t.parquet", ["path", "label"], [("cats/1.png", 0.5), ("cats/2.png", 1.0)])
     assert "row 0: the label is 0.5; use an integer or a string" in problem(path=path)
+
+
+def test_a_damaged_parquet_file_is_one_line(folder: Path) -> None:
+    path = Path(write_rows(folder / "t.parquet", ["path", "label"], [("cats/1.png", "cat"), ("dogs/1.png", "dog")]))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"cats/1.png", b"cats/\xff.png"))
+    assert f"{path} cannot be read as Parquet ('utf-8' codec can't decode" in problem(path=str(path))
 
 
 def test_without_pyarrow_a_parquet_table_is_one_clear_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.errors import UsageError
-from edgemate.models import Backbone, Features
+from edgemate.models import Backbone, Features, MultiExitModel
 from edgemate.models.graph.classifier import replace_classifier
-from edgemate.models.graph.cutting import cut_network, layout_of, patch_grid
+from edgemate.models.graph.cutting import cut_network, layout_of, token_grid
+from edgemate.models.heads.linear import linear
 
 SHAPE = (3, 16, 16)
 
@@ -163,6 +164,17 @@ class TwoColumns(nn.Module):
         return weights[0] * self.heads[0](pooled[0]) + weights[1] * self.heads[1](pooled[1])
 
 
+class SideBySide(nn.Module):
+    """Convolutions in a list, each for a part of the channels, within a block; all features are needed after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(2, 2, 3, 1, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.cat([self.convs[0](x[:, :2]), self.convs[1](x[:, 2:])], 1)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": lambda: Net([Residual(4), Residual(4, 2), Residual(4)]),
     "windows": lambda: Net([Residual(4), Windows(), Residual(4)]),
@@ -173,6 +185,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dense": Dense,
     "repeated": Repeated,
     "two_columns": TwoColumns,
+    "side_by_side": lambda: Net([Residual(4), SideBySide()]),
 }
 
 
@@ -235,6 +248,30 @@ def test_a_cut_that_a_recipe_names_may_pass_several_tensors() -> None:
 
 def test_a_module_that_is_used_again_ends_another_place_each_time() -> None:
     assert cut(Repeated()).block_names == ("pool", "pool_1", "mean")
+
+
+def test_layers_side_by_side_within_a_block_are_no_cut_points_of_their_own() -> None:
+    # Half of the layers are in one block, so places with several tensors count.
+    assert cut(Net([Residual(4), SideBySide()])).block_names == ("relu", "blocks.0", "mean")
+
+
+class ClassifiesPlaces(nn.Module):
+    """Its classifier reads every place of a channels-last map; the mean comes after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.fc = nn.Conv2d(3, 6, 3, 4, 1), Residual(6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.body(self.stem(x)).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+@pytest.mark.parametrize("network", [ClassifiesPlaces, Tokens, Repeated])
+def test_the_features_of_the_own_classifier_are_averaged_over_places(network: Callable[[], nn.Module]) -> None:
+    backbone = cut(network())
+    model = MultiExitModel(backbone, [backbone.end], lambda tap: linear(tap, 5), own_last=True).eval()
+    pooled = model.outputs(torch.randn(2, *SHAPE)).pooled
+    assert [feature.shape for feature in pooled] == [(2, width) for width in model.pooled_widths]
 
 
 def test_where_most_of_a_network_has_several_tensors_they_pass_its_cuts_and_reach_its_classifiers() -> None:
@@ -372,6 +409,17 @@ def test_what_cannot_be_cut_is_one_line(network: type[Net], words: list[str]) ->
         assert word in str(raised.value)
 
 
+class Nowhere(Net):
+    """Its map has no places left, so its features are all zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.blocks(self.stem(x))[:, :, :0].sum((2, 3)))
+
+
+def test_no_exit_is_at_a_map_without_places() -> None:
+    assert "getitem" not in cut(Nowhere([Residual(4)])).block_names
+
+
 def test_a_network_without_a_classifier_is_one_line() -> None:
     with pytest.raises(UsageError, match="no classifier was found") as raised:
         cut(NoClassifier())
@@ -432,7 +480,14 @@ def test_the_grid_of_patches_follows_from_the_image_and_the_tokens(
 ) -> None:
     finer = min((height * patch // side) * (width * patch // side) for side in range(1, patch))
     assume(finer > height * width + further)
-    assert patch_grid(height * width + further, (height * patch, width * patch)) == (height, width)
+    assert token_grid(height * width + further, (height * patch, width * patch)) == (height, width)
+
+
+def test_tokens_of_overlapping_patches_are_the_grid_of_the_map_that_they_were() -> None:
+    """PiT's patches of 16 every 8 pixels are 27×27; no square patches divide 224 pixels so."""
+    taps = cut_network(timm.create_model("pit_ti_224", num_classes=5), "pit", (3, 224, 224)).taps
+    grids = {tap.grid for tap in taps.values() if tap.layout == "tokens"}
+    assert grids == {(27, 27), (14, 14), (7, 7)}
 
 
 def test_a_transformer_knows_the_grid_of_an_image_that_is_not_square() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,46 @@ def test_missing_and_damaged_files_are_one_line(name: str, tmp_path: Path) -> No
     with pytest.raises(UsageError, match="cannot be read as safetensors") as raised:
         read_weights(path)
     assert "\n" not in str(raised.value)
+
+
+def test_an_empty_safetensors_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({}, path)
+    with pytest.raises(UsageError, match="holds no state dict"):
+        read_weights(path)
+    with pytest.raises(UsageError, match="another network"):
+        load_weights(network(), {}, str(path), ["fc"])
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02u.", b"\x80\x02]r\0.", b"\x8e\xfa\0\1\2\3"])
+def test_whatever_torch_raises_for_a_damaged_file_is_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="cannot be read as safetensors or as a state dict") as raised:
+        read_weights(path)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensor: tensor.to(torch.int8), "is of torch.int8, not of floats"),
+        (lambda tensor: tensor.to(torch.complex64), "is of torch.complex64, not of floats"),
+        (lambda tensor: tensor * float("nan"), "has values that are not finite"),
+        (lambda tensor: tensor.to_sparse(), "has no plain values"),
+        (lambda tensor: tensor.to("meta"), "has no plain values"),
+    ],
+)
+def test_values_that_a_network_cannot_use_are_refused(change: Callable[[Tensor], Tensor], words: str) -> None:
+    loaded = network()
+    before = {name: value.clone() for name, value in loaded.state_dict().items()}
+    with pytest.raises(UsageError, match=f"w cannot be used: stem.weight {words}"):
+        load_weights(loaded, weights() | {"stem.weight": change(weights()["stem.weight"])}, "w", ["fc"])
+    assert equal(loaded, before)
+
+
+def test_half_precision_weights_are_loaded() -> None:
+    loaded = network()
+    given = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights().items()}
+    assert load_weights(loaded, given, "w", ["fc"]) == []
+    assert equal(loaded, {name: tensor.to(weights()[name].dtype) for name, tensor in given.items()})
