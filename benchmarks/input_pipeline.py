@@ -43,7 +43,7 @@ from edgemate.distributed.world import ALONE
 from edgemate.errors import EdgemateError
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
-from edgemate.training.feeding import Feed, make_feed
+from edgemate.training.feeding import Feed, choose_place, make_feed
 from edgemate.training.numerics import Numerics, choose_numerics
 from edgemate.training.optimizers import make_optimizer
 from edgemate.training.trainer import prepare_data
@@ -135,7 +135,9 @@ def _feed(path: Path, overrides: Sequence[str]) -> Feed | str:
         size = (spec.height, spec.width)
         model = build_model(recipe.model, recipe.exits, spec.channels, len(data.classes), size)
         method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes), None, None))
-        return make_feed(recipe, data, method)
+        device = device_of(ALONE, recipe.training.accelerator)
+        place = choose_place(recipe.data.cache, recipe.optimization.epochs, data, method, device)
+        return make_feed(data, method, device, place)
     except EdgemateError as error:
         return str(error)
 

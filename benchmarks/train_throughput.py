@@ -43,13 +43,15 @@ from edgemate.config import Recipe, load_recipe
 from edgemate.data import PreparedData
 from edgemate.distillation import build_method
 from edgemate.distillation.building import setting_of
+from edgemate.distributed.connection import device_of
+from edgemate.distributed.world import ALONE
 from edgemate.errors import EdgemateError, UsageError
 from edgemate.machine import usable_cores
 from edgemate.models import MultiExitModel, build_model
 from edgemate.registry import OPTIMIZERS
 from edgemate.runs import environment_metadata
 from edgemate.training.checks import check_recipe
-from edgemate.training.feeding import make_feed
+from edgemate.training.feeding import choose_place, make_feed
 from edgemate.training.numerics import choose_numerics
 from edgemate.training.task import MultiExitTask
 from edgemate.training.trainer import PRECISIONS, prepare_data
@@ -200,7 +202,9 @@ class _Trained:
         model = _model(recipe, data)
         method = build_method(recipe.distillation, setting_of(recipe, model, len(data.classes)))
         self._recipe = recipe
-        self._loader = make_feed(recipe, data, method).train
+        device = device_of(ALONE, recipe.training.accelerator)
+        place = choose_place(recipe.data.cache, recipe.optimization.epochs, data, method, device)
+        self._loader = make_feed(data, method, device, place).train
         self._batches, self._skip = _batches(batches, skip, len(self._loader)), skip
         settings = recipe.training
         shape = (data.spec.channels, data.spec.height, data.spec.width)

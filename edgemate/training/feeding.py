@@ -8,19 +8,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from edgemate.config import Recipe
 from edgemate.data import PreparedData
 from edgemate.data.held import held_bytes
 from edgemate.data.loaders import ImageLoader
 from edgemate.data.on_device import MAX_FRACTION, OnDeviceLoader, free_bytes, works_on_device
 from edgemate.data.source import FileImages
 from edgemate.distillation.method import Method
-from edgemate.distributed.connection import device_of
-from edgemate.distributed.world import ALONE
 from edgemate.errors import DataError
 from edgemate.machine import free_memory
 from edgemate.progress import SILENT, Progress
 
+Cache = Literal["auto", "device", "ram", "none"]
 _AUTO_FRACTION = 0.25
 """Of the free memory, what `auto` lets images take."""
 
@@ -48,29 +46,21 @@ class Feed:
 
 
 def make_feed(
-    recipe: Recipe,
-    data: PreparedData,
-    method: Method,
-    device: torch.device | None = None,
-    place: Place | None = None,
-    progress: Progress = SILENT,
+    data: PreparedData, method: Method, device: torch.device, place: Place, progress: Progress = SILENT
 ) -> Feed:
     """Decode what is kept, and make the loaders.
 
     Args:
-        recipe: the recipe.
-        data: its dataset.
+        data: the dataset.
         method: that is trained.
-        device: it is trained on; by default as on this machine with one process.
-        place: where the images are kept; by default as `choose_place` finds.
+        device: it is trained on.
+        place: where the images are kept; see `choose_place`.
         progress: receives the number of images decoded.
 
     Raises:
         DataError: the images do not fit on the device, cannot be augmented there, or a file cannot be read.
         ImageError: likewise.
     """
-    device = device or device_of(ALONE, recipe.training.accelerator)
-    place = place or choose_place(recipe, data, method, device)
     if place.name == "device":
         if method.uses_unlabeled:
             raise DataError("data.cache: device knows one domain only; set it to ram or none")
@@ -81,17 +71,19 @@ def make_feed(
     return Feed(train, data.calibration_loader(), place)
 
 
-def choose_place(recipe: Recipe, data: PreparedData, method: Method, device: torch.device, processes: int = 1) -> Place:
+def choose_place(
+    asked: Cache, epochs: int, data: PreparedData, method: Method, device: torch.device, processes: int = 1
+) -> Place:
     """Where images are kept. What a recipe asks for is taken as it is; `auto` is decided here.
 
     Args:
-        recipe: the recipe.
-        data: its dataset.
+        asked: `data.cache`.
+        epochs: `optimization.epochs`.
+        data: the dataset.
         method: that is trained.
         device: it is trained on.
         processes: that share this machine's memory, each with the images of its own.
     """
-    asked = recipe.data.cache
     images = data.source.train
     wanted = np.concatenate([data.splits.train, data.splits.calibration])
     fitted = len(wanted) * data.spec.channels * data.spec.height * data.spec.width
@@ -109,7 +101,7 @@ def choose_place(recipe: Recipe, data: PreparedData, method: Method, device: tor
     needed, free = held_bytes(images, wanted) * processes, free_memory()
     if asked == "ram":
         return Place("ram", f"in memory, about {_size(needed)}")
-    if recipe.optimization.epochs < 2:
+    if epochs < 2:
         return Place("none", "read from their files, once")
     if free is None or needed > _AUTO_FRACTION * free:
         left = "unknown" if free is None else _size(free)

@@ -150,9 +150,10 @@ def _train(
     loader: Loader = sharded.train_loader()
     calibration: Loader = sharded.calibration_loader()
     if caching is None:
-        place = connection.shared(lambda: choose_place(recipe, sharded, method, device, world.ranks))
+        cache, epochs = recipe.data.cache, recipe.optimization.epochs
+        place = connection.shared(lambda: choose_place(cache, epochs, sharded, method, device, world.ranks))
         with progress.unattended():
-            feed = connection.each(lambda: make_feed(recipe, sharded, method, device, place, progress))
+            feed = connection.each(lambda: make_feed(sharded, method, device, place, progress))
         loader, calibration = feed.train, feed.calibration
     check_loaders(loader, len(data.splits.calibration), sharding)
     mixup = mixup_of(recipe.data, settings.seed, method)

@@ -22,12 +22,12 @@ from edgemate.runtime import Prediction
 __all__ = ["own_bundle", "small_bundle"]
 
 
-def test_calibrate_crosses_at_most_6_files_to_the_solver(own_bundle: Path) -> None:
+def test_calibrate_crosses_at_most_7_files_to_the_solver(own_bundle: Path) -> None:
     carried = (Calibration, Calibrated, Request, StoredSplit)
     walk = files_called(lambda: edgemate.calibrate(own_bundle, max_accuracy_drop=50), carrying=carried)
     assert walk[0] == "api/calibrating.py"
     assert any(file.endswith("solvers/direct.py") for file in walk)
-    assert len(walk) <= 6, walk
+    assert len(walk) <= 7, walk
 
 
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")

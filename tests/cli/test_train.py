@@ -171,7 +171,7 @@ def test_piped_a_training_says_at_once_what_it_is_about_to_do_and_each_line_when
     assert "resnet8, mate, 3 epochs, batches of 32" in lines[0]
     first_epoch = next(i for i, line in enumerate(lines) if line.startswith("epoch 1/3"))
     header = [line.split()[0] for line in lines[1:first_epoch]]
-    assert header == ["dataset", "input", "network", "exits", "device", "precision", "steps"]
+    assert header == ["dataset", "input", "images", "network", "exits", "device", "precision", "steps"]
     assert not any(begun[line] for line in lines[:first_epoch])  # nothing is held back until the end
 
 

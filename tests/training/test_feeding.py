@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def placed(recipe: Recipe, device: torch.device = CPU) -> tuple[str, str]:
-    return choose_place(recipe, prepare_data(recipe), method_of(recipe), device)
+    return choose_place(recipe.data.cache, recipe.optimization.epochs, prepare_data(recipe), method_of(recipe), device)
 
 
 def test_files_are_kept_in_memory_where_that_pays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,8 @@ def test_on_a_gpu_images_are_kept_there_if_they_and_their_augmentation_can_be(
 def test_a_feed_holds_the_images_of_both_splits(folder: Path) -> None:
     recipe = recipe_for(folder)
     data = prepare_data(recipe)
-    feed = make_feed(recipe, data, method_of(recipe))
+    method = method_of(recipe)
+    feed = make_feed(data, method, CPU, choose_place("ram", 2, data, method, CPU))
     assert (feed.place.name, feed.place.note.split(",")[0]) == ("ram", "in memory")
     held = feed.train.dataset._images  # type: ignore[union-attr]
     assert isinstance(held, HeldImages)
