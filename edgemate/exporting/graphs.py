@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.onnx import OnnxExporterError
 
 from edgemate.bundle import Graph, Tensor
@@ -124,23 +125,15 @@ class _FlatSegment(nn.Module):
 
 
 def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[torch.Tensor]) -> ExportedGraph:
-    batch = torch.export.Dim("batch")
-    sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
     try:
         with _quiet():
-            # Given the module itself, torch.onnx falls back when torch.export refuses, before 2.9 as far as a trace,
-            # which freezes a branch that depends on the image.
-            exported = torch.export.export(module.eval(), (example,), dynamic_shapes=(sizes,), strict=False)
-            program = torch.onnx.export(
-                exported,
-                dynamic_shapes=(sizes,),
-                dynamo=True,
-                opset_version=OPSET,
-                external_data=False,
-                input_names=[tensor.name for tensor in metadata.inputs],
-                output_names=[tensor.name for tensor in metadata.outputs],
-                verbose=False,
-            )
+            try:
+                program = _converted(module, metadata, example)
+            except OnnxExporterError:
+                # Attention with a mask (BEiT) leaves strides that the converter's decomposition does not; with this
+                # backend they agree.
+                with sdpa_kernel([SDPBackend.MATH]):
+                    program = _converted(module, metadata, example)
     except Exception as error:  # the network's own code and the tracer may raise anything
         raise ExportError(f"{metadata.file}: torch cannot export this part of the network: {_reason(error)}") from error
     assert program is not None
@@ -151,6 +144,26 @@ def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[tor
     split_by_sizes(proto)
     lower_ir_version(proto)
     return ExportedGraph(metadata, proto)
+
+
+def _converted(
+    module: nn.Module, metadata: Graph, example: torch.Tensor | list[torch.Tensor]
+) -> torch.onnx.ONNXProgram | None:
+    batch = torch.export.Dim("batch")
+    sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
+    # Given the module itself, torch.onnx falls back when torch.export refuses, before 2.9 as far as a trace, which
+    # freezes a branch that depends on the image.
+    exported = torch.export.export(module.eval(), (example,), dynamic_shapes=(sizes,), strict=False)
+    return torch.onnx.export(
+        exported,
+        dynamic_shapes=(sizes,),
+        dynamo=True,
+        opset_version=OPSET,
+        external_data=False,
+        input_names=[tensor.name for tensor in metadata.inputs],
+        output_names=[tensor.name for tensor in metadata.outputs],
+        verbose=False,
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -9,12 +9,13 @@ import torch
 from runs import reference_logits
 from two_tensors import two_tensor_model
 
+from edgemate.config import Exits, Model
 from edgemate.errors import ExportError
 from edgemate.evaluation import trained_model
 from edgemate.exporting import Exported, Limits
 from edgemate.exporting.graphs import OPSET, export_graphs
 from edgemate.exporting.verify import check_graph, verify_layout
-from edgemate.models import MultiExitModel
+from edgemate.models import MultiExitModel, build_model
 from edgemate.runs import Run
 
 
@@ -79,18 +80,33 @@ def test_a_cut_may_pass_several_tensors(tmp_path: Path) -> None:
     assert [agreement.exit for agreement in found] == [1, 2, 3]
 
 
-def test_what_the_converter_lacks_is_said_without_its_page_of_advice() -> None:
-    class FiveDimensions(torch.nn.Module):
-        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            x = features["image"].unsqueeze(1)
-            return {"features": torch.nn.functional.scaled_dot_product_attention(x, x, x)[:, 0]}
+class FiveDimensions(torch.nn.Module):
+    """Attention within windows, as Hiera has it."""
 
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        x = features["image"].unsqueeze(1)
+        found = torch.nn.functional.scaled_dot_product_attention(x, x, x)[:, 0]
+        return {"fine": found, "features": found}
+
+
+def model_with(block: torch.nn.Module) -> MultiExitModel:
     model: MultiExitModel = two_tensor_model()
-    model.stages[0].blocks[0] = FiveDimensions()
+    model.stages[0].blocks[0] = block
     model.heads[0] = torch.nn.Module()
     model.heads[0].forward = lambda features: (features["features"].mean((2, 3)), None)  # type: ignore[method-assign]
+    return model
+
+
+def test_attention_with_a_mask_is_exported() -> None:
+    arguments = {"depth": 2, "embed_dim": 24, "num_heads": 3}
+    network = Model(backbone="timm/beit_base_patch16_224", options={"arguments": arguments})
+    model = build_model(network, Exits(at="auto", count=2), 3, 5, (32, 32))
+    assert len(list(export_graphs(model, (3, 32, 32), "segments"))) == 2
+
+
+def test_what_the_converter_lacks_is_said_without_its_page_of_advice() -> None:
     with pytest.raises(ExportError) as info:
-        next(iter(export_graphs(model, (1, 8, 8), "prefixes")))
+        next(iter(export_graphs(model_with(FiveDimensions()), (1, 8, 8), "prefixes")))
     assert str(info.value).endswith("of the network: only 4D query, key, and value are supported")
 
 
