@@ -59,7 +59,7 @@ def compare(
         output: folder of the runs; `comparisons/NAME` if None, which needs a recipe with a name.
         overrides: `section.key=value` strings that override values of the recipe.
         jobs: trainings at the same time; on one machine they share the cores. None: one per GPU, and 1 where there are
-            fewer than two; on a cluster, as many as it has room for.
+            fewer than two; on a cluster, as many as it has resources for.
         engine: what places the trainings: "local", processes on this machine, or "ray", a Ray cluster.
         engine_options: keyword arguments of the engine; of "ray": address, cpus_per_run, gpus_per_run, retries.
         tune: settings that every method is trained with first, the recipe's own and `tune` - 1 from the ranges that the

@@ -29,7 +29,7 @@ def compare(
         typer.Option(
             min=1,
             help="Trainings at the same time, which share the cores; if absent, one per GPU, or as many as the cluster "
-            "has room for, else 1.",
+            "has resources for, else 1.",
             show_default=False,
         ),
     ] = None,

@@ -104,7 +104,7 @@ def main() -> None:
         if error.filename is None:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "make room there, or name another place" if full else _READABLE_OR_WRITABLE
+        advice = "free some space there, or name another place" if full else _READABLE_OR_WRITABLE
         _fail(f"{error.filename}: {error.strerror}; {advice}")
 
 

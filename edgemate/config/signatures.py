@@ -51,11 +51,7 @@ def stand_in(module: str, attribute: str) -> Callable[..., Any] | None:
         The function, which does nothing; None if the arguments cannot be read from the source.
     """
     try:
-        home, definition = _definition(module, attribute)
-        if isinstance(definition, ast.ClassDef):
-            home, function = _constructor(home, definition)
-        else:
-            function = definition
+        home, definition, function = _signature(module, attribute)
         made = _with_options_of(home, function, definition.name)
     except _UnclearError:
         return None
@@ -87,11 +83,7 @@ def argument_annotation(module: str, attribute: str, argument: str) -> Any:
         LookupError: it cannot be read from the source.
     """
     try:
-        home, definition = _definition(module, attribute)
-        if isinstance(definition, ast.ClassDef):
-            home, function = _constructor(home, definition)
-        else:
-            function = definition
+        home, _, function = _signature(module, attribute)
         given = function.args
         for candidate in (*given.posonlyargs, *given.args, *given.kwonlyargs):
             if candidate.arg == argument and candidate.annotation is not None:
@@ -119,6 +111,15 @@ def _definition(module: str, name: str) -> tuple[str, ast.FunctionDef | ast.Clas
     if isinstance(statement, ast.ClassDef) and statement.keywords:
         raise _UnclearError
     return module, statement
+
+
+def _signature(module: str, name: str) -> tuple[str, ast.FunctionDef | ast.ClassDef, ast.FunctionDef]:
+    """The module and definition of a factory, and the function that has its arguments: its constructor for a class."""
+    home, definition = _definition(module, name)
+    if isinstance(definition, ast.FunctionDef):
+        return home, definition, definition
+    home, function = _constructor(home, definition)
+    return home, definition, function
 
 
 def _constructor(module: str, definition: ast.ClassDef) -> tuple[str, ast.FunctionDef]:

@@ -42,7 +42,7 @@ FRAGILE = frozenset(
 )
 _MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 
-# Other images may have larger values; a quarter of float16's largest leaves room for them.
+# Other images may have larger values; a quarter of float16's largest leaves a margin for them.
 HEADROOM = 4
 LARGEST = float(np.finfo(np.float16).max) / HEADROOM
 

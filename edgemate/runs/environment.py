@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +18,8 @@ _PACKAGES = (*PACKAGES, "onnxscript", "safetensors", "scikit-learn", "pydantic",
 def environment_metadata(world: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Machine, package versions and the command line; torch's threads and GPUs where torch is already imported.
 
-    The command is stored without the paths of its program and of the home folder, since runs are shared.
+    The command is stored without the paths of its program, the data root, the current folder and the home folder,
+    since runs are shared.
 
     Args:
         world: the processes of a training, where there are several.
@@ -32,7 +35,7 @@ def environment_metadata(world: Mapping[str, Any] | None = None) -> dict[str, An
             metadata["driver"] = _driver()
     if world:
         metadata["distributed"] = dict(world)
-    metadata["command"] = [Path(sys.argv[0]).name, *(_without_home(argument) for argument in sys.argv[1:])]
+    metadata["command"] = [Path(sys.argv[0]).name, *(_shareable(argument) for argument in sys.argv[1:])]
     return metadata
 
 
@@ -46,6 +49,13 @@ def _driver() -> str | None:
     return output.split("\n")[0].strip()
 
 
-def _without_home(argument: str) -> str:
-    home = str(Path.home())
-    return argument if home == "/" else argument.replace(home, "~")
+def _shareable(argument: str) -> str:
+    """An argument without the folders that only this machine has."""
+    known = {str(Path.cwd()): ".", str(Path.home()): "~"}
+    root = os.environ.get("EDGEMATE_DATA")
+    if root:
+        known = {str(Path(root).absolute()): "$EDGEMATE_DATA", str(Path(root)): "$EDGEMATE_DATA", **known}
+    for folder, name in sorted(known.items(), key=lambda pair: -len(pair[0])):  # the innermost first
+        if folder not in ("", ".", "/"):
+            argument = re.sub(rf"(?<![\w./-]){re.escape(folder)}(?![\w.-])", name, argument)
+    return argument

@@ -39,7 +39,7 @@ class CheckpointFiles(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write it. Raises OSError, with the checkpoint's name, where there is no room for it."""
+        """Write it. Raises OSError, with the checkpoint's name, where the disk is full."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         files.write_bytes(Path(path), content.getvalue())

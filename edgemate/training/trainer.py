@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +44,7 @@ from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
 from edgemate.training.mixup import mixup_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
+from edgemate.training.quiet import quiet_lightning
 from edgemate.training.rank_callbacks import AgreeOnEpochs
 from edgemate.training.rank_checks import check_ranks
 from edgemate.training.rank_strategy import check_loaders, environment_of, leave_to_method, strategy_of
@@ -183,7 +180,7 @@ def _train(
     best = BestEpoch() if settings.weights == "best" else None
     stop = EarlyStop(settings.patience, console) if settings.patience else None
     checkpoint = run.checkpoints_path / "last.ckpt"
-    with _quiet_lightning():
+    with quiet_lightning():
         kept: list[Callback] = [callback for callback in (stop, best) if callback]
         route = [KeepEpochs(run, settings.keep_every)] if settings.keep_every else []
         # Rank 0 alone writes; the others have no state beside what all agree on.
@@ -400,18 +397,3 @@ def _trainer(
         log_every_n_steps=1,
         benchmark=True,
     )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep advice that does not fit (more workers, hardware found) off the screen; errors stay."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in ("does not have many workers", "LeafSpec", "Checkpoint directory", "in eval mode at the start"):
-            warnings.filterwarnings("ignore", f".*{message}.*")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

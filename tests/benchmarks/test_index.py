@@ -50,3 +50,8 @@ def test_commands_name_existing_recipes() -> None:
     for run in set(re.findall(r"runs/([\w-]+)", INDEX)):
         group, _, recipe = run.partition("-")
         assert (ROOT / "recipes" / group / f"{recipe}.yaml").is_file()
+
+
+@pytest.mark.parametrize("path", sorted((BENCHMARKS / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_a_result_names_no_folder_of_the_machine_that_measured_it(path: Path) -> None:
+    assert re.findall(r'"(?:[^"]*[=:,])?/[^"/]+/[^"]*"', path.read_text(encoding="utf-8")) == []

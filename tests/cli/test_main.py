@@ -145,7 +145,9 @@ def test_a_full_disk_is_one_line_that_asks_for_room(
     with pytest.raises(SystemExit) as caught:
         main.main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("error: run/model.safetensors: No space left on device; make room there")
+    assert capsys.readouterr().err.startswith(
+        "error: run/model.safetensors: No space left on device; free some space there"
+    )
 
 
 def test_what_the_system_refuses_without_a_file_is_no_users_error(monkeypatch: pytest.MonkeyPatch) -> None:

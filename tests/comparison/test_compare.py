@@ -10,12 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from edgemate.comparison import compare, parse_variants
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.runs import Run
-from recipes import SMALL
 
 FAST = [
     "optimization.epochs=1",
@@ -26,13 +24,6 @@ FAST = [
     "distillation.options.alpha=0.5",
 ]
 VARIANTS = "joint_ce,mate:proximity=0"
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    return path
 
 
 @pytest.fixture(scope="module")

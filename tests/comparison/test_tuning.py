@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from in_process import InProcess
 
 from edgemate.comparison import Comparison, compare, parse_variants
@@ -36,13 +35,6 @@ def tuned(recipe: Path, output: Path, tune: int = 4, *extra: str, **options: Any
         tune=tune,
         report=lambda line: None,
     )
-
-
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("recipes") / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    return path
 
 
 @pytest.fixture(scope="module")

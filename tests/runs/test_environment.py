@@ -25,6 +25,31 @@ def test_versions_machine_and_command_are_recorded(monkeypatch: pytest.MonkeyPat
     assert metadata["torch"]
 
 
+def test_the_command_has_no_folders_that_only_this_machine_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home, data, here = tmp_path / "home", tmp_path / "home/data", tmp_path / "home/project"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setenv("EDGEMATE_DATA", f"{data}/")
+    given = [
+        f"{data}/imagenette/val",
+        f"data.options.path={here}/mine",
+        f"model.weights=file:{home}/w.pt",
+        f"[{data}]",
+        f"{home}less",
+        "a/b",
+    ]
+    monkeypatch.setattr(sys, "argv", ["edgemate", *given])
+    assert environment_metadata()["command"][1:] == [
+        "$EDGEMATE_DATA/imagenette/val",
+        "data.options.path=./mine",
+        "model.weights=file:~/w.pt",
+        "[$EDGEMATE_DATA]",
+        f"{home}less",
+        "a/b",
+    ]
+
+
 def test_a_gpu_is_recorded_with_its_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 580.1.2\necho 580.1.2\n")

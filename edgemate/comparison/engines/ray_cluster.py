@@ -44,7 +44,7 @@ class RayCluster(Engine):
     the comparison must be at the same path on all nodes.
 
     Args:
-        jobs: largest number of trainings at the same time; None: as many as the cluster has room for.
+        jobs: largest number of trainings at the same time; None: as many as the cluster has resources for.
         gpus: the recipe allows trainings to use GPUs.
         address: HOST:PORT of a running cluster, or "auto" for the one on this machine; $RAY_ADDRESS if absent, and
             without either a cluster of this machine's cores and GPUs is started, and ended afterwards.
