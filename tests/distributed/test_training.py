@@ -74,7 +74,9 @@ def test_the_first_20_losses_are_those_of_one_process(
         ("data.cache=device", "data.augmentation=[horizontal_flip, {random_crop: {padding: 1}}]"),
         ("optimization.ema=0.9", "training.weights=best", "training.keep_every=2"),
         ("training.freeze=backbone", "training.cache_augmentations=2"),
-        ("data.sampling=balanced", "optimization.gradient_clip=0.5", "training.workers=1"),
+        pytest.param(
+            ("data.sampling=balanced", "optimization.gradient_clip=0.5", "training.workers=1"), marks=pytest.mark.slow
+        ),
     ],
     ids=["uneven", "on_device", "ema", "cached", "balanced"],
 )

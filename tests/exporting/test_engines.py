@@ -41,7 +41,13 @@ class Network:
     shape: tuple[int, int, int]
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+# Those of the slow suite take most of the time.
+SLOW = {"fashion_mnist", "mobilenet_v3_small"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS]
+)
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Network:
     torch.manual_seed(0)
     backbone, exits, shape = NETWORKS[request.param]

@@ -1,6 +1,6 @@
 """Networks of timm and torchvision, each cut by its graph, from one training step to ONNX Runtime.
 
-Six of different kinds are in the fast suite; the others are slow.
+Three of different kinds are in the fast suite; the others are slow.
 """
 
 from __future__ import annotations
@@ -73,14 +73,11 @@ SIZES = {
 # Networks with options, named after a plus sign.
 OPTIONS = {SWIN: {"arguments": {"depths": [2, 2], "num_heads": [2, 4], "embed_dim": 32}}}
 SIZES[SWIN] = 224
-# Squeeze-and-excitation, tokens, channels-last maps, dense connections, two classifiers, shuffled channels.
+# Squeeze-and-excitation, tokens, channels-last maps.
 FAST = {
     "timm/mobilenetv3_small_100",
     "timm/vit_tiny_patch16_224",
     SWIN,
-    "timm/densenet121",
-    "timm/levit_128s",
-    "torchvision/shufflenet_v2_x1_0",
 }
 NAMES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in SIZES]
 HEADS = dict(zip(SIZES, itertools.cycle(("linear", "separable"))))
