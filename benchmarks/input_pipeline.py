@@ -44,6 +44,7 @@ from edgemate.errors import EdgemateError
 from edgemate.models import build_model
 from edgemate.runs import environment_metadata
 from edgemate.training.feeding import Feed, choose_place, make_feed
+from edgemate.training.host_memory import freed_memory_kept
 from edgemate.training.numerics import Numerics, choose_numerics
 from edgemate.training.optimizers import make_optimizer
 from edgemate.training.trainer import prepare_data
@@ -62,7 +63,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     for path in options.recipes:
         name = f"{path.parent.name}/{path.stem}"
-        found[name] = _measure(path, options)
+        with freed_memory_kept(device_of(ALONE, load_recipe(path, options.set).training.accelerator)):
+            found[name] = _measure(path, options)
         _show(name, found[name])
     decoders = _decoders(options.decoder, options.files) if options.decoder else None
     if decoders is not None:
