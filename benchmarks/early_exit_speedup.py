@@ -73,6 +73,8 @@ def main() -> None:
         {
             "benchmark": "early_exit_speedup",
             "threads": options.threads,
+            "solver": options.solver,
+            "calibrated_drop": options.calibrated_drop,
             "max_points_lost": 100 * MAX_DROP,
             "target_speed_up": TARGET,
             "machine": machine_metadata(),
@@ -116,7 +118,8 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
         write_latency_table(bundle, table)
         full, target = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
         drop = max(full - (target - options.calibrated_drop / 100), 0.0)
-        calibrate_bundle(bundle.path, CalibrationOptions((Request("chosen", max_drop=drop),)), device="here")
+        asked = CalibrationOptions((Request("chosen", max_drop=drop),), solver=options.solver)
+        calibrate_bundle(bundle.path, asked, device="here")
         with (
             AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
             AnytimeClassifier.load(reference.path, threads=options.threads, layout="prefixes") as whole,
@@ -194,6 +197,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--calibrated-drop", type=float, default=100 * MAX_DROP, metavar="POINTS")
+    parser.add_argument("--solver", default="direct", choices=("direct", "common", "msdnet"))
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "early_exit_speedup.json")
     return parser.parse_args()
 

@@ -335,6 +335,7 @@ POLICIES = Registry(
 SOLVERS = Registry(
     "solver",
     {
+        "common": "edgemate.calibration.solvers.common:common",
         "direct": "edgemate.calibration.solvers.direct:direct",
         "eenet": "edgemate.calibration.solvers.eenet:eenet",
         "msdnet": "edgemate.calibration.solvers.msdnet:msdnet",
