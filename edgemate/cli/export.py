@@ -85,6 +85,8 @@ def _print(exported: Exported, path: Path) -> None:
     manifest = exported.bundle.manifest
     kept = () if manifest.precision is None else manifest.precision.kept_fp32
     lines = [f"kept in fp32: {', '.join(kept)}"] if kept else []
+    if exported.misread:
+        lines.append(f"warning: TensorRT 8 misreads {', '.join(exported.misread)}; build the engines with TensorRT 10")
     size = sum(metadata.bytes for metadata in manifest.files.values())
     lines.append(f"bundle: {path} ({counted(len(manifest.files), 'file')}, {engineering(size, 'B')})")
     if exported.no_engines is not None:

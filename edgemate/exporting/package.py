@@ -51,6 +51,7 @@ class Exported:
         agreement: layout → agreement of its graphs with the network, one entry per exit.
         engines: engine files that were built on this machine.
         no_engines: why the target built no engines; None if it did, or needs none.
+        misread: operators that TensorRT 8 misreads; empty unless the target is `trt`.
     """
 
     bundle: Bundle
@@ -58,6 +59,7 @@ class Exported:
     engines: tuple[Path, ...] = ()
     proofs: dict[Layout, tuple[ExitProof, ...]] = field(default_factory=dict)
     no_engines: str | None = None
+    misread: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values; the bundle by its path, proofs with latencies in ms."""
@@ -67,6 +69,7 @@ class Exported:
             "engines": [str(path) for path in self.engines],
             "proofs": {layout: [asdict(exit) for exit in exits] for layout, exits in self.proofs.items()},
             "no_engines": self.no_engines,
+            "misread": list(self.misread),
         }
 
 

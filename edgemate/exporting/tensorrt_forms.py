@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx
 
+from edgemate.bundle import Bundle
+
 # Its axes became an input. Those of ReduceSum did in opset 13.
 _REDUCTIONS = frozenset(
     (
@@ -20,6 +22,12 @@ _REDUCTIONS = frozenset(
 )
 _NEW = frozenset(("BitwiseAnd", "CenterCropPad", "Col2Im", "GroupNormalization", "Mish"))
 _SCATTERS = frozenset(("ScatterElements", "ScatterND"))
+
+
+def misread_in(bundle: Bundle) -> tuple[str, ...]:
+    """Operators in the graphs of a bundle that TensorRT 8 misreads, sorted."""
+    graphs = [graph for layout in bundle.manifest.graphs.values() for graph in layout]
+    return tuple(sorted({name for graph in graphs for name in misread(onnx.load(bundle.file(graph.file)))}))
 
 
 def misread(proto: onnx.ModelProto) -> list[str]:

@@ -104,12 +104,13 @@ def test_options_that_do_not_fit_are_refused(
 def test_what_the_device_must_do_is_told(
     finished_run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = dataclasses.replace(exported, no_engines="there is no GPU")
+    without = dataclasses.replace(exported, no_engines="there is no GPU", misread=("Col2Im", "ReduceMax"))
     monkeypatch.setattr("edgemate.exporting.export_run", lambda *args, **kwargs: without)
     result = invoke(export, finished_run.path, "--target", "trt", "--output", "bundles/x")
     assert result.exit_code == 0, result.output
     assert "engines: not built here: there is no GPU" in result.stdout
     assert "edgemate build bundles/x\n" in result.stdout
+    assert "warning: TensorRT 8 misreads Col2Im, ReduceMax; build the engines with TensorRT 10\n" in result.stdout
     assert "edgemate classify bundles/x IMAGE --backend tensorrt" in result.stdout
 
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 from graphs import Layouts
 from runs import reference_logits
-from tensorrt_forms import misread
 
 from edgemate.bundle.manifest import Precision
 from edgemate.config import Exits, Model
@@ -27,6 +26,7 @@ from edgemate.exporting import Limits
 from edgemate.exporting.composing import prefix_of
 from edgemate.exporting.graphs import export_graphs
 from edgemate.exporting.precision import convert_layout
+from edgemate.exporting.tensorrt_forms import misread
 from edgemate.exporting.verify import check_graph, layout_logits, verify_layout
 from edgemate.models import Backbone, MultiExitModel, Tap, build_model, count_costs
 from edgemate.models.cost import block_macs

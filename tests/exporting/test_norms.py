@@ -5,9 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from tensorrt_forms import misread
 
 from edgemate.exporting.norms import sum_norms
+from edgemate.exporting.tensorrt_forms import misread
 
 
 def model(operator: str, axes: list[int], keepdims: int) -> onnx.ModelProto:

@@ -8,6 +8,7 @@ from pathlib import Path
 from edgemate.errors import BackendError
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.targets.onnx import export_onnx
+from edgemate.exporting.tensorrt_forms import misread_in
 from edgemate.runs import Run
 from edgemate.runtime.backends.tensorrt.compat import TensorRT, load_tensorrt
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
@@ -33,6 +34,7 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
             raise BackendError(f"{output}: require_engines: {error}") from error
         problem = str(error)
     exported = export_onnx(run, output, options)
+    exported = replace(exported, misread=misread_in(exported.bundle))
     if trt is None:
         return replace(exported, no_engines=problem)
     return with_engines(exported, trt, options)

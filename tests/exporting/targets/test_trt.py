@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 from fake_tensorrt import opened
 from golden_backend import GoldenBackend
@@ -50,6 +51,7 @@ def test_without_a_gpu_the_bundle_is_made_and_the_reason_given(
     found = export_run(finished_run, tmp_path / "bundle", target="trt", options=options)
     assert found.no_engines == "TensorRT needs an NVIDIA GPU"
     assert found.engines == ()
+    assert found.misread == ()
     assert exports == [options]
 
 
@@ -62,6 +64,22 @@ def test_tensorrt_is_not_used_without_a_gpu(
     assert found.no_engines is not None
     assert "GPU" in found.no_engines
     assert "\n" not in found.no_engines
+
+
+def test_operators_that_tensorrt_8_misreads_are_named(
+    finished_run: Run, exported: Exported, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(LOAD, no_gpu)
+    shutil.copytree(exported.bundle.path, tmp_path / "bundle")
+    path = tmp_path / "bundle" / exported.bundle.manifest.graphs["segments"][1].file
+    graph = onnx.load(path)
+    graph.graph.node[-1].op_type = "Mish"  # new in opset 18
+    onnx.save(graph, path)
+    changed = dataclasses.replace(exported, bundle=Bundle(tmp_path / "bundle", exported.bundle.manifest))
+    monkeypatch.setattr(ONNX, lambda run, output, options: changed)
+    found = export_run(finished_run, tmp_path / "bundle", target="trt")
+    assert found.misread == ("Mish",)
+    assert found.to_json()["misread"] == ["Mish"]
 
 
 def test_required_engines_that_cannot_be_built_leave_nothing(
