@@ -114,7 +114,7 @@ class PreparedData:
         return evaluation_loader_on(
             device,
             self.source.train,
-            indices[self.sharding.of_split(len(indices)).slice],
+            self.sharding.evaluated(indices, self.micro_batch_size),
             self.spec,
             batch_size=self.micro_batch_size,
             progress=progress,
@@ -165,7 +165,7 @@ class PreparedData:
         indices = np.arange(len(target.test), dtype=np.int64)
         return evaluation_loader(
             target.test,
-            indices[self.sharding.of_split(len(indices)).slice],
+            self.sharding.evaluated(indices, self.micro_batch_size),
             EvaluationTransform(target.spec),
             batch_size=self.micro_batch_size,
             workers=self.workers,
@@ -181,7 +181,7 @@ class PreparedData:
         indices: Indices = getattr(self.splits, name)
         return evaluation_loader(
             images,
-            indices[self.sharding.of_split(len(indices)).slice],
+            self.sharding.evaluated(indices, self.micro_batch_size),
             EvaluationTransform(self.spec),
             batch_size=self.micro_batch_size,
             workers=self.workers,

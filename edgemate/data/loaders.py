@@ -99,11 +99,13 @@ class TrainingBatch:
         indices: of the images, int64 (N,).
         seed: of the augmentation of the whole batch.
         place: of the images in the batch; None: they are all of it.
+        everyone: what each process takes at the same time, by rank; empty where one process takes the batch.
     """
 
     indices: Indices
     seed: int
     place: Place | None = None
+    everyone: tuple[Indices, ...] = ()
 
 
 class EpochBatches(Sampler[TrainingBatch]):
@@ -160,8 +162,9 @@ class EpochBatches(Sampler[TrainingBatch]):
             if self.sharding.parts == 1:
                 yield TrainingBatch(batch, seed)
                 continue
-            for place in self.sharding.micro_batches(len(batch)):
-                yield TrainingBatch(batch[place.slice], seed, place)
+            for number, place in enumerate(self.sharding.micro_batches(len(batch))):
+                everyone = tuple(batch[other.slice] for other in self.sharding.turn(len(batch), number))
+                yield TrainingBatch(batch[place.slice], seed, place, everyone)
 
     def _order(self, epoch: int) -> Indices:
         n = len(self._indices)

@@ -3,6 +3,8 @@
 Order and augmentation are drawn on the CPU from the same seeds as in `edgemate.data.loaders`, so the batches are
 bit for bit the same, except for the rounding of RandAugment's operations on a GPU. Per image, only its index and the
 source rows and columns of its pixels are sent to the device.
+
+Connected processes divide the images: each keeps consecutive ones, and those of a batch are fetched from their owners.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from edgemate.data.placing import placed
 from edgemate.data.rand_augment import RandAugment
 from edgemate.data.source import Images
 from edgemate.data.transforms import Normalize, TrainingTransform, seeded
+from edgemate.distributed.divided_rows import fetch_rows
+from edgemate.distributed.reduce import ranks
 from edgemate.distributed.sharding import ONE_PROCESS, Sharding
 from edgemate.errors import DataError
 from edgemate.progress import SILENT, Progress
@@ -44,6 +48,7 @@ class ImagesOnDevice:
         spec: input specification of the network.
         device: the training device.
         progress: receives the number of images decoded.
+        sharding: over which the pixels are divided, if its processes are connected. Each has all labels.
 
     Raises:
         DataError: they do not fit on the device, or a file cannot be read.
@@ -56,30 +61,44 @@ class ImagesOnDevice:
         spec: InputSpec,
         device: torch.device,
         progress: Progress = SILENT,
+        sharding: Sharding = ONE_PROCESS,
     ) -> None:
-        needed, free = len(indices) * spec.channels * spec.height * spec.width, free_bytes(device)
+        self._total, self._rank = len(indices), sharding.rank
+        self._divided = ranks() == sharding.ranks > 1
+        held = indices[sharding.of_split(len(indices)).slice] if self._divided else indices
+        needed, free = len(held) * spec.channels * spec.height * spec.width, free_bytes(device)
         if free is not None and needed > MAX_FRACTION * free:
             raise DataError(
-                f"data.cache: device: {len(indices)} images take {needed / 2**30:.1f} GiB, more than half of "
+                f"data.cache: device: {len(held)} images take {needed / 2**30:.1f} GiB, more than half of "
                 f"the {free / 2**30:.1f} GiB that are free on {device}; set it to ram or none"
             )
         array = images.array
         ready = array is not None and spec.resize is None
-        pixels = array[indices] if array is not None and ready else fitted_array(images, indices, spec, progress)
+        pixels = array[held] if array is not None and ready else fitted_array(images, held, spec, progress)
         self.size = (spec.height, spec.width)
         self._pixels = torch.from_numpy(pixels).to(device)
         self._labels = torch.from_numpy(images.labels[indices]).to(device)
         self._normalize = Normalize(spec, device)
 
-    def batch(self, indices: Indices, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, indices: Indices, rows: Tensor, columns: Tensor, everyone: Sequence[Indices] = ()
+    ) -> tuple[Tensor, Tensor]:
         """Images uint8 (n, C, h, w) in channels_last memory format and labels (n,), on the device.
+
+        Where processes divide the images, they all call this at the same time.
 
         Args:
             indices: which images, (n,).
             rows: source row of every row of the result, or `BLACK`: int64 (n, h) on the CPU.
             columns: source column of every column, or `BLACK`: int64 (n, w) on the CPU.
+            everyone: which images each process takes, by rank; needed where they divide them.
         """
-        pixels, chosen = _gather(self._pixels, torch.from_numpy(indices), rows, columns)
+        if self._divided:
+            fetched = fetch_rows(self._pixels, self._total, self._rank, everyone)
+            pixels, _ = _gather(fetched, torch.arange(len(indices)), rows, columns)
+            chosen = torch.from_numpy(indices).to(self._labels.device)
+        else:
+            pixels, chosen = _gather(self._pixels, torch.from_numpy(indices), rows, columns)
         return pixels.permute(0, 3, 1, 2), self._labels[chosen]
 
     def normalized(self, pixels: Tensor) -> Tensor:
@@ -137,13 +156,14 @@ class OnDeviceLoader:
     def __iter__(self) -> Iterator[LabeledBatch]:
         for batch in self._batches:
             with seeded(batch.seed), placed(batch.place):
-                pixels, labels = self._augmented(batch.indices)
+                pixels, labels = self._augmented(batch)
             yield self._images.normalized(pixels), labels
 
-    def _augmented(self, indices: Indices) -> tuple[Tensor, Tensor]:
+    def _augmented(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """uint8 (n, C, h, w) in channels_last memory format and labels (n,)."""
-        n = len(indices)
-        pixels, labels = self._images.batch(indices, *_places(self._first, n, *self._images.size))
+        n = len(batch.indices)
+        places = _places(self._first, n, *self._images.size)
+        pixels, labels = self._images.batch(batch.indices, *places, batch.everyone)
         for change, moves in self._changes:
             pixels = change(pixels)
             if moves:
@@ -191,7 +211,7 @@ def train_loader_on(
             "data.cache: device: random_resized_crop, and random_crop of images that were resized by their shorter "
             "side, take images of different sizes; set it to ram or none"
         )
-    there = ImagesOnDevice(images, indices, transform.spec, device, progress)
+    there = ImagesOnDevice(images, indices, transform.spec, device, progress, sharding)
     labels = images.labels[indices] if balanced else None
     numbers = np.arange(len(indices), dtype=np.int64)
     places = EpochBatches(numbers, batch_size, seed, sharding, balance=labels, repeats=repeats)

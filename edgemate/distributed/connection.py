@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from edgemate.distributed.world import World
 from edgemate.errors import EdgemateError, TrainingError
@@ -117,6 +118,32 @@ class Connection:
             do()
 
         self.shared(call)
+
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give these tensors, on the CPU, the values that they have in rank 0."""
+        if self._group is None:
+            return
+        for tensor in tensors:
+            sent = tensor.detach().contiguous()
+            dist.broadcast(sent, 0, group=self._group)
+            tensor.detach().copy_(sent)
+
+    def in_turns(self, own: Iterable[Found], number: int) -> Iterator[Found]:
+        """Items 0 to `number` − 1 in order, in rank 0; nothing in the others, which iterate to send theirs.
+
+        Args:
+            own: the items of this process: every ranks-th, the first of which is that of its rank.
+            number: of items over all processes.
+        """
+        if self._group is None:
+            yield from own
+            return
+        items, ranks = iter(own), self.world.ranks
+        for first in range(0, number, ranks):
+            gathered: list[Any] | None = [None] * ranks if self.world.first else None
+            dist.gather_object(next(items, None), gathered, 0, group=self._group)
+            if gathered is not None:
+                yield from gathered[: number - first]
 
     def each(self, find: Callable[[], Found]) -> Found:
         """What `find` returns in this process, once it has returned in all of them.

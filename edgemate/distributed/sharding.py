@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -27,11 +32,13 @@ class Sharding:
         rank: of this process, from 0.
         ranks: number of processes.
         accumulate: micro-batches of a process per step, whose gradients are accumulated.
+        in_turns: of a split, a process takes every ranks-th batch, not consecutive images.
     """
 
     rank: int = 0
     ranks: int = 1
     accumulate: int = 1
+    in_turns: bool = False
 
     @property
     def parts(self) -> int:
@@ -40,13 +47,23 @@ class Sharding:
 
     def micro_batches(self, n: int) -> list[Place]:
         """This process's micro-batches of `n` images. Over all processes their sizes differ by at most one."""
-        parts = self.parts
-        numbers = (turn * self.ranks + self.rank for turn in range(self.accumulate))
-        return [Place(k * n // parts, (k + 1) * n // parts, n) for k in numbers]
+        return [self.turn(n, number)[self.rank] for number in range(self.accumulate)]
+
+    def turn(self, n: int, number: int) -> list[Place]:
+        """The micro-batches of `n` images that all processes take at the same time, by rank; turns count from 0."""
+        first, parts = number * self.ranks, self.parts
+        return [Place(k * n // parts, (k + 1) * n // parts, n) for k in range(first, first + self.ranks)]
 
     def of_split(self, n: int) -> Place:
         """This process's images of a split of `n`, each of which belongs to exactly one process."""
         return Place(self.rank * n // self.ranks, (self.rank + 1) * n // self.ranks, n)
+
+    def evaluated(self, indices: Indices, batch_size: int) -> Indices:
+        """Which of the images of a split, int64 (n,), this process evaluates in batches of that size."""
+        if not self.in_turns:
+            return indices[self.of_split(len(indices)).slice]
+        chosen: Indices = indices[np.arange(len(indices)) // batch_size % self.ranks == self.rank]
+        return chosen
 
 
 ONE_PROCESS = Sharding()

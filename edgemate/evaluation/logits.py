@@ -25,6 +25,7 @@ def logit_batches(
     autocast: torch.dtype | None = None,
     progress: Progress = SILENT,
     total: int | None = None,
+    processes: int = 1,
 ) -> Iterator[tuple[Logits, Labels]]:
     """Run the model over a split, in evaluation mode and without gradients. Its mode is restored.
 
@@ -36,6 +37,7 @@ def logit_batches(
         autocast: mixed precision in this type; None computes in the model's own.
         progress: notified after each batch of the number of images done.
         total: number of images; None reports no progress.
+        processes: that divide the images, at the same speed; progress is that of all.
 
     Yields:
         For each batch logits float32 (n, K, classes) and labels int64 (n,).
@@ -54,7 +56,7 @@ def logit_batches(
             yield logits, labels.cpu().numpy().astype(np.int64, copy=False)
             done += len(labels)
             if total is not None:
-                progress.advance(done, total)
+                progress.advance(min(processes * done, total), total)
     finally:
         model.train(was_training)
 

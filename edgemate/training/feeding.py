@@ -89,10 +89,13 @@ def choose_place(
     fitted = len(wanted) * data.spec.channels * data.spec.height * data.spec.width
     if asked == "auto" and device.type == "cuda":
         free = free_bytes(device)
-        fits = free is not None and fitted <= MAX_FRACTION * free
+        fits = free is not None and fitted / data.sharding.ranks <= MAX_FRACTION * free
         if fits and not method.uses_unlabeled and works_on_device(data.transform):
             asked = "device"
     if asked == "device":
+        devices = data.sharding.ranks
+        if devices > 1:
+            return Place("device", f"divided over {devices} training devices, {_size(fitted / devices)} on each")
         return Place("device", f"on the training device, {_size(fitted)}")
     if not isinstance(images, FileImages):
         return Place("ram", "in memory, as the dataset is")

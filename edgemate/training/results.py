@@ -1,8 +1,8 @@
-"""What a finished training leaves in its run: metadata, weights, logits, golden images and final metrics."""
+"""What a finished training leaves in its run: metadata, weights, golden images and final metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,6 @@ from edgemate.core.class_report import ClassReport
 from edgemate.core.class_tables import confusion_csv, per_class_csv
 from edgemate.core.scoring import ensemble_accuracy
 from edgemate.data import EvaluationTransform, PreparedData
-from edgemate.data.loaders import ImageLoader
-from edgemate.evaluation import logit_batches
-from edgemate.progress import Progress
 from edgemate.runs import Run, RunMetadata, Split, write_tensors
 from edgemate.training.callbacks import Record
 from edgemate.training.task import MultiExitTask
@@ -26,30 +23,15 @@ def write_results(
     run: Run,
     task: MultiExitTask,
     data: PreparedData,
+    evaluated: Sequence[Split],
     record: Record,
     kept_epoch: int,
-    progress: Progress,
     extra: Mapping[str, Any],
 ) -> None:
-    """Weights, logits of all evaluated splits, golden images and the final figures, `extra` ones included."""
+    """Weights, golden images and the final figures, `extra` ones included, of splits whose logits are in the run."""
     splits = {}
     reports: dict[str, ClassReport] = {}
-    channels_last = task.channels_last
-    loaders: dict[Split, ImageLoader] = {"calibration": data.calibration_loader(), "test": data.test_loader()}
-    if data.target is not None:
-        loaders["target_test"] = data.target_test_loader()
-    counts = run.read_metadata().images
-    for name, loader in loaders.items():
-        progress.step(f"evaluating the {name.replace('_', ' ')} split, image")
-        batches = logit_batches(
-            task.model,
-            loader,
-            device=task.device,
-            channels_last=channels_last,
-            progress=progress,
-            total=counts[name],
-        )
-        run.stream_logits(name, batches, counts[name])
+    for name in evaluated:
         logits, labels = run.read_logits(name)
         report = reports[name] = ClassReport.of(logits, labels, data.classes)
         splits[name] = {

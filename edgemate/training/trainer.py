@@ -37,9 +37,11 @@ from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
 from edgemate.training.feeding import choose_place, make_feed
+from edgemate.training.final_logits import write_final_logits
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, division_of_a_batch, training_header
+from edgemate.training.host_memory import freed_memory_kept
 from edgemate.training.input_defaults import with_input_defaults
 from edgemate.training.live import Live
 from edgemate.training.mixup import mixup_of
@@ -105,7 +107,7 @@ def train(
     )
     find_address(world)
     device = device_of(world, recipe.training.accelerator)
-    with connected(world, device) as connection:
+    with connected(world, device) as connection, freed_memory_kept(device):
         return _train(recipe, path, resume, replace, console, progress, connection, device)
 
 
@@ -225,15 +227,18 @@ def _train(
                 f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
                 "set a smaller one, or training.precision=bf16"
             ) from error
+    task.update_mixing()
+    if best and world.first:
+        model.load_state_dict(best.weights)
+    evaluated = write_final_logits(
+        run, model, data, connection, device, channels_last=task.channels_last, progress=progress
+    )
     if not world.first:
         return run
-    task.update_mixing()
-    if best:
-        model.load_state_dict(best.weights)
     extra: dict[str, Any] = {} if caching is None else {"feature_cache": caching.to_json()}
     extra |= {"early_stop": stop.to_json()} if stop else {}
     extra |= {"distributed": world.to_json()} if world.ranks > 1 else {}
-    write_results(run, task, data, record, best.epoch if best else len(record.rows), progress, extra)
+    write_results(run, task, data, evaluated, record, best.epoch if best else len(record.rows), extra)
     if caching is not None:
         caching.close()
     run.progress_path.unlink(missing_ok=True)

@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rank_tasks
 import torch
 from ranks import Ranks
 
 from edgemate.config.merging import merge, parse_overrides
+from edgemate.evaluation import collect_logits
+from edgemate.evaluation.trained import trained_model
 from edgemate.runs import Run
+from edgemate.training.trainer import prepare_data
 from recipes import SMALL
 
 BASE = (
@@ -86,6 +90,18 @@ def test_so_it_is_with_other_ways_to_load_and_to_keep(two: Ranks, tmp_path: Path
     assert ranks[0]["metrics"]["kept_epoch"] == one["metrics"]["kept_epoch"]
     kept = sorted(path.name for path in (tmp_path / "one/checkpoints").iterdir())
     assert sorted(path.name for path in (tmp_path / "two/checkpoints").iterdir()) == kept
+
+
+def test_the_final_logits_are_those_of_the_weights_that_are_kept(two: Ranks, tmp_path: Path) -> None:
+    two.call(rank_tasks.train_steps, tree("training.weights=best", "optimization.lr=0.3"), tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    data = prepare_data(run.read_recipe())
+    for split, loader in {"calibration": data.calibration_loader(), "test": data.test_loader()}.items():
+        logits, labels = collect_logits(trained_model(run), loader)
+        stored, stored_labels = run.read_logits(split)
+        assert len(labels) > 2 * data.batch_size  # several turns
+        np.testing.assert_array_equal(stored_labels, labels)
+        np.testing.assert_allclose(stored, logits, atol=1e-4)
 
 
 def test_accumulated_micro_batches_train_as_processes_do(two: Ranks, tmp_path: Path) -> None:

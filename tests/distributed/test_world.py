@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edgemate.distributed.sharding import Sharding
@@ -94,3 +95,14 @@ def test_every_image_of_a_split_belongs_to_one_process(n: int, ranks: int) -> No
     taken = [images[Sharding(rank, ranks).of_split(n).slice] for rank in range(ranks)]
     assert [image for part in taken for image in part] == images
     assert max(map(len, taken)) - min(map(len, taken)) <= 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 127])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_batches_of_a_split_go_round(n: int, ranks: int, batch_size: int) -> None:
+    images = np.random.default_rng(0).permutation(n)
+    batches = [images[start : start + batch_size] for start in range(0, n, batch_size)]
+    for rank in range(ranks):
+        own = Sharding(rank, ranks, in_turns=True).evaluated(images, batch_size)
+        assert own.tolist() == [image for batch in batches[rank::ranks] for image in batch]

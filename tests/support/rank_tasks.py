@@ -5,14 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from any_method import EARLY, any_method
 from exit_outputs import C
 from teachers import gray_batch
 from torch import Tensor, nn
+from torchvision.transforms import v2
+from toy_data import input_spec
 
+from edgemate.data.loaders import LabeledBatch
+from edgemate.data.on_device import train_loader_on
+from edgemate.data.source import DataSource
+from edgemate.data.transforms import TrainingTransform
 from edgemate.distillation import Batch
 from edgemate.distributed.batch_norm import synchronize
+from edgemate.distributed.connection import Connection
+from edgemate.distributed.divided_rows import fetch_rows
 from edgemate.distributed.reduce import (
     average_gradients,
     average_statistics,
@@ -21,6 +31,7 @@ from edgemate.distributed.reduce import (
     sum_over_ranks,
 )
 from edgemate.distributed.sharding import Sharding
+from edgemate.distributed.world import World
 
 CPU = torch.device("cpu")
 
@@ -179,3 +190,29 @@ def train_steps(
     with run.history_path.open() as file:
         found["rows"] = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     return {**found, "metrics": run.read_metrics()}
+
+
+def rows_fetched(rank: int, ranks: int, rows: Tensor, wanted: list[list[np.ndarray]]) -> list[Tensor]:
+    """What each process fetches of `rows`, of which it holds its part, turn by turn; `wanted` is by turn and rank."""
+    own = rows[Sharding(rank, ranks).of_split(len(rows)).slice].clone()
+    return [fetch_rows(own, len(rows), rank, each) for each in wanted]
+
+
+def on_device_epoch(
+    rank: int, ranks: int, source: DataSource, indices: np.ndarray, accumulate: int
+) -> tuple[list[LabeledBatch], int]:
+    """The second epoch of images on the device, and how many images this process holds there."""
+    transform = TrainingTransform(input_spec(source), [v2.RandomCrop((8, 6), padding=1), v2.RandomHorizontalFlip()])
+    sharding = Sharding(rank, ranks, accumulate)
+    loader = train_loader_on(CPU, source.train, indices, transform, batch_size=16, seed=3, sharding=sharding)
+    loader.sampler.set_epoch(1)
+    return list(loader), len(loader._images._pixels)
+
+
+def items_in_turns(rank: int, ranks: int, number: int) -> tuple[list[int], list[float]]:
+    """Numbers that the processes have in turns, and tensors that all have from rank 0."""
+    world = World(rank=rank, ranks=ranks, local_rank=rank, local_ranks=ranks, nodes=1, starter="edgemate")
+    connection = Connection(world, dist.group.WORLD)
+    tensors = [torch.full((2, 3, 4, 4), float(rank + 1)).to(memory_format=torch.channels_last), torch.tensor(rank)]
+    connection.copy_from_first(tensors)
+    return list(connection.in_turns(range(rank, number, ranks), number)), [float(one.sum()) for one in tensors]
