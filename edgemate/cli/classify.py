@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.cli.trust import TrustedKeys, TrustEngines
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def classify(
     ] = None,
     backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    trusted_keys: TrustedKeys = None,
+    trust_engines: TrustEngines = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,6 +56,8 @@ def classify(
             deadline_ms=deadline_ms,
             backend=backend,
             threads=threads,
+            trusted_keys=trusted_keys,
+            trust_engines=trust_engines,
             notify=_print_json if as_json else _print_error,
             progress=progress,
         )

@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.console import is_screen, make_console
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.trust import AllowPlugins
 
 
 def compare(
@@ -55,6 +56,7 @@ def compare(
         int | None, typer.Option(min=1, help="CPUs that a training reserves on the cluster.")
     ] = None,
     gpus_per_run: Annotated[float | None, typer.Option(min=0, help="GPUs that a training reserves on it.")] = None,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.
@@ -85,6 +87,7 @@ def compare(
             engine=engine,
             engine_options={key: value for key, value in given.items() if value is not None},
             tune=tune,
+            allow_plugins=allow_plugins,
             notify=None if quiet else notify,
             progress=progress,
         )

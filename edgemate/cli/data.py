@@ -9,6 +9,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import printable
+from edgemate.cli.trust import AllowPlugins
 
 if TYPE_CHECKING:
     from edgemate.data.inspection import DataReport
@@ -28,6 +29,7 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
     ] = None,
+    allow_plugins: AllowPlugins = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -40,8 +42,10 @@ def check(
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe
     from edgemate.data.inspection import inspect_data
+    from edgemate.plug_ins import allowed_in_runs
 
-    section = load_recipe(find_recipe(recipe), overrides or []).data
+    with allowed_in_runs(allow_plugins):
+        section = load_recipe(find_recipe(recipe), overrides or []).data
     with showing_progress(quiet, steps=False) as progress, progress.unattended():
         progress.step("reading the dataset")
         report = inspect_data(section, progress)

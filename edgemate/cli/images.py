@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
 
@@ -30,6 +31,7 @@ def images(
         list[str] | None, typer.Option("--set", help="Override section.key=value; repeatable.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Write real images of a recipe's dataset as PNG files, <index>_<label>.png, before any resizing."""
@@ -40,12 +42,14 @@ def images(
     from edgemate.data import check_data, load_source, splits_of, stratified_sample
     from edgemate.errors import UsageError
     from edgemate.files import check_folder, write_bytes
+    from edgemate.plug_ins import allowed_in_runs
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder with `output`")
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; name another folder with `output`, or allow `overwrite`")
-    data = load_recipe(recipe, overrides or []).data
+    with allowed_in_runs(allow_plugins):
+        data = load_recipe(recipe, overrides or []).data
     check_folder(output)
     check_data(data)
     with showing_progress(quiet, steps=False) as progress:

@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.rank import Rank
+from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def train(
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines that train together; see docs/distributed.md.")] = None,
     strategy: Annotated[str, typer.Option(help="ddp, which several processes always do.")] = "auto",
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
@@ -51,6 +53,7 @@ def train(
                 devices=devices,
                 nodes=nodes,
                 strategy=strategy,
+                allow_plugins=allow_plugins,
             )
     except KeyboardInterrupt:
         if not rank.prints:

@@ -13,6 +13,8 @@ from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.bundle.versioned_json import read_versioned
 
 FORMAT_VERSION: Literal[1] = 1
+MOST_BYTES = 16 << 20
+"""Of the file; the names of some thousand layers are in it."""
 
 # How the inspectors of 8.x and later spell a tensor's type → how edgemate does.
 _PRECISIONS = {
@@ -86,9 +88,9 @@ def metadata_path(engine: Path) -> Path:
     return engine.with_name(engine.name + ".json")
 
 
-def read_engine_metadata(engine: Path) -> EngineMetadata:
-    """The metadata of the engine in file `engine`. Raises BundleError if it cannot be read."""
-    return read_versioned(metadata_path(engine), EngineMetadata, FORMAT_VERSION)
+def read_engine_metadata(engine: Path, content: bytes | None = None) -> EngineMetadata:
+    """The metadata of the engine in file `engine`, of which `content` was read; BundleError if it is damaged."""
+    return read_versioned(metadata_path(engine), EngineMetadata, FORMAT_VERSION, content=content)
 
 
 def layer_precisions(information: str) -> LayerPrecisions | None:
