@@ -30,6 +30,7 @@ def own_modules_unloaded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     """Unload the modules that a test wrote, and search its folders no more: the next may reuse their names."""
     path, loaded = list(sys.path), set(sys.modules)
     monkeypatch.setattr(plug_ins, "_beside", [])
+    monkeypatch.setattr(plug_ins, "_named", set())
     monkeypatch.setattr(plug_ins, "_searched", [])
     yield
     sys.path[:] = path

@@ -50,9 +50,7 @@ def load_recipe(
     written = read_tree(Path(path), of_run=of_run)
     plug_ins.also_look_in(folders)
     tree, notes = fit_to_epochs(merge(written, over), written, over)
-    if not of_run and not is_of_a_run(Path(path)):
-        plug_ins.add_named_by_user(name for _, name in dotted_names(tree))
-    recipe = _validated(tree, str(path))
+    recipe = _validated(tree, str(path), own=not of_run and not is_of_a_run(Path(path)))
     if notify is not None:
         for note in notes:
             notify(note)
@@ -61,17 +59,19 @@ def load_recipe(
 
 def parse_recipe(tree: Mapping[str, Any], source: str) -> Recipe:
     """Validate a recipe of the user's own, given as a mapping; `source` names it in messages. Raises RecipeError."""
-    plug_ins.add_named_by_user(name for _, name in dotted_names(tree))
-    return _validated(fit_to_epochs(tree)[0], source)
+    return _validated(fit_to_epochs(tree)[0], source, own=True)
 
 
-def _validated(tree: Mapping[str, Any], source: str) -> Recipe:
+def _validated(tree: Mapping[str, Any], source: str, *, own: bool) -> Recipe:
     try:
         recipe = Recipe.model_validate(dict(tree))
     except ValidationError as error:
         # Also check the parts whose names are readable, so that one message has everything.
         raise RecipeError(source, problems_of(error, Recipe) + resolve_options(tree, import_paths=False)[1]) from error
-    resolved, problems = resolve_options(recipe.model_dump())
+    whole = recipe.model_dump()
+    if own:
+        plug_ins.add_named_by_user(name for _, name in dotted_names(whole))
+    resolved, problems = resolve_options(whole)
     if problems:
         raise RecipeError(source, problems)
     return Recipe.model_validate(resolved)

@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from edgemate import plug_ins
 from edgemate.config.parts import dotted_names
+from edgemate.config.problems import problems_of
+from edgemate.config.schema import Recipe
 from edgemate.errors import RecipeError
 
 # What training writes beside a run's recipe.
@@ -32,12 +36,16 @@ def check_run_recipe(tree: Mapping[str, Any], path: Path) -> None:
         path: of its file, for messages.
 
     Raises:
-        RecipeError: it names a dotted path, or extends another recipe.
+        RecipeError: it names a dotted path, extends another recipe, or is not valid.
     """
     if "extends" in tree:
         raise RecipeError(str(path), ["extends: the recipe of a run is whole, and names no other file"])
+    try:
+        whole = Recipe.model_validate(dict(tree)).model_dump()  # a name may be written in more than one way
+    except ValidationError as error:
+        raise RecipeError(str(path), problems_of(error, Recipe)) from error
     known = plug_ins.named_by_user()
-    for key, name in dotted_names(tree):
+    for key, name in dotted_names(whole):
         if name not in known:
             raise RecipeError(
                 str(path),
