@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.console import is_screen, make_console
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.screen import printable
 from edgemate.cli.trust import AllowPlugins
 
 
@@ -96,7 +97,8 @@ def compare(
     if is_screen():
         from rich.markdown import Markdown
 
-        console.print(Markdown(found))
+        console.print(Markdown("\n".join(map(printable, found.split("\n")))))
     else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
-        console.out(found)
+        for line in found.removesuffix("\n").split("\n"):
+            console.out(line)
     notify(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('html', 'json', 'md', 'png'))}")

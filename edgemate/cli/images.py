@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.screen import say
 from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
@@ -67,4 +68,4 @@ def images(
             chosen.image(int(index)).save(buffer, "PNG")
             write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
             progress.advance(done, len(sample))
-    typer.echo(f"{counted(len(sample), f'{split.value} image')} of {source.name} in {output}")
+    say(f"{counted(len(sample), f'{split.value} image')} of {source.name} in {output}")

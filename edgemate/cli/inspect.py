@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgemate.cli.console import is_screen, make_console, print_table
-from edgemate.cli.screen import print_json
+from edgemate.cli.screen import print_json, printable
 from edgemate.cli.trust import AllowPlugins, TrustedKeys
 from edgemate.wording import counted
 
@@ -114,9 +114,10 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
     if is_screen():
         from rich.syntax import Syntax
 
-        console.print(Syntax(recipe, "yaml", background_color="default"))
+        console.print(Syntax("\n".join(map(printable, recipe.split("\n"))), "yaml", background_color="default"))
     else:  # which would fill every line to its end with spaces
-        console.out(recipe)
+        for line in recipe.split("\n"):
+            console.out(line)
 
 
 def _print_pairs(pairs: dict[str, str], console: Console) -> None:

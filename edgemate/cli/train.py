@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.rank import Rank
+from edgemate.cli.screen import say
 from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
@@ -59,7 +60,7 @@ def train(
         if not rank.prints:
             raise
         instead = " instead of --force" if force else ""
-        typer.echo(f"the same command with --resume{instead} continues from the last checkpoint", err=True)
+        say(f"the same command with --resume{instead} continues from the last checkpoint", err=True)
         raise
     if not rank.prints or not trained.metrics:
         return

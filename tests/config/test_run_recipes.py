@@ -157,5 +157,5 @@ def test_a_recipe_of_ones_own_may_extend_a_run_of_registered_parts(tmp_path: Pat
     assert load_recipe(own).optimization.schedule == "planted:steady"
     strange_run(tmp_path / "other", optimization={**SMALL["optimization"], "schedule": "planted:data"})
     own.write_text(yaml.safe_dump({"extends": "other/recipe.yaml"}))
-    with pytest.raises(RecipeError, match="other/recipe.yaml: optimization.schedule: 'planted:data' is code"):
+    with pytest.raises(RecipeError, match=r"other/recipe\.yaml: optimization\.schedule: 'planted:data' is code"):
         load_recipe(own)
