@@ -110,6 +110,8 @@ class _Reader:
         while at < end:
             key, at = self._number(at, end)
             field, wire = key >> 3, key & 7
+            if field == 0:
+                raise _RefusedError("is not an ONNX file")
             if wire == 0:
                 value, at = self._number(at, end)
                 if kind == "Tensor" and field == _DATA_LOCATION and value == _EXTERNAL:
@@ -121,7 +123,7 @@ class _Reader:
                 length = 8 if wire == 1 else 4
             else:
                 raise _RefusedError("is not an ONNX file")
-            if field == 0 or at + length > end:
+            if at + length > end:
                 raise _RefusedError("is not an ONNX file")
             holds = schema.get(field) if wire == 2 else None
             if kind == "Tensor" and field == _EXTERNAL_DATA and wire == 2:

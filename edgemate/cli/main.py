@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from edgemate import __version__
 from edgemate.cli.bench import bench
 from edgemate.cli.build import build
+from edgemate.cli.bundle import bundle
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.classify import classify
 from edgemate.cli.compare import compare
@@ -103,6 +104,7 @@ for command in (
     doctor,
 ):
     app.command()(command)
+app.add_typer(bundle, name="bundle")
 app.add_typer(data, name="data")
 app.add_typer(recipes, name="recipes")
 
