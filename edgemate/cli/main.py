@@ -62,7 +62,7 @@ def _escaped_usage() -> Iterator[None]:
         yield
     except Exception as error:
         if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
-            error.message = printable(message)
+            error.message = printable(message)  # type: ignore[attr-defined]
         raise
 
 

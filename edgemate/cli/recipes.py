@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from edgemate.cli.screen import say
+from edgemate.cli.trust import AllowPlugins
+from edgemate.plug_ins import allowed_in_runs
 
 recipes = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 
@@ -37,6 +39,7 @@ def show(
     recipe: Annotated[str, typer.Argument(help="A file, or a name from the list.")],
     resolved: Annotated[bool, typer.Option("--resolved", help="Include what it extends and every default.")] = False,
     overrides: Overrides = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Print a recipe."""
     import yaml
@@ -46,7 +49,9 @@ def show(
 
     path = find_recipe(recipe)
     if resolved or overrides:
-        text = yaml.safe_dump(load_recipe(path, overrides or []).model_dump(mode="json"), sort_keys=False)
+        with allowed_in_runs(allow_plugins):
+            loaded = load_recipe(path, overrides or [])
+        text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
     else:
         text = path.read_text(encoding="utf-8")
     say(*text.removesuffix("\n").split("\n"))
@@ -81,6 +86,7 @@ def copy(
 def validate(
     recipe: Annotated[list[str], typer.Argument(help="Files, or names from the list.")],
     overrides: Overrides = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Check recipes whole, without reading any data; every problem of a recipe is named at once."""
     from edgemate.config import load_recipe
@@ -89,7 +95,8 @@ def validate(
 
     for given in recipe:
         path = find_recipe(given)
-        loaded = load_recipe(path, overrides or [], notify=say)
+        with allowed_in_runs(allow_plugins):
+            loaded = load_recipe(path, overrides or [], notify=say)
         check_early(loaded, str(path))
 
         from edgemate.training import check_recipe  # only now, since it imports torch
