@@ -21,11 +21,23 @@ _ENTRY = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{64})?")
 
 
 def data_folder() -> Path:
-    """The folder of what this machine built: $EDGEMATE_TRUST, else edgemate/ in the user's data folder."""
+    """The folder of what this machine built: $EDGEMATE_TRUST, else edgemate/ in the user's data folder.
+
+    A relative path would be another folder wherever one stands, such as in an unpacked bundle.
+
+    Raises:
+        BackendError: the variable is not absolute, or the user has no home folder.
+    """
     given = os.environ.get(VARIABLE)
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "edgemate"
+    try:
+        folder = Path(given or os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+        if not given and not folder.is_absolute():
+            folder = Path("~/.local/share").expanduser()
+    except RuntimeError as error:
+        raise BackendError(f"this user has no home folder; set {VARIABLE} to a folder of yours") from error
+    if not folder.is_absolute():
+        raise BackendError(f"{VARIABLE} {given!r}: must be an absolute path")
+    return folder if given else folder / "edgemate"
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ class Trust:
             engine: path and SHA-256 of the file that was read.
             metadata: the same of the JSON beside it, which says how to open it.
         """
-        if Ledger.of_this_user().knows(engine[1], metadata[1]):
-            return BUILT_HERE
         if all(self.signed.get(path) == found for path, found in (engine, metadata)):
             return SIGNED
-        return USERS_WORD if self.engines else None
+        if self.engines:
+            return USERS_WORD
+        return BUILT_HERE if Ledger.of_this_user().knows(engine[1], metadata[1]) else None

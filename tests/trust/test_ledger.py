@@ -83,3 +83,23 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data_folder() == tmp_path / ".local" / "share" / "edgemate"
+
+
+def test_a_place_that_depends_on_where_one_stands_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEMATE_TRUST", "here")
+    with pytest.raises(BackendError, match="EDGEMATE_TRUST 'here': must be an absolute path"):
+        data_folder()
+    monkeypatch.delenv("EDGEMATE_TRUST")
+    monkeypatch.setenv("XDG_DATA_HOME", "here")  # which the standard says to ignore
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_folder() == tmp_path / ".local" / "share" / "edgemate"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("EDGEMATE_TRUST")
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(BackendError, match="this user has no home folder; set EDGEMATE_TRUST"):
+        Ledger.of_this_user()

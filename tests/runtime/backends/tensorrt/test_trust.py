@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from edgemate.bundle.signing import sign_bundle
 from edgemate.cli.bench import bench
 from edgemate.cli.classify import classify
 from edgemate.cli.evaluate import evaluate
-from edgemate.errors import BackendError, BundleError
+from edgemate.errors import BackendError, BundleError, EdgemateError
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
@@ -196,8 +198,6 @@ def test_python_takes_the_users_word(strange: Path) -> None:
 
 
 def test_a_profile_leaves_them_out(strange: Path) -> None:
-    import contextlib
-
     pytest.importorskip("onnxruntime")
     from edgemate.profiling.graph_calls import load_libraries
 
@@ -225,3 +225,30 @@ def test_a_timing_cache_of_another_machine_counts_as_empty(
     assert known() == b"timings conv"
     forget(monkeypatch, tmp_path)
     assert known() == b"timings"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"options": {}},
+        {"options": {"batch": 3}},
+        {"options": {"batch": "x"}},
+        {"options": {"batch": "9" * 5000}},
+        {"options": {"batch": "3:2:1"}},
+        {"options": {"batch": "1:1:8", "dla_core": "first"}},
+        {"options": {"batch": "1:1:8", "dla_core": 10**400}},
+        {"options": {"batch": "1:1:8", "dla_core": True, "strip_weights": "yes"}},
+        {"version": "9" * 5000},
+        {"version": "10.3.0\n"},
+        {"engine": {"sha256": "0" * 64, "bytes": 10**400}},
+        {"onnx": "../../x", "onnx_sha256": "x"},
+        {"compute_capabilities": [], "gpu": None, "driver": None},
+        {"exit": 10**30, "build_seconds": 1e308},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_strange_metadata_end_in_one_line_even_by_the_users_word(strange: Path, changes: dict[str, object]) -> None:
+    for beside in (strange / "engines").rglob("segment_1.engine.json"):
+        beside.write_text(json.dumps(json.loads(beside.read_text()) | changes))
+    with contextlib.suppress(EdgemateError), AnytimeClassifier.load(strange, "tensorrt", trust_engines=True):
+        pass
