@@ -18,6 +18,12 @@ from typing import BinaryIO
 
 from edgemate.errors import BundleError
 
+MOST_FILES = 10_000
+"""Of a bundle; one with 20 exits and engines for ten devices has 1,300."""
+MOST_ENTRIES = 1_000
+"""Of one of its folders that is listed."""
+DEEPEST = 16
+
 _KINDS = (
     (stat.S_ISLNK, "a link"),
     (stat.S_ISDIR, "a folder"),
@@ -113,15 +119,15 @@ class GuardedFolder:
             return os.fstat(source.fileno()).st_mtime
 
     def names(self, relative: str) -> list[str]:
-        """What is in a sub-folder, sorted; empty where there is no such folder."""
+        """What is in a sub-folder, sorted; empty where there is no such folder. More than `MOST_ENTRIES` are refused."""
         parts = self._parts(relative)
         try:
             if not _BY_DESCRIPTOR:
                 for count in range(1, len(parts) + 1):
                     self._require(parts[:count], stat.S_ISDIR, None)
-                return sorted(file.name for file in (self.path / relative).iterdir())
+                return self._entries(relative, self.path / relative)
             with self._folder(parts) as folder:
-                return sorted(os.listdir(folder))  # noqa: PTH208 (of a descriptor)
+                return self._entries(relative, folder)
         except FileNotFoundError:
             return []
 
@@ -137,8 +143,15 @@ class GuardedFolder:
         return found
 
     def walk(self) -> Iterator[str]:
-        """Every file below the folder, sorted. Refuses anything that is neither a folder nor a plain file."""
-        yield from self._walk(())
+        """Every file below the folder, sorted.
+
+        Anything that is neither a folder nor a plain file is refused, and so are more than `MOST_FILES` files, and folders
+        that are more than `DEEPEST` deep.
+        """
+        for count, name in enumerate(self._walk(()), start=1):
+            if count > MOST_FILES:
+                raise BundleError(f"{self.path}: has more than {MOST_FILES:,} files, which is the limit")
+            yield name
 
     def place(self, relative: str) -> Path:
         """Where a file may be written: nothing on the way there, nor the file itself, is a link or a special file."""
@@ -151,7 +164,19 @@ class GuardedFolder:
                 break
         return self.path / relative
 
+    def _entries(self, relative: str, place: Path | int) -> list[str]:
+        found: list[str] = []
+        with os.scandir(place) as entries:
+            for entry in entries:
+                if len(found) == MOST_ENTRIES:
+                    place = self.path / relative
+                    raise BundleError(f"{place}: has more than {MOST_ENTRIES:,} files, which is the limit")
+                found.append(entry.name)
+        return sorted(found)
+
     def _walk(self, parts: tuple[str, ...]) -> Iterator[str]:
+        if len(parts) > DEEPEST:
+            raise BundleError(f"{self.path.joinpath(*parts)}: is more than {DEEPEST} folders deep, which is the limit")
         for name in sorted(file.name for file in self.path.joinpath(*parts).iterdir()):
             below = (*parts, name)
             mode = self._mode(below)

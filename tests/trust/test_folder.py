@@ -139,3 +139,28 @@ def test_what_was_checked_is_what_is_read(guarded: GuardedFolder, monkeypatch: p
     monkeypatch.setattr(folder.os, "open", swapped)
     with pytest.raises(BundleError, match="file: cannot be read"):
         guarded.read("sub/file")
+
+
+def test_a_walk_ends_however_many_files_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "MOST_FILES", 3)
+    for k in range(4):
+        (tmp_path / f"file_{k}").write_text("")
+    with pytest.raises(BundleError, match="has more than 3 files, which is the limit"):
+        list(GuardedFolder(tmp_path).walk())
+
+
+def test_a_walk_ends_however_deep_the_folders_are(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(40):
+        deep /= "a"
+    deep.mkdir(parents=True)
+    with pytest.raises(BundleError, match="is more than 16 folders deep, which is the limit"):
+        list(GuardedFolder(tmp_path).walk())
+
+
+def test_a_listing_ends_however_many_files_there_are(guarded: GuardedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "MOST_ENTRIES", 1)
+    assert guarded.names("sub") == ["file"]
+    (guarded.path / "sub" / "other").write_text("")
+    with pytest.raises(BundleError, match="sub: has more than 1 files, which is the limit"):
+        guarded.names("sub")

@@ -119,15 +119,16 @@ def check_engine(path: Path, bundle: Bundle, graph: Graph, trt: TensorRT, device
         raise BackendError(f"{path}: was built {problem}")
     if metadata.onnx_sha256 != bundle.manifest.files[graph.file].sha256:
         raise BackendError(f"{path}: was built from another {graph.file} than this bundle's")
+    # By the hash that it claims, before a file of any size is read for the one that it has.
+    beside = (metadata_path(path).relative_to(bundle.path).as_posix(), hashlib.sha256(described).hexdigest())
+    voucher = bundle.trust.voucher((relative, metadata.engine.sha256), beside)
+    if voucher is None:
+        raise BackendError(_stranger(path))
     sha256, size = folder.sha256(relative, metadata.engine.bytes)
     if size != metadata.engine.bytes:
         raise BackendError(f"{path}: has {size} bytes where {metadata.engine.bytes} were written")
     if sha256 != metadata.engine.sha256:
         raise BackendError(f"{path}: was changed after it was built (its SHA-256 differs)")
-    beside = (metadata_path(path).relative_to(bundle.path).as_posix(), hashlib.sha256(described).hexdigest())
-    voucher = bundle.trust.voucher((relative, sha256), beside)
-    if voucher is None:
-        raise BackendError(_stranger(path))
     return EngineFile(path, metadata, graph, voucher)
 
 

@@ -252,3 +252,16 @@ def test_strange_metadata_end_in_one_line_even_by_the_users_word(strange: Path, 
         beside.write_text(json.dumps(json.loads(beside.read_text()) | changes))
     with contextlib.suppress(EdgemateError), AnytimeClassifier.load(strange, "tensorrt", trust_engines=True):
         pass
+
+
+@pytest.mark.timeout(60)
+def test_a_strangers_engine_of_any_size_is_refused_unread(strange: Path) -> None:
+    for engine in (strange / "engines").rglob("segment_1.engine"):
+        with engine.open("wb") as target:
+            target.truncate(1 << 40)  # of zeros, which take no place
+        beside = engine.with_name("segment_1.engine.json")
+        content = json.loads(beside.read_text())
+        content["engine"]["bytes"] = 1 << 40
+        beside.write_text(json.dumps(content))
+    with pytest.raises(BackendError, match="is not known to be built by this machine"):
+        AnytimeClassifier.load(strange, "tensorrt")
