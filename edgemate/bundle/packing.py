@@ -44,11 +44,13 @@ def pack_bundle(bundle: Bundle, target: Path) -> None:
         target: the file; it must not exist.
 
     Raises:
-        BundleError: the target exists, or the folder has a file that is not the bundle's.
+        BundleError: the target exists or is inside the bundle, or the folder has a file that is not the bundle's.
         OSError: the file cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise BundleError(f"{target}: exists; choose another file")
+    if target.resolve().is_relative_to(bundle.path.resolve()):
+        raise BundleError(f"{target}: is inside the bundle; choose another place")
     names = own_files(bundle)
     with _naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ class GuardedFolder:
             return os.fstat(source.fileno()).st_mtime
 
     def names(self, relative: str) -> list[str]:
-        """What is in a sub-folder, sorted; empty where there is no such folder. More than `MOST_ENTRIES` are refused."""
+        """What is in a sub-folder, sorted; empty where there is none. More than `MOST_ENTRIES` are refused."""
         parts = self._parts(relative)
         try:
             if not _BY_DESCRIPTOR:
@@ -145,7 +145,7 @@ class GuardedFolder:
     def walk(self) -> Iterator[str]:
         """Every file below the folder, sorted.
 
-        Anything that is neither a folder nor a plain file is refused, and so are more than `MOST_FILES` files, and folders
+        Anything that is neither a folder nor a plain file is refused, and so are more than `MOST_FILES`, and folders
         that are more than `DEEPEST` deep.
         """
         for count, name in enumerate(self._walk(()), start=1):

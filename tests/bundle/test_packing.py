@@ -5,6 +5,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgemate import api
 from edgemate.bundle import Bundle, packing
@@ -153,3 +155,37 @@ def test_a_bundle_with_a_link_is_not_packed(own_bundle: Path, tmp_path: Path) ->
     with pytest.raises(BundleError, match="engines: is a link"):
         api.pack_bundle(own_bundle, tmp_path / "bundle.tar")
     assert not (tmp_path / "bundle.tar").exists()
+
+
+def test_a_bundle_is_not_packed_into_itself(own_bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"onnx/b\.tar: is inside the bundle"):
+        api.pack_bundle(own_bundle, own_bundle / "onnx" / "b.tar")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 511), st.integers(0, 255)), min_size=1, max_size=4))
+def test_any_changed_header_ends_in_a_bundle_or_one_line(
+    packed: Path, tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int, int]]
+) -> None:
+    """With a checksum that fits, since that is no protection."""
+    content = bytearray(packed.read_bytes())
+    headers = [0]
+    while len(headers) < 5:
+        size = int(content[headers[-1] + 124 : headers[-1] + 135], 8)
+        headers.append(headers[-1] + 512 + -(-size // 512) * 512)
+    for which, place, byte in changes:
+        content[headers[which] + place] = byte
+        header = content[headers[which] : headers[which] + 512]
+        header[148:156] = b" " * 8
+        content[headers[which] + 148 : headers[which] + 156] = b"%06o\0 " % sum(header)
+    folder = tmp_path_factory.mktemp("fuzzed")
+    (folder / "b.tar").write_bytes(content)
+    try:
+        found = api.unpack_bundle(folder / "b.tar", folder / "out")
+    except BundleError as error:
+        said = str(error)
+    else:
+        assert Bundle.open(found)
+        return
+    assert "\n" not in said
+    assert [path.name for path in folder.iterdir()] == ["b.tar"]
