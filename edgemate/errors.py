@@ -23,6 +23,11 @@ from collections.abc import Sequence
 class EdgemateError(Exception):
     """Base of every error that a user can cause. `str(error)` is one message for a person."""
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the message: one, where it does not list several problems. A line end in one is no structure."""
+        return (str(self),)
+
 
 class UsageError(EdgemateError):
     """An option or argument that cannot be used as given."""
@@ -45,9 +50,30 @@ class RecipeError(EdgemateError):
             lines = "".join(f"\n  {problem}" for problem in self.problems)
             super().__init__(f"{source}: {len(self.problems)} problems{lines}")
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, a line per problem where there are several."""
+        if len(self.problems) == 1:
+            return (str(self),)
+        return (f"{self.source}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems))
+
 
 class DataError(EdgemateError):
-    """A data root, dataset or image that is missing or unreadable."""
+    """A data root, dataset or image that is missing or unreadable.
+
+    Args:
+        message: what is wrong.
+        more: a line for each of several things that are.
+    """
+
+    def __init__(self, message: str, more: Sequence[str] = ()) -> None:
+        super().__init__(message + "".join(f"\n  {line}" for line in more))
+        self._all = (message, *(f"  {line}" for line in more))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, and a line for each of several things."""
+        return self._all
 
 
 class ImageError(DataError):

@@ -66,6 +66,8 @@ def build(
     sparsity: bool = False,
     tolerance: float | None = None,
     overwrite: bool = False,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> Built:
@@ -93,6 +95,8 @@ def build(
         tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
             1); 0.01, or twice what the export allowed if that is more, if None.
         overwrite: build engines again that exist.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+        trust_engines: keep engines that are there already whoever built them, instead of building them again.
         notify: called with one line that names the device before the build.
         progress: receives the steps and how far each is.
 
@@ -120,7 +124,7 @@ def build(
         raise UsageError(f"backend {backend!r}: engines are built by {' or '.join(compat.FLAVOURS)}")
     check_tolerance(tolerance, "0.01")
     wanted, asked = check_layouts(layouts), batch_range(batch)
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     usual = BatchRange(*opened.manifest.engine_batch) if opened.manifest.engine_batch else BatchRange()
     options = BuildOptions(
         batch=asked or usual,

@@ -88,6 +88,8 @@ def classify(
     deadline_ms: float | None = None,
     backend: str = "onnxruntime",
     threads: int | None = None,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
     notify: Callable[[Answer], None] | None = None,
     progress: Progress = SILENT,
 ) -> Classified:
@@ -105,6 +107,8 @@ def classify(
         deadline_ms: stop where the next segment would end later than this; alone or with one of the above.
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+        trust_engines: run the bundle's engines whoever built them.
         notify: called with each answer at once.
         progress: receives how many images are done.
 
@@ -132,12 +136,12 @@ def classify(
     files = _find(images)
     if not any(file.exists() for file in files):
         raise DataError(f"{files[0] if files else 'images'}: no such file; name images, or folders of them")
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     chosen = _policy(opened, policy, threshold, exit, deadline_ms)
     fixed = exit is not None and deadline_ms is None
     answers = []
     with AnytimeClassifier.load(
-        opened.path, backend, threads=threads, verify=False, layout="prefixes" if fixed else "segments"
+        opened, backend, threads=threads, layout="prefixes" if fixed else "segments"
     ) as classifier:
         _warm_up(classifier, exit)
         classifier.reset_statistics()

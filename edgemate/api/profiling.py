@@ -29,6 +29,9 @@ def profile(
     output: PathLike | None = None,
     layers: bool = False,
     device_specs: Sequence[str] = (),
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
+    allow_plugins: bool = False,
     progress: Progress = SILENT,
 ) -> Profile:
     """Count, score and time every exit; write `profile.json`, `report.html` and the curves into a folder.
@@ -50,6 +53,9 @@ def profile(
         layers: of a run: write `layers.csv`, one row per layer, and the same into `profile.json`.
         device_specs: of a run: shipped names (`orin-nano`, `orin-nx`, `agx-orin`, `thor`) or files of devices whose
             latency floors are estimated, into `roofline.csv` too.
+        trusted_keys: of a bundle: a file or folder of public keys; it must be signed by one of them.
+        trust_engines: of a bundle: run its engines whoever built them.
+        allow_plugins: of a run: let the code be imported that its recipe names by dotted paths.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -78,7 +84,7 @@ def profile(
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     read_device_specs(device_specs)
-    opened = open_either(path)
+    opened = open_either(path, trusted_keys=trusted_keys, trust_engines=trust_engines, allow_plugins=allow_plugins)
     if isinstance(opened, Bundle) and (layers or device_specs):
         raise _not_of_a_bundle(opened.path, "layers" if layers else "device_specs")
     folder = profile_folder(path, output)

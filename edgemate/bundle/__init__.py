@@ -9,11 +9,20 @@ from edgemate.bundle.manifest import (
     PrecisionMetadata,
     Tensor,
 )
-from edgemate.bundle.reading import CALIBRATION_FILE, Bundle, CalibrationLogits, Golden
+from edgemate.bundle.reading import (
+    CALIBRATION_FILE,
+    ENGINES_FOLDER,
+    LATENCY_FOLDER,
+    Bundle,
+    CalibrationLogits,
+    Golden,
+)
 from edgemate.bundle.writing import BundleWriter, replace_file
 
 __all__ = [
     "CALIBRATION_FILE",
+    "ENGINES_FOLDER",
+    "LATENCY_FOLDER",
     "Bundle",
     "BundleMetadata",
     "BundleWriter",

@@ -98,15 +98,15 @@ def replace_file(bundle: Bundle, relative: str, content: bytes) -> Bundle:
     that `relative` was changed, and a second call repairs it.
 
     Raises:
-        BundleError: the manifest is not valid with the new file.
+        BundleError: the manifest is not valid with the new file, or a link is where a file is to be written.
     """
-    path = bundle.path / relative
+    path = bundle.place(relative)
     metadata = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     listed = bundle.manifest.model_dump(mode="json")
     listed["files"] = dict(sorted({**listed["files"], relative: metadata}.items()))
     manifest = parse(listed, Manifest, str(bundle.path / MANIFEST_FILE))
     files.write_bytes(path, content)
-    files.write_json(bundle.path / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    files.write_json(bundle.place(MANIFEST_FILE), manifest.model_dump(mode="json"))
     return Bundle(bundle.path, manifest)
 
 

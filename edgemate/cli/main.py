@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edgemate import __version__
 from edgemate.cli.bench import bench
 from edgemate.cli.build import build
+from edgemate.cli.bundle import bundle
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.classify import classify
 from edgemate.cli.compare import compare
@@ -26,13 +30,14 @@ from edgemate.cli.models import models
 from edgemate.cli.plan import plan
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
-from edgemate.cli.screen import replace_unencodable
+from edgemate.cli.screen import printable, replace_unencodable, say
 from edgemate.cli.train import train
 from edgemate.errors import EdgemateError
 
 # Which extra brings a module that a command may miss.
 _EXTRAS = {
     "bokeh": "report",
+    "cryptography": "sign",
     "fvcore": "train",
     "jinja2": "report",
     "lightning": "train",
@@ -50,8 +55,32 @@ _EXTRAS = {
 
 _READABLE_OR_WRITABLE = "name one that can be read, or a place that can be written to"
 
+
+@contextlib.contextmanager
+def _escaped_usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise
+
+
+class _Group(TyperGroup):
+    """Commands whose wrong usage is told as text: an argument may be the name of a file."""
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        with _escaped_usage():
+            return super().make_context(*given, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _escaped_usage():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="edgemate",
+    cls=_Group,
     help="Train multi-exit image classifiers, see what every exit costs, and answer from the earliest that will do.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},  # which every command inherits
@@ -75,6 +104,7 @@ for command in (
     doctor,
 ):
     app.command()(command)
+app.add_typer(bundle, name="bundle")
 app.add_typer(data, name="data")
 app.add_typer(recipes, name="recipes")
 
@@ -85,7 +115,8 @@ def main() -> None:
     try:
         app()
     except EdgemateError as error:
-        _fail(name_flags(str(error), typer.main.get_command(app), sys.argv[1:]))
+        command = typer.main.get_command(app)
+        _fail(*(name_flags(line, command, sys.argv[1:]) for line in error.lines))
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
@@ -94,7 +125,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code != 130:  # which is what typer makes of Ctrl-C
             raise
-        print("stopped", file=sys.stderr)
+        say("stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
@@ -110,7 +141,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"edgemate {__version__}")
+        say(f"edgemate {__version__}")
         raise typer.Exit
 
 
@@ -122,6 +153,6 @@ def _edgemate(
 ) -> None: ...
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _fail(message: str, *more: str) -> None:
+    say(f"error: {message}", *more, err=True)
     sys.exit(2)

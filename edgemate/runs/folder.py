@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from edgemate import files
+from edgemate import files, plug_ins
 from edgemate.config import Recipe, load_recipe
 from edgemate.config.parts import own_modules
 from edgemate.errors import RunError
@@ -95,9 +95,11 @@ class Run:
 
     Attributes:
         path: the folder; its name is the run's name.
+        allow_plugins: whether the code that its recipe names by dotted paths may be imported.
     """
 
     path: Path
+    allow_plugins: bool = False
 
     @classmethod
     def create(cls, path: str | Path) -> Run:
@@ -109,19 +111,22 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, finished: bool = True, any_format: bool = False) -> Run:
+    def open(
+        cls, path: str | Path, *, finished: bool = True, any_format: bool = False, allow_plugins: bool = False
+    ) -> Run:
         """The run in a folder.
 
         Args:
             path: the folder.
             finished: require that training has ended; resuming opens runs that have not.
             any_format: accept a run of another format too, as for deleting it.
+            allow_plugins: let the code be imported that its recipe names by dotted paths.
 
         Raises:
             RunError: the folder does not exist, is not a run, was written in another format, or training has not
                 finished.
         """
-        run = cls(Path(path))
+        run = cls(Path(path), allow_plugins)
         if not run.path.is_dir():
             raise RunError(f"{path}: there is no such run folder; `edgemate train RECIPE` makes one")
         if not run.recipe_path.is_file():
@@ -277,13 +282,18 @@ class Run:
             files.write_json(self.plug_ins_path, {"folders": folders})
 
     def read_recipe(self) -> Recipe:
-        """The resolved recipe. Its own modules are searched where they were when it was written.
+        """The resolved recipe. Its own modules, if they are allowed, are searched where they were when it was written.
 
         Raises:
-            RecipeError: it is not valid for this version any more, or names a module that is not found.
+            RecipeError: it is not valid for this version any more, or names code that is not allowed or not found.
         """
+        with plug_ins.allowed_in_runs(self.allow_plugins):
+            folders = self._plug_in_folders() if plug_ins.are_allowed_in_runs() else []
+            return load_recipe(self.recipe_path, folders=folders, of_run=True)
+
+    def _plug_in_folders(self) -> list[Path]:
         stored = _read_json(self.plug_ins_path) if self.plug_ins_path.is_file() else {}
-        return load_recipe(self.recipe_path, folders=found_folders(stored.get("folders", ()), self.path))
+        return found_folders(stored.get("folders", ()), self.path)
 
     def write_metadata(self, metadata: RunMetadata) -> None:
         """Store the metadata."""

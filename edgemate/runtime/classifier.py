@@ -61,24 +61,28 @@ class AnytimeClassifier:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Bundle,
         backend: str = "onnxruntime",
         *,
         threads: int | None = None,
         verify: bool = True,
         layout: Layout = "segments",
+        trusted_keys: str | os.PathLike[str] | None = None,
+        trust_engines: bool = False,
         **options: Any,
     ) -> AnytimeClassifier:
         """Open the bundle in folder `path`.
 
         Args:
-            path: the bundle.
+            path: the bundle; an opened Bundle is taken as it was opened.
             backend: a registered backend's name.
             threads: CPU threads, 1 or more; by default all usable cores.
             verify: check every file's SHA-256 first.
             layout: `segments` can stop at any exit; `prefixes` runs one graph per image and answers at a fixed exit
                 only, which is the cheapest way to do that; `conditional` is one graph that compares the probabilities
                 with thresholds itself, one image at a time.
+            trusted_keys: a file or folder of public keys; the bundle must be signed by one of them (docs/trust.md).
+            trust_engines: run the bundle's engines whoever built them. An engine is code.
             options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:
@@ -93,7 +97,11 @@ class AnytimeClassifier:
         factory = BACKENDS.get(backend)
         for option in options.keys() - inspect.signature(factory).parameters.keys():
             raise UsageError(f"{option}: backend {backend!r} has no such option")
-        bundle = Bundle.open(os.fspath(path), verify=verify)
+        if isinstance(path, Bundle) and trusted_keys is None and not trust_engines:
+            bundle = path
+        else:
+            folder = path.path if isinstance(path, Bundle) else os.fspath(path)
+            bundle = Bundle.open(folder, verify=verify, trusted_keys=trusted_keys, trust_engines=trust_engines)
         return cls(bundle, factory(bundle, layout=layout, threads=threads, **options), layout=layout)
 
     @property

@@ -61,7 +61,7 @@ class ONNXRuntimeBackend(Backend):
         self._whole = {}
 
     def _open(self, graph: Graph) -> _Session:
-        path = self._bundle.file(graph.file)
+        path = self._bundle.graph(graph)
         session = _Session(self._library, path, self._threads)
         session.check(graph)
         return session
@@ -96,7 +96,9 @@ class _Session:
         options.log_severity_level = 3
         options.add_session_config_entry(*_spinning(library.__version__))
         try:
-            self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = library.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
         except Exception as error:  # ONNX Runtime has a class of its own for every status and no common base
             raise BackendError(_why_not_loaded(path, library.__version__, error)) from error
 
