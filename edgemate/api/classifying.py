@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgemate.monitoring import Statistics
     from edgemate.policies import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
+    from edgemate.runtime.classifier import OnFailure
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Answer:
             "exit": self.prediction.exit,
             "milliseconds": self.prediction.milliseconds,
         }
+        if self.prediction.degraded:
+            found["degraded"] = True
         return found if self.late is None else {**found, "late": self.late}
 
 
@@ -88,6 +91,7 @@ def classify(
     deadline_ms: float | None = None,
     backend: str = "onnxruntime",
     threads: int | None = None,
+    on_failure: OnFailure = "raise",
     notify: Callable[[Answer], None] | None = None,
     progress: Progress = SILENT,
 ) -> Classified:
@@ -105,6 +109,7 @@ def classify(
         deadline_ms: stop where the next segment would end later than this; alone or with one of the above.
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
+        on_failure: `degrade` answers with an earlier exit where a segment fails; see `AnytimeClassifier.load`.
         notify: called with each answer at once.
         progress: receives how many images are done.
 
@@ -134,10 +139,16 @@ def classify(
         raise DataError(f"{files[0] if files else 'images'}: no such file; name images, or folders of them")
     opened = open_bundle(bundle)
     chosen = _policy(opened, policy, threshold, exit, deadline_ms)
-    fixed = exit is not None and deadline_ms is None
+    # A prefix alone has no earlier exit to fall back to.
+    fixed = exit is not None and deadline_ms is None and on_failure == "raise"
     answers = []
     with AnytimeClassifier.load(
-        opened.path, backend, threads=threads, verify=False, layout="prefixes" if fixed else "segments"
+        opened.path,
+        backend,
+        threads=threads,
+        verify=False,
+        layout="prefixes" if fixed else "segments",
+        on_failure=on_failure,
     ) as classifier:
         _warm_up(classifier, exit)
         classifier.reset_statistics()

@@ -8,14 +8,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from edgemate.core.input_spec import InputSpec
+from edgemate.limits import BUNDLE_FILES, CLASSES, COST, EXITS
 
 FORMAT_VERSION: Literal[2] = 2
 MANIFEST_FILE = "bundle.json"
 
 Layout = Literal["segments", "prefixes", "conditional"]
 Precision = Literal["fp32", "fp16", "int8", "int8+fp16"]
-Size = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1, le=COST.most)]
+Count = Annotated[int, Field(ge=0, le=COST.most)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -132,8 +133,8 @@ class BundleMetadata(_Metadata):
     data_options: dict[str, JsonValue] | None = None
     test_limit: Size | None = None
     input: InputContract
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=CLASSES.most)]
+    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1, max_length=EXITS.most)]
     graphs: Annotated[dict[Layout, tuple[Graph, ...]], Field(min_length=1)]
     precision: PrecisionMetadata | None = None
     engine_batch: tuple[Size, Size, Size] | None = None
@@ -191,7 +192,7 @@ class BundleMetadata(_Metadata):
 class Manifest(BundleMetadata):
     """`bundle.json`: the metadata, and every other file of the bundle with its size and hash."""
 
-    files: dict[FilePath, FileMetadata]
+    files: Annotated[dict[FilePath, FileMetadata], Field(max_length=BUNDLE_FILES.most)]
 
     @model_validator(mode="after")
     def _graphs_are_listed(self) -> Manifest:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgemate import files
 from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileMetadata, Manifest
+from edgemate.bundle.sample_arrays import read_sample_arrays
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError
 
@@ -115,25 +116,7 @@ class Bundle:
         _check_content(self.file(relative), self.manifest.files[relative])
 
     def _arrays(self, relative: str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-        path = self.file(relative)
-        try:
-            arrays = files.read_arrays(path)
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{path}: cannot be read: {error}") from error
-        samples = len(arrays.get("labels", ()))
-        manifest = self.manifest
-        known: dict[str, tuple[type[Any], tuple[int, ...]]] = {
-            "images": (np.float32, manifest.input.shape(samples)),
-            "labels": (np.int64, (samples,)),
-            "logits": (np.float32, (samples, len(manifest.exits), len(manifest.classes))),
-        }
-        expected = {name: known[name] for name in names}
-        for name, (dtype, shape) in expected.items():
-            array = arrays.get(name)
-            if array is None or array.dtype != dtype or array.shape != shape:
-                given = "nothing" if array is None else f"{array.dtype} {array.shape}"
-                raise BundleError(f"{path}: {name} must be {np.dtype(dtype)} {shape}, not {given}")
-        return {name: arrays[name] for name in expected}
+        return read_sample_arrays(self.file(relative), names, self.manifest)
 
 
 def _check_content(path: Path, metadata: FileMetadata) -> None:

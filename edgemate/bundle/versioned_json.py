@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from edgemate.errors import BundleError
+from edgemate.json_files import read_json
 from edgemate.wording import other_format
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,10 +28,10 @@ def read_versioned(path: Path, model: type[Model], version: int, *, remedy: str 
             message names the first offending key).
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path}: not valid JSON: {error}") from error
     given = content.get("format_version") if isinstance(content, dict) else None
     problem = other_format(given, version, remedy) if isinstance(given, int) else None

@@ -40,12 +40,14 @@ def show(
     import yaml
 
     from edgemate.config import load_recipe
+    from edgemate.config.loading import read_tree
     from edgemate.config.shipped import find_recipe
 
     path = find_recipe(recipe)
     if resolved or overrides:
         print(yaml.safe_dump(load_recipe(path, overrides or []).model_dump(mode="json"), sort_keys=False), end="")
     else:
+        read_tree(path)  # which says what is wrong with it
         print(path.read_text(encoding="utf-8"), end="")
 
 
@@ -60,6 +62,7 @@ def copy(
     from edgemate import files
     from edgemate.config.loading import read_tree
     from edgemate.config.shipped import find_recipe
+    from edgemate.config.yaml_text import parse_yaml
     from edgemate.errors import UsageError
 
     path = find_recipe(recipe)
@@ -67,9 +70,10 @@ def copy(
         target = target / path.name
     if target.exists():
         raise UsageError(f"{target}: exists; choose another name")
+    tree = read_tree(path)
     text = path.read_text(encoding="utf-8")
-    if "extends" in (yaml.safe_load(text) or {}):
-        text = yaml.safe_dump(read_tree(path), sort_keys=False)
+    if "extends" in parse_yaml(text):
+        text = yaml.safe_dump(tree, sort_keys=False)
     files.write_text(target, text)
     print(target)
 
