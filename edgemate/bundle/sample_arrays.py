@@ -49,8 +49,8 @@ def read_sample_arrays(path: Path, names: tuple[str, ...], manifest: Manifest) -
 
 def _check_headers(archive: ArrayArchive, path: Path, names: tuple[str, ...], manifest: Manifest) -> None:
     headers = {name: archive.header(name) for name in names if name in archive.names}
-    first = headers["labels"].shape[:1] if "labels" in headers else ()
-    samples = first[0] if first else 0
+    stated = (headers[name].shape for name in ("labels", "images", "logits") if name in headers)
+    samples = next((shape[0] for shape in stated if shape), 0)
     known: dict[str, tuple[type[Any], tuple[int, ...]]] = {
         "images": (np.float32, manifest.input.shape(samples)),
         "labels": (np.int64, (samples,)),

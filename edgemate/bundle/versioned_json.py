@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from edgemate.errors import BundleError
-from edgemate.json_files import read_json
+from edgemate.json_files import parse_json, read_json
 from edgemate.wording import other_format
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_versioned(path: Path, model: type[Model], version: int, *, remedy: str = "write it again") -> Model:
+def read_versioned(
+    path: Path, model: type[Model], version: int, *, remedy: str = "write it again", content: bytes | None = None
+) -> Model:
     """Read a JSON file into a pydantic model.
 
     Args:
@@ -22,22 +24,23 @@ def read_versioned(path: Path, model: type[Model], version: int, *, remedy: str 
         model: its schema.
         version: the `format_version` that this edgemate writes, the only one that it reads.
         remedy: what to do about a file of an older format, as the end of the message.
+        content: of the file, where it has been read already.
 
     Raises:
         BundleError: the file cannot be read, is not valid JSON, has another format version, or breaks the schema (the
             message names the first offending key).
     """
     try:
-        content = read_json(path)
+        found = read_json(path) if content is None else parse_json(content)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise BundleError(f"{path}: not valid JSON: {error}") from error
-    given = content.get("format_version") if isinstance(content, dict) else None
+    given = found.get("format_version") if isinstance(found, dict) else None
     problem = other_format(given, version, remedy) if isinstance(given, int) else None
     if problem:
         raise BundleError(f"{path}: {problem}")
-    return parse(content, model, str(path))
+    return parse(found, model, str(path))
 
 
 def parse(content: Any, model: type[Model], source: str) -> Model:

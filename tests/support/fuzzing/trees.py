@@ -61,6 +61,8 @@ def mutate(tree: Tree, random: Random) -> Tree:
     changed = [copy.deepcopy(tree)]
     for _ in range(random.choice((1, 1, 1, 2, 3, 4))):
         places = list(_places(changed))
+        if not places:
+            break
         holder, key = random.choice(places)
         random.choice((_replace, _replace, _replace, _drop, _add, _repeat, _swap, _nest))(holder, key, places, random)
     return changed[0] if changed else None

@@ -16,6 +16,7 @@ from edgemate.bundle import Bundle, Graph
 from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.errors import BackendError, BundleError
 from edgemate.progress import SILENT, Progress
+from edgemate.runtime.backends.onnx_graph import check_graph
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.device import sm, this_system
 from edgemate.runtime.backends.tensorrt.engine_metadata import (
@@ -78,6 +79,7 @@ def build_bundle_engines(
         for layout in layouts:
             ready = []
             for graph in graphs_of(bundle, layout):
+                check_graph(bundle.file(graph.file), branches=layout == "conditional")  # before TensorRT parses it
                 engine = None if rebuild else _built_before(bundle, graph, trt, options, (there, waiting))
                 if engine is None:
                     progress.step(f"{graph.file}: building")
