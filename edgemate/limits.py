@@ -49,6 +49,7 @@ INPUT_SIDE = Limit(16_384, "pixel", "the height or width of the network's input,
 INPUT_PIXELS = Limit(1 << 24, "pixel", "the network's input, its crop and its stretched image")
 # JSON and YAML
 JSON_BYTES = Limit(16 << 20, "byte", "a JSON file of a bundle or a run")
+PROFILE_BYTES = Limit(64 << 20, "byte", "the `profile.json` of a run or a bundle")
 JSON_DEPTH = Limit(100, "level", "nested lists and objects in JSON")
 INTEGER = Limit((1 << 63) - 1, "", "an integer in JSON or YAML, without its sign")
 YAML_BYTES = Limit(128 << 10, "byte", "a recipe, each file that it extends, and an override")

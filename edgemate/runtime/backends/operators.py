@@ -25,8 +25,8 @@ _LAYERS = """
 """
 _LAYOUT = """
     Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND GridSample Identity
-    OneHot Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose Trilu
-    Unsqueeze
+    OneHot Pad Range Reshape Resize ScatterElements ScatterND Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose
+    Trilu Unsqueeze
 """
 
 OPERATORS = frozenset(f"{_ELEMENTWISE} {_REDUCTIONS} {_LAYERS} {_LAYOUT}".split())
