@@ -420,7 +420,12 @@ class AnytimeClassifier:
     def _segment_times(self, batch: int) -> tuple[float, ...]:
         if batch not in self._segment_ms:
             table = self.latency_table() if batch == 1 else None
-            self._segment_ms[batch] = self.measure_segments(batch=batch) if table is None else table.segment_ms
+            try:
+                self._segment_ms[batch] = self.measure_segments(batch=batch) if table is None else table.segment_ms
+            except _FAILURES:
+                if self.on_failure == "raise":
+                    raise
+                return (0.0,) * len(self.exits)  # so the time that has passed decides, and then the failure
         return self._segment_ms[batch]
 
     def _need_open(self) -> None:

@@ -229,3 +229,11 @@ def test_what_a_graph_gives_is_compared_with_the_manifest(
         loaded.classify(ZEROS, FixedExit(1))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_deadline_without_times_of_the_segments_is_kept_by_the_clock(small_bundle: Bundle) -> None:
+    found = classifier(small_bundle, [SURE, UNSURE])
+    assert [(answer.exit, answer.degraded) for answer in found.classify(ZEROS, Deadline(1e6))] == [(1, True)] * 2
+    assert [(answer.exit, answer.degraded) for answer in found.classify(ZEROS, Deadline(1e-9))] == [(1, False)] * 2
+    with pytest.raises(BackendError):
+        classifier(small_bundle, [SURE, UNSURE], on_failure="raise").classify(ZEROS, Deadline(1e6))
