@@ -67,6 +67,8 @@ IMAGE_PIXELS = Limit(1 << 26, "pixel", "an image, by its header and after it is 
 GRAPH_BYTES = Limit((1 << 31) - 1, "byte", "an ONNX file")
 GRAPH_FIELDS = Limit(1_000_000, "field", "an ONNX file, without the content of its arrays")
 GRAPH_DEPTH = Limit(32, "level", "graphs within graphs in an ONNX file")
+GRAPH_VALUES = Limit(1 << 26, "value", "the sizes that an operator of an ONNX file is given as constants, multiplied")
+GRAPH_ATTRIBUTE = Limit((1 << 16), "", "an integer attribute of an operator, such as a pad, without its sign")
 
 UNCHECKED_RATIO = 64 << 20
 """Bytes of an array up to which any compression is allowed: constants compress a thousandfold."""

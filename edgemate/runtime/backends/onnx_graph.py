@@ -6,12 +6,15 @@ the bundle, and operators of other domains may be anything. None of it is needed
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from edgemate.errors import BundleError
-from edgemate.limits import GRAPH_BYTES, GRAPH_DEPTH, GRAPH_FIELDS
+from edgemate.limits import GRAPH_ATTRIBUTE, GRAPH_BYTES, GRAPH_DEPTH, GRAPH_FIELDS, GRAPH_VALUES
+from edgemate.runtime.backends.onnx_tensor import Numbers, read_tensor
 from edgemate.runtime.backends.operators import DOMAINS, OPERATORS
 from edgemate.runtime.backends.protobuf import MESSAGE, Field, Message
 
@@ -23,8 +26,18 @@ _VALUE_NAME = 1
 _NODE_NAMES, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = (1, 2, 3), 4, 5, 7, 8
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_REFERENCE, _ATTRIBUTE_SPARSE = 21, (22, 23)
-_TENSOR_TYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 2, 8, 13, 14
-_STRING = 8  # of TensorProto.DataType
+_ATTRIBUTE_INTEGERS = (3, 8)
+_NODE_INPUT, _NODE_NAME = 1, 3
+# Operator → inputs that say how large what it makes is.
+_SIZES = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (2, 3),
+    "Tile": (1,),
+}
 
 
 def check_graph(path: Path, *, branches: bool) -> None:
@@ -51,6 +64,20 @@ def check_graph(path: Path, *, branches: bool) -> None:
         raise BundleError(f"{path}: not a graph that edgemate exports: {error}") from error
 
 
+class _Made(NamedTuple):
+    """Of a node: what it makes with which size, as operator and name of the size, and the graphs in it."""
+
+    sizes: list[tuple[str, str]]
+    graphs: list[Field]
+
+
+class _Attribute(NamedTuple):
+    """Of an attribute: the graphs in it, and its numbers as far as they can be sizes."""
+
+    graphs: list[Field]
+    numbers: Numbers
+
+
 class _Check:
     """Walks a model; every method raises ValueError."""
 
@@ -63,7 +90,7 @@ class _Check:
         for field in self._message.fields(0, len(self._message)):
             if field.number == _MODEL_GRAPH:
                 graphs += 1
-                self._graph(field, 1)
+                self._graph(field, 1, {})
             elif field.number == _MODEL_OPSET:
                 self._opset(field)
             elif field.number in (_MODEL_FUNCTIONS, _MODEL_TRAINING):
@@ -76,28 +103,40 @@ class _Check:
             if field.number == _OPSET_DOMAIN:
                 self._domain(field)
 
-    def _graph(self, message: Field, depth: int) -> None:
+    def _graph(self, message: Field, depth: int, outside: dict[str, Numbers]) -> None:
         if depth > GRAPH_DEPTH.most:
             raise ValueError(f"has graphs within graphs, {GRAPH_DEPTH.exceeded()}")
+        constants, sizes, inner = dict(outside), [], []
         for field in self._inside(message):
             if field.number == _GRAPH_NODE:
-                self._node(field, depth)
+                made = self._node(field, constants)
+                sizes += made.sizes
+                inner += made.graphs
             elif field.number == _GRAPH_INITIALIZER:
-                self._tensor(field)
+                tensor = read_tensor(self._message, field)
+                constants[tensor.name] = tensor.numbers
             elif field.number == _GRAPH_NAME:
                 self._text(field)
             elif field.number in _GRAPH_VALUES:
                 self._value(field)
             elif field.number == _GRAPH_SPARSE:
                 raise ValueError("has sparse arrays")
+        for operator, name in sizes:
+            _check_size(operator, constants.get(name, ()))
+        for graph in inner:  # which see the constants of this one
+            self._graph(graph, depth + 1, constants)
 
-    def _node(self, message: Field, depth: int) -> None:
+    def _node(self, message: Field, constants: dict[str, Numbers]) -> _Made:
         operators, attributes = [], []
+        inputs: list[str] = []
+        outputs: list[str] = []
         for field in self._inside(message):
             if field.number == _NODE_OPERATOR:
                 operators.append(self._text(field))
             elif field.number in _NODE_NAMES:
-                self._text(field)
+                name = self._text(field)
+                if field.number != _NODE_NAME:
+                    (inputs if field.number == _NODE_INPUT else outputs).append(name)
             elif field.number == _NODE_ATTRIBUTE:
                 attributes.append(field)
             elif field.number == _NODE_DOMAIN:
@@ -112,30 +151,38 @@ class _Check:
                 raise ValueError("has an If, which only the conditional graph needs")
         elif operator not in OPERATORS:
             raise ValueError(f"has the operator {operator!r}, which export does not write")
+        graphs = []
         for attribute in attributes:
-            self._attribute(attribute, operator, depth)
+            found = self._attribute(attribute, operator)
+            graphs += found.graphs
+            if operator == "Constant" and outputs:
+                constants[outputs[0]] = found.numbers
+        sized = [inputs[i] for i in _SIZES.get(operator, ()) if i < len(inputs)]
+        return _Made([(operator, name) for name in sized], graphs)
 
-    def _attribute(self, message: Field, operator: str, depth: int) -> None:
+    def _attribute(self, message: Field, operator: str) -> _Attribute:
+        graphs: list[Field] = []
+        numbers: list[int] = []
+        tensors: list[float] = []
         for field in self._inside(message):
             if field.number == _ATTRIBUTE_GRAPH:
                 if operator != "If":
                     raise ValueError(f"has a graph within the operator {operator!r}")
-                self._graph(field, depth + 1)
+                graphs.append(field)
             elif field.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                self._tensor(field)
+                tensors += read_tensor(self._message, field).numbers
             elif field.number == _ATTRIBUTE_GRAPHS:
                 raise ValueError(f"has graphs within the operator {operator!r}")
             elif field.number == _ATTRIBUTE_REFERENCE or field.number in _ATTRIBUTE_SPARSE:
                 raise ValueError(f"has an attribute of the operator {operator!r} that export does not write")
-
-    def _tensor(self, message: Field) -> None:
-        for field in self._inside(message):
-            if field.number == _TENSOR_EXTERNAL or (field.number == _TENSOR_LOCATION and field.value):
-                raise ValueError("has arrays in other files")
-            if field.number == _TENSOR_TYPE and field.value == _STRING:
-                raise ValueError("has arrays of text")
-            if field.number == _TENSOR_NAME:
-                self._text(field)
+            elif field.number in _ATTRIBUTE_INTEGERS:
+                numbers += self._message.integers(field)
+        if operator != "Constant" and any(abs(number) > GRAPH_ATTRIBUTE.most for number in numbers):
+            raise ValueError(
+                f"has the operator {operator!r} with the number {max(numbers, key=abs):,}; the limit is "
+                f"{GRAPH_ATTRIBUTE.most:,}"
+            )
+        return _Attribute(graphs, (*numbers, *tensors))
 
     def _value(self, message: Field) -> None:
         for field in self._inside(message):
@@ -157,3 +204,16 @@ class _Check:
         if message.kind != MESSAGE:
             raise ValueError("has a number where a message is required")
         return self._message.fields(message.start, message.stop)
+
+
+def _check_size(operator: str, sizes: Numbers) -> None:
+    """Raise ValueError where an operator makes more values than the limit of these sizes alone."""
+    values = 1.0
+    for size in sizes:
+        size = abs(size)
+        if operator == "Range" and 0 < size < 1:  # a small step
+            size = 1 / size
+        values *= max(size, 1.0)
+    if not values <= GRAPH_VALUES.most:  # NaN too
+        shown = f"{values:.3g}" if math.isfinite(values) else "endless"
+        raise ValueError(f"has the operator {operator!r} with {shown} values; the limit is {GRAPH_VALUES.most:,}")

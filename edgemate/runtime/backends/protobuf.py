@@ -54,7 +54,7 @@ class Message:
     def fields(self, start: int, stop: int) -> Iterator[Field]:
         """The fields between two places. Raises ValueError where the bytes are no fields."""
         while start < stop:
-            if not self._left:
+            if self._left <= 0:
                 raise ValueError(f"has more than {self._most:,} fields, which is the limit")
             self._left -= 1
             key, start = self._varint(start, stop)
@@ -79,6 +79,23 @@ class Message:
         if field.stop - field.start > longest:
             raise ValueError(f"has a name of {field.stop - field.start:,} bytes; the limit is {longest}")
         return self._content[field.start : field.stop].decode()
+
+    def content(self, field: Field) -> bytes:
+        """The bytes of a field that is no VARINT."""
+        return self._content[field.start : field.stop]
+
+    def integers(self, field: Field) -> list[int]:
+        """The numbers of a field of signed integers, one or packed. Raises ValueError where they are no varints."""
+        values, start = [field.value], field.start
+        if field.kind == MESSAGE:
+            values = []
+            while start < field.stop:
+                value, start = self._varint(start, field.stop)
+                values.append(value)
+                self._left -= 1
+                if self._left < 0:
+                    raise ValueError(f"has more than {self._most:,} fields, which is the limit")
+        return [value - (1 << 64) if value >= 1 << 63 else value for value in values]
 
     def _varint(self, start: int, stop: int) -> tuple[int, int]:
         """A varint, and where it ends."""

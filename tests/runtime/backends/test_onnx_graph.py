@@ -37,6 +37,21 @@ def node(operator: str, **attributes: Any) -> Change:
     return lambda model: model.graph.node.append(helper.make_node(operator, ["image"], ["new"], **attributes))
 
 
+def sized(operator: str, size: Any) -> Change:
+    """A node with these sizes, in an initializer behind it or in a Constant before it."""
+
+    def change(model: Any) -> None:
+        sizes = numpy_helper.from_array(np.array(size, np.int64), "sizes")
+        if operator in ("Expand", "Range"):
+            model.graph.node.insert(0, helper.make_node("Constant", [], ["sizes"], value=sizes))
+        else:
+            model.graph.initializer.append(sizes)
+        inputs = {"ConstantOfShape": ["sizes"], "Resize": ["image", "", "", "sizes"], "Range": ["a", "sizes", "b"]}
+        model.graph.node.append(helper.make_node(operator, inputs.get(operator, ["image", "sizes"]), ["new"]))
+
+    return change
+
+
 def external(model: Any) -> None:
     tensor = model.graph.initializer.add(name="outside", data_type=TensorProto.FLOAT, dims=[1])
     tensor.external_data.add(key="location", value="/etc/passwd")
@@ -85,6 +100,12 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "external attribute": (external_in_attribute, "has arrays in other files"),
     "sparse": (lambda model: model.graph.sparse_initializer.add(), "has sparse arrays"),
     "text": (lambda model: model.graph.initializer.append(helper.make_tensor("s", 8, [1], [b"x"])), "arrays of text"),
+    "a large constant": (sized("ConstantOfShape", [1 << 16, 1 << 16]), "'ConstantOfShape' with 4.29e+09 values"),
+    "a large array": (sized("Expand", [1 << 40]), "'Expand' with 1.1e+12 values; the limit is 67,108,864"),
+    "many tiles": (sized("Tile", [1 << 14, 1 << 14]), "'Tile' with 2.68e+08 values"),
+    "a large size": (sized("Resize", [1, 3, 1 << 20, 1 << 20]), "'Resize' with 3.3e+12 values"),
+    "a long range": (sized("Range", 1 << 40), "'Range' with 1.1e+12 values"),
+    "wide pads": (node("MaxPool", kernel_shape=[3, 3], pads=[1 << 30] * 4), "'MaxPool' with the number 1,073,741,824"),
     "no operator": (lambda model: model.graph.node.add(), "has a node with 0 operators"),
     "no graph": (lambda model: model.ClearField("graph"), "has 0 graphs"),
     "long name": (lambda model: setattr(model.graph, "name", "x" * 5000), "has a name of 5,000 bytes"),
@@ -173,6 +194,19 @@ def test_any_bytes_pass_or_are_refused(
     model = onnx.load(path)  # what passes is an ONNX file with nothing else in it
     assert not model.functions
     assert {entry.op_type for entry in model.graph.node} <= {"Conv", "Relu", "Add", "Constant", "Flatten", "Gemm"}
+
+
+def test_numbers_that_are_no_sizes_may_be_large(own_bundle: Path) -> None:
+    def change(model: Any) -> None:
+        end = numpy_helper.from_array(np.array([2**63 - 1, -(2**63)], np.int64), "end")
+        lowest = numpy_helper.from_array(np.array([np.finfo(np.float32).min, np.inf], np.float32))
+        small = numpy_helper.from_array(np.array([2, 3], np.int64), "small")
+        model.graph.initializer.extend([end, small])
+        model.graph.node.append(helper.make_node("ConstantOfShape", ["small"], ["filled"], value=lowest))
+        model.graph.node.append(helper.make_node("Slice", ["image", "end", "end"], ["part"]))
+        model.graph.node.append(helper.make_node("Constant", [], ["ints"], value_ints=[2**63 - 1]))
+
+    check_graph(changed(own_bundle, change), branches=False)
 
 
 def test_graphs_of_every_layout_pass(small_bundle: Bundle) -> None:
