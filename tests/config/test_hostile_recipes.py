@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgemate.config import load_recipe
 from edgemate.config.merging import parse_overrides
+from edgemate.config.shipped import find_recipe
 from edgemate.config.yaml_text import parse_yaml
 from edgemate.errors import RecipeError, UsageError
 
@@ -165,3 +166,10 @@ def test_anchors_and_merge_keys_still_work() -> None:
     found = parse_yaml(text)
     assert found["y"] == {"lr": 3, "wd": 4}
     assert found["z"] == [{"lr": 1, "wd": 2}, {"lr": 3, "wd": 2}]
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "/" * 5000 + "x"])
+def test_a_name_that_cannot_be_a_path(name: str) -> None:
+    with pytest.raises(UsageError, match="no such file or shipped recipe") as caught:
+        find_recipe(name)
+    assert len(str(caught.value)) < 4000

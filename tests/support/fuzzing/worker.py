@@ -24,8 +24,8 @@ from edgemate.errors import EdgemateError
 
 SECONDS = 5
 """Of processor time that a case may take; other processes of the machine do not count."""
-WALL_SECONDS = 30
-"""By the clock, for what waits without computing, as on a pipe."""
+WALL_SECONDS = 120
+"""By the clock, for what waits without computing, as on a pipe; other processes may slow a case down manyfold."""
 MEMORY = 1 << 30
 """Bytes of address space that a case may add."""
 
