@@ -92,7 +92,7 @@ def translate_restoring_errors(trainer: Trainer, path: Path) -> Iterator[None]:
     began = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]
     try:
         yield
-    except EdgemateError:
+    except (EdgemateError, OSError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         if not resumes or any(callback.began for callback in began):

@@ -5,6 +5,7 @@ A process that crashes, hangs or needs too much memory is a failure of its case,
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import select
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -83,7 +85,10 @@ def run_cases(
 def _start(targets: Mapping[str, Target], target: str, seed: int) -> tuple[int, _Running]:
     folder = tempfile.mkdtemp(prefix="edgemate-fuzz-")
     reading, writing = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads, of which the process of a case has none that it needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         os.close(reading)
         _child(targets[target], target, seed, Path(folder), writing)
@@ -95,6 +100,7 @@ def _child(run: Target, target: str, seed: int, folder: Path, writing: int) -> N
     """What the process of a case does, without any of the parent's cleaning up."""
     reason = ""
     try:
+        faulthandler.disable()  # which pytest enables
         printed = os.open(folder / ".printed", os.O_CREAT | os.O_RDWR)
         os.dup2(printed, 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
