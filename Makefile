@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow test-device test-lowest demo screenshots clean
+.PHONY: install test fuzz lint test-slow test-device test-lowest demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +30,14 @@ lint: install
 
 test-slow: install
 	$(BIN)/$(BOUNDED) $(BIN)/python -m pytest -m slow
+
+# Files that are nearly right, for everything that reads a file. A thousand cases are in `make test`. SEED begins elsewhere, and
+# `python tests/fuzz/run.py --case TARGET:SEED` repeats one case.
+CASES ?= 20000
+SEED ?= 0
+
+fuzz: install
+	$(BIN)/python tests/fuzz/run.py --cases $(CASES) --seed $(SEED)
 
 # The device side in a device's environment: Python 3.10 and the base dependencies, once without and once with ONNX Runtime.
 # The ONNX files of the tests are written beforehand, in .venv, which has onnx.

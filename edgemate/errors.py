@@ -10,7 +10,8 @@
     ├── RunError             a run folder that is missing, incomplete, not a run or of another format
     ├── BundleError          a bundle that is missing, damaged, unsafe or of another format
     ├── ExportError          a graph that cannot be made or does not agree with the network
-    └── BackendError         an inference backend that is not installed or cannot run this bundle
+    ├── BackendError         an inference backend that is not installed or cannot run this bundle
+    └── ClosedError          an object that is used after it was closed; a RuntimeError too
 
 Every message says what was given, what would work, and the path or key it is about.
 """
@@ -102,3 +103,7 @@ class ExportError(EdgemateError):
 
 class BackendError(EdgemateError):
     """An inference backend that is not installed or cannot run this bundle."""
+
+
+class ClosedError(EdgemateError, RuntimeError):
+    """An object that is used after it was closed."""

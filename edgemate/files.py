@@ -8,14 +8,14 @@ import io
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgemate import array_files
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -49,13 +49,8 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an `.npz`, read without pickle. Raises OSError or ValueError if it cannot be read."""
-    with path.open("rb") as source:  # numpy would leave it open when the archive is damaged
-        try:
-            archive = np.load(source, allow_pickle=False)
-            return {name: archive[name] for name in archive.files}
-        except (AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"not an .npz archive: {error}") from error
+    """All arrays of an `.npz`, as `edgemate.array_files` reads them. Raises OSError or ValueError."""
+    return array_files.read_arrays(path)
 
 
 def check_folder(path: Path) -> None:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from edgemate.core.input_spec import InputSpec
 from edgemate.core.split_options import is_nameable, refused_option
+from edgemate.limits import BUNDLE_FILES, CLASSES, COST, EXITS
 from edgemate.trust.folder import inside
 from edgemate.trust.verifying import MANIFEST_FILE as MANIFEST_FILE
 from edgemate.trust.verifying import SIGNATURE_FILE as SIGNATURE_FILE
@@ -16,8 +17,8 @@ FORMAT_VERSION: Literal[2] = 2
 
 Layout = Literal["segments", "prefixes", "conditional"]
 Precision = Literal["fp32", "fp16", "int8", "int8+fp16"]
-Size = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1, le=COST.most)]
+Count = Annotated[int, Field(ge=0, le=COST.most)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -130,8 +131,8 @@ class BundleMetadata(_Metadata):
     data_options: dict[str, JsonValue] | None = None
     test_limit: Size | None = None
     input: InputContract
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=CLASSES.most)]
+    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1, max_length=EXITS.most)]
     graphs: Annotated[dict[Layout, tuple[Graph, ...]], Field(min_length=1)]
     precision: PrecisionMetadata | None = None
     engine_batch: tuple[Size, Size, Size] | None = None
@@ -197,7 +198,7 @@ class BundleMetadata(_Metadata):
 class Manifest(BundleMetadata):
     """`bundle.json`: the metadata, and every other file of the bundle with its size and hash."""
 
-    files: dict[FilePath, FileMetadata]
+    files: Annotated[dict[FilePath, FileMetadata], Field(max_length=BUNDLE_FILES.most)]
 
     @model_validator(mode="after")
     def _graphs_are_listed(self) -> Manifest:

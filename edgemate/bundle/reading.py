@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemate import files
 from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileMetadata, Graph, Manifest
-from edgemate.bundle.onnx_check import problem_of
+from edgemate.bundle.onnx_graph import check_graph
+from edgemate.bundle.sample_arrays import read_sample_arrays
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError
 from edgemate.trust import GuardedFolder, Trust
@@ -135,15 +135,13 @@ class Bundle:
             ) from error
 
     def graph(self, graph: Graph) -> Path:
-        """The path of a graph's ONNX file, which has all its weights in itself and only text that is UTF-8.
+        """The path of a graph's ONNX file, which has only what export writes; see `check_graph`.
 
         Raises:
-            BundleError: as for `file`; or it is not such a file.
+            BundleError: as for `file` and `check_graph`.
         """
         path = self.file(graph.file)
-        problem = problem_of(self.folder.read(graph.file))
-        if problem is not None:
-            raise BundleError(f"{path}: {problem}")
+        check_graph(path, branches=graph in self.manifest.graphs.get("conditional", ()))
         return path
 
     def place(self, relative: str) -> Path:
@@ -188,22 +186,4 @@ class Bundle:
             raise BundleError(f"{path}: was changed after it was written (its SHA-256 differs); copy the bundle again")
 
     def _arrays(self, relative: str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-        path = self.file(relative)
-        try:
-            arrays = files.read_arrays(path)
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{path}: cannot be read: {error}") from error
-        samples = len(arrays.get("labels", ()))
-        manifest = self.manifest
-        known: dict[str, tuple[type[Any], tuple[int, ...]]] = {
-            "images": (np.float32, manifest.input.shape(samples)),
-            "labels": (np.int64, (samples,)),
-            "logits": (np.float32, (samples, len(manifest.exits), len(manifest.classes))),
-        }
-        expected = {name: known[name] for name in names}
-        for name, (dtype, shape) in expected.items():
-            array = arrays.get(name)
-            if array is None or array.dtype != dtype or array.shape != shape:
-                given = "nothing" if array is None else f"{array.dtype} {array.shape}"
-                raise BundleError(f"{path}: {name} must be {np.dtype(dtype)} {shape}, not {given}")
-        return {name: arrays[name] for name in expected}
+        return read_sample_arrays(self.file(relative), names, self.manifest)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from edgemate.errors import BundleError
+from edgemate.json_files import parse_json
 from edgemate.wording import other_format
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -31,10 +31,10 @@ def read_versioned(
             message names the first offending key).
     """
     try:
-        found = json.loads(path.read_bytes() if content is None else content)
+        found = parse_json(path.read_bytes() if content is None else content)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path}: not valid JSON: {error}") from error
     given = found.get("format_version") if isinstance(found, dict) else None
     problem = other_format(given, version, remedy) if isinstance(given, int) else None

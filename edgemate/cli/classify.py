@@ -35,6 +35,9 @@ def classify(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
+    on_failure: Annotated[
+        str, typer.Option(help="raise, or degrade: answer with an earlier exit where a segment fails.")
+    ] = "raise",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -58,6 +61,7 @@ def classify(
             threads=threads,
             trusted_keys=trusted_keys,
             trust_engines=trust_engines,
+            on_failure=on_failure,  # type: ignore[arg-type]  # which is checked there
             notify=_print_json if as_json else _print_error,
             progress=progress,
         )
@@ -67,6 +71,11 @@ def classify(
     if statistics.deadlines:  # standard output is the answers' alone with --json
         late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
         say(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
+    if statistics.degraded:
+        say(
+            f"warning: {counted(statistics.degraded, 'answer')} came from an earlier exit, as a later one failed",
+            err=True,
+        )
     if statistics.non_finite:
         say(f"warning: {statistics.non_finite} times the logits of an exit were not finite", err=True)
     if len(predictions) < len(found.answers):
@@ -95,7 +104,7 @@ def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
     for file, prediction in answers:
         table.add_row(
             str(file),
-            prediction.label,
+            "none" if prediction.label is None else prediction.label,
             f"{prediction.probability:.3f}",
             str(prediction.exit),
             f"{prediction.milliseconds:.2f}",

@@ -45,6 +45,7 @@ def show(
     import yaml
 
     from edgemate.config import load_recipe
+    from edgemate.config.loading import read_tree
     from edgemate.config.shipped import find_recipe
 
     path = find_recipe(recipe)
@@ -53,6 +54,7 @@ def show(
             loaded = load_recipe(path, overrides or [])
         text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
     else:
+        read_tree(path)  # which says what is wrong with it
         text = path.read_text(encoding="utf-8")
     say(*text.removesuffix("\n").split("\n"))
 
@@ -68,6 +70,7 @@ def copy(
     from edgemate import files
     from edgemate.config.loading import read_tree
     from edgemate.config.shipped import find_recipe
+    from edgemate.config.yaml_text import parse_yaml
     from edgemate.errors import UsageError
 
     path = find_recipe(recipe)
@@ -75,9 +78,10 @@ def copy(
         target = target / path.name
     if target.exists():
         raise UsageError(f"{target}: exists; choose another name")
+    tree = read_tree(path)
     text = path.read_text(encoding="utf-8")
-    if "extends" in (yaml.safe_load(text) or {}):
-        text = yaml.safe_dump(read_tree(path), sort_keys=False)
+    if "extends" in parse_yaml(text):
+        text = yaml.safe_dump(tree, sort_keys=False)
     files.write_text(target, text)
     say(str(target))
 

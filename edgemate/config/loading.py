@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from edgemate import plug_ins
@@ -16,7 +15,9 @@ from edgemate.config.parts import dotted_names, resolve_options
 from edgemate.config.problems import problems_of
 from edgemate.config.run_recipes import check_run_recipe, is_of_a_run
 from edgemate.config.schema import Recipe
+from edgemate.config.yaml_text import parse_yaml
 from edgemate.errors import RecipeError
+from edgemate.limits import EXTENDED, YAML_BYTES
 
 
 def load_recipe(
@@ -94,9 +95,16 @@ def read_tree(path: Path, seen: tuple[Path, ...] = (), *, of_run: bool = False) 
     if not isinstance(base, str):
         raise RecipeError(str(path), [f"extends: should be the path of one other file, not {base!r}"])
     base_path = path.parent / base
-    if any(base_path.resolve() == other.resolve() for other in (*seen, path)):
+    if len(seen) + 1 >= EXTENDED.most:
+        raise RecipeError(str(path), [f"extends: the chain {EXTENDED.exceeded()}"])
+    try:
+        resolved, found = base_path.resolve(), base_path.is_file()
+        circular = any(resolved == other.resolve() for other in (*seen, path))
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, or links that lead to each other
+        raise RecipeError(str(path), [f"extends: {base[:200]!r} cannot be a path: {_one_line(error)}"]) from error
+    if circular:
         raise RecipeError(str(path), [f"extends: {base} leads back to this file"])
-    if not base_path.is_file():
+    if not found:
         raise RecipeError(str(path), [f"extends: no such file: {base_path}"])
     return merge(read_tree(base_path, (*seen, path)), tree)
 
@@ -108,31 +116,22 @@ def _is_guarded(path: Path, of_run: bool) -> bool:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as source:
+            content = source.read(YAML_BYTES.most + 1)
+        if len(content) > YAML_BYTES.most:
+            raise ValueError(YAML_BYTES.exceeded())
+        text = content.decode()
     except FileNotFoundError as error:
         raise RecipeError(str(path), ["no such file; `edgemate recipes list` lists the shipped recipes"]) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # of a path with a NUL too
         raise RecipeError(str(path), [f"cannot be read as text: {_one_line(error)}"]) from error
     try:
-        tree = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date that does not exist, and of deep nesting
+        tree = parse_yaml(text)
+    except ValueError as error:
         raise RecipeError(str(path), [f"is not valid YAML: {_one_line(error)}"]) from error
     if not isinstance(tree, dict):
         raise RecipeError(str(path), [f"should be a mapping of sections, not {type(tree).__name__}"])
     return {str(key): value for key, value in tree.items()}
-
-
-class _Loader(yaml.SafeLoader):
-    """A SafeLoader that raises for a duplicate key instead of keeping the last value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for i, key in enumerate(keys):
-            if key in keys[:i]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"duplicate key {key!r}", node.value[i][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
 
 
 def _one_line(error: Exception) -> str:

@@ -32,7 +32,7 @@ from edgemate.training.averaging import weight_averaging
 from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
 from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
-from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
+from edgemate.training.checkpoints import Checkpoint, CheckpointFiles, translate_restoring_errors
 from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
@@ -212,7 +212,10 @@ def _train(
         leave_to_method(task, method)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
-            with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
+            with (
+                translate_worker_errors(settings.workers),  # which torch raises wherever the program is then
+                translate_restoring_errors(trainer, checkpoint),
+            ):
                 trainer.fit(
                     task,
                     loader,

@@ -297,7 +297,7 @@ def test_a_damaged_bundle_is_not_loaded(own_bundle: Path) -> None:
         AnytimeClassifier.load(own_bundle)
     pytest.importorskip("onnxruntime")
     graph.write_bytes(b"no graph")
-    with pytest.raises(BundleError, match=r"segment_1\.onnx: is not an ONNX file"):
+    with pytest.raises(BundleError, match=r"segment_1\.onnx: not a graph that edgemate exports"):
         AnytimeClassifier.load(own_bundle, verify=False)
 
 

@@ -85,6 +85,7 @@ def build_bundle_engines(
         for layout in layouts:
             ready = []
             for graph in graphs_of(bundle, layout):
+                bundle.graph(graph)  # checked before TensorRT parses it
                 engine = None if rebuild else _built_before(bundle, graph, trt, options, (there, waiting))
                 if engine is None:
                     progress.step(f"{graph.file}: building")

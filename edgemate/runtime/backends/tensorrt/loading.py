@@ -14,7 +14,7 @@ from typing import Any
 
 from edgemate.bundle import ENGINES_FOLDER, Bundle, Graph
 from edgemate.bundle.manifest import Layout
-from edgemate.bundle.onnx_check import problem_of
+from edgemate.bundle.onnx_graph import check_graph
 from edgemate.errors import BackendError, BundleError
 from edgemate.runtime.backends.tensorrt.compat import FLAVOURS, TensorRT
 from edgemate.runtime.backends.tensorrt.device import Device
@@ -163,10 +163,9 @@ def _read(folder: GuardedFolder, path: Path, most: int | None = None) -> bytes:
 
 
 def _weights(folder: GuardedFolder, graph: Graph) -> Path:
-    problem = problem_of(folder.read(graph.file))
-    if problem is not None:
-        raise BundleError(f"{folder.path / graph.file}: {problem}")
-    return folder.check(graph.file)
+    path = folder.check(graph.file)
+    check_graph(path, branches="conditional" in graph.file)
+    return path
 
 
 def _stranger(path: Path) -> str:
