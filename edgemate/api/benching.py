@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def bench(
         Times per exit in ms.
 
     Raises:
-        BundleError: the bundle cannot be used.
+        BundleError: the bundle cannot be used, or with `device` another process writes into it.
         BackendError: the backend is not installed or cannot run this bundle.
         UsageError: a name of a device that cannot be used, or one with another batch than 1.
 
@@ -116,6 +117,7 @@ def bench(
     import numpy as np
 
     from edgemate.api.opening import open_bundle
+    from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.latency_tables import check_tag, write_latency_table
     from edgemate.machine import machine_metadata
@@ -129,6 +131,8 @@ def bench(
             raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
     table = None
     with (
+        # From the start: the times must be of the graphs that are in the bundle when they are written.
+        contextlib.nullcontext() if device is None else writing_bundle(opened.path),
         AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False) as segments,
         AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
     ):

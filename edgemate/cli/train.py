@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.rank import Rank
+from edgemate.stopping import terminated
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def train(
                 strategy=strategy,
             )
     except KeyboardInterrupt:
-        if not rank.prints:
+        if not rank.prints or terminated():  # of which `main` says so
             raise
         instead = " instead of --force" if force else ""
         typer.echo(f"the same command with --resume{instead} continues from the last checkpoint", err=True)

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import Bundle, ExitMetadata, InputContract
+from edgemate.bundle.consistent import consistently
 from edgemate.bundle.manifest import Layout
 from edgemate.calibration import read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
@@ -93,8 +95,12 @@ class AnytimeClassifier:
         factory = BACKENDS.get(backend)
         for option in options.keys() - inspect.signature(factory).parameters.keys():
             raise UsageError(f"{option}: backend {backend!r} has no such option")
-        bundle = Bundle.open(os.fspath(path), verify=verify)
-        return cls(bundle, factory(bundle, layout=layout, threads=threads, **options), layout=layout)
+
+        def opened() -> AnytimeClassifier:
+            bundle = Bundle.open(os.fspath(path), verify=verify)
+            return cls(bundle, factory(bundle, layout=layout, threads=threads, **options), layout=layout)
+
+        return consistently(Path(path), opened, AnytimeClassifier.close)
 
     @property
     def exits(self) -> tuple[ExitMetadata, ...]:
