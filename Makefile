@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow test-device test-lowest demo screenshots clean
+.PHONY: install test lint test-slow test-device test-lowest audit demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -61,6 +61,11 @@ test-lowest: .venv-lowest/.installed
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[export]" --requirement .venv-lowest/lowest.txt \
 		hypothesis pytest pytest-timeout pytest-xdist
 	touch $@
+
+# Known vulnerabilities of what is installed, where pip-audit and its database can be reached, and the licenses.
+audit: install
+	-$(BIN)/python -c "import pip_audit" 2>/dev/null || $(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python tests/support/audit.py
 
 # From a recipe to predictions on real images, without a download.
 demo: install
