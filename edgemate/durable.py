@@ -88,6 +88,8 @@ def sync_folder(path: Path) -> None:
 
 def sync_tree(path: Path) -> None:
     """Write every file and folder below `path`, and itself, to the disk."""
+    if fcntl is None:  # Windows syncs no file that is open for reading
+        return
     for folder, _, names in os.walk(path, topdown=False):
         for name in names:
             handle = os.open(os.path.join(folder, name), os.O_RDONLY)  # noqa: PTH118, os.walk gives text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,8 @@ from edgemate.training.run_place import one_training
 
 # A training of a comparison that was killed ends by itself, a moment later.
 _WAIT_SECONDS = 10.0
+# Of a folder that is mounted, or in one that cannot be written to.
+_NOT_REPLACED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Place:
@@ -86,13 +89,16 @@ class Place:
 
     def _replace(self, recipe: Recipe) -> bool:
         """Whether a new folder has taken the run's place; False where it cannot, as a mounted one."""
+        target = self.path.resolve()  # of a link the folder that it leads to
         try:
-            with new_folder(self.path) as made:
+            with new_folder(target) as made:
                 # The lock is on the file, so it holds when the folder has its name.
                 self._lock(made)
                 self._write(Run(made), recipe)
-                put_in_place(made, self.path)
-        except OSError:
+                put_in_place(made, target)
+        except OSError as error:
+            if error.errno not in _NOT_REPLACED:  # such as a full disk, on which the old run stays
+                raise
             return False
         return True
 

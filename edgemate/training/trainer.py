@@ -37,6 +37,7 @@ from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
 from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
+from edgemate.training.event_files import translate_event_errors
 from edgemate.training.feeding import choose_place, make_feed
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
 from edgemate.training.freezing_checks import caches_features
@@ -211,7 +212,9 @@ def _train(
         leave_to_method(task, method)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
-            with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
+            events = translate_event_errors(run.path / "tensorboard")
+            # What torch raises of its workers comes wherever the program is then.
+            with translate_worker_errors(settings.workers), events:
                 trainer.fit(
                     task,
                     loader,

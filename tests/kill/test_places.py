@@ -78,7 +78,11 @@ def check_one_line(result: subprocess.CompletedProcess[str]) -> None:
     assert said[0].startswith("error: "), result.stderr
 
 
-@pytest.mark.parametrize("command", [*COMMANDS])
+_SOON = ("calibrate", "report")  # the others take minutes all together
+_SLOW = [name if name in _SOON else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+
+
+@pytest.mark.parametrize("command", _SLOW)
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(disk: Path, command: str) -> None:
     before = files_of(disk)
     filler = disk / "filler"
@@ -102,7 +106,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(disk: Path, command: 
     assert again.returncode == 0, again.stderr
 
 
-@pytest.mark.parametrize("command", [*COMMANDS])
+@pytest.mark.parametrize("command", _SLOW)
 def test_a_read_only_disk_is_one_line(disk: Path, command: str) -> None:
     before = files_of(disk)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -112,7 +116,9 @@ def test_a_read_only_disk_is_one_line(disk: Path, command: str) -> None:
     assert files_of(disk) == before
 
 
-@pytest.mark.parametrize("command", ["train", "export", "profile", "images"])
+@pytest.mark.parametrize(
+    "command", ["images", *(pytest.param(name, marks=pytest.mark.slow) for name in ("train", "export", "profile"))]
+)
 def test_without_a_home_and_a_cache_a_command_works(tmp_path: Path, finished_run: Run, command: str) -> None:
     shutil.copytree(finished_run.path, tmp_path / "trained")
     write_small_bundle(tmp_path / "small")

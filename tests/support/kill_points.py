@@ -87,6 +87,8 @@ class KillPoints:
                 half()
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.act == "full" and self.done >= self.at and call not in _FREE:
+                if self._log is not None:
+                    os.write(self._log, b"refused\n")
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             self._inside = False

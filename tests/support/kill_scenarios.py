@@ -23,12 +23,10 @@ class Scenario:
     Attributes:
         command: its arguments; paths are relative to the folder.
         readers: commands that must answer, or say in one line how to go on, whatever was left.
-        may_succeed: whether the command may end well although a file could not be written.
     """
 
     command: list[str]
     readers: list[list[str]] = []
-    may_succeed = False
 
     def load(self) -> None:
         """Import what the commands need, before anything is forked."""

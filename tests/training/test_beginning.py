@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -166,3 +167,27 @@ def test_what_a_killed_training_had_still_to_delete_is_deleted(own: Run) -> None
     train(OTHER, own.path, resume=True, console=screen())
     assert not own.progress_path.exists()
     assert not (own.path / "cache").exists()
+
+
+def test_on_a_full_disk_the_old_run_stays(own: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(new: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr("edgemate.training.beginning.put_in_place", full)
+    place = Place(own.path, ALONE)
+    with pytest.raises(OSError, match="No space left"):
+        place.begin(RECIPE, replace=True)
+    place.close()
+    assert Run.open(own.path).read_recipe() == OTHER
+    assert [path.name for path in own.path.parent.iterdir()] == ["run"]
+
+
+def test_a_link_to_a_run_stays_one(own: Run) -> None:
+    link = own.path.parent / "link"
+    link.symlink_to(own.path)
+    place = Place(link, ALONE)
+    place.begin(RECIPE, replace=True)
+    place.close()
+    assert link.is_symlink()
+    assert Run.open(own.path, finished=False).read_recipe() == RECIPE
+    assert sorted(path.name for path in own.path.parent.iterdir()) == ["link", "run"]
