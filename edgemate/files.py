@@ -24,11 +24,16 @@ from edgemate.file_group import finish_groups, written_at
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically and durably: the old file or the new one, never a part, after any kill.
 
+    What killed processes left of the same file is removed first.
+
     Raises:
         OSError: it cannot be written; its `filename` is `path`, whichever step failed.
     """
+    place = written_at(path)
+    if place == path:  # the folder of a group is new, and may get thousands of files
+        remove_leftovers(path.parent, path.name)
     try:
-        with whole_file(written_at(path)) as target:
+        with whole_file(place) as target:
             target.write(content)
     except OSError as error:
         error.filename, error.filename2 = str(path), None

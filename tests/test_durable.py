@@ -110,3 +110,10 @@ def test_a_part_that_another_process_took_for_a_leftover_is_written_again(
     assert (tmp_path / "a").read_bytes() == b"content"
     assert taken
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_whoever_writes_a_file_again_removes_what_a_killed_process_left_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".a.0123456789abcdef.part").write_text("half")
+    (tmp_path / ".b.0123456789abcdef.part").write_text("half")
+    files.write_text(tmp_path / "a", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.0123456789abcdef.part", "a"]

@@ -123,3 +123,34 @@ def test_the_handler_of_before_is_back_afterwards() -> None:
         work()
     assert terminated()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.slow
+def test_a_comparison_ends_its_trainings_and_continues(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    command = [sys.executable, "-m", "edgemate", "compare", "recipe.yaml", "--methods", "joint_ce", "--seeds", "0"]
+    process = subprocess.Popen(
+        [*command, "--output", "c", "--quiet"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    run = Run(tmp_path / "c" / "joint_ce-seed0")
+    try:
+        until = time.monotonic() + 200
+        while not (run.checkpoints_path / "last.ckpt").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, said
+    assert said == "terminated: the same command continues; finished runs are kept\n"
+    assert leftovers(tmp_path) == []
+    log = (tmp_path / "c" / "logs" / "joint_ce-seed0.log").read_text()
+    assert log.splitlines()[-1] == "terminated"
+    from edgemate.locks import lock_file
+
+    with lock_file(run.path):  # its training has ended
+        pass
