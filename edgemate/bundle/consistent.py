@@ -12,14 +12,15 @@ from edgemate.swapping import recover
 
 Read = TypeVar("Read")
 _ATTEMPTS = 100
+_ENGINES = "engines"
 _State = tuple[int, ...]
 
 
 def consistently(path: Path, read: Callable[[], Read], discard: Callable[[Read], None] = lambda found: None) -> Read:
     """What `read` makes of the bundle in folder `path`.
 
-    It is called again where the folder was replaced meanwhile, or where it fails and the manifest was replaced
-    meanwhile. A bundle that a killed process had moved away to replace it is put back first.
+    It is called again where the folder or engines in it were replaced meanwhile, or where it fails and the manifest was
+    replaced meanwhile. A bundle that a killed process had moved away to replace it is put back first.
 
     Args:
         path: the bundle's folder.
@@ -31,17 +32,22 @@ def consistently(path: Path, read: Callable[[], Read], discard: Callable[[Read],
     """
     recover(path)
     for _ in range(_ATTEMPTS):
-        folder, manifest = _state(path), _state(path / MANIFEST_FILE)
+        place, manifest = _place(path), _state(path / MANIFEST_FILE)
         try:
             found = read()
         except EdgemateError:
-            if (folder[:2], manifest) == (_state(path)[:2], _state(path / MANIFEST_FILE)):
+            if (place, manifest) == (_place(path), _state(path / MANIFEST_FILE)):
                 raise
             continue
-        if folder[:2] == _state(path)[:2]:
+        if place == _place(path):
             return found
         discard(found)
     return read()
+
+
+def _place(path: Path) -> tuple[_State, _State]:
+    """What differs once another bundle has taken this place, or other engines have taken theirs in it."""
+    return _state(path)[:2], _state(path / _ENGINES)
 
 
 def _state(path: Path) -> _State:

@@ -15,6 +15,7 @@ from bundles import write_graphs
 
 from edgemate import files
 from edgemate.bundle import Bundle, BundleWriter, replace_file, writing_bundle
+from edgemate.bundle.consistent import consistently
 from edgemate.calibration import CalibrationOptions, calibrate_bundle, read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import BundleError
@@ -171,3 +172,31 @@ def test_leftovers_go_with_the_next_command_that_writes(own_bundle: Path) -> Non
     with BundleWriter(own_bundle, overwrite=True) as writer:
         writer.finish(write_graphs(writer.path))
     assert [path.name for path in own_bundle.parent.iterdir()] == ["own"]
+
+
+def test_what_was_read_of_two_builds_of_engines_is_read_again(own_bundle: Path) -> None:
+    (own_bundle / "engines" / "orin").mkdir(parents=True)
+    (own_bundle / "engines" / ".new").mkdir()
+    discarded: list[int] = []
+    numbers = iter(range(1, 9))
+
+    def read() -> int:
+        number = next(numbers)
+        if number == 1 and not exchange(own_bundle / "engines" / "orin", own_bundle / "engines" / ".new"):
+            pytest.skip("this system has no exchange")
+        return number
+
+    assert consistently(own_bundle, read, discarded.append) == 2
+    assert discarded == [1]
+
+
+def test_an_error_of_a_bundle_that_nobody_writes_is_raised_at_once(own_bundle: Path) -> None:
+    calls = []
+
+    def read() -> None:
+        calls.append(1)
+        raise BundleError("damaged")
+
+    with pytest.raises(BundleError, match="damaged"):
+        consistently(own_bundle, read)
+    assert len(calls) == 1
