@@ -8,6 +8,9 @@ import pytest
 from edgemate import files
 from edgemate.file_group import finish_groups, together
 
+# Of Python 3.12 and later; the forks do nothing but the call, and end.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())

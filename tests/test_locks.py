@@ -22,6 +22,9 @@ with getattr(locks, sys.argv[1])(Path(sys.argv[2])):
     time.sleep(60)
 """
 
+# Of Python 3.12 and later; the forks do nothing but the call, and end.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 @contextmanager
 def another_process(lock: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:

@@ -11,6 +11,9 @@ import pytest
 from edgemate import durable, swapping
 from edgemate.swapping import exchange, new_folder, put_in_place, recover
 
+# Of Python 3.12 and later; the forks do nothing but the call, and end.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def folder(path: Path, content: str) -> Path:
     path.mkdir()

@@ -30,6 +30,9 @@ with writing_bundle(Path(sys.argv[1])):
     time.sleep(60)
 """
 
+# Of Python 3.12 and later; the forks do nothing but the call, and end.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def kill_at_rename(number: int) -> None:
     """End this process at one of its renames, before it has an effect."""

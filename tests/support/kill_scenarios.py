@@ -213,13 +213,13 @@ class ProfileRun(CalibrateRun):
 
         run = Run.open(folder / "run")  # which finishes what was decided
         images = json.loads(run.profile_path.read_text())["images"]
-        times = {
-            path.name: path.stat().st_mtime_ns for path in (run.profile_path, run.tradeoff_csv_path, *run.report_paths)
-        }
-        recent = max(times.values()) - 2_000_000_000
-        # All of one profile: the old ones are as old as the copy that the test has made of them.
-        marked = {name: at >= recent for name, at in times.items()}
-        assert len(set(marked.values())) == 1, marked
+        files = (run.profile_path, run.tradeoff_csv_path, *run.report_paths)
+        # A copy of a file of before has its time.
+        template = folder.parent / "template"
+        times = [(path, template / path.relative_to(folder)) for path in files]
+        old = {path.name: path.stat().st_mtime_ns == before.stat().st_mtime_ns for path, before in times}
+        assert len(set(old.values())) == 1, old
+        assert old["profile.json"] == (images == 9)
         return {8: "new", 9: "old"}[images]
 
 

@@ -25,6 +25,9 @@ from recipes import small_recipe
 RECIPE = small_recipe("optimization.epochs=1", "data.train_limit=64")
 OTHER = small_recipe("optimization.epochs=1", "data.train_limit=64", "optimization.lr=0.01")
 
+# Of Python 3.12 and later; the forks do nothing but the call, and end.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 
 def screen() -> Console:
     return Console(file=io.StringIO(), width=300)
