@@ -191,7 +191,7 @@ class CalibrateRun(Scenario):
 
 
 class ProfileRun(CalibrateRun):
-    """A profile in place of another one of more repeats."""
+    """A profile in place of another one."""
 
     command = ["profile", "run", "--images", "8", "--repeats", "2", "--threads", "1", "--quiet"]
 
@@ -212,15 +212,14 @@ class ProfileRun(CalibrateRun):
         from edgemate.runs import Run
 
         run = Run.open(folder / "run")  # which finishes what was decided
-        images = json.loads(run.profile_path.read_text())["images"]
+        json.loads(run.profile_path.read_text())
         files = (run.profile_path, run.tradeoff_csv_path, *run.report_paths)
         # A copy of a file of before has its time.
         template = folder.parent / "template"
         times = [(path, template / path.relative_to(folder)) for path in files]
         old = {path.name: path.stat().st_mtime_ns == before.stat().st_mtime_ns for path, before in times}
         assert len(set(old.values())) == 1, old
-        assert old["profile.json"] == (images == 9)
-        return {8: "new", 9: "old"}[images]
+        return "old" if old["profile.json"] else "new"
 
 
 class Export(Scenario):
