@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,7 @@ def bench(
         Times per exit in ms.
 
     Raises:
-        BundleError: the bundle cannot be used.
+        BundleError: the bundle cannot be used, or with `device` another process writes into it.
         BackendError: the backend is not installed or cannot run this bundle.
         UsageError: a name of a device that cannot be used, or one with another batch than 1.
 
@@ -120,6 +121,7 @@ def bench(
     import numpy as np
 
     from edgemate.api.opening import open_bundle
+    from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.latency_tables import check_tag, latency_path, write_latency_table
     from edgemate.machine import machine_metadata
@@ -134,6 +136,8 @@ def bench(
             raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
     table = None
     with (
+        # From the start: the times must be of the graphs that are in the bundle when they are written.
+        contextlib.nullcontext() if device is None else writing_bundle(opened.path),
         AnytimeClassifier.load(opened, backend, threads=threads) as segments,
         AnytimeClassifier.load(opened, backend, threads=threads, layout="prefixes") as prefixes,
     ):

@@ -104,7 +104,7 @@ def build(
         The engines and their proofs.
 
     Raises:
-        BundleError: the bundle cannot be used or has no graphs of a layout.
+        BundleError: the bundle cannot be used, has no graphs of a layout, or another process writes into it.
         BackendError: TensorRT is not installed, cannot build a graph or do what an option asks; `WrongEnginesError`
             where engines do not agree with the network.
         UsageError: an option cannot be used.
@@ -115,6 +115,7 @@ def build(
     """
     from edgemate.api.opening import open_bundle
     from edgemate.api.options import batch_range, check_layouts, check_tolerance
+    from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.runtime.backends.tensorrt import compat
     from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
@@ -144,7 +145,8 @@ def build(
     device = trt.require_device()
     if notify is not None:
         notify(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")
-    found = build_proved_engines(
-        opened, trt, options, layouts=wanted, rebuild=overwrite, tolerance=tolerance, progress=progress
-    )
+    with writing_bundle(opened.path):
+        found = build_proved_engines(
+            open_bundle(bundle), trt, options, layouts=wanted, rebuild=overwrite, tolerance=tolerance, progress=progress
+        )
     return Built(trt.flavour, device.name, found.engines[0].path.parent, found.engines, found.proofs)

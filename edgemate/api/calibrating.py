@@ -96,7 +96,7 @@ def calibrate(
 
     requests = _requests(max_accuracy_drop, mean_latency_ms, mean_macs, risk, delta, thresholds)
     options = CalibrationOptions(requests, solver, score, temperatures)
-    # The hashes are not checked: an interrupted calibration may have left a policies.json that this one replaces.
+    # The hashes are not checked: a damaged policies.json is replaced by this one.
     opened = open_either(path, verify=False, trusted_keys=trusted_keys)
     if isinstance(opened, Bundle):
         found = calibrate_bundle(opened.path, options, device=device, progress=progress)

@@ -96,23 +96,25 @@ def compare(
         make_engine(engine, jobs, next(iter(plan.recipes.values())), engine_options).check(folder)
 
         from edgemate.comparison import compare as compare_methods
+        from edgemate.file_group import together
 
-        found = compare_methods(
-            path,
-            variants,
-            seeds,
-            folder,
-            overrides=overrides,
-            jobs=jobs,
-            engine=engine,
-            engine_options=engine_options,
-            tune=tune,
-            report=notify or (lambda line: None),
-            progress=progress,
-        )
-        from edgemate.report import write_comparison_report
+        with together(folder):  # tables, plot and page
+            found = compare_methods(
+                path,
+                variants,
+                seeds,
+                folder,
+                overrides=overrides,
+                jobs=jobs,
+                engine=engine,
+                engine_options=engine_options,
+                tune=tune,
+                report=notify or (lambda line: None),
+                progress=progress,
+            )
+            from edgemate.report import write_comparison_report
 
-        write_comparison_report(found, folder, progress=progress)
+            write_comparison_report(found, folder, progress=progress)
     return Compared(folder, found)
 
 

@@ -80,6 +80,7 @@ def profile(
     from edgemate.api.opening import open_either
     from edgemate.api.profile_report import write_own_report
     from edgemate.bundle import Bundle
+    from edgemate.file_group import together
     from edgemate.profiling.device_spec import read_device_specs
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
@@ -89,47 +90,48 @@ def profile(
         raise _not_of_a_bundle(opened.path, "layers" if layers else "device_specs")
     folder = profile_folder(path, output)
     files.check_folder(folder)
-    if isinstance(opened, Bundle):
-        from edgemate.profiling import profile_bundle
-        from edgemate.runtime.labeled import read_labeled
+    with together(folder):  # figures, curves and page
+        if isinstance(opened, Bundle):
+            from edgemate.profiling import profile_bundle
+            from edgemate.runtime.labeled import read_labeled
 
-        data_name = None
-        if isinstance(data, (str, os.PathLike)):
-            data_name, data = os.fspath(data), read_labeled(Path(data), opened.manifest.classes)
-        found = profile_bundle(
+            data_name = None
+            if isinstance(data, (str, os.PathLike)):
+                data_name, data = os.fspath(data), read_labeled(Path(data), opened.manifest.classes)
+            found = profile_bundle(
+                opened,
+                folder,
+                data=data,
+                data_name=data_name,
+                images=images,
+                batches=batches,
+                threads=threads,
+                repeats=repeats,
+                progress=progress,
+            )
+            write_own_report(opened, found, folder, progress)
+            return found
+        _refuse_data(opened.path, data)
+
+        from edgemate.data import check_data
+
+        check_data(opened.read_recipe().data)
+
+        from edgemate.profiling import profile_run
+
+        found = profile_run(
             opened,
             folder,
-            data=data,
-            data_name=data_name,
             images=images,
             batches=batches,
             threads=threads,
             repeats=repeats,
+            layers=layers,
+            device_specs=device_specs,
             progress=progress,
         )
         write_own_report(opened, found, folder, progress)
         return found
-    _refuse_data(opened.path, data)
-
-    from edgemate.data import check_data
-
-    check_data(opened.read_recipe().data)
-
-    from edgemate.profiling import profile_run
-
-    found = profile_run(
-        opened,
-        folder,
-        images=images,
-        batches=batches,
-        threads=threads,
-        repeats=repeats,
-        layers=layers,
-        device_specs=device_specs,
-        progress=progress,
-    )
-    write_own_report(opened, found, folder, progress)
-    return found
 
 
 def profile_folder(path: RunLike | BundleLike, output: PathLike | None = None) -> Path:

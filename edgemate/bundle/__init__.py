@@ -1,5 +1,6 @@
 """The folder that goes to the device: its manifest, and how it is written, opened and checked."""
 
+from edgemate.bundle.locking import writing_bundle
 from edgemate.bundle.manifest import (
     BundleMetadata,
     ExitMetadata,
@@ -35,4 +36,5 @@ __all__ = [
     "PrecisionMetadata",
     "Tensor",
     "replace_file",
+    "writing_bundle",
 ]

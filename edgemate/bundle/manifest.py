@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from edgemate.core.input_spec import InputSpec
 from edgemate.core.split_options import is_nameable, refused_option
@@ -88,11 +98,28 @@ class Graph(_Metadata):
     outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
 
 
-class FileMetadata(_Metadata):
-    """The size in bytes and the SHA-256 of one file of the bundle."""
+class FileContent(_Metadata):
+    """The size in bytes and the SHA-256 of a file's content."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Count
+
+
+class FileMetadata(FileContent):
+    """One file of the bundle. While it is being replaced, `next` is its new content, and either one is valid."""
+
+    next: FileContent | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_next(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the key where it says nothing, so that earlier versions read the manifest."""
+        found: dict[str, Any] = serialize(self)
+        return {key: value for key, value in found.items() if key != "next" or value is not None}
+
+    @property
+    def contents(self) -> tuple[FileContent, ...]:
+        """What the file may contain."""
+        return (self,) if self.next is None else (self, self.next)
 
 
 class PrecisionMetadata(_Metadata):

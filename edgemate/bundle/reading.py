@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.bundle.consistent import consistently
 from edgemate.bundle.manifest import FORMAT_VERSION, MANIFEST_FILE, FileMetadata, Graph, Manifest
 from edgemate.bundle.onnx_graph import check_graph
 from edgemate.bundle.sample_arrays import read_sample_arrays
@@ -83,11 +84,17 @@ class Bundle:
                 everything else that is in its folder; what this machine built in it needs no signature.
             trust_engines: run its engines whoever built them.
 
+        A bundle that is calibrated or replaced meanwhile is opened as it was before or as it is after.
+
         Raises:
             BundleError: a check fails, or the manifest is of another format; the message names the file or the key.
             UsageError: `trusted_keys` names no key that can be read.
         """
-        path = Path(path)
+        keys = None if trusted_keys is None else Path(trusted_keys)
+        return consistently(Path(path), lambda: cls._open(Path(path), verify, keys, trust_engines))
+
+    @classmethod
+    def _open(cls, path: Path, verify: bool, trusted_keys: Path | None, trust_engines: bool) -> Bundle:
         if not path.is_dir():
             raise BundleError(f"{path}: no such bundle folder")
         folder = GuardedFolder(path)
@@ -99,7 +106,7 @@ class Bundle:
         if trusted_keys is not None:
             from edgemate.trust.verifying import verify_folder
 
-            trust = verify_folder(folder, Path(trusted_keys), content, engines=trust_engines)
+            trust = verify_folder(folder, trusted_keys, content, engines=trust_engines)
         manifest = read_versioned(
             path / MANIFEST_FILE, Manifest, FORMAT_VERSION, remedy="export the run again", content=content
         )
@@ -178,12 +185,14 @@ class Bundle:
         self._check_content(relative, self.manifest.files[relative])
 
     def _check_content(self, relative: str, metadata: FileMetadata) -> None:
-        path = self.path / relative
-        sha256, size = self.folder.sha256(relative, metadata.bytes)
+        path, size = self.path / relative, 0
+        for content in metadata.contents:
+            sha256, size = self.folder.sha256(relative, content.bytes)
+            if (sha256, size) == (content.sha256, content.bytes):
+                return
         if size != metadata.bytes:
             raise BundleError(f"{path}: has {size} bytes where {metadata.bytes} were written; copy the bundle again")
-        if sha256 != metadata.sha256:
-            raise BundleError(f"{path}: was changed after it was written (its SHA-256 differs); copy the bundle again")
+        raise BundleError(f"{path}: was changed after it was written (its SHA-256 differs); copy the bundle again")
 
     def _arrays(self, relative: str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
         return read_sample_arrays(self.file(relative), names, self.manifest)

@@ -41,19 +41,23 @@ def images(
 
     from edgemate.config import load_recipe
     from edgemate.data import check_data, load_source, splits_of, stratified_sample
+    from edgemate.durable import remove_leftovers
     from edgemate.errors import UsageError
+    from edgemate.file_group import finish_groups, together
     from edgemate.files import check_folder, write_bytes
     from edgemate.plug_ins import allowed_in_runs
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder with `output`")
+    finish_groups(output)
+    remove_leftovers(output)
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; name another folder with `output`, or allow `overwrite`")
     with allowed_in_runs(allow_plugins):
         data = load_recipe(recipe, overrides or []).data
     check_folder(output)
     check_data(data)
-    with showing_progress(quiet, steps=False) as progress:
+    with showing_progress(quiet, steps=False) as progress, together(output):
         with progress.unattended():
             progress.step("reading the dataset")
             source = load_source(data.name, data.options, skip_damaged=data.skip_damaged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from edgemate.cli.compare import compare
 from edgemate.cli.console import no_styles
 from edgemate.cli.data import data
 from edgemate.cli.doctor import doctor
+from edgemate.cli.ending import end_stopped
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
 from edgemate.cli.flags import name_flags
@@ -32,7 +34,9 @@ from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
 from edgemate.cli.screen import printable, replace_unencodable, say
 from edgemate.cli.train import train
+from edgemate.distributed.world import STARTED_BY_US
 from edgemate.errors import EdgemateError
+from edgemate.stopping import INTERRUPTED, terminable, terminated
 
 # Which extra brings a module that a command may miss.
 _EXTRAS = {
@@ -112,6 +116,14 @@ app.add_typer(recipes, name="recipes")
 def main() -> None:
     """Run the command line. What a user can cause ends in one line on standard error and exit code 2."""
     replace_unencodable()
+    if STARTED_BY_US in os.environ:  # which its parent ends, also where a library does not heed signals
+        _run()
+        return
+    with terminable():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except EdgemateError as error:
@@ -123,20 +135,22 @@ def main() -> None:
             raise
         _fail(f"this command needs {error.name}, which is not installed: pip install 'edgemate[{extra}]'")
     except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, SystemExit) and error.code != 130:  # which is what typer makes of Ctrl-C
+        # 130 is what typer makes of Ctrl-C.
+        if isinstance(error, SystemExit) and error.code != INTERRUPTED and not terminated():
             raise
-        say("stopped", err=True)
-        sys.exit(130)
+        sys.exit(end_stopped(sys.argv[1:]))
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen.
-        if error.filename is None:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen,
+        # unless the disk is full: libraries do not always say where.
+        if error.filename is None and not full:
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        where = "" if error.filename is None else f"{error.filename}: "
         advice = "free some space there, or name another place" if full else _READABLE_OR_WRITABLE
-        _fail(f"{error.filename}: {error.strerror}; {advice}")
+        _fail(f"{where}{error.strerror}; {advice}")
 
 
 def _print_version(wanted: bool) -> None:

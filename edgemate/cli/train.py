@@ -12,6 +12,7 @@ from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.rank import Rank
 from edgemate.cli.screen import say
 from edgemate.cli.trust import AllowPlugins
+from edgemate.stopping import terminated
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def train(
                 allow_plugins=allow_plugins,
             )
     except KeyboardInterrupt:
-        if not rank.prints:
+        if not rank.prints or terminated():  # of which `main` says so
             raise
         instead = " instead of --force" if force else ""
         say(f"the same command with --resume{instead} continues from the last checkpoint", err=True)

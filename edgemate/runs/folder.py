@@ -15,10 +15,14 @@ from edgemate import files, plug_ins
 from edgemate.array_files import read_arrays
 from edgemate.config import Recipe, load_recipe
 from edgemate.config.parts import own_modules
+from edgemate.durable import make_folder
 from edgemate.errors import RunError
+from edgemate.file_group import finish_groups
+from edgemate.runs.blank import is_blank
 from edgemate.runs.logits_file import read_logits_file, write_logits_file
 from edgemate.runs.plug_in_folders import found_folders, stored_folders
 from edgemate.runs.stored_json import StoredMetadata, StoredMetrics, StoredPlugIns, read_checked, read_object
+from edgemate.swapping import recover
 from edgemate.wording import other_format
 
 Split = Literal["calibration", "test", "target_test"]
@@ -102,11 +106,11 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path) -> Run:
-        """Make an empty run folder. Raises RunError if the folder exists and is not empty."""
+        """Make an empty run folder. Raises RunError if the folder exists and is not blank (`edgemate.runs.blank`)."""
         run = cls(Path(path))
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if not is_blank(run.path):
             raise RunError(f"{path}: is not empty; resume the run in it, or choose another folder")
-        run.path.mkdir(parents=True, exist_ok=True)
+        make_folder(run.path)
         return run
 
     @classmethod
@@ -126,6 +130,8 @@ class Run:
                 finished.
         """
         run = cls(Path(path), allow_plugins)
+        recover(run.path)
+        finish_groups(run.path)
         if not run.path.is_dir():
             raise RunError(f"{path}: there is no such run folder; `edgemate train RECIPE` makes one")
         if not run.recipe_path.is_file():
@@ -275,10 +281,11 @@ class Run:
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the recipe with every default filled in, and where the modules of its dotted paths are."""
         tree = recipe.model_dump(mode="json")
-        files.write_text(self.recipe_path, yaml.safe_dump(tree, sort_keys=False))
         folders = stored_folders(own_modules(tree), self.path)
         if folders:
             files.write_json(self.plug_ins_path, {"folders": folders})
+        # Last: the recipe makes the folder a run.
+        files.write_text(self.recipe_path, yaml.safe_dump(tree, sort_keys=False))
 
     def read_recipe(self) -> Recipe:
         """The resolved recipe. Its own modules, if they are allowed, are searched where they were when it was written.

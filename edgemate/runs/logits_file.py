@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy.typing as npt
 
 from edgemate import files
 from edgemate.array_files import ArrayArchive, open_arrays
+from edgemate.durable import whole_file
 
 Array = npt.NDArray[Any]
 
@@ -51,11 +50,7 @@ def write_logits_file(path: Path, batches: Iterable[tuple[Array, Array]], images
     rest = _chained(first, stream)
     size = 4 * images * int(np.prod(first[0].shape[1:]))
     if size > MAPPED_FROM:
-        try:
-            _stream(path, rest, (images, *first[0].shape[1:]), np.float16 if size > HALF_FROM else np.float32)
-        except OSError as error:
-            error.filename, error.filename2 = str(path), None
-            raise
+        _stream(path, rest, (images, *first[0].shape[1:]), np.float16 if size > HALF_FROM else np.float32)
         return
     parts = list(rest)
     logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -85,22 +80,10 @@ def _check_count(found: int, images: int) -> None:
 
 def _stream(path: Path, batches: Iterable[tuple[Array, Array]], shape: tuple[int, ...], dtype: type[Any]) -> None:
     """Write members without compression: their content lies in the file as it will be mapped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w+b") as target:
-            with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-                labels = _write_logits(archive, batches, shape, dtype)
-                with archive.open(zipfile.ZipInfo("labels.npy"), "w") as member:
-                    np.lib.format.write_array(member, labels, allow_pickle=False)
-            target.flush()
-            os.fsync(target.fileno())
-        part.chmod(0o666 & ~files.umask())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        labels = _write_logits(archive, batches, shape, dtype)
+        with archive.open(zipfile.ZipInfo("labels.npy"), "w") as member:
+            np.lib.format.write_array(member, labels, allow_pickle=False)
 
 
 def _write_logits(

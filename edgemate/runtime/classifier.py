@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import Bundle, ExitMetadata, InputContract
+from edgemate.bundle.consistent import consistently
 from edgemate.bundle.manifest import Layout
 from edgemate.calibration import read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
@@ -113,13 +116,23 @@ class AnytimeClassifier:
         factory = BACKENDS.get(backend)
         for option in options.keys() - inspect.signature(factory).parameters.keys():
             raise UsageError(f"{option}: backend {backend!r} has no such option")
-        if isinstance(path, Bundle) and trusted_keys is None and not trust_engines:
-            bundle = path
-        else:
-            folder = path.path if isinstance(path, Bundle) else os.fspath(path)
-            bundle = Bundle.open(folder, verify=verify, trusted_keys=trusted_keys, trust_engines=trust_engines)
-        made = factory(bundle, layout=layout, threads=threads, **options)
-        return cls(bundle, made, layout=layout, on_failure=on_failure)
+        given = path if isinstance(path, Bundle) and trusted_keys is None and not trust_engines else None
+        folder = path.path if isinstance(path, Bundle) else Path(path)
+        attempts = itertools.count()
+
+        def opened() -> AnytimeClassifier:
+            if given is None:
+                bundle = Bundle.open(folder, verify=verify, trusted_keys=trusted_keys, trust_engines=trust_engines)
+            elif next(attempts) == 0:
+                bundle = given
+            elif given.trust.signer is not None:
+                raise BundleError(f"{folder}: was replaced after its signature was checked; run the command again")
+            else:
+                bundle = Bundle.open(folder, verify=verify, trust_engines=given.trust.engines)
+            made = factory(bundle, layout=layout, threads=threads, **options)
+            return cls(bundle, made, layout=layout, on_failure=on_failure)
+
+        return consistently(folder, opened, AnytimeClassifier.close)
 
     @property
     def exits(self) -> tuple[ExitMetadata, ...]:

@@ -35,6 +35,7 @@ from edgemate.runtime.backends.tensorrt.loading import (
     open_engine,
 )
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.publishing import publish
 from edgemate.runtime.backends.tensorrt.timing_cache import TimingCache, default_folder
 from edgemate.trust import Ledger
 from edgemate.trust.vouching import BUILT_HERE
@@ -92,7 +93,7 @@ def build_bundle_engines(
                     engine = _build(bundle, layout, graph, trt, options, waiting, progress)
                 ready.append(engine)
             if check is None or check(layout, ready):
-                found += [_move(engine, there) for engine in ready]
+                found += publish(ready, there)
             else:
                 remove_engines(ready)
         if waiting.is_dir() and not any(waiting.iterdir()):
@@ -247,15 +248,6 @@ def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> Engi
             "gpu_layers": () if options.dla_core is None else layers_off_dla(information),
         }
     )
-
-
-def _move(engine: EngineFile, folder: Path) -> EngineFile:
-    path = folder / engine.path.name
-    if path != engine.path:
-        folder.mkdir(parents=True, exist_ok=True)
-        engine.path.replace(path)
-        metadata_path(engine.path).replace(metadata_path(path))
-    return replace(engine, path=path)
 
 
 def _parse(trt: TensorRT, parser: Any, onnx: Path) -> None:
