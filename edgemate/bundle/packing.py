@@ -19,10 +19,10 @@ from typing import BinaryIO
 from edgemate.bundle.own_files import own_files
 from edgemate.bundle.reading import Bundle
 from edgemate.errors import BundleError
+from edgemate.limits import BUNDLE_FILES
 from edgemate.trust.folder import inside
 from edgemate.wording import engineering
 
-MOST_FILES = 10_000
 MOST_BYTES = 64 << 30
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -124,8 +124,8 @@ def _check(stream: BinaryIO, source: Path) -> None:
             raise BundleError(f"{source}: has {name!r} twice, or as a file and a folder")
         names.add(name)
         total += size
-        if len(names) > MOST_FILES:
-            raise BundleError(f"{source}: has more than {MOST_FILES:,} files, which is the limit")
+        if len(names) > BUNDLE_FILES.most:
+            raise BundleError(f"{source}: {BUNDLE_FILES.exceeded()}")
         if total > MOST_BYTES:
             raise BundleError(f"{source}: has more than {engineering(MOST_BYTES, 'B')}, which is the limit")
         stream.seek(size, os.SEEK_CUR)

@@ -20,6 +20,7 @@ from edgemate.bundle.onnx_graph import check_graph
 from edgemate.bundle.sample_arrays import read_sample_arrays
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError
+from edgemate.limits import JSON_BYTES
 from edgemate.trust import GuardedFolder, Trust
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 CALIBRATION_FILE = "calibration.npz"
 ENGINES_FOLDER = "engines"
 LATENCY_FOLDER = "latency"
-MOST_MANIFEST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Bundle:
             raise BundleError(f"{path}: no such bundle folder")
         folder = GuardedFolder(path)
         try:
-            content = folder.read(MANIFEST_FILE, MOST_MANIFEST_BYTES)
+            content = folder.read(MANIFEST_FILE, JSON_BYTES.most)
         except FileNotFoundError as error:
             raise BundleError(f"{path}: not a bundle: it has no {MANIFEST_FILE}") from error
         trust = Trust(engines=trust_engines)
@@ -137,9 +137,7 @@ class Bundle:
         try:
             return self.folder.check(relative)
         except FileNotFoundError as error:
-            raise BundleError(
-                f"{self.path / relative}: listed in {MANIFEST_FILE} but missing; copy or export the bundle again"
-            ) from error
+            raise self._missing(relative) from error
 
     def graph(self, graph: Graph) -> Path:
         """The path of a graph's ONNX file, which has only what export writes; see `check_graph`.
@@ -187,12 +185,20 @@ class Bundle:
     def _check_content(self, relative: str, metadata: FileMetadata) -> None:
         path, size = self.path / relative, 0
         for content in metadata.contents:
-            sha256, size = self.folder.sha256(relative, content.bytes)
+            try:
+                sha256, size = self.folder.sha256(relative, content.bytes)
+            except FileNotFoundError as error:  # the bundle was replaced meanwhile
+                raise self._missing(relative) from error
             if (sha256, size) == (content.sha256, content.bytes):
                 return
         if size != metadata.bytes:
             raise BundleError(f"{path}: has {size} bytes where {metadata.bytes} were written; copy the bundle again")
         raise BundleError(f"{path}: was changed after it was written (its SHA-256 differs); copy the bundle again")
+
+    def _missing(self, relative: str) -> BundleError:
+        return BundleError(
+            f"{self.path / relative}: listed in {MANIFEST_FILE} but missing; copy or export the bundle again"
+        )
 
     def _arrays(self, relative: str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
         return read_sample_arrays(self.file(relative), names, self.manifest)

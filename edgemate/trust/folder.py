@@ -17,11 +17,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from edgemate.errors import BundleError
+from edgemate.limits import BUNDLE_FILES, FOLDER_ENTRIES
 
-MOST_FILES = 10_000
-"""Of a bundle; one with 20 exits and engines for ten devices has 1,300."""
-MOST_ENTRIES = 1_000
-"""Of one of its folders that is listed."""
 DEEPEST = 16
 
 _KINDS = (
@@ -99,7 +96,7 @@ class GuardedFolder:
         with self.open(relative) as source:
             size = os.fstat(source.fileno()).st_size
             if most is not None and size > most:
-                raise BundleError(f"{self.path / relative}: has {size:,} bytes; more than {most:,} are not read")
+                raise BundleError(f"{self.path / relative}: has {size:,} bytes; the limit is {most:,}")
             return source.read()
 
     def sha256(self, relative: str, size: int | None = None) -> tuple[str, int]:
@@ -119,7 +116,7 @@ class GuardedFolder:
             return os.fstat(source.fileno()).st_mtime
 
     def names(self, relative: str) -> list[str]:
-        """What is in a sub-folder, sorted; empty where there is none. More than `MOST_ENTRIES` are refused."""
+        """What is in a sub-folder, sorted; empty where there is none. More than `FOLDER_ENTRIES` are refused."""
         parts = self._parts(relative)
         try:
             if not _BY_DESCRIPTOR:
@@ -145,12 +142,12 @@ class GuardedFolder:
     def walk(self) -> Iterator[str]:
         """Every file below the folder, sorted.
 
-        Anything that is neither a folder nor a plain file is refused, and so are more than `MOST_FILES`, and folders
+        Anything that is neither a folder nor a plain file is refused, and so are more than `BUNDLE_FILES`, and folders
         that are more than `DEEPEST` deep.
         """
         for count, name in enumerate(self._walk(()), start=1):
-            if count > MOST_FILES:
-                raise BundleError(f"{self.path}: has more than {MOST_FILES:,} files, which is the limit")
+            if count > BUNDLE_FILES.most:
+                raise BundleError(f"{self.path}: {BUNDLE_FILES.exceeded()}")
             yield name
 
     def place(self, relative: str) -> Path:
@@ -168,9 +165,8 @@ class GuardedFolder:
         found: list[str] = []
         with os.scandir(place) as entries:
             for entry in entries:
-                if len(found) == MOST_ENTRIES:
-                    place = self.path / relative
-                    raise BundleError(f"{place}: has more than {MOST_ENTRIES:,} files, which is the limit")
+                if len(found) == FOLDER_ENTRIES.most:
+                    raise BundleError(f"{self.path / relative}: {FOLDER_ENTRIES.exceeded()}")
                 found.append(entry.name)
         return sorted(found)
 

@@ -21,6 +21,8 @@ OPENING = {
 DEVICE_SIDE = ("bundle", "calibration", "latency_tables.py", "monitoring", "policies", "runtime", "trust")
 # Those that call one of these, and on what.
 ALLOWED = {
+    "bundle/consistent.py": "which folder and manifest are there now; nothing is read",
+    "bundle/onnx_graph.py": "a path that `Bundle.file` has checked",
     "bundle/packing.py": "the one file, its folder, and a folder that was made a moment ago",
     "bundle/reading.py": "the folder itself; an .npz at a path that `Bundle.file` has checked",
     "bundle/versioned_json.py": "a path that `Bundle.file` has checked, or a file of the user's own",
@@ -31,6 +33,7 @@ ALLOWED = {
     "runtime/backends/tensorrt/builder.py": "folders that `Bundle.place` has checked",
     "runtime/backends/tensorrt/device.py": "a file of the system",
     "runtime/backends/tensorrt/timing_cache.py": "the user's cache",
+    "runtime/backends/tensorrt/publishing.py": "a folder that `Bundle.place` has checked",
     "runtime/labeled.py": "the user's images",
     "trust/folder.py": "the one way in",
     "trust/keys.py": "the user's keys",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgemate import api
 from edgemate.bundle import Bundle, packing
 from edgemate.errors import BundleError
+from edgemate.limits import BUNDLE_FILES
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ def test_limits_are_checked_before_anything_is_written(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "_extract", lambda *given: pytest.fail("something was written"))
-    monkeypatch.setattr(packing, "MOST_FILES", 3)
+    monkeypatch.setattr(packing, "BUNDLE_FILES", BUNDLE_FILES._replace(most=3))
     assert refusal(packed).endswith("has more than 3 files, which is the limit")
-    monkeypatch.setattr(packing, "MOST_FILES", 1000)
+    monkeypatch.setattr(packing, "BUNDLE_FILES", BUNDLE_FILES)
     monkeypatch.setattr(packing, "MOST_BYTES", 1000)
     assert refusal(packed).endswith("has more than 1 kB, which is the limit")
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemate.errors import BundleError
+from edgemate.limits import BUNDLE_FILES, FOLDER_ENTRIES
 from edgemate.trust import GuardedFolder, folder
 
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="of POSIX systems")
@@ -42,7 +43,7 @@ def test_plain_files_are_read(guarded: GuardedFolder) -> None:
 
 
 def test_a_longer_file_than_wanted_is_refused(guarded: GuardedFolder) -> None:
-    with pytest.raises(BundleError, match="sub/file: has 7 bytes; more than 6 are not read"):
+    with pytest.raises(BundleError, match="sub/file: has 7 bytes; the limit is 6"):
         guarded.read("sub/file", 6)
 
 
@@ -142,7 +143,7 @@ def test_what_was_checked_is_what_is_read(guarded: GuardedFolder, monkeypatch: p
 
 
 def test_a_walk_ends_however_many_files_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MOST_FILES", 3)
+    monkeypatch.setattr(folder, "BUNDLE_FILES", BUNDLE_FILES._replace(most=3))
     for k in range(4):
         (tmp_path / f"file_{k}").write_text("")
     with pytest.raises(BundleError, match="has more than 3 files, which is the limit"):
@@ -159,8 +160,8 @@ def test_a_walk_ends_however_deep_the_folders_are(tmp_path: Path) -> None:
 
 
 def test_a_listing_ends_however_many_files_there_are(guarded: GuardedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MOST_ENTRIES", 1)
+    monkeypatch.setattr(folder, "FOLDER_ENTRIES", FOLDER_ENTRIES._replace(most=1))
     assert guarded.names("sub") == ["file"]
     (guarded.path / "sub" / "other").write_text("")
-    with pytest.raises(BundleError, match="sub: has more than 1 files, which is the limit"):
+    with pytest.raises(BundleError, match="sub: has more than 1 file, which is the limit"):
         guarded.names("sub")
