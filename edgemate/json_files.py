@@ -28,11 +28,14 @@ def read_json(path: Path, limit: Limit = JSON_BYTES) -> Any:
 
 def parse_json(content: bytes | str) -> Any:
     """The value of JSON text. Raises ValueError as `read_json` does."""
+    text = content if isinstance(content, str) else content.decode()  # json itself would let surrogates pass
     try:
-        value = json.loads(content, parse_int=_integer, parse_float=_number, parse_constant=_constant)
+        value = json.loads(text, parse_int=_integer, parse_float=_number, parse_constant=_constant)
     except RecursionError:
         raise ValueError(JSON_DEPTH.exceeded()) from None
     _check_depth(value)
+    if "\\u" in text:
+        _check_text(value)
     return value
 
 
@@ -43,6 +46,20 @@ def _check_depth(value: Any) -> None:
         if depth > JSON_DEPTH.most:
             raise ValueError(JSON_DEPTH.exceeded())
         level = list(chain.from_iterable(node.values() if isinstance(node, dict) else node for node in level))
+
+
+def _check_text(value: Any) -> None:
+    """Raise ValueError for half of a surrogate pair, which only an escape can write and no terminal can print."""
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str):
+            if any("\ud800" <= character <= "\udfff" for character in node):
+                raise ValueError(f"{node[:20]!r} is not valid text")
+        elif isinstance(node, dict):
+            waiting += [*node, *node.values()]
+        elif isinstance(node, list):
+            waiting += node
 
 
 def _integer(text: str) -> int:

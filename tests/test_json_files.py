@@ -22,7 +22,11 @@ from edgemate.limits import JSON_BYTES, JSON_DEPTH
         ("[" * 101 + "]" * 101, "more than 100 levels"),
         ('{"a":' * 101 + "1" + "}" * 101, "more than 100 levels"),
         ("{", "Expecting"),
-        (b"\xff\xfe", "Expecting"),
+        (b"\xff\xfe", "decode"),
+        (b'"\xed\xa0\x80"', "decode"),
+        ("[1]".encode("utf-16"), "decode"),
+        (r'["a\ud800"]', "is not valid text"),
+        (rb'{"a": [{"\udfff": 1}]}', "is not valid text"),
     ],
 )
 def test_what_is_beyond_the_limits_is_refused_in_one_line(text: str | bytes, message: str) -> None:
@@ -36,6 +40,7 @@ def test_what_is_beyond_the_limits_is_refused_in_one_line(text: str | bytes, mes
 def test_everything_else_is_read() -> None:
     text = "[" * JSON_DEPTH.most + "]" * JSON_DEPTH.most
     assert parse_json(text) is not None
+    assert parse_json(r'["\ud83d\ude00", "\u00e9"]') == ["😀", "é"]
     assert parse_json('{"a": [9223372036854775807, -1, 1.5e300, "é", null, true]}') == {
         "a": [2**63 - 1, -1, 1.5e300, "é", None, True]
     }

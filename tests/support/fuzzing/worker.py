@@ -117,12 +117,14 @@ def _child(run: Target, target: str, seed: int, folder: Path, writing: int) -> N
         sys.stdout.flush()
         if not reason and os.fstat(printed).st_size:
             reason = f"printed to standard output: {os.pread(printed, 200, 0)!r}"
-    except BaseException:
+    except BaseException as error:
+        reason = f"{type(error).__name__}, whose traceback cannot be printed"
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         reason = traceback.format_exc(limit=-12)
-    with suppress(OSError):
-        os.write(writing, (reason or "ok").encode(errors="backslashreplace")[-16_000:])
-    os._exit(0)
+    finally:  # whatever happens, the parent's own cleaning up is not for this process
+        with suppress(OSError):
+            os.write(writing, (reason or "ok").encode(errors="backslashreplace")[-16_000:])
+        os._exit(0)
 
 
 def _limit() -> None:
