@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgemate import __version__
 
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "torch", "torchvision", "lightning", "tensorrt")
 
 
@@ -65,16 +66,16 @@ def free_memory() -> int | None:
 
 def _meminfo(key: str) -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = MEMINFO.read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
     except (OSError, ValueError, IndexError, StopIteration):
         return None
 
 
-def _left_in_group(limit: str, used: str, root: Path = Path("/sys/fs/cgroup")) -> int | None:
+def _left_in_group(limit: str, used: str) -> int | None:
     """What the limit of a container leaves; None without one."""
     try:
-        return int((root / limit).read_text(encoding="ascii")) - int((root / used).read_text(encoding="ascii"))
+        return int((CGROUP / limit).read_text(encoding="ascii")) - int((CGROUP / used).read_text(encoding="ascii"))
     except (OSError, ValueError):  # "max" is no limit
         return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemate import machine
-from edgemate.machine import machine_metadata, package_version, processor, usable_cores
+from edgemate.machine import free_memory, machine_metadata, package_version, processor, usable_cores
 
 
 def test_metadata_are_there_and_go_into_json() -> None:
@@ -49,3 +49,29 @@ def test_a_system_without_proc_has_a_processor_too(monkeypatch: pytest.MonkeyPat
 def test_versions_come_from_metadata() -> None:
     assert package_version("numpy")
     assert package_version("no-such-package") is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, 8 << 30),
+        ({"memory.max": "max\n", "memory.current": "1024\n"}, 8 << 30),
+        ({"memory.max": f"{3 << 30}\n", "memory.current": f"{1 << 30}\n"}, 2 << 30),  # of a container, cgroup v2
+        ({"memory/memory.limit_in_bytes": f"{2 << 30}\n", "memory/memory.usage_in_bytes": f"{1 << 30}\n"}, 1 << 30),
+        ({"memory.max": "1024\n", "memory.current": "4096\n"}, 0),
+    ],
+)
+def test_free_memory_is_what_the_system_and_the_container_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, str], expected: int
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:       24000000 kB\nMemAvailable:   8388608 kB\n")
+    for name, content in limits.items():
+        path = tmp_path / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "cgroup")
+    assert free_memory() == expected
+    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "none")
+    assert free_memory() is None
