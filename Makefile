@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test lint test-slow test-device test-lowest demo screenshots clean
+.PHONY: install test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -31,13 +31,22 @@ lint: install
 test-slow: install
 	$(BIN)/$(BOUNDED) $(BIN)/python -m pytest -m slow
 
+# Files that are nearly right, for everything that reads a file. A thousand cases are in `make test`. SEED begins elsewhere, and
+# `python tests/fuzz/run.py --case TARGET:SEED` repeats one case.
+CASES ?= 20000
+SEED ?= 0
+
+fuzz: install
+	$(BIN)/python tests/fuzz/run.py --cases $(CASES) --seed $(SEED)
+
 # The device side in a device's environment: Python 3.10 and the base dependencies, once without and once with ONNX Runtime.
 # The ONNX files of the tests are written beforehand, in .venv, which has onnx.
 PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
 	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
 EXTRAS_ort := [ort]
-DEVICE_TESTS := tests/core tests/bundle tests/policies tests/calibration tests/monitoring \
-	tests/test_latency_tables.py tests/runtime tests/test_files.py tests/test_machine.py \
+DEVICE_TESTS := tests/core tests/bundle tests/trust tests/policies tests/calibration tests/monitoring \
+	tests/test_latency_tables.py tests/runtime tests/test_machine.py \
+	$(addprefix tests/test_,durable.py file_group.py files.py locks.py swapping.py) \
 	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py on_tensorrt.py)
 
 test-device: install .venv-device-base/.installed .venv-device-ort/.installed
@@ -61,6 +70,11 @@ test-lowest: .venv-lowest/.installed
 	.venv-lowest/bin/python -m pip install --quiet --editable ".[export]" --requirement .venv-lowest/lowest.txt \
 		hypothesis pytest pytest-timeout pytest-xdist
 	touch $@
+
+# Known vulnerabilities of what is installed, where pip-audit and its database can be reached, and the licenses.
+audit: install
+	-$(BIN)/python -c "import pip_audit" 2>/dev/null || $(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python tests/support/audit.py
 
 # From a recipe to predictions on real images, without a download.
 demo: install

@@ -10,7 +10,8 @@
     ├── RunError             a run folder that is missing, incomplete, not a run or of another format
     ├── BundleError          a bundle that is missing, damaged, unsafe or of another format
     ├── ExportError          a graph that cannot be made or does not agree with the network
-    └── BackendError         an inference backend that is not installed or cannot run this bundle
+    ├── BackendError         an inference backend that is not installed or cannot run this bundle
+    └── ClosedError          an object that is used after it was closed; a RuntimeError too
 
 Every message says what was given, what would work, and the path or key it is about.
 """
@@ -22,6 +23,11 @@ from collections.abc import Sequence
 
 class EdgemateError(Exception):
     """Base of every error that a user can cause. `str(error)` is one message for a person."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the message: one, where it does not list several problems. A line end in one is no structure."""
+        return (str(self),)
 
 
 class UsageError(EdgemateError):
@@ -45,9 +51,30 @@ class RecipeError(EdgemateError):
             lines = "".join(f"\n  {problem}" for problem in self.problems)
             super().__init__(f"{source}: {len(self.problems)} problems{lines}")
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, a line per problem where there are several."""
+        if len(self.problems) == 1:
+            return (str(self),)
+        return (f"{self.source}: {len(self.problems)} problems", *(f"  {problem}" for problem in self.problems))
+
 
 class DataError(EdgemateError):
-    """A data root, dataset or image that is missing or unreadable."""
+    """A data root, dataset or image that is missing or unreadable.
+
+    Args:
+        message: what is wrong.
+        more: a line for each of several things that are.
+    """
+
+    def __init__(self, message: str, more: Sequence[str] = ()) -> None:
+        super().__init__(message + "".join(f"\n  {line}" for line in more))
+        self._all = (message, *(f"  {line}" for line in more))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, and a line for each of several things."""
+        return self._all
 
 
 class ImageError(DataError):
@@ -76,3 +103,7 @@ class ExportError(EdgemateError):
 
 class BackendError(EdgemateError):
     """An inference backend that is not installed or cannot run this bundle."""
+
+
+class ClosedError(EdgemateError, RuntimeError):
+    """An object that is used after it was closed."""

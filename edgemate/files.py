@@ -1,4 +1,4 @@
-"""Files that are written atomically, and read without pickle."""
+"""Files that are written atomically and durably, and read without pickle."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import io
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgemate import array_files
+from edgemate.durable import remove_leftovers, whole_file
+from edgemate.file_group import finish_groups, written_at
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically: a reader sees the old file or the new one, never a part.
+    """Write `content` to `path` atomically and durably: the old file or the new one, never a part, after any kill.
+
+    What killed processes left of the same file is removed first.
 
     Raises:
         OSError: it cannot be written; its `filename` is `path`, whichever step failed.
     """
+    place = written_at(path)
+    if place == path:  # the folder of a group is new, and may get thousands of files
+        remove_leftovers(path.parent, path.name)
     try:
-        _write_whole(path, content)
+        with whole_file(place) as target:
+            target.write(content)
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
@@ -49,17 +57,14 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an `.npz`, read without pickle. Raises OSError or ValueError if it cannot be read."""
-    with path.open("rb") as source:  # numpy would leave it open when the archive is damaged
-        try:
-            archive = np.load(source, allow_pickle=False)
-            return {name: archive[name] for name in archive.files}
-        except (AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"not an .npz archive: {error}") from error
+    """All arrays of an `.npz`, as `edgemate.array_files` reads them. Raises OSError or ValueError."""
+    return array_files.read_arrays(path)
 
 
 def check_folder(path: Path) -> None:
     """Check that a folder can be made or written to, without leaving anything behind.
+
+    What killed processes left in it is finished or removed.
 
     Raises:
         OSError: it cannot; its `filename` is `path`.
@@ -67,6 +72,7 @@ def check_folder(path: Path) -> None:
     above = path
     while not above.exists():
         above = above.parent
+    finish_groups(path)
     try:
         with tempfile.TemporaryFile(dir=above):
             pass
@@ -76,7 +82,10 @@ def check_folder(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Check that a file can be written, without leaving anything behind. Raises OSError; its `filename` is `path`."""
+    """Check that a file can be written, without leaving anything behind. Raises OSError; its `filename` is `path`.
+
+    What killed processes left of the same file is removed.
+    """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
@@ -84,6 +93,7 @@ def check_file(path: Path) -> None:
     except OSError as error:
         error.filename = str(path)
         raise
+    remove_leftovers(path.parent, path.name)
 
 
 def sha256(path: Path) -> str:
@@ -93,26 +103,3 @@ def sha256(path: Path) -> str:
         while block := source.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as target:
-            target.write(content)
-            target.flush()
-            os.fsync(target.fileno())
-        Path(part).chmod(0o666 & ~umask())
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def umask() -> int:
-    """The permissions that new files do not get."""
-    # The mask can only be read by setting it; mkstemp's 0600 would hide a bundle from the user that serves it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -5,6 +5,8 @@ They are in the bundle's folder but, like engines, not in its manifest: they bel
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -13,15 +15,17 @@ import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from edgemate import files
-from edgemate.bundle import Bundle
+from edgemate.bundle import LATENCY_FOLDER, Bundle
+from edgemate.bundle.manifest import SIGNATURE_FILE
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError, UsageError
 from edgemate.machine import processor
 from edgemate.registry import closest
+from edgemate.trust import Ledger
 from edgemate.wording import counted
 
-LATENCY_FOLDER = "latency"
 FORMAT_VERSION: Literal[2] = 2
+MOST_BYTES = 1 << 20
 QUANTILES = (*range(100), 99.5, 99.9, 100)
 
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -118,16 +122,31 @@ def check_tag(device: str) -> None:
         raise UsageError(f"device {device!r}: name it in letters, digits, '.', '_' and '-', such as orin-nano")
 
 
+def latency_path(device: str) -> str:
+    """The path, in a bundle, of the table of a device."""
+    return f"{LATENCY_FOLDER}/{device}.json"
+
+
 def write_latency_table(bundle: Bundle, table: LatencyTable) -> str:
-    """Write a table into the bundle's folder, replacing the device's last one; returns its path in the bundle."""
-    relative = f"{LATENCY_FOLDER}/{table.device}.json"
-    files.write_json(bundle.path / relative, table.model_dump(mode="json"))
+    """Write a table into the bundle's folder, replacing the device's last one; returns its path in the bundle.
+
+    Raises:
+        BundleError: a link is on the way there.
+        BackendError: the bundle is signed, and what this machine wrote cannot be recorded.
+    """
+    relative = latency_path(table.device)
+    content = (json.dumps(table.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    if bundle.folder.has(SIGNATURE_FILE):  # which this file is not part of
+        Ledger.of_this_user().record(hashlib.sha256(content).hexdigest())
+    files.write_bytes(bundle.place(relative), content)
     return relative
 
 
 def measured_devices(bundle: Bundle) -> list[str]:
-    """The tags of the devices with a table in the bundle, sorted."""
-    return sorted(path.stem for path in (bundle.path / LATENCY_FOLDER).glob("[!.]*.json"))
+    """The tags of the devices with a table in the bundle, sorted. BundleError where its folder is a link."""
+    names = bundle.folder.names(LATENCY_FOLDER)
+    found = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+    return [tag for tag in found if re.fullmatch(TAG, tag)]
 
 
 def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
@@ -144,8 +163,12 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
             f"device {device!r}: not measured for {bundle.path}; {has}; "
             f"there: edgemate bench {bundle.path} --device {device}"
         )
-    path = bundle.path / LATENCY_FOLDER / f"{device}.json"
-    table = read_versioned(path, LatencyTable, FORMAT_VERSION, remedy="run edgemate bench --device again")
+    relative = latency_path(device)
+    path, content = bundle.path / relative, bundle.folder.read(relative, MOST_BYTES)
+    remedy = "run edgemate bench --device again"
+    table = read_versioned(path, LatencyTable, FORMAT_VERSION, remedy=remedy, content=content)
+    if table.device != device:
+        raise BundleError(f"{path}: is of device {table.device!r}; {remedy}")
     if len(table.exits) != len(bundle.manifest.exits):
         raise BundleError(
             f"{path}: is for {counted(len(table.exits), 'exit')}; the bundle has {len(bundle.manifest.exits)}"
@@ -180,4 +203,4 @@ def _moment(bundle: Bundle, table: LatencyTable) -> float:
     """When it was measured, in seconds since 1970; the file's modification time if not recorded."""
     if table.measured is not None:
         return table.measured.timestamp()
-    return (bundle.path / LATENCY_FOLDER / f"{table.device}.json").stat().st_mtime
+    return bundle.folder.modified(latency_path(table.device))

@@ -2,14 +2,19 @@
 
 The folders come last on `sys.path`. So a module that is installed wins over one beside the recipe of the same name, and
 a file such as `random.py` there cannot replace what libraries import.
+
+A recipe is the user's own, and names what it likes. A run may come from anywhere, and what its recipe names is imported
+only where the user says so, or where the user's own recipe names the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -18,6 +23,45 @@ _beside: list[Path] = []
 
 _searched: list[str] = []
 """What this module has put on `sys.path`, the newest first."""
+
+
+ALLOWED_IN_RUNS = "EDGEMATE_ALLOW_PLUGINS"
+"""The environment variable that says so, for this process and for those that it starts."""
+
+_named: set[str] = set()
+"""Dotted paths in the recipes of the user's own that this process has read."""
+
+
+@contextlib.contextmanager
+def allowed_in_runs(allowed: bool = True) -> Iterator[None]:
+    """Let the recipes of runs name code while the block runs, if `allowed`; else nothing changes."""
+    if not allowed:
+        yield
+        return
+    before = os.environ.get(ALLOWED_IN_RUNS)
+    os.environ[ALLOWED_IN_RUNS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ALLOWED_IN_RUNS]
+        else:
+            os.environ[ALLOWED_IN_RUNS] = before
+
+
+def are_allowed_in_runs() -> bool:
+    """Whether the recipes of runs may name code."""
+    return os.environ.get(ALLOWED_IN_RUNS, "") not in ("", "0")
+
+
+def add_named_by_user(paths: Iterable[str]) -> None:
+    """Remember the dotted paths in a recipe of the user's own."""
+    _named.update(paths)
+
+
+def named_by_user() -> frozenset[str]:
+    """The dotted paths in the recipes of the user's own that this process has read."""
+    return frozenset(_named)
 
 
 def look_beside(folders: Iterable[Path]) -> None:

@@ -30,6 +30,7 @@ def own_modules_unloaded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     """Unload the modules that a test wrote, and search its folders no more: the next may reuse their names."""
     path, loaded = list(sys.path), set(sys.modules)
     monkeypatch.setattr(plug_ins, "_beside", [])
+    monkeypatch.setattr(plug_ins, "_named", set())
     monkeypatch.setattr(plug_ins, "_searched", [])
     yield
     sys.path[:] = path
@@ -65,3 +66,11 @@ def exported(finished_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Exp
     from edgemate.exporting import export_run
 
     return export_run(finished_run, tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the list of what was built here out of the user's data folder, in processes that tests start too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEMATE_TRUST", str(tmp_path_factory.mktemp("trust")))
+        yield

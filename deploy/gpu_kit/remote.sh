@@ -28,6 +28,8 @@ prepare_folders() {
     mkdir -p "$KEEP/tmp" "$KEEP/parts" "$RUNS" "$RESULTS"
     # Worker processes make sockets in TMPDIR. A socket's path has at most 107 bytes, of which Python's name takes 32.
     [ ${#KEEP} -gt 71 ] || export TMPDIR=$KEEP/tmp
+    # The record of the engines that were built, without which the next command would not run them.
+    export EDGEMATE_TRUST=$KEEP/trust
     # Shared, so that the next process does not compile the same network again.
     export TORCHINDUCTOR_CACHE_DIR=$KEEP/compiled TRITON_CACHE_DIR=$KEEP/compiled/triton
     if [ -d "$KIT/parts" ]; then cp -ru "$KIT/parts/." "$KEEP/parts/"; fi

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgemate.api.benching import BenchReport, ExitTimes, bench
     from edgemate.api.building import Built, build
+    from edgemate.api.bundles import SignedBundle, make_keys, pack_bundle, sign_bundle, unpack_bundle, verify_bundle
     from edgemate.api.calibrating import Calibration, calibrate
     from edgemate.api.classifying import Answer, Classified, classify
     from edgemate.api.comparing import Compared, compare
@@ -41,6 +42,7 @@ __all__ = [
     "ExitTimes",
     "NetworkNames",
     "RunReport",
+    "SignedBundle",
     "StatisticsCheck",
     "Trained",
     "bench",
@@ -55,14 +57,20 @@ __all__ = [
     "inspect",
     "list_models",
     "load",
+    "make_keys",
+    "pack_bundle",
     "plan",
     "profile",
+    "sign_bundle",
     "train",
+    "unpack_bundle",
+    "verify_bundle",
 ]
 
 _HOMES = {
     "benching": ("BenchReport", "ExitTimes", "bench"),
     "building": ("Built", "build"),
+    "bundles": ("SignedBundle", "make_keys", "pack_bundle", "sign_bundle", "unpack_bundle", "verify_bundle"),
     "calibrating": ("Calibration", "calibrate"),
     "classifying": ("Answer", "Classified", "classify"),
     "comparing": ("Compared", "compare"),

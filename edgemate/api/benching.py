@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from edgemate.api.opening import BundleLike
+    from edgemate.api.opening import BundleLike, PathLike
     from edgemate.runtime import Latency
 
 
@@ -83,6 +84,8 @@ def bench(
     backend: str = "onnxruntime",
     threads: int | None = None,
     device: str | None = None,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
     progress: Progress = SILENT,
 ) -> BenchReport:
     """Measure the latency of every exit on the bundle's golden images.
@@ -98,13 +101,15 @@ def bench(
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         device: store the times in the bundle as the latency table of a device of this name.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+        trust_engines: run the bundle's engines whoever built them.
         progress: receives how many rounds are done.
 
     Returns:
         Times per exit in ms.
 
     Raises:
-        BundleError: the bundle cannot be used.
+        BundleError: the bundle cannot be used, or with `device` another process writes into it.
         BackendError: the backend is not installed or cannot run this bundle.
         UsageError: a name of a device that cannot be used, or one with another batch than 1.
 
@@ -116,21 +121,25 @@ def bench(
     import numpy as np
 
     from edgemate.api.opening import open_bundle
+    from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
-    from edgemate.latency_tables import check_tag, write_latency_table
+    from edgemate.latency_tables import check_tag, latency_path, write_latency_table
     from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops, slower_than_later
 
     # What is wrong and needs no backend to be found comes first: importing it takes time.
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     if device is not None:
         check_tag(device)
+        opened.place(latency_path(device))  # a link is found before minutes of measuring
         if batch != 1:
             raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
     table = None
     with (
-        AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False) as segments,
-        AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False, layout="prefixes") as prefixes,
+        # From the start: the times must be of the graphs that are in the bundle when they are written.
+        contextlib.nullcontext() if device is None else writing_bundle(opened.path),
+        AnytimeClassifier.load(opened, backend, threads=threads) as segments,
+        AnytimeClassifier.load(opened, backend, threads=threads, layout="prefixes") as prefixes,
     ):
         golden = segments.bundle.golden().images
         images = np.resize(golden, (batch, *golden.shape[1:]))

@@ -66,6 +66,8 @@ def build(
     sparsity: bool = False,
     tolerance: float | None = None,
     overwrite: bool = False,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> Built:
@@ -93,6 +95,8 @@ def build(
         tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
             1); 0.01, or twice what the export allowed if that is more, if None.
         overwrite: build engines again that exist.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+        trust_engines: keep engines that are there already whoever built them, instead of building them again.
         notify: called with one line that names the device before the build.
         progress: receives the steps and how far each is.
 
@@ -100,7 +104,7 @@ def build(
         The engines and their proofs.
 
     Raises:
-        BundleError: the bundle cannot be used or has no graphs of a layout.
+        BundleError: the bundle cannot be used, has no graphs of a layout, or another process writes into it.
         BackendError: TensorRT is not installed, cannot build a graph or do what an option asks; `WrongEnginesError`
             where engines do not agree with the network.
         UsageError: an option cannot be used.
@@ -111,6 +115,7 @@ def build(
     """
     from edgemate.api.opening import open_bundle
     from edgemate.api.options import batch_range, check_layouts, check_tolerance
+    from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.runtime.backends.tensorrt import compat
     from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
@@ -120,7 +125,7 @@ def build(
         raise UsageError(f"backend {backend!r}: engines are built by {' or '.join(compat.FLAVOURS)}")
     check_tolerance(tolerance, "0.01")
     wanted, asked = check_layouts(layouts), batch_range(batch)
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     usual = BatchRange(*opened.manifest.engine_batch) if opened.manifest.engine_batch else BatchRange()
     options = BuildOptions(
         batch=asked or usual,
@@ -140,7 +145,8 @@ def build(
     device = trt.require_device()
     if notify is not None:
         notify(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")
-    found = build_proved_engines(
-        opened, trt, options, layouts=wanted, rebuild=overwrite, tolerance=tolerance, progress=progress
-    )
+    with writing_bundle(opened.path):
+        found = build_proved_engines(
+            open_bundle(bundle), trt, options, layouts=wanted, rebuild=overwrite, tolerance=tolerance, progress=progress
+        )
     return Built(trt.flavour, device.name, found.engines[0].path.parent, found.engines, found.proofs)

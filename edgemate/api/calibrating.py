@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from edgemate.api.opening import BundleLike, RunLike
+    from edgemate.api.opening import BundleLike, PathLike, RunLike
     from edgemate.calibration import OperatingPoints, Request
 
 
@@ -22,7 +22,7 @@ class Calibration:
         path: the `policies.json` that was written.
         points: the operating points and temperatures.
         required_samples: guaranteed point that could not be certified → images that it takes; None if unknown.
-        warnings: a sentence for each exit whose temperature is doubtful.
+        warnings: a sentence for each exit whose temperature is doubtful, and one where a signature is not valid now.
     """
 
     path: Path
@@ -49,6 +49,7 @@ def calibrate(
     solver: str = "direct",
     score: str | None = None,
     temperatures: bool = True,
+    trusted_keys: PathLike | None = None,
     progress: Progress = SILENT,
 ) -> Calibration:
     """Choose when to stop, and write `policies.json` into the run or bundle.
@@ -69,6 +70,7 @@ def calibrate(
         solver: `direct`, `msdnet`, `eenet` or `patience`.
         score: what thresholds are compared with: `confidence` if None, `entropy` or `margin`.
         temperatures: fit a temperature per exit. The layout `conditional` works only without.
+        trusted_keys: of a bundle: a file or folder of public keys; it must be signed by one of them.
         progress: receives the steps.
 
     Returns:
@@ -87,17 +89,20 @@ def calibrate(
     from edgemate import files
     from edgemate.api.opening import open_either
     from edgemate.bundle import Bundle
+    from edgemate.bundle.manifest import SIGNATURE_FILE
     from edgemate.calibration import CalibrationOptions, calibrate_bundle
     from edgemate.calibration.operating_points import POLICIES_FILE
     from edgemate.errors import UsageError
 
     requests = _requests(max_accuracy_drop, mean_latency_ms, mean_macs, risk, delta, thresholds)
     options = CalibrationOptions(requests, solver, score, temperatures)
-    # The hashes are not checked: an interrupted calibration may have left a policies.json that this one replaces.
-    opened = open_either(path, verify=False)
+    # The hashes are not checked: a damaged policies.json is replaced by this one.
+    opened = open_either(path, verify=False, trusted_keys=trusted_keys)
     if isinstance(opened, Bundle):
         found = calibrate_bundle(opened.path, options, device=device, progress=progress)
         written = opened.path / POLICIES_FILE
+        if opened.folder.has(SIGNATURE_FILE):
+            found = replace(found, warnings=(*found.warnings, _not_signed(opened.path)))
     else:
         if device is not None:
             raise UsageError(f"device: {opened.path} is a run; devices are measured with its bundle")
@@ -108,6 +113,13 @@ def calibrate(
         found = calibrate_run(opened, options, progress=progress)
         written = opened.policies_path
     return Calibration(written, found.points, found.required_samples, found.warnings)
+
+
+def _not_signed(bundle: Path) -> str:
+    return (
+        f"{bundle} was signed, and its signature is not valid any more, since calibrating changes signed files; "
+        f"sign it again: edgemate bundle sign {bundle} --key KEY"
+    )
 
 
 def _requests(

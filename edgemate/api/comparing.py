@@ -45,6 +45,7 @@ def compare(
     engine: str = "local",
     engine_options: Mapping[str, Any] | None = None,
     tune: int = 0,
+    allow_plugins: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
 ) -> Compared:
@@ -64,6 +65,8 @@ def compare(
         engine_options: keyword arguments of the engine; of "ray": address, cpus_per_run, gpus_per_run, retries.
         tune: settings that every method is trained with first, the recipe's own and `tune` - 1 from the ranges that the
             method and the optimizer declare. The best one on the calibration split is trained with all seeds. 0: none.
+        allow_plugins: let the code be imported that the recipes of runs name which this recipe names, such as a
+            teacher's; on a cluster, set EDGEMATE_ALLOW_PLUGINS=1 on its nodes.
         notify: called with a line after each training.
         progress: receives how far the trainings are.
 
@@ -81,34 +84,37 @@ def compare(
         >>> compared = edgemate.compare("digits/resnet8_mate", "mate,joint_ce", seeds=[0, 1])  # doctest: +SKIP
         >>> print((compared.path / "comparison.md").read_text())  # doctest: +SKIP
     """
+    from edgemate import plug_ins
     from edgemate.comparison import parse_variants
     from edgemate.comparison.engines.making import make_engine
     from edgemate.comparison.plan import plan_comparison
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
-    with _recipe_file(recipe, output) as (path, folder):
+    with plug_ins.allowed_in_runs(allow_plugins), _recipe_file(recipe, output) as (path, folder):
         variants = parse_variants(methods)
         plan = plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs, tune=tune)
         make_engine(engine, jobs, next(iter(plan.recipes.values())), engine_options).check(folder)
 
         from edgemate.comparison import compare as compare_methods
+        from edgemate.file_group import together
 
-        found = compare_methods(
-            path,
-            variants,
-            seeds,
-            folder,
-            overrides=overrides,
-            jobs=jobs,
-            engine=engine,
-            engine_options=engine_options,
-            tune=tune,
-            report=notify or (lambda line: None),
-            progress=progress,
-        )
-        from edgemate.report import write_comparison_report
+        with together(folder):  # tables, plot and page
+            found = compare_methods(
+                path,
+                variants,
+                seeds,
+                folder,
+                overrides=overrides,
+                jobs=jobs,
+                engine=engine,
+                engine_options=engine_options,
+                tune=tune,
+                report=notify or (lambda line: None),
+                progress=progress,
+            )
+            from edgemate.report import write_comparison_report
 
-        write_comparison_report(found, folder, progress=progress)
+            write_comparison_report(found, folder, progress=progress)
     return Compared(folder, found)
 
 

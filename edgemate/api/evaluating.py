@@ -47,6 +47,8 @@ def evaluate(
     backend: str = "onnxruntime",
     threads: int | None = None,
     against: BundleLike | None = None,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
     progress: Progress = SILENT,
 ) -> Evaluation | RunEvaluation:
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
@@ -66,6 +68,8 @@ def evaluate(
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         against: report drift from the operating points of this bundle; of `bundle` itself if None.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+        trust_engines: run the bundle's engines whoever built them.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -91,6 +95,7 @@ def evaluate(
 
     if isinstance(bundle, Run) or is_run_folder(bundle):
         for_bundles = {"policies": policies, "data": data, "images": images, "threads": threads, "against": against}
+        for_bundles |= {"trusted_keys": trusted_keys, "trust_engines": trust_engines or None}
         _refuse(bundle, for_bundles, "a run is evaluated by its stored logits; export it, and evaluate the bundle")
         return evaluate_run(open_run(bundle), split or "test", thresholds)
     _refuse(
@@ -106,14 +111,14 @@ def evaluate(
     from edgemate.runtime.class_report import report_exits
 
     # What is wrong and needs no backend or PyTorch to be found comes first: importing them takes time.
-    other = None if against is None else read_operating_points(open_bundle(against))
-    opened = open_bundle(bundle)
+    other = None if against is None else read_operating_points(open_bundle(against, trusted_keys=trusted_keys))
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     points = read_operating_points(opened)
     chosen = [points.get(name) for name in policies] if policies else list(points.points)
     compared = [(other or points).get(point.name) for point in chosen]
     everything = _read_images(opened, data)
     found = _spread(everything, images)
-    with AnytimeClassifier.load(opened.path, backend, threads=threads, verify=False) as classifier:
+    with AnytimeClassifier.load(opened, backend, threads=threads) as classifier:
         measured = []
         for point in chosen:
             progress.step(f"operating point {point.name}, image")

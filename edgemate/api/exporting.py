@@ -26,6 +26,7 @@ def export(
     require_engines: bool = False,
     compute_capability: Sequence[str] = (),
     overwrite: bool = False,
+    allow_plugins: bool = False,
     progress: Progress = SILENT,
 ) -> Exported:
     """Make the bundle of a run, verified against the network on real images before anything is left on disk.
@@ -42,6 +43,7 @@ def export(
         require_engines: fail where no engine can be built; for `trt`.
         compute_capability: GPUs to build for ahead of time, such as `8.6`; for `trt-rtx`.
         overwrite: replace a bundle that exists.
+        allow_plugins: let the code be imported that the run's recipe names by dotted paths.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -84,7 +86,7 @@ def export(
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
     engine_batch = batch_range(batch)
-    opened = open_run(run)
+    opened = open_run(run, allow_plugins=allow_plugins)
     folder = Path("bundles") / opened.name if output is None else Path(output)
     BundleWriter(folder, overwrite=overwrite).check()
     if precision != "fp32":  # its ranges are found on the dataset's images

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.api.opening import BundleLike, RunLike
+    from edgemate.api.opening import BundleLike, PathLike, RunLike
     from edgemate.bundle import Bundle
     from edgemate.bundle.manifest import Manifest
     from edgemate.calibration import OperatingPoint
@@ -75,11 +75,15 @@ class RunReport:
         return {**found, "recipe": self.recipe.model_dump(mode="json")}
 
 
-def inspect(path: BundleLike | RunLike) -> BundleReport | RunReport:
+def inspect(
+    path: BundleLike | RunLike, *, trusted_keys: PathLike | None = None, allow_plugins: bool = False
+) -> BundleReport | RunReport:
     """Report what a bundle or a run holds. A bundle's files are checked against their SHA-256.
 
     Args:
         path: a bundle's or a run's folder, a Bundle or a Run.
+        trusted_keys: of a bundle: a file or folder of public keys; it must be signed by one of them.
+        allow_plugins: of a run: let the code be imported that its recipe names by dotted paths.
 
     Returns:
         A BundleReport or a RunReport.
@@ -97,8 +101,10 @@ def inspect(path: BundleLike | RunLike) -> BundleReport | RunReport:
     from edgemate.api.opening import open_bundle, open_either
     from edgemate.bundle import Bundle
 
-    opened = open_either(path, verify=False, finished=False)
-    return _bundle(open_bundle(opened.path)) if isinstance(opened, Bundle) else _run(opened)
+    opened = open_either(path, verify=False, finished=False, trusted_keys=trusted_keys, allow_plugins=allow_plugins)
+    if isinstance(opened, Bundle):
+        return _bundle(open_bundle(opened.path, trusted_keys=trusted_keys))
+    return _run(opened)
 
 
 def _bundle(bundle: Bundle) -> BundleReport:
@@ -106,8 +112,7 @@ def _bundle(bundle: Bundle) -> BundleReport:
     from edgemate.calibration.operating_points import POLICIES_FILE
 
     points = read_operating_points(bundle).points if bundle.has(POLICIES_FILE) else ()
-    engines = sorted(folder.name for folder in (bundle.path / "engines").glob("[!.]*"))
-    return BundleReport(bundle.path, bundle.manifest, points, tuple(engines))
+    return BundleReport(bundle.path, bundle.manifest, points, tuple(bundle.engine_folders()))
 
 
 def _run(run: Run) -> RunReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.api.opening import BundleLike
+    from edgemate.api.opening import BundleLike, PathLike
     from edgemate.bundle.manifest import Layout
     from edgemate.runtime import AnytimeClassifier
 
@@ -16,6 +16,8 @@ def load(
     *,
     threads: int | None = None,
     layout: Layout = "segments",
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
     **options: Any,
 ) -> AnytimeClassifier:
     """Open a bundle as a classifier that answers from the earliest exit that will do.
@@ -25,6 +27,8 @@ def load(
         backend: what runs the graphs: `onnxruntime`, `tensorrt`, `tensorrt_rtx`.
         threads: CPU threads; all usable cores if None.
         layout: `segments`, `prefixes` or `conditional`; see `AnytimeClassifier.load`.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+        trust_engines: run the bundle's engines whoever built them.
         options: further options of the backend.
 
     Returns:
@@ -39,9 +43,8 @@ def load(
         >>> with edgemate.load("bundles/digits", threads=1) as classifier:
         ...     predictions = classifier.classify(["image.png"], "balanced")
     """
-    from edgemate.bundle import Bundle
+    from edgemate.api.opening import open_bundle
     from edgemate.runtime import AnytimeClassifier
 
-    path = bundle.path if isinstance(bundle, Bundle) else bundle
-    verify = not isinstance(bundle, Bundle)
-    return AnytimeClassifier.load(path, backend, threads=threads, verify=verify, layout=layout, **options)
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
+    return AnytimeClassifier.load(opened, backend, threads=threads, layout=layout, **options)

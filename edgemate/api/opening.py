@@ -17,18 +17,31 @@ RunLike: TypeAlias = Union[PathLike, "Run"]
 RecipeLike: TypeAlias = Union[PathLike, "Recipe"]
 
 
-def open_bundle(given: BundleLike, *, verify: bool = True) -> Bundle:
-    """The bundle itself, or the one in a folder, with its hashes checked if `verify`. Raises BundleError."""
+def open_bundle(
+    given: BundleLike, *, verify: bool = True, trusted_keys: PathLike | None = None, trust_engines: bool = False
+) -> Bundle:
+    """The bundle itself, or the one in a folder, with its hashes checked if `verify`. Other arguments: `Bundle.open`.
+
+    A Bundle is opened anew where it is to be trusted otherwise than it was.
+
+    Raises:
+        BundleError: it cannot be used, or is not signed by one of the keys.
+    """
     from edgemate.bundle import Bundle
 
-    return given if isinstance(given, Bundle) else Bundle.open(os.fspath(given), verify=verify)
+    if isinstance(given, Bundle) and trusted_keys is None and not trust_engines:
+        return given
+    path = given.path if isinstance(given, Bundle) else os.fspath(given)
+    return Bundle.open(path, verify=verify, trusted_keys=trusted_keys, trust_engines=trust_engines)
 
 
-def open_run(given: RunLike, *, finished: bool = True) -> Run:
+def open_run(given: RunLike, *, finished: bool = True, allow_plugins: bool = False) -> Run:
     """The run itself, or the one in a folder, whose training must have ended if `finished`. Raises RunError."""
     from edgemate.runs import Run
 
-    return Run.open(given.path if isinstance(given, Run) else os.fspath(given), finished=finished)
+    allowed = allow_plugins or (isinstance(given, Run) and given.allow_plugins)
+    path = given.path if isinstance(given, Run) else os.fspath(given)
+    return Run.open(path, finished=finished, allow_plugins=allowed)
 
 
 def is_run_folder(given: BundleLike) -> TypeGuard[PathLike]:
@@ -41,11 +54,19 @@ def is_run_folder(given: BundleLike) -> TypeGuard[PathLike]:
     return (path / "recipe.yaml").is_file() and not (path / "bundle.json").is_file()
 
 
-def open_either(given: BundleLike | RunLike, *, verify: bool = True, finished: bool = True) -> Bundle | Run:
-    """The bundle or the run in a folder.
+def open_either(
+    given: BundleLike | RunLike,
+    *,
+    verify: bool = True,
+    finished: bool = True,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
+    allow_plugins: bool = False,
+) -> Bundle | Run:
+    """The bundle or the run in a folder. Arguments are those of `open_bundle` and `open_run`.
 
     Raises:
-        UsageError: the folder is neither.
+        UsageError: the folder is neither, or it is a run and `trusted_keys` are given, which sign bundles.
         BundleError: it is a bundle that cannot be used.
         RunError: it is a run that cannot be used.
     """
@@ -53,13 +74,11 @@ def open_either(given: BundleLike | RunLike, *, verify: bool = True, finished: b
     from edgemate.errors import UsageError
     from edgemate.runs import Run
 
-    if isinstance(given, Bundle):
-        return given
-    if isinstance(given, Run):
-        return open_run(given, finished=finished)
-    path = Path(given)
-    if (path / "bundle.json").is_file():
-        return open_bundle(path, verify=verify)
-    if (path / "recipe.yaml").is_file():
-        return open_run(path, finished=finished)
+    path = given.path if isinstance(given, (Bundle, Run)) else Path(given)
+    if isinstance(given, Bundle) or (not isinstance(given, Run) and (path / "bundle.json").is_file()):
+        return open_bundle(given, verify=verify, trusted_keys=trusted_keys, trust_engines=trust_engines)
+    if isinstance(given, Run) or (path / "recipe.yaml").is_file():
+        if trusted_keys is not None:
+            raise UsageError(f"{path}: `trusted_keys` sign bundles, and this is a run")
+        return open_run(given, finished=finished, allow_plugins=allow_plugins)
     raise UsageError(f"{path}: is neither a bundle (a folder with bundle.json) nor a run (one with recipe.yaml)")

@@ -33,17 +33,19 @@ def write_combined_report(
         ModuleNotFoundError: what the report needs is not installed.
     """
     from edgemate.api.opening import open_either
+    from edgemate.file_group import together
     from edgemate.report import write_report
 
     path = Path(page)
     check_page(path)
-    found = write_report(
-        [open_either(one) for one in paths],
-        [one.to_json() for one in profiles],
-        path,
-        path.with_suffix(""),
-        [one.scored for one in profiles],
-    )
+    with together(path.parent):
+        found = write_report(
+            [open_either(one) for one in paths],
+            [one.to_json() for one in profiles],
+            path,
+            path.with_suffix(""),
+            [one.scored for one in profiles],
+        )
     if path not in found.paths:
         raise ModuleNotFoundError(f"No module named {found.left_out[path.name]!r}", name=found.left_out[path.name])
     return found.paths

@@ -29,6 +29,9 @@ def profile(
     output: PathLike | None = None,
     layers: bool = False,
     device_specs: Sequence[str] = (),
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
+    allow_plugins: bool = False,
     progress: Progress = SILENT,
 ) -> Profile:
     """Count, score and time every exit; write `profile.json`, `report.html` and the curves into a folder.
@@ -50,6 +53,9 @@ def profile(
         layers: of a run: write `layers.csv`, one row per layer, and the same into `profile.json`.
         device_specs: of a run: shipped names (`orin-nano`, `orin-nx`, `agx-orin`, `thor`) or files of devices whose
             latency floors are estimated, into `roofline.csv` too.
+        trusted_keys: of a bundle: a file or folder of public keys; it must be signed by one of them.
+        trust_engines: of a bundle: run its engines whoever built them.
+        allow_plugins: of a run: let the code be imported that its recipe names by dotted paths.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -74,56 +80,58 @@ def profile(
     from edgemate.api.opening import open_either
     from edgemate.api.profile_report import write_own_report
     from edgemate.bundle import Bundle
+    from edgemate.file_group import together
     from edgemate.profiling.device_spec import read_device_specs
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     read_device_specs(device_specs)
-    opened = open_either(path)
+    opened = open_either(path, trusted_keys=trusted_keys, trust_engines=trust_engines, allow_plugins=allow_plugins)
     if isinstance(opened, Bundle) and (layers or device_specs):
         raise _not_of_a_bundle(opened.path, "layers" if layers else "device_specs")
     folder = profile_folder(path, output)
     files.check_folder(folder)
-    if isinstance(opened, Bundle):
-        from edgemate.profiling import profile_bundle
-        from edgemate.runtime.labeled import read_labeled
+    with together(folder):  # figures, curves and page
+        if isinstance(opened, Bundle):
+            from edgemate.profiling import profile_bundle
+            from edgemate.runtime.labeled import read_labeled
 
-        data_name = None
-        if isinstance(data, (str, os.PathLike)):
-            data_name, data = os.fspath(data), read_labeled(Path(data), opened.manifest.classes)
-        found = profile_bundle(
+            data_name = None
+            if isinstance(data, (str, os.PathLike)):
+                data_name, data = os.fspath(data), read_labeled(Path(data), opened.manifest.classes)
+            found = profile_bundle(
+                opened,
+                folder,
+                data=data,
+                data_name=data_name,
+                images=images,
+                batches=batches,
+                threads=threads,
+                repeats=repeats,
+                progress=progress,
+            )
+            write_own_report(opened, found, folder, progress)
+            return found
+        _refuse_data(opened.path, data)
+
+        from edgemate.data import check_data
+
+        check_data(opened.read_recipe().data)
+
+        from edgemate.profiling import profile_run
+
+        found = profile_run(
             opened,
             folder,
-            data=data,
-            data_name=data_name,
             images=images,
             batches=batches,
             threads=threads,
             repeats=repeats,
+            layers=layers,
+            device_specs=device_specs,
             progress=progress,
         )
         write_own_report(opened, found, folder, progress)
         return found
-    _refuse_data(opened.path, data)
-
-    from edgemate.data import check_data
-
-    check_data(opened.read_recipe().data)
-
-    from edgemate.profiling import profile_run
-
-    found = profile_run(
-        opened,
-        folder,
-        images=images,
-        batches=batches,
-        threads=threads,
-        repeats=repeats,
-        layers=layers,
-        device_specs=device_specs,
-        progress=progress,
-    )
-    write_own_report(opened, found, folder, progress)
-    return found
 
 
 def profile_folder(path: RunLike | BundleLike, output: PathLike | None = None) -> Path:

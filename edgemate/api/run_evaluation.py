@@ -71,13 +71,18 @@ def evaluate_run(run: Run, split: str = "test", thresholds: Sequence[float] | No
 
 
 def _at(run: Run, stored: SplitLogits, thresholds: Sequence[float]) -> ThresholdFigures:
-    import json
-
+    from edgemate.errors import RunError
+    from edgemate.json_files import read_json
+    from edgemate.limits import PROFILE_BYTES
     from edgemate.profiling.at_thresholds import at_thresholds, fitted_temperatures
     from edgemate.profiling.stop_costs import StopCosts
 
     costs = None
     if run.profile_path.is_file():
-        costs = StopCosts.of(json.loads(run.profile_path.read_text(encoding="utf-8")))
+        try:
+            costs = StopCosts.of(read_json(run.profile_path, PROFILE_BYTES))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise RunError(f"{run.profile_path}: not a profile ({reason}); profile the run again") from error
     temperatures = fitted_temperatures(*run.read_logits("calibration"))
     return at_thresholds(*stored, thresholds, temperatures, costs)

@@ -48,6 +48,7 @@ def train(
     devices: int | None = None,
     nodes: int | None = None,
     strategy: str = "auto",
+    allow_plugins: bool = False,
 ) -> Trained:
     """Train the multi-exit network that a recipe describes and write a run folder.
 
@@ -63,6 +64,8 @@ def train(
             started here, unless torchrun or srun has started this process as one of several: then these are used.
         nodes: machines that train together, on each of which the same is called.
         strategy: `ddp`, which is what several processes do, or `auto`.
+        allow_plugins: let the code be imported that the recipes of runs name which this recipe names, such as a
+            teacher's. What the recipe itself names is imported in any case.
 
     Returns:
         The run and its final figures, which only rank 0 has where torchrun or srun has started the processes.
@@ -80,6 +83,22 @@ def train(
         >>> trained.metrics["accuracy"]["test"]["exits"]  # doctest: +SKIP
         [0.958, 0.973, 0.978]
     """
+    from edgemate import plug_ins
+
+    if allow_plugins and not plug_ins.are_allowed_in_runs():
+        with plug_ins.allowed_in_runs():
+            return train(
+                recipe,
+                output,
+                overrides=overrides,
+                resume=resume,
+                overwrite=overwrite,
+                console=console,
+                progress=progress,
+                devices=devices,
+                nodes=nodes,
+                strategy=strategy,
+            )
     from edgemate.data import check_data
     from edgemate.distributed.world import current_world, wanted_world
     from edgemate.errors import UsageError
@@ -162,8 +181,10 @@ def _read(
     given: RecipeLike, output: PathLike | None, overrides: Sequence[str]
 ) -> tuple[Recipe, str, Path, Sequence[str]]:
     """The recipe with the overrides, what messages call it, its run folder, and notes on changed values."""
+    from edgemate import plug_ins
     from edgemate.config import Recipe, load_recipe, parse_recipe
     from edgemate.config.merging import merge, parse_overrides
+    from edgemate.config.parts import dotted_names
     from edgemate.config.shipped import find_recipe, run_name
     from edgemate.errors import UsageError
 
@@ -171,6 +192,7 @@ def _read(
     if isinstance(given, Recipe):
         if output is None:
             raise UsageError("output: a Recipe object has no name; name the run folder")
+        plug_ins.add_named_by_user(name for _, name in dotted_names(given.model_dump()))
         tree = merge(given.model_dump(mode="json"), parse_overrides(overrides)) if overrides else None
         return given if tree is None else parse_recipe(tree, "recipe"), "recipe", Path(output), notes
     path = find_recipe(os.fspath(given))

@@ -1,5 +1,6 @@
 """The folder that goes to the device: its manifest, and how it is written, opened and checked."""
 
+from edgemate.bundle.locking import writing_bundle
 from edgemate.bundle.manifest import (
     BundleMetadata,
     ExitMetadata,
@@ -9,11 +10,20 @@ from edgemate.bundle.manifest import (
     PrecisionMetadata,
     Tensor,
 )
-from edgemate.bundle.reading import CALIBRATION_FILE, Bundle, CalibrationLogits, Golden
+from edgemate.bundle.reading import (
+    CALIBRATION_FILE,
+    ENGINES_FOLDER,
+    LATENCY_FOLDER,
+    Bundle,
+    CalibrationLogits,
+    Golden,
+)
 from edgemate.bundle.writing import BundleWriter, replace_file
 
 __all__ = [
     "CALIBRATION_FILE",
+    "ENGINES_FOLDER",
+    "LATENCY_FOLDER",
     "Bundle",
     "BundleMetadata",
     "BundleWriter",
@@ -26,4 +36,5 @@ __all__ = [
     "PrecisionMetadata",
     "Tensor",
     "replace_file",
+    "writing_bundle",
 ]

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from edgemate.core.input_spec import InputSpec
+from edgemate.core.split_options import is_nameable, refused_option
+from edgemate.limits import BUNDLE_FILES, CLASSES, COST, EXITS
+from edgemate.trust.folder import inside
+from edgemate.trust.verifying import MANIFEST_FILE as MANIFEST_FILE
+from edgemate.trust.verifying import SIGNATURE_FILE as SIGNATURE_FILE
 
 FORMAT_VERSION: Literal[2] = 2
-MANIFEST_FILE = "bundle.json"
 
 Layout = Literal["segments", "prefixes", "conditional"]
 Precision = Literal["fp32", "fp16", "int8", "int8+fp16"]
-Size = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1, le=COST.most)]
+Count = Annotated[int, Field(ge=0, le=COST.most)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
 
 
-def _inside(path: str) -> str:
-    """`path` if it stays inside a folder whatever the machine; a bundle is made on one and read on another."""
-    windows = PureWindowsPath(path)
-    if not path or "\\" in path or "\0" in path or windows.drive or windows.root or PurePosixPath(path).is_absolute():
-        raise ValueError(f"{path!r} is not a relative path with forward slashes")
-    if ".." in path.split("/"):
-        raise ValueError(f"{path!r} leaves the bundle")
-    if str(PurePosixPath(path)) != path or path == ".":
-        raise ValueError(f"{path!r} is not written in its shortest form")
+def _graph_file(path: str) -> str:
+    if not path.endswith(".onnx"):  # ONNX Runtime reads other formats by other endings
+        raise ValueError(f"{path!r} does not end in .onnx")
     return path
 
 
-FilePath = Annotated[str, AfterValidator(_inside)]
+FilePath = Annotated[str, AfterValidator(inside)]
+GraphPath = Annotated[FilePath, AfterValidator(_graph_file)]
 
 
 class _Metadata(BaseModel):
@@ -85,16 +93,33 @@ class Graph(_Metadata):
     """One ONNX file: a segment, a prefix or the conditional graph, and the named tensors it takes and gives."""
 
     exit: Size
-    file: FilePath
+    file: GraphPath
     inputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
     outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
 
 
-class FileMetadata(_Metadata):
-    """The size in bytes and the SHA-256 of one file of the bundle."""
+class FileContent(_Metadata):
+    """The size in bytes and the SHA-256 of a file's content."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     bytes: Count
+
+
+class FileMetadata(FileContent):
+    """One file of the bundle. While it is being replaced, `next` is its new content, and either one is valid."""
+
+    next: FileContent | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_next(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the key where it says nothing, so that earlier versions read the manifest."""
+        found: dict[str, Any] = serialize(self)
+        return {key: value for key, value in found.items() if key != "next" or value is not None}
+
+    @property
+    def contents(self) -> tuple[FileContent, ...]:
+        """What the file may contain."""
+        return (self,) if self.next is None else (self, self.next)
 
 
 class PrecisionMetadata(_Metadata):
@@ -120,8 +145,9 @@ class BundleMetadata(_Metadata):
     `conditional` is one graph for one image, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
     `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
     `engine_batch` is the smallest, usual and largest batch to build engines for; None leaves it to the builder.
-    `data_options` are those of the dataset that `source` names, which decide what its test split is; None where the
-    dataset is a user's own part. With `test_limit`, the test split is that many of the dataset's test images.
+    `data_options` are those of the dataset that `source` names, which decide what its test split is, and never where it
+    is (`core/split_options.py`); None where the dataset is a user's own part or files. With `test_limit`, the test
+    split is that many of the dataset's test images.
     """
 
     format_version: Literal[2] = FORMAT_VERSION
@@ -132,14 +158,15 @@ class BundleMetadata(_Metadata):
     data_options: dict[str, JsonValue] | None = None
     test_limit: Size | None = None
     input: InputContract
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
-    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=CLASSES.most)]
+    exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1, max_length=EXITS.most)]
     graphs: Annotated[dict[Layout, tuple[Graph, ...]], Field(min_length=1)]
     precision: PrecisionMetadata | None = None
     engine_batch: tuple[Size, Size, Size] | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> BundleMetadata:
+        self._check_data_options()
         numbers = list(range(1, len(self.exits) + 1))
         if [metadata.exit for metadata in self.exits] != numbers:
             raise ValueError(f"exits are not numbered 1 to {len(self.exits)} in order")
@@ -153,6 +180,13 @@ class BundleMetadata(_Metadata):
                 raise ValueError(f"graphs.{layout} are not one per exit, 1 to {len(self.exits)} in order")
             self._check_wiring(layout, graphs)
         return self
+
+    def _check_data_options(self) -> None:
+        name, options = self.source.get("data", ""), self.data_options or {}
+        refused = refused_option(name, options)
+        if refused is not None:
+            why = "which decides no test split" if is_nameable(name) else f"and {name!r} is no dataset that it may name"
+            raise ValueError(f"data_options: a bundle may not name {refused!r}, {why}; export the run again")
 
     def _check_conditional(self, graphs: tuple[Graph, ...]) -> None:
         exits = len(self.exits)
@@ -191,7 +225,7 @@ class BundleMetadata(_Metadata):
 class Manifest(BundleMetadata):
     """`bundle.json`: the metadata, and every other file of the bundle with its size and hash."""
 
-    files: dict[FilePath, FileMetadata]
+    files: Annotated[dict[FilePath, FileMetadata], Field(max_length=BUNDLE_FILES.most)]
 
     @model_validator(mode="after")
     def _graphs_are_listed(self) -> Manifest:
@@ -199,6 +233,7 @@ class Manifest(BundleMetadata):
             for graph in graphs:
                 if graph.file not in self.files:
                     raise ValueError(f"graphs.{layout}, exit {graph.exit}: {graph.file!r} is not in the list of files")
-        if MANIFEST_FILE in self.files:
-            raise ValueError(f"{MANIFEST_FILE} cannot list itself")
+        for own in (MANIFEST_FILE, SIGNATURE_FILE):
+            if own in self.files:
+                raise ValueError(f"{own} cannot list itself")
         return self

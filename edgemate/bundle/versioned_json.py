@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from edgemate.errors import BundleError
+from edgemate.json_files import parse_json
 from edgemate.wording import other_format
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_versioned(path: Path, model: type[Model], version: int, *, remedy: str = "write it again") -> Model:
+def read_versioned(
+    path: Path, model: type[Model], version: int, *, remedy: str = "write it again", content: bytes | None = None
+) -> Model:
     """Read a JSON file into a pydantic model.
 
     Args:
@@ -22,22 +24,23 @@ def read_versioned(path: Path, model: type[Model], version: int, *, remedy: str 
         model: its schema.
         version: the `format_version` that this edgemate writes, the only one that it reads.
         remedy: what to do about a file of an older format, as the end of the message.
+        content: of the file, where the caller has read it; `path` is then for messages only.
 
     Raises:
         BundleError: the file cannot be read, is not valid JSON, has another format version, or breaks the schema (the
             message names the first offending key).
     """
     try:
-        content = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes() if content is None else content)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BundleError(f"{path}: not valid JSON: {error}") from error
-    given = content.get("format_version") if isinstance(content, dict) else None
+    given = found.get("format_version") if isinstance(found, dict) else None
     problem = other_format(given, version, remedy) if isinstance(given, int) else None
     if problem:
         raise BundleError(f"{path}: {problem}")
-    return parse(content, model, str(path))
+    return parse(found, model, str(path))
 
 
 def parse(content: Any, model: type[Model], source: str) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgemate.bundle import CALIBRATION_FILE, Bundle
+from edgemate.bundle import CALIBRATION_FILE, Bundle, writing_bundle
 from edgemate.calibration.calibrator import Calibrated, CalibrationOptions, Request, calibrate
 from edgemate.calibration.operating_points import write_operating_points
 from edgemate.errors import UsageError
@@ -22,7 +22,7 @@ def calibrate_bundle(
     device: str | None = None,
     progress: Progress = SILENT,
 ) -> Calibrated:
-    """Replace the bundle's `policies.json`, and its hash in the manifest.
+    """Replace the bundle's `policies.json`, and its hash in the manifest: all at once for whoever opens the bundle.
 
     Args:
         path: the bundle's folder.
@@ -32,17 +32,19 @@ def calibrate_bundle(
         progress: notified of each step.
 
     Raises:
-        BundleError: it is not a bundle, or its calibration logits are missing or damaged.
+        BundleError: it is not a bundle, its calibration logits are missing or damaged, or another process writes
+            into it.
         UsageError: the device was not measured, or a request cannot be reached.
     """
-    # Only the files used are checked: an interrupted calibration leaves a policies.json that this one replaces.
-    bundle = Bundle.open(path, verify=False)
-    stored = bundle.calibration()
-    bundle.check(CALIBRATION_FILE)
-    macs = [exit.chained_macs for exit in bundle.manifest.exits]
-    latency = _latency_table(bundle, device, options.requests)
-    found = calibrate(stored.logits, stored.labels, macs, options, latency=latency, progress=progress)
-    write_operating_points(bundle, found.points)
+    with writing_bundle(path):
+        # Only the files used are checked: a damaged policies.json is replaced by this one.
+        bundle = Bundle.open(path, verify=False)
+        stored = bundle.calibration()
+        bundle.check(CALIBRATION_FILE)
+        macs = [exit.chained_macs for exit in bundle.manifest.exits]
+        latency = _latency_table(bundle, device, options.requests)
+        found = calibrate(stored.logits, stored.labels, macs, options, latency=latency, progress=progress)
+        write_operating_points(bundle, found.points)
     return found
 
 

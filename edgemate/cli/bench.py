@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.cli.trust import TrustedKeys, TrustEngines
 
 if TYPE_CHECKING:
     from edgemate.api import BenchReport
@@ -24,6 +25,8 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
     backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    trusted_keys: TrustedKeys = None,
+    trust_engines: TrustEngines = False,
     device: Annotated[
         str | None,
         typer.Option(help="Store the times in the bundle, as this device's latency table."),
@@ -52,6 +55,8 @@ def bench(
             batch=batch,
             backend=backend,
             threads=threads,
+            trusted_keys=trusted_keys,
+            trust_engines=trust_engines,
             device=device,
             progress=progress,
         )

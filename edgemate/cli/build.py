@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.layouts import split_layouts
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.trust import TrustedKeys, TrustEngines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +70,8 @@ def build(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build engines again that exist.")] = False,
+    trusted_keys: TrustedKeys = None,
+    trust_engines: TrustEngines = False,
     quiet: Quiet = False,
 ) -> None:
     """Build a bundle's engines on the device that will run them, prove them on golden samples and time them.
@@ -102,6 +105,8 @@ def build(
                 sparsity=sparsity,
                 tolerance=tolerance,
                 overwrite=force,
+                trusted_keys=trusted_keys,
+                trust_engines=trust_engines,
                 notify=lambda line: console.out(line),
                 progress=progress,
             )

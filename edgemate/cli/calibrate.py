@@ -11,6 +11,7 @@ from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.cli.thresholds import parse_thresholds
+from edgemate.cli.trust import TrustedKeys
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def calibrate(
         str | None,
         typer.Option(help="Score to compare with thresholds: confidence (default), entropy or margin."),
     ] = None,
+    trusted_keys: TrustedKeys = None,
     temperatures: Annotated[
         bool, typer.Option(help="Fit a temperature per exit. The conditional layout does not support them.")
     ] = True,
@@ -79,6 +81,7 @@ def calibrate(
             solver=solver,
             score=score,
             temperatures=temperatures,
+            trusted_keys=trusted_keys,
             progress=progress,
         )
     if as_json:

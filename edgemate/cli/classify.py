@@ -9,7 +9,8 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
-from edgemate.cli.screen import print_json
+from edgemate.cli.screen import print_json, say
+from edgemate.cli.trust import TrustedKeys, TrustEngines
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def classify(
     ] = None,
     backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    trusted_keys: TrustedKeys = None,
+    trust_engines: TrustEngines = False,
+    on_failure: Annotated[
+        str, typer.Option(help="raise, or degrade: answer with an earlier exit where a segment fails.")
+    ] = "raise",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -53,6 +59,9 @@ def classify(
             deadline_ms=deadline_ms,
             backend=backend,
             threads=threads,
+            trusted_keys=trusted_keys,
+            trust_engines=trust_engines,
+            on_failure=on_failure,  # type: ignore[arg-type]  # which is checked there
             notify=_print_json if as_json else _print_error,
             progress=progress,
         )
@@ -61,9 +70,14 @@ def classify(
         _print_table(predictions, found.exits)
     if statistics.deadlines:  # standard output is the answers' alone with --json
         late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
-        typer.echo(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
+        say(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
+    if statistics.degraded:
+        say(
+            f"warning: {counted(statistics.degraded, 'answer')} came from an earlier exit, as a later one failed",
+            err=True,
+        )
     if statistics.non_finite:
-        typer.echo(f"warning: {statistics.non_finite} times the logits of an exit were not finite", err=True)
+        say(f"warning: {statistics.non_finite} times the logits of an exit were not finite", err=True)
     if len(predictions) < len(found.answers):
         raise typer.Exit(1)
 
@@ -74,7 +88,7 @@ def _print_json(answer: Answer) -> None:
 
 def _print_error(answer: Answer) -> None:
     if answer.error is not None:
-        typer.echo(f"error: {answer.error}", err=True)
+        say(f"error: {answer.error}", err=True)
 
 
 def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
@@ -90,7 +104,7 @@ def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
     for file, prediction in answers:
         table.add_row(
             str(file),
-            prediction.label,
+            "none" if prediction.label is None else prediction.label,
             f"{prediction.probability:.3f}",
             str(prediction.exit),
             f"{prediction.milliseconds:.2f}",

@@ -9,6 +9,8 @@ import typer
 
 from edgemate.cli.console import is_screen, make_console
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.screen import printable
+from edgemate.cli.trust import AllowPlugins
 
 
 def compare(
@@ -55,6 +57,7 @@ def compare(
         int | None, typer.Option(min=1, help="CPUs that a training reserves on the cluster.")
     ] = None,
     gpus_per_run: Annotated[float | None, typer.Option(min=0, help="GPUs that a training reserves on it.")] = None,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Train every method with every seed, all else being equal, and write a table, a plot and JSON.
@@ -85,6 +88,7 @@ def compare(
             engine=engine,
             engine_options={key: value for key, value in given.items() if value is not None},
             tune=tune,
+            allow_plugins=allow_plugins,
             notify=None if quiet else notify,
             progress=progress,
         )
@@ -93,7 +97,8 @@ def compare(
     if is_screen():
         from rich.markdown import Markdown
 
-        console.print(Markdown(found))
+        console.print(Markdown("\n".join(map(printable, found.split("\n")))))
     else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
-        console.out(found)
+        for line in found.removesuffix("\n").split("\n"):
+            console.out(line)
     notify(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('html', 'json', 'md', 'png'))}")

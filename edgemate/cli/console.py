@@ -1,4 +1,7 @@
-"""What commands print tables and lines on: as plain as the place they go to asks."""
+"""What commands print tables and lines on: as plain as the place they go to asks.
+
+Here text leaves for the terminal, so here it is escaped (`screen.printable`): names, labels and paths come from files.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ _NO_EDGE = 100_000
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console of standard output or error. Every command prints on one of these.
 
-    What is printed is literal: names may hold [brackets] and :colons:. Where the stream is no terminal nothing is
-    wrapped or styled. NO_COLOR leaves no styling at all, on a terminal too.
+    What is printed is literal: names may hold [brackets] and :colons:, and control characters become escapes. Where the
+    stream is no terminal nothing is wrapped or styled. NO_COLOR leaves no styling at all, on a terminal too.
     A quiet one prints nothing.
     """
-    from rich.console import Console
+    from edgemate.cli.escaping_console import EscapingConsole
 
-    return Console(
+    return EscapingConsole(
         stderr=stderr,
         quiet=quiet,
         markup=False,
@@ -53,6 +56,9 @@ def print_table(table: Table, console: Console) -> None:
     from rich.cells import cell_len
     from rich.measure import Measurement
 
+    from edgemate.cli.escaping_console import escape_table
+
+    escape_table(table)
     for column in table.columns:
         if column.overflow != "fold":
             header = str(column.header)

@@ -8,7 +8,8 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
-from edgemate.cli.screen import printable
+from edgemate.cli.screen import say
+from edgemate.cli.trust import AllowPlugins
 
 if TYPE_CHECKING:
     from edgemate.data.inspection import DataReport
@@ -28,6 +29,7 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the recipe; repeatable.")
     ] = None,
+    allow_plugins: AllowPlugins = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -40,8 +42,10 @@ def check(
     from edgemate.config import load_recipe
     from edgemate.config.shipped import find_recipe
     from edgemate.data.inspection import inspect_data
+    from edgemate.plug_ins import allowed_in_runs
 
-    section = load_recipe(find_recipe(recipe), overrides or []).data
+    with allowed_in_runs(allow_plugins):
+        section = load_recipe(find_recipe(recipe), overrides or []).data
     with showing_progress(quiet, steps=False) as progress, progress.unattended():
         progress.step("reading the dataset")
         report = inspect_data(section, progress)
@@ -62,23 +66,23 @@ def _print_report(report: DataReport) -> None:
     for name in report.counts:
         table.add_column(name, justify="right")
     for k, label in enumerate(report.classes):
-        table.add_row(printable(label), *(f"{counts[k]:,}" for counts in report.counts.values()))
+        table.add_row(label, *(f"{counts[k]:,}" for counts in report.counts.values()))
     table.add_section()
     table.add_row("all", *(f"{counts.sum():,}" for counts in report.counts.values()))
     print_table(table, make_console())
     for name, (least, most) in report.balance.items():
         small, large = int(report.counts[name][least]), int(report.counts[name][most])
         ratio = f", 1 : {large / small:.3g}" if small else ""
-        print(f"balance in {name}: {report.classes[least]} {small:,} to {report.classes[most]} {large:,}{ratio}")
+        say(f"balance in {name}: {report.classes[least]} {small:,} to {report.classes[most]} {large:,}{ratio}")
     for side in ("width", "height"):
         if metadata[side]:
             least, median, most = metadata[side]
-            print(f"{side}: {least:g} to {most:g} pixels, median {median:g}")
-    print("stored as: " + ", ".join(f"{count:,} {kind}" for kind, count in metadata["kinds"].items()))
+            say(f"{side}: {least:g} to {most:g} pixels, median {median:g}")
+    say("stored as: " + ", ".join(f"{count:,} {kind}" for kind, count in metadata["kinds"].items()))
     if metadata["with_transparency"]:
-        print(f"transparency: in {metadata['with_transparency']:,} images; it is dropped")
+        say(f"transparency: in {metadata['with_transparency']:,} images; it is dropped")
     for note in report.notes:
-        print(note)
+        say(note)
     few = [f"{name} ({count} in {where})" for name, where, count in report.few]
     _print_list("classes with few images", few)
     _print_list("left out by skip_damaged", metadata["left_out"])
@@ -92,8 +96,8 @@ def _print_report(report: DataReport) -> None:
 
 def _print_list(title: str, lines: list[str], most: int | None = _SHOWN) -> None:
     """A heading with the number of lines, and the lines; beyond `most` they are only counted."""
-    print(f"{title}: {len(lines):,}" if lines else f"{title}: none")
+    say(f"{title}: {len(lines):,}" if lines else f"{title}: none")
     for line in lines[:most]:
-        print(f"  {printable(line)}")
+        say(f"  {line}")
     if most is not None and len(lines) > most:
-        print(f"  and {len(lines) - most:,} more; --json has all")
+        say(f"  and {len(lines) - most:,} more; --json has all")

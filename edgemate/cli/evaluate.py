@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.cli.thresholds import parse_thresholds
+from edgemate.cli.trust import TrustedKeys, TrustEngines
 
 
 def evaluate(
@@ -34,6 +35,8 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=2, help="Batch size measured besides 1.")] = 16,
     backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    trusted_keys: TrustedKeys = None,
+    trust_engines: TrustEngines = False,
     against: Annotated[
         Path | None,
         typer.Option(help="Bundle whose calibrated fractions and probabilities are compared with, for drift alerts."),
@@ -75,6 +78,8 @@ def evaluate(
                 batch=batch,
                 backend=backend,
                 threads=threads,
+                trusted_keys=trusted_keys,
+                trust_engines=trust_engines,
                 against=against,
                 progress=progress,
             )

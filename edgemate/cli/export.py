@@ -10,6 +10,7 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.layouts import split_layouts
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def export(
         str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that exists.")] = False,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Make the bundle of a run, checked against the network on real images before anything is left on disk."""
@@ -65,6 +67,7 @@ def export(
             require_engines=require_engines,
             compute_capability=_capabilities(compute_capability),
             overwrite=force,
+            allow_plugins=allow_plugins,
             progress=progress,
         )
     _print(exported, output or Path("bundles") / run.resolve().name)

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.screen import say
+from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
 
@@ -30,6 +32,7 @@ def images(
         list[str] | None, typer.Option("--set", help="Override section.key=value; repeatable.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Write real images of a recipe's dataset as PNG files, <index>_<label>.png, before any resizing."""
@@ -38,17 +41,23 @@ def images(
 
     from edgemate.config import load_recipe
     from edgemate.data import check_data, load_source, splits_of, stratified_sample
+    from edgemate.durable import remove_leftovers
     from edgemate.errors import UsageError
+    from edgemate.file_group import finish_groups, together
     from edgemate.files import check_folder, write_bytes
+    from edgemate.plug_ins import allowed_in_runs
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder with `output`")
+    finish_groups(output)
+    remove_leftovers(output)
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; name another folder with `output`, or allow `overwrite`")
-    data = load_recipe(recipe, overrides or []).data
+    with allowed_in_runs(allow_plugins):
+        data = load_recipe(recipe, overrides or []).data
     check_folder(output)
     check_data(data)
-    with showing_progress(quiet, steps=False) as progress:
+    with showing_progress(quiet, steps=False) as progress, together(output):
         with progress.unattended():
             progress.step("reading the dataset")
             source = load_source(data.name, data.options, skip_damaged=data.skip_damaged)
@@ -63,4 +72,4 @@ def images(
             chosen.image(int(index)).save(buffer, "PNG")
             write_bytes(output / f"{index:05d}_{label}.png", buffer.getvalue())
             progress.advance(done, len(sample))
-    typer.echo(f"{counted(len(sample), f'{split.value} image')} of {source.name} in {output}")
+    say(f"{counted(len(sample), f'{split.value} image')} of {source.name} in {output}")

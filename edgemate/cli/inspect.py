@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgemate.cli.console import is_screen, make_console, print_table
-from edgemate.cli.screen import print_json
+from edgemate.cli.screen import print_json, printable
+from edgemate.cli.trust import AllowPlugins, TrustedKeys
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="A bundle's or a run's folder.")],
+    trusted_keys: TrustedKeys = None,
+    allow_plugins: AllowPlugins = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
     from edgemate import api
 
-    found = api.inspect(path)
+    found = api.inspect(path, trusted_keys=trusted_keys, allow_plugins=allow_plugins)
     if as_json:
         print_json(found.to_json())
     elif isinstance(found, api.BundleReport):
@@ -111,9 +114,10 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
     if is_screen():
         from rich.syntax import Syntax
 
-        console.print(Syntax(recipe, "yaml", background_color="default"))
+        console.print(Syntax("\n".join(map(printable, recipe.split("\n"))), "yaml", background_color="default"))
     else:  # which would fill every line to its end with spaces
-        console.out(recipe)
+        for line in recipe.split("\n"):
+            console.out(line)
 
 
 def _print_pairs(pairs: dict[str, str], console: Console) -> None:

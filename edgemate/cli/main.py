@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edgemate import __version__
 from edgemate.cli.bench import bench
 from edgemate.cli.build import build
+from edgemate.cli.bundle import bundle
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.classify import classify
 from edgemate.cli.compare import compare
 from edgemate.cli.console import no_styles
 from edgemate.cli.data import data
 from edgemate.cli.doctor import doctor
+from edgemate.cli.ending import end_stopped
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.export import export
 from edgemate.cli.flags import name_flags
@@ -26,13 +32,16 @@ from edgemate.cli.models import models
 from edgemate.cli.plan import plan
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
-from edgemate.cli.screen import replace_unencodable
+from edgemate.cli.screen import printable, replace_unencodable, say
 from edgemate.cli.train import train
+from edgemate.distributed.world import STARTED_BY_US
 from edgemate.errors import EdgemateError
+from edgemate.stopping import INTERRUPTED, terminable, terminated
 
 # Which extra brings a module that a command may miss.
 _EXTRAS = {
     "bokeh": "report",
+    "cryptography": "sign",
     "fvcore": "train",
     "jinja2": "report",
     "lightning": "train",
@@ -50,8 +59,32 @@ _EXTRAS = {
 
 _READABLE_OR_WRITABLE = "name one that can be read, or a place that can be written to"
 
+
+@contextlib.contextmanager
+def _escaped_usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise
+
+
+class _Group(TyperGroup):
+    """Commands whose wrong usage is told as text: an argument may be the name of a file."""
+
+    def make_context(self, *given: Any, **options: Any) -> Any:
+        with _escaped_usage():
+            return super().make_context(*given, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _escaped_usage():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="edgemate",
+    cls=_Group,
     help="Train multi-exit image classifiers, see what every exit costs, and answer from the earliest that will do.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},  # which every command inherits
@@ -75,6 +108,7 @@ for command in (
     doctor,
 ):
     app.command()(command)
+app.add_typer(bundle, name="bundle")
 app.add_typer(data, name="data")
 app.add_typer(recipes, name="recipes")
 
@@ -82,35 +116,46 @@ app.add_typer(recipes, name="recipes")
 def main() -> None:
     """Run the command line. What a user can cause ends in one line on standard error and exit code 2."""
     replace_unencodable()
+    if STARTED_BY_US in os.environ:  # which its parent ends, also where a library does not heed signals
+        _run()
+        return
+    with terminable():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except EdgemateError as error:
-        _fail(name_flags(str(error), typer.main.get_command(app), sys.argv[1:]))
+        command = typer.main.get_command(app)
+        _fail(*(name_flags(line, command, sys.argv[1:]) for line in error.lines))
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         _fail(f"this command needs {error.name}, which is not installed: pip install 'edgemate[{extra}]'")
     except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, SystemExit) and error.code != 130:  # which is what typer makes of Ctrl-C
+        # 130 is what typer makes of Ctrl-C.
+        if isinstance(error, SystemExit) and error.code != INTERRUPTED and not terminated():
             raise
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(end_stopped(sys.argv[1:]))
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen.
-        if error.filename is None:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen,
+        # unless the disk is full: libraries do not always say where.
+        if error.filename is None and not full:
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        where = "" if error.filename is None else f"{error.filename}: "
         advice = "free some space there, or name another place" if full else _READABLE_OR_WRITABLE
-        _fail(f"{error.filename}: {error.strerror}; {advice}")
+        _fail(f"{where}{error.strerror}; {advice}")
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"edgemate {__version__}")
+        say(f"edgemate {__version__}")
         raise typer.Exit
 
 
@@ -122,6 +167,6 @@ def _edgemate(
 ) -> None: ...
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _fail(message: str, *more: str) -> None:
+    say(f"error: {message}", *more, err=True)
     sys.exit(2)

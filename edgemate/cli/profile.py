@@ -11,6 +11,7 @@ import typer
 from edgemate.cli.console import make_console
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
+from edgemate.cli.trust import AllowPlugins, TrustedKeys, TrustEngines
 
 if TYPE_CHECKING:
     from edgemate.profiling import Profile
@@ -22,6 +23,9 @@ def profile(
     images: Annotated[int, typer.Option(min=1, help="Images to classify for the latency curve.")] = 500,
     batch: Annotated[str, typer.Option(help="Batch sizes to time, such as 1,4,16; 1 is always among them.")] = "1",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
+    trusted_keys: TrustedKeys = None,
+    trust_engines: TrustEngines = False,
+    allow_plugins: AllowPlugins = False,
     repeats: Annotated[int, typer.Option(min=1, help="Timed calls per graph; slow graphs have fewer.")] = 100,
     data: Annotated[
         Path | None,
@@ -90,6 +94,9 @@ def profile(
                     images=images,
                     batches=batches,
                     threads=threads,
+                    trusted_keys=trusted_keys,
+                    trust_engines=trust_engines,
+                    allow_plugins=allow_plugins,
                     repeats=repeats,
                     data=data,
                     output=folder,

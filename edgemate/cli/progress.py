@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 import typer
 
 from edgemate.cli.console import is_screen, make_console
+from edgemate.cli.screen import printable, say
 from edgemate.progress import EVERY, SILENT, Clock, Heartbeat, Pace, Progress, duration
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class LineProgress:
 
     def _print(self, text: str) -> None:
         # At once: what is piped is else held back until some kilobytes are together.
-        print(f"[{duration(self._clock() - self._started)}] {text}", file=self._file, flush=True)
+        say(f"[{duration(self._clock() - self._started)}] {text}", file=self._file)
 
 
 class _Draw(Protocol):
@@ -216,7 +217,7 @@ def _bar(console: Console) -> Iterator[BarProgress]:
         first = Table.grid(padding=(0, 1))
         parts: list[Text | ProgressBar] = [
             Text(duration(time.monotonic() - started), "progress.elapsed"),
-            Text(description),
+            Text(printable(description)),
         ]
         if done is not None and total is not None:
             parts += [Text(f"{done:,}/{total:,}", "progress.download"), ProgressBar(total, done, width=20)]
@@ -224,7 +225,8 @@ def _bar(console: Console) -> Iterator[BarProgress]:
         whole = Table.grid()
         whole.add_row(first)
         if detail:
-            whole.add_row(Text(detail, no_wrap=True, overflow="ellipsis"))
+            shown = "\n".join(map(printable, detail.split("\n")))
+            whole.add_row(Text(shown, no_wrap=True, overflow="ellipsis"))
         return whole
 
     # Printed lines go above the bar where both are on the same screen; a file must get its own.

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.screen import say
+from edgemate.cli.trust import AllowPlugins
+from edgemate.plug_ins import allowed_in_runs
+
 recipes = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 
 Overrides = Annotated[
@@ -27,7 +31,7 @@ def list_recipes() -> None:
     # Never cut, however narrow the terminal: names are there to be copied, and lines to be searched.
     recipe, backbone, epochs, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
     for row in rows:
-        print(f"{row[0]:<{recipe}}  {row[1]:<{backbone}}  {row[2]:>{epochs}}  {row[3]}")
+        say(f"{row[0]:<{recipe}}  {row[1]:<{backbone}}  {row[2]:>{epochs}}  {row[3]}")
 
 
 @recipes.command()
@@ -35,18 +39,24 @@ def show(
     recipe: Annotated[str, typer.Argument(help="A file, or a name from the list.")],
     resolved: Annotated[bool, typer.Option("--resolved", help="Include what it extends and every default.")] = False,
     overrides: Overrides = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Print a recipe."""
     import yaml
 
     from edgemate.config import load_recipe
+    from edgemate.config.loading import read_tree
     from edgemate.config.shipped import find_recipe
 
     path = find_recipe(recipe)
     if resolved or overrides:
-        print(yaml.safe_dump(load_recipe(path, overrides or []).model_dump(mode="json"), sort_keys=False), end="")
+        with allowed_in_runs(allow_plugins):
+            loaded = load_recipe(path, overrides or [])
+        text = yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False)
     else:
-        print(path.read_text(encoding="utf-8"), end="")
+        read_tree(path)  # which says what is wrong with it
+        text = path.read_text(encoding="utf-8")
+    say(*text.removesuffix("\n").split("\n"))
 
 
 @recipes.command()
@@ -60,6 +70,7 @@ def copy(
     from edgemate import files
     from edgemate.config.loading import read_tree
     from edgemate.config.shipped import find_recipe
+    from edgemate.config.yaml_text import parse_yaml
     from edgemate.errors import UsageError
 
     path = find_recipe(recipe)
@@ -67,17 +78,19 @@ def copy(
         target = target / path.name
     if target.exists():
         raise UsageError(f"{target}: exists; choose another name")
+    tree = read_tree(path)
     text = path.read_text(encoding="utf-8")
-    if "extends" in (yaml.safe_load(text) or {}):
-        text = yaml.safe_dump(read_tree(path), sort_keys=False)
+    if "extends" in parse_yaml(text):
+        text = yaml.safe_dump(tree, sort_keys=False)
     files.write_text(target, text)
-    print(target)
+    say(str(target))
 
 
 @recipes.command()
 def validate(
     recipe: Annotated[list[str], typer.Argument(help="Files, or names from the list.")],
     overrides: Overrides = None,
+    allow_plugins: AllowPlugins = False,
 ) -> None:
     """Check recipes whole, without reading any data; every problem of a recipe is named at once."""
     from edgemate.config import load_recipe
@@ -86,13 +99,14 @@ def validate(
 
     for given in recipe:
         path = find_recipe(given)
-        loaded = load_recipe(path, overrides or [], notify=print)
+        with allowed_in_runs(allow_plugins):
+            loaded = load_recipe(path, overrides or [], notify=say)
         check_early(loaded, str(path))
 
         from edgemate.training import check_recipe  # only now, since it imports torch
 
         check_recipe(loaded, str(path))
-        print(f"{path}: good")
+        say(f"{path}: good")
 
 
 @recipes.command()

@@ -10,6 +10,9 @@ import typer
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.rank import Rank
+from edgemate.cli.screen import say
+from edgemate.cli.trust import AllowPlugins
+from edgemate.stopping import terminated
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def train(
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Machines that train together; see docs/distributed.md.")] = None,
     strategy: Annotated[str, typer.Option(help="ddp, which several processes always do.")] = "auto",
+    allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the multi-exit network that a recipe describes and write a run folder."""
@@ -51,12 +55,13 @@ def train(
                 devices=devices,
                 nodes=nodes,
                 strategy=strategy,
+                allow_plugins=allow_plugins,
             )
     except KeyboardInterrupt:
-        if not rank.prints:
+        if not rank.prints or terminated():  # of which `main` says so
             raise
         instead = " instead of --force" if force else ""
-        typer.echo(f"the same command with --resume{instead} continues from the last checkpoint", err=True)
+        say(f"the same command with --resume{instead} continues from the last checkpoint", err=True)
         raise
     if not rank.prints or not trained.metrics:
         return

@@ -11,6 +11,7 @@ from typing import Any
 from edgemate import files
 from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.engines.making import make_engine
+from edgemate.comparison.place import comparing_in
 from edgemate.comparison.plan import Key, check_same_recipe, plan_comparison
 from edgemate.comparison.result import Comparison, MethodFigures, figures_of
 from edgemate.comparison.settings import with_setting
@@ -21,6 +22,7 @@ from edgemate.comparison.tuning import tune as tune_methods
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.evaluation import trained_model
+from edgemate.file_group import together
 from edgemate.machine import machine_metadata
 from edgemate.models import Costs, count_costs
 from edgemate.progress import SILENT, Progress
@@ -64,7 +66,7 @@ def compare(
 
     Raises:
         RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
-        RunError: a run exists already, of another recipe or in another format.
+        RunError: a run exists already, of another recipe or in another format; or another process compares there.
         TrainingError: some trainings failed; the others are finished.
         UsageError: there are no seeds, one is given twice, jobs is less than 1, or the engine cannot be used.
     """
@@ -79,7 +81,7 @@ def compare(
 
     everything = [*runs.values(), *itertools.chain.from_iterable(plan.trials.values())]
     tuned: dict[Variant, Tuned] = {}
-    with Trainings(output, placed, everything, report, progress) as trainings:
+    with comparing_in(output), Trainings(output, placed, everything, report, progress) as trainings:
         if tune:
             first = {variant: recipes[variant, seeds[0]] for variant in variants}
             tuned = tune_methods(first, tune, output, trainings, report)
@@ -90,12 +92,14 @@ def compare(
             for key, recipe in recipes.items():
                 check_same_recipe(runs[key], recipe)
         trainings.train({runs[key]: recipe for key, recipe in recipes.items()})
-    # Where nothing was trained, how it was stays as it is written.
-    at_a_time, threads = (None if trainings.started else _stored_placing(output)) or (placed.jobs, placed.threads)
-    found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, at_a_time, threads)
-    files.write_json(output / "comparison.json", found.to_json())
-    files.write_text(output / "comparison.md", comparison_markdown(found))
-    files.write_bytes(output / "comparison.png", comparison_png(found))
+        # Where nothing was trained, how it was stays as it is written.
+        placing = None if trainings.started else _stored_placing(output)
+        at_a_time, threads = placing or (placed.jobs, placed.threads)
+        found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, at_a_time, threads)
+        with together(output):
+            files.write_json(output / "comparison.json", found.to_json())
+            files.write_text(output / "comparison.md", comparison_markdown(found))
+            files.write_bytes(output / "comparison.png", comparison_png(found))
     return found
 
 

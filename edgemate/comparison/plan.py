@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
+from edgemate.comparison.place import check_nobody_compares_in
 from edgemate.comparison.search import check_installed
 from edgemate.comparison.trials import has_ended, trial_run
 from edgemate.comparison.variants import Variant
@@ -56,7 +57,7 @@ def plan_comparison(
     Raises:
         RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
         DataError: the dataset's files are missing.
-        RunError: a run exists already, of another recipe or in another format.
+        RunError: a run exists already, of another recipe or in another format; or another process compares there.
         UsageError: there are no seeds, one is given twice, jobs is less than 1, or tuning needs what is not installed.
         OSError: the output folder cannot be written to.
     """
@@ -77,6 +78,7 @@ def plan_comparison(
             _check_begun_after(runs[variant, seed], trials[variant])
         else:
             check_same_recipe(runs[variant, seed], recipe)
+    check_nobody_compares_in(output)
     files.check_folder(output)
     everything = [*runs.values(), *itertools.chain.from_iterable(trials.values())]
     if not all(has_ended(run) for run in everything):

@@ -100,8 +100,6 @@ class Trainings:
             raise failed_trainings(fatal)
 
     def _prepare(self, run: Run, recipe: Recipe) -> Training:
-        if run.path.is_dir() and not any(run.path.iterdir()):
-            run.path.rmdir()  # the process was killed between making the folder and writing its first file
         resolved = self.output / "recipes" / f"{run.name}.yaml"
         files.write_text(resolved, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
         return Training(run.name, resolved, run.path, self.output / "logs" / f"{run.name}.log")

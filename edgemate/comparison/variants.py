@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from edgemate.config import Recipe, parse_recipe
 from edgemate.config.merging import merge
+from edgemate.config.yaml_text import parse_yaml
 from edgemate.distillation.teachers.reference import learns_from_teacher
 from edgemate.errors import UsageError
 
@@ -131,8 +130,8 @@ def _options(text: str, label: str) -> dict[str, Any]:
         if option in options:
             raise UsageError(f"methods {label!r}: {option} is given twice")
         try:
-            options[option] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            options[option] = parse_yaml(value)
+        except ValueError as error:
             raise UsageError(f"methods {label!r}: the value of {option} is not valid YAML: {value!r}") from error
     return options
 

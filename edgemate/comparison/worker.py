@@ -36,6 +36,7 @@ def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
     from edgemate.comparison.running import DIVERGED
     from edgemate.config import load_recipe
     from edgemate.errors import DivergedError, EdgemateError
+    from edgemate.stopping import INTERRUPTED, TERMINATED, terminable, terminated
     from edgemate.training import train
 
     for stream in (sys.stdout, sys.stderr):
@@ -44,13 +45,14 @@ def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
     # Literal text, and no line wrapped: what is printed goes to a file.
     console = Console(markup=False, emoji=False, highlight=False, width=100_000)
     try:
-        train(load_recipe(recipe, folders=folders), run, resume=True, console=console)
+        with terminable():
+            train(load_recipe(recipe, folders=folders), run, resume=True, console=console)
     except EdgemateError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(DIVERGED if isinstance(error, DivergedError) else 2)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+        print("terminated" if terminated() else "stopped", file=sys.stderr)
+        sys.exit(TERMINATED if terminated() else INTERRUPTED)
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -60,7 +61,8 @@ def _section(tree: Tree) -> Tree:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else None
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    return value if usable else None
 
 
 def _are_numbers(values: Any) -> TypeGuard[list[float]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
+from edgemate.config.yaml_text import parse_yaml
 from edgemate.errors import UsageError
+from edgemate.limits import YAML_DEPTH
 
 # Options belong to the name beside them: naming another part drops the old part's options.
 _OPTIONS_OF = {
@@ -49,12 +49,18 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
         if not equals or not all(keys):
-            raise UsageError(f"override {override!r}: write section.key=value, for example optimization.lr=0.05")
+            raise UsageError(f"override {_shown(override)}: write section.key=value, for example optimization.lr=0.05")
+        if len(keys) > YAML_DEPTH.most:
+            raise UsageError(f"override {_shown(override)}: its path {YAML_DEPTH.exceeded()}")
         try:
-            value: Any = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise UsageError(f"override {override!r}: the value is not valid YAML") from error
+            value: Any = parse_yaml(text)
+        except ValueError as error:
+            raise UsageError(f"override {_shown(override)}: the value is not valid YAML") from error
         for key in reversed(keys):
             value = {key: value}
         merged = merge(merged, value)
     return merged
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:200]}…")

@@ -108,14 +108,18 @@ class _Place:
     registry: Registry
 
 
+def dotted_names(tree: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The dotted paths in a recipe, as nested mappings, in order: the key of each, and the path."""
+    return [
+        (f"{place.path}.{place.key}", name)
+        for place in _places(dict(tree))
+        if isinstance(name := place.holder.get(place.key), str) and ":" in name and name not in place.registry
+    ]
+
+
 def own_modules(tree: Mapping[str, Any]) -> list[str]:
     """The modules of the dotted paths in a recipe, as nested mappings, in order."""
-    found = []
-    for place in _places(dict(tree)):
-        name = place.holder.get(place.key)
-        if isinstance(name, str) and ":" in name and name not in place.registry:
-            found.append(place.registry.place(name)[0])
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(name.partition(":")[0] for _, name in dotted_names(tree)))
 
 
 def _check_statically(place: _Place) -> list[str]:

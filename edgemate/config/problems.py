@@ -10,27 +10,38 @@ from pydantic import BaseModel, ValidationError
 
 from edgemate.registry import closest
 
+_MOST = 20
+"""Problems that are described; a search for similar names takes time."""
+_LONGEST = 200
+"""Characters of a key or value that are repeated."""
+
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
-    """One sentence per problem, each starting with the path of the key."""
-    return [_sentence(dict(item), model, prefix) for item in error.errors(include_url=False)]
+    """One sentence per problem, each starting with the path of the key; of many, the first, and how many follow."""
+    found = error.errors(include_url=False)
+    sentences = [_sentence(dict(item), model, prefix) for item in found[:_MOST]]
+    return [*sentences, f"and {len(found) - _MOST} more"] if len(found) > _MOST else sentences
 
 
 def _sentence(item: dict[str, Any], model: type[BaseModel], prefix: str) -> str:
     location = tuple(item["loc"])
-    path = ".".join(part for part in [prefix, *map(str, location)] if part)
+    path = _short(".".join(part for part in [prefix, *map(str, location)] if part))
     if item["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, location[:-1]))
         if not known:
             return f"{path}: unknown key; no options are known here"
-        return f"{path}: unknown key; {closest(str(location[-1]), known)}"
+        return f"{path}: unknown key; {closest(str(location[-1])[:_LONGEST], known)}"
     if item["type"] == "missing":
         return f"{path}: missing, and it is required"
     text = item["msg"].removeprefix("Value error, ")
     text = text.replace("Input should be", "should be")
     if item["type"] == "value_error" or isinstance(item.get("input"), dict):
         return f"{path}: {text}" if path else text
-    return f"{path}: {text}, not {item.get('input')!r}"
+    return f"{path}: {text}, not {_short(repr(item.get('input')))}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

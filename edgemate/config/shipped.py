@@ -23,13 +23,17 @@ def find_recipe(given: str) -> Path:
         UsageError: it is neither.
     """
     path = Path(given)
-    if path.exists():
-        return path
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        pass
     shipped = shipped_recipes()
     name = given.removeprefix("recipes/").removesuffix(".yaml")
     if name in shipped:
         return shipped[name]
-    raise UsageError(f"{given}: no such file or shipped recipe; {closest(name, list(shipped))}")
+    shown = given if len(given) <= 200 else f"{given[:200]}…"
+    raise UsageError(f"{shown}: no such file or shipped recipe; {closest(name[:200], list(shipped))}")
 
 
 def run_name(recipe: Path) -> str:

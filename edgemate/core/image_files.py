@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from edgemate.errors import ImageError
+from edgemate.limits import IMAGE_PIXELS, IMAGE_SIDE
 
 _SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 # Formats that Pillow opens in mode I although the file has 16 bits: PGM, and PNG before Pillow 10.
@@ -28,6 +29,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# What Pillow may try on a file, whatever its name says. It knows 50 formats more; one of them runs Ghostscript.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Pillow itself finds a truncated WebP file when it opens it.
 _LAST_BYTES = {"GIF": b"\x3b", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "WEBP": b""}
 
@@ -60,7 +63,7 @@ def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str
     name = os.fspath(image)
     try:
         _require_regular(image)
-        opened = Image.open(image)
+        opened = Image.open(image, formats=_FORMATS)
     except Exception as error:  # a damaged file can make Pillow raise almost anything
         raise _problem(name, error) from error
     with opened:
@@ -109,11 +112,14 @@ def check_file(path: Path) -> None:
 def _header_and_end(path: Path) -> tuple[Header, bytes]:
     try:
         _require_regular(path)
-        with path.open("rb") as file, Image.open(file) as image:
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            _check_size(image.size, str(path))
             alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
             header = Header(image.format or "?", image.mode, alpha)
             file.seek(-min(8, file.seek(0, os.SEEK_END)), os.SEEK_END)
             return header, file.read()
+    except ImageError:
+        raise
     except Exception as error:  # as in decode
         raise _problem(str(path), error) from error
 
@@ -137,15 +143,25 @@ def _guarded(image: Image.Image, channels: int, name: str) -> Image.Image:
 def _decoded(image: Image.Image, mode: str, name: str) -> Image.Image:
     if 0 in image.size:
         raise ImageError(f"{name}: has no pixels ({image.width} × {image.height})")
+    _check_size(image.size, name)
     image.load()
     turn = _UPRIGHT.get(_orientation(image))
     plain = _eight_bits(image, name)
     if turn is not None:
         plain = plain.transpose(turn)
-    # Copied even if the mode is right: the caller may change the given image, and its file is closed afterwards.
-    ready = plain.convert(mode)
+    # `_eight_bits` has made a new image: the caller may change the given one, and its file is closed afterwards.
+    ready = plain if plain.mode == mode else plain.convert(mode)
     ready.info.clear()  # an orientation that was applied must not be applied again
     return ready
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    """Raise ImageError where an image of this (width, height) is beyond the limits. Nothing is decoded before."""
+    width, height = size
+    if max(size) > IMAGE_SIDE.most:
+        raise ImageError(f"{name}: has {width} × {height} pixels; the limit is {IMAGE_SIDE.most:,} a side")
+    if width * height > IMAGE_PIXELS.most:
+        raise ImageError(f"{name}: has {width} × {height} pixels; the limit is {IMAGE_PIXELS.most:,} in all")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgemate.errors import DataError
+from edgemate.limits import INPUT_PIXELS, INPUT_SIDE
 from edgemate.wording import counted
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
-Pixels = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=INPUT_SIDE.most)]
 
 
 class Resize(BaseModel):
@@ -35,6 +36,8 @@ class Resize(BaseModel):
     def _check_size(self) -> Resize:
         if (self.mode == "stretch") != isinstance(self.size, tuple):
             raise ValueError("size is (height, width) for stretch and one number for shorter_side")
+        if isinstance(self.size, tuple):
+            _check_pixels("size", *self.size)
         return self
 
 
@@ -67,6 +70,7 @@ class InputSpec(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> InputSpec:
         size = (self.height, self.width)
+        _check_pixels("height and width", *size)
         if self.center_crop not in (None, size):
             raise ValueError(f"center_crop {self.center_crop} is not (height, width) {size}")
         stretched = self.resize is not None and self.resize.mode == "stretch" and self.center_crop is None
@@ -110,3 +114,8 @@ class InputSpec(BaseModel):
         if min(std) <= 0:
             raise DataError(f"std is {list(std)}; every number must be positive")
         return self.model_validate({**self.model_dump(), "mean": tuple(mean), "std": tuple(std)})
+
+
+def _check_pixels(what: str, height: int, width: int) -> None:
+    if height * width > INPUT_PIXELS.most:
+        raise ValueError(f"{what}: {height} × {width} are too many pixels; the limit is {INPUT_PIXELS.most:,}")

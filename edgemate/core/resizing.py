@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from edgemate.core.input_spec import Resize
 from edgemate.errors import ImageError
+from edgemate.limits import IMAGE_PIXELS
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -16,8 +17,6 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# An image of a few rows grows with its shorter side; beyond this it would exhaust the memory.
-_MAX_PIXELS = 1 << 27
 
 
 def resize(image: Image.Image, rule: Resize, name: str = "image") -> Image.Image:
@@ -29,7 +28,7 @@ def resize(image: Image.Image, rule: Resize, name: str = "image") -> Image.Image
         name: what a message calls the image.
 
     Raises:
-        ImageError: the result would have more than 2²⁷ pixels.
+        ImageError: the result would have more than 2²⁶ pixels.
     """
     height, width = resized_size(image.height, image.width, rule)
     if (width, height) == image.size:
@@ -39,10 +38,13 @@ def resize(image: Image.Image, rule: Resize, name: str = "image") -> Image.Image
 
 
 def require_small(size: tuple[int, int], rule: Resize, name: str) -> None:
-    """Raise ImageError where an image of this (width, height) would have more than 2²⁷ pixels after `rule`."""
+    """Raise ImageError where an image of this (width, height) would have more than 2²⁶ pixels after `rule`."""
     height, width = resized_size(size[1], size[0], rule)
-    if width * height > _MAX_PIXELS:
-        raise ImageError(f"{name}: {size[0]}x{size[1]} would become {width}x{height}, which is too large")
+    if width * height > IMAGE_PIXELS.most:
+        raise ImageError(
+            f"{name}: {size[0]}x{size[1]} would become {width}x{height}, which is too large; "
+            f"the limit is {IMAGE_PIXELS.most:,} pixels"
+        )
 
 
 def resized_size(height: int, width: int, rule: Resize) -> tuple[int, int]:

@@ -52,11 +52,11 @@ def require_whole(splits: Mapping[str, Used], progress: Progress = SILENT) -> No
             fractions.append(f"{split} {found} of {end - start:,}")
         start = end
     problems = list(dict.fromkeys(damaged[place] for place in sorted(damaged)))
-    lines = "".join(f"\n  {problem}" for problem in problems[:_NAMED])
-    more = f"\n  and {len(problems) - _NAMED:,} more" if len(problems) > _NAMED else ""
+    more = [f"and {len(problems) - _NAMED:,} more"] if len(problems) > _NAMED else []
     raise DataError(
         f"damaged image files: {', '.join(fractions)}; replace or remove them, or leave them out with "
-        f"data.skip_damaged=true; `edgemate data check` names all{lines}{more}"
+        f"data.skip_damaged=true; `edgemate data check` names all",
+        [*problems[:_NAMED], *more],
     )
 
 

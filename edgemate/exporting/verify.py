@@ -14,8 +14,9 @@ import onnxruntime
 
 from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout
+from edgemate.bundle.onnx_graph import check_graph as check_content
 from edgemate.core.agreement import compare_logits
-from edgemate.errors import ExportError
+from edgemate.errors import BundleError, ExportError
 from edgemate.exporting.agreement import Agreement, Limits
 from edgemate.exporting.rounding import with_rounding
 from edgemate.wording import counted
@@ -27,16 +28,21 @@ BATCH = 32
 
 
 def check_graph(path: Path, metadata: Graph) -> None:
-    """Check one ONNX file with `onnx.checker`, and its inputs and outputs against the manifest.
+    """Check one ONNX file with `onnx.checker` and as a device does, and its inputs and outputs against the manifest.
 
     Raises:
-        ExportError: the graph is not valid, or a name or shape differs, such as a batch that is not dynamic.
+        ExportError: the graph is not valid, has what no bundle may have, or a name or shape differs, such as a batch
+            that is not dynamic.
     """
     proto = onnx.load(path)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{metadata.file}: not a valid ONNX graph: {' '.join(str(error).split())}") from error
+    try:
+        check_content(path, branches=any(tensor.name == "thresholds" for tensor in metadata.inputs))
+    except BundleError as error:
+        raise ExportError(f"{error}, so no device would load it; replace the layer that needs it") from error
     for declared, actual in ((metadata.inputs, proto.graph.input), (metadata.outputs, proto.graph.output)):
         expected = [(tensor.name, tensor.shape) for tensor in declared]
         found = [(value.name, _shape(value)) for value in actual]

@@ -25,6 +25,7 @@ class Statistics(BaseModel):
             only the logits of the exit taken are seen.
         deadlines: images that were classified under a deadline.
         late: of those, how many were late.
+        degraded: images that a later exit was to answer, which failed; see `AnytimeClassifier.load`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +36,7 @@ class Statistics(BaseModel):
     non_finite: Count = 0
     deadlines: Count = 0
     late: Count = 0
+    degraded: Count = 0
 
     @property
     def images(self) -> int:

@@ -18,7 +18,6 @@ from edgemate.policies import Confidence, FixedExit
 from edgemate.profiling.timings import Case, Graphs, Loading
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.base import Backend
-from edgemate.runtime.backends.tensorrt.loading import ENGINES_FOLDER
 from edgemate.timing import SelfTimed
 
 Array = npt.NDArray[Any]
@@ -58,7 +57,7 @@ def load_libraries(bundle: Bundle, image: Array, threads: int, stack: contextlib
     """
     classifiers: dict[tuple[str, Literal["segments", "prefixes"]], AnytimeClassifier] = {}
     loading, unavailable = [], {}
-    has_engines = (bundle.path / ENGINES_FOLDER).is_dir()
+    has_engines = bool(bundle.engine_folders())
     for library in ("onnxruntime", "tensorrt", "tensorrt_rtx"):
         if library != "onnxruntime" and not has_engines:
             unavailable[library] = NO_ENGINES
@@ -147,9 +146,7 @@ def _load(
     stack: contextlib.ExitStack,
 ) -> tuple[AnytimeClassifier, Loading]:
     started = time.perf_counter()
-    classifier = stack.enter_context(
-        AnytimeClassifier.load(bundle.path, library, threads=threads, verify=False, layout=layout)
-    )
+    classifier = stack.enter_context(AnytimeClassifier.load(bundle, library, threads=threads, layout=layout))
     loaded = time.perf_counter()
     classifier.classify(image, FixedExit(len(classifier.exits)))
     called = time.perf_counter()

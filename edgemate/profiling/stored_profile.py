@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgemate.errors import UsageError
+from edgemate.json_files import read_json
+from edgemate.limits import PROFILE_BYTES
 from edgemate.profiling.profile_result import FORMAT_VERSION
 from edgemate.wording import other_format
 
@@ -122,12 +123,12 @@ def read_stored_profile(path: Path) -> StoredProfile:
         UsageError: it is missing, broken, or of another format.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path, PROFILE_BYTES)
     except OSError as error:
         raise UsageError(
             f"{path}: cannot be read: {error.strerror}; name the profile.json of an earlier profile"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: not valid JSON: {error}; {REMEDY}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: not a profile; {REMEDY}")

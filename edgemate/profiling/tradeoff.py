@@ -150,7 +150,8 @@ def measured_points(
         for timed in time_in_turns(calls, warmup=WARMUP, random=random, before=between_calls):
             w, i, (prediction,) = timed.key, block[timed.index], timed.result
             milliseconds[w, i, turn] = timed.milliseconds
-            answers[w, i], exits[w, i] = prediction.index, prediction.exit
+            answers[w, i] = -1 if prediction.index is None else prediction.index  # -1 is no label
+            exits[w, i] = prediction.exit
     per_image = np.median(milliseconds[:, :, :passes], axis=2)
     return [
         variant.point(answers[w] == labels, exits[w], Latency.of(per_image[w].tolist()))

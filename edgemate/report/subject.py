@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import CALIBRATION_FILE, Bundle
+from edgemate.bundle.versioned_json import read_versioned
 from edgemate.calibration import (
     CalibrationOptions,
     OperatingPoint,
@@ -20,7 +20,7 @@ from edgemate.calibration import (
     calibrate,
     read_operating_points,
 )
-from edgemate.calibration.operating_points import POLICIES_FILE
+from edgemate.calibration.operating_points import FORMAT_VERSION, POLICIES_FILE, REMEDY
 from edgemate.errors import UsageError
 from edgemate.policies import Confidence
 from edgemate.profiling.at_thresholds import fitted_temperatures
@@ -147,8 +147,7 @@ def _of_run(run: Run, profile: Mapping[str, Any]) -> Subject:
     metadata = run.read_metadata()
     calibration, test = run.read_logits("calibration"), run.read_logits("test")
     if run.policies_path.is_file():
-        stored = json.loads(run.policies_path.read_text(encoding="utf-8"))
-        points = OperatingPoints.model_validate(stored).points
+        points = read_versioned(run.policies_path, OperatingPoints, FORMAT_VERSION, remedy=REMEDY).points
     else:
         points = calibrate(*calibration, StopCosts.of(profile).macs, CalibrationOptions()).points.points
     return Subject(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from edgemate import files
+from edgemate import files, plug_ins
+from edgemate.array_files import read_arrays
 from edgemate.config import Recipe, load_recipe
 from edgemate.config.parts import own_modules
+from edgemate.durable import make_folder
 from edgemate.errors import RunError
+from edgemate.file_group import finish_groups
+from edgemate.runs.blank import is_blank
 from edgemate.runs.logits_file import read_logits_file, write_logits_file
 from edgemate.runs.plug_in_folders import found_folders, stored_folders
+from edgemate.runs.stored_json import StoredMetadata, StoredMetrics, StoredPlugIns, read_checked, read_object
+from edgemate.swapping import recover
 from edgemate.wording import other_format
 
 Split = Literal["calibration", "test", "target_test"]
@@ -95,33 +98,40 @@ class Run:
 
     Attributes:
         path: the folder; its name is the run's name.
+        allow_plugins: whether the code that its recipe names by dotted paths may be imported.
     """
 
     path: Path
+    allow_plugins: bool = False
 
     @classmethod
     def create(cls, path: str | Path) -> Run:
-        """Make an empty run folder. Raises RunError if the folder exists and is not empty."""
+        """Make an empty run folder. Raises RunError if the folder exists and is not blank (`edgemate.runs.blank`)."""
         run = cls(Path(path))
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if not is_blank(run.path):
             raise RunError(f"{path}: is not empty; resume the run in it, or choose another folder")
-        run.path.mkdir(parents=True, exist_ok=True)
+        make_folder(run.path)
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, finished: bool = True, any_format: bool = False) -> Run:
+    def open(
+        cls, path: str | Path, *, finished: bool = True, any_format: bool = False, allow_plugins: bool = False
+    ) -> Run:
         """The run in a folder.
 
         Args:
             path: the folder.
             finished: require that training has ended; resuming opens runs that have not.
             any_format: accept a run of another format too, as for deleting it.
+            allow_plugins: let the code be imported that its recipe names by dotted paths.
 
         Raises:
             RunError: the folder does not exist, is not a run, was written in another format, or training has not
                 finished.
         """
-        run = cls(Path(path))
+        run = cls(Path(path), allow_plugins)
+        recover(run.path)
+        finish_groups(run.path)
         if not run.path.is_dir():
             raise RunError(f"{path}: there is no such run folder; `edgemate train RECIPE` makes one")
         if not run.recipe_path.is_file():
@@ -259,7 +269,7 @@ class Run:
     def check_format(self) -> None:
         """RunError where another version of edgemate wrote the folder in a format that this one does not read."""
         if self.metadata_path.is_file():
-            given = _read_json(self.metadata_path).get("format_version", 1)
+            given = read_object(self.metadata_path).get("format_version", 1)
         elif (self.path / _OLD_METADATA_FILE).is_file():
             given = 1
         else:
@@ -271,19 +281,27 @@ class Run:
     def write_recipe(self, recipe: Recipe) -> None:
         """Store the recipe with every default filled in, and where the modules of its dotted paths are."""
         tree = recipe.model_dump(mode="json")
-        files.write_text(self.recipe_path, yaml.safe_dump(tree, sort_keys=False))
         folders = stored_folders(own_modules(tree), self.path)
         if folders:
             files.write_json(self.plug_ins_path, {"folders": folders})
+        # Last: the recipe makes the folder a run.
+        files.write_text(self.recipe_path, yaml.safe_dump(tree, sort_keys=False))
 
     def read_recipe(self) -> Recipe:
-        """The resolved recipe. Its own modules are searched where they were when it was written.
+        """The resolved recipe. Its own modules, if they are allowed, are searched where they were when it was written.
 
         Raises:
-            RecipeError: it is not valid for this version any more, or names a module that is not found.
+            RecipeError: it is not valid for this version any more, or names code that is not allowed or not found.
+            RunError: plug_ins.json cannot be read.
         """
-        stored = _read_json(self.plug_ins_path) if self.plug_ins_path.is_file() else {}
-        return load_recipe(self.recipe_path, folders=found_folders(stored.get("folders", ()), self.path))
+        with plug_ins.allowed_in_runs(self.allow_plugins):
+            folders = self._plug_in_folders() if plug_ins.are_allowed_in_runs() else []
+            return load_recipe(self.recipe_path, folders=folders, of_run=True)
+
+    def _plug_in_folders(self) -> list[Path]:
+        known = self.plug_ins_path.is_file()
+        stored = read_checked(self.plug_ins_path, StoredPlugIns) if known else StoredPlugIns()
+        return found_folders(stored.folders, self.path)
 
     def write_metadata(self, metadata: RunMetadata) -> None:
         """Store the metadata."""
@@ -292,17 +310,14 @@ class Run:
     def read_metadata(self) -> RunMetadata:
         """The metadata. Raises RunError if it cannot be read or is of another format."""
         self.check_format()
-        stored = _read_json(self.metadata_path)
-        try:
-            return RunMetadata(
-                dataset=stored["dataset"],
-                input=stored["input"],
-                classes=tuple(stored["classes"]),
-                cuts=tuple(stored["cuts"]),
-                images=stored["images"],
-            )
-        except KeyError as error:
-            raise RunError(f"{self.metadata_path}: the key {error} is missing; train the run again") from error
+        stored = read_checked(self.metadata_path, StoredMetadata)
+        return RunMetadata(
+            dataset=stored.dataset,
+            input=stored.input.to_json(),
+            classes=stored.classes,
+            cuts=stored.cuts,
+            images=stored.images,
+        )
 
     def write_environment(self, metadata: Mapping[str, Any]) -> None:
         """Store the result of `environment_metadata()`."""
@@ -314,15 +329,15 @@ class Run:
 
     def read_numerics(self) -> dict[str, Any]:
         """The precision and memory format of the training. Raises RunError if the file cannot be read."""
-        return _read_json(self.numerics_path)
+        return read_object(self.numerics_path)
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Store the final figures."""
         files.write_json(self.metrics_path, dict(metrics))
 
     def read_metrics(self) -> dict[str, Any]:
-        """The final figures. Raises RunError if the file cannot be read."""
-        return _read_json(self.metrics_path)
+        """The final figures. Raises RunError if the file cannot be read or is not what training writes."""
+        return read_checked(self.metrics_path, StoredMetrics).model_dump(exclude_unset=True)
 
     def write_progress(self, progress: TrainingProgress) -> None:
         """Store the progress of the training."""
@@ -331,8 +346,8 @@ class Run:
     def read_progress(self) -> TrainingProgress | None:
         """The progress of the training; None if it is not known."""
         try:
-            return TrainingProgress(**json.loads(self.progress_path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return read_checked(self.progress_path, TrainingProgress)
+        except RunError:
             return None
 
     def write_logits(self, split: Split, logits: Float, labels: Labels) -> None:
@@ -351,9 +366,24 @@ class Run:
             raise RunError(f"{self.logits_path(split)}: cannot be written: {error}") from error
 
     def read_logits(self, split: Split) -> SplitLogits:
-        """The logits of every exit on a split. Raises RunError if the file cannot be read."""
-        arrays = _read_arrays(self.logits_path(split), ("logits", "labels"), read_logits_file)
-        return SplitLogits(arrays["logits"], arrays["labels"])
+        """The logits of every exit on a split.
+
+        Raises:
+            RunError: the file cannot be read, or has arrays of other dtypes or shapes, or labels that are no classes.
+        """
+        path = self.logits_path(split)
+        arrays = _read_arrays(path, ("logits", "labels"), read_logits_file)
+        logits, labels = arrays["logits"], arrays["labels"]
+        if logits.ndim != 3 or logits.dtype not in (np.float32, np.float16) or not all(logits.shape):
+            raise RunError(
+                f"{path}: logits must be float32 (images, exits, classes), not {logits.dtype} {logits.shape}"
+            )
+        _check_labels(path, labels, len(logits))
+        if not 0 <= labels.min() <= labels.max() < logits.shape[2]:
+            raise RunError(
+                f"{path}: labels are from {labels.min()} to {labels.max()}; the logits are of {logits.shape[2]} classes"
+            )
+        return SplitLogits(logits, labels)
 
     def write_golden(self, images: Float, labels: Labels) -> None:
         """Store some test images after preprocessing, float32 (n, C, H, W), and their labels, int64 (n,)."""
@@ -362,7 +392,13 @@ class Run:
     def read_golden(self) -> Golden:
         """The stored test images and labels. Raises RunError if the file cannot be read."""
         arrays = _read_arrays(self.golden_path, ("images", "labels"))
-        return Golden(arrays["images"], arrays["labels"])
+        images, labels = arrays["images"], arrays["labels"]
+        if images.ndim != 4 or images.dtype != np.float32 or not all(images.shape):
+            raise RunError(
+                f"{self.golden_path}: images must be float32 (n, C, H, W), not {images.dtype} {images.shape}"
+            )
+        _check_labels(self.golden_path, labels, len(images))
+        return Golden(images, labels)
 
     def delete_results(self) -> None:
         """Delete the final figures and everything derived from the trained weights, before training continues.
@@ -396,26 +432,21 @@ class Run:
         return [path.relative_to(self.path).as_posix() for path in required if not path.is_file()]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(stored, dict):
-        raise RunError(f"{path}: should be a JSON object, not {type(stored).__name__}")
-    return stored
-
-
 def _read_arrays(
     path: Path,
     names: tuple[str, ...],
-    read: Callable[[Path], dict[str, npt.NDArray[Any]]] = files.read_arrays,
+    read: Callable[[Path, tuple[str, ...]], dict[str, npt.NDArray[Any]]] = read_arrays,
 ) -> dict[str, npt.NDArray[Any]]:
     try:
-        arrays = read(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = read(path, names)
+    except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as arrays: {error}") from error
     for name in names:
         if name not in arrays:
             raise RunError(f"{path}: has no array {name!r}; train the run again")
     return arrays
+
+
+def _check_labels(path: Path, labels: npt.NDArray[Any], images: int) -> None:
+    if labels.dtype != np.int64 or labels.shape != (images,):
+        raise RunError(f"{path}: labels must be int64 ({images},), not {labels.dtype} {labels.shape}")

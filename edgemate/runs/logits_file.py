@@ -10,11 +10,8 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate import files
+from edgemate.array_files import ArrayArchive, open_arrays
+from edgemate.durable import whole_file
 
 Array = npt.NDArray[Any]
 
 MAPPED_FROM = 64 << 20
 HALF_FROM = 1 << 30
 
-_MEMBER = "logits.npy"
-_LOCAL_HEADER = 30  # bytes before the name of a member in a zip file
+_LOGITS = "logits"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -52,11 +50,7 @@ def write_logits_file(path: Path, batches: Iterable[tuple[Array, Array]], images
     rest = _chained(first, stream)
     size = 4 * images * int(np.prod(first[0].shape[1:]))
     if size > MAPPED_FROM:
-        try:
-            _stream(path, rest, (images, *first[0].shape[1:]), np.float16 if size > HALF_FROM else np.float32)
-        except OSError as error:
-            error.filename, error.filename2 = str(path), None
-            raise
+        _stream(path, rest, (images, *first[0].shape[1:]), np.float16 if size > HALF_FROM else np.float32)
         return
     parts = list(rest)
     logits, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -64,17 +58,14 @@ def write_logits_file(path: Path, batches: Iterable[tuple[Array, Array]], images
     files.write_arrays(path, {"logits": logits, "labels": labels})
 
 
-def read_logits_file(path: Path) -> dict[str, Array]:
-    """The arrays of the file; `logits` read-only and mapped if they are not compressed.
+def read_logits_file(path: Path, names: Collection[str] = ("logits", "labels")) -> dict[str, Array]:
+    """The arrays of the file with these names; `logits` read-only and mapped if they are not compressed.
 
     Raises:
         OSError, ValueError: it cannot be read.
     """
-    mapped = _mapped(path)
-    if mapped is None:
-        return files.read_arrays(path)
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: mapped if f"{name}.npy" == _MEMBER else archive[name] for name in archive.files}
+    with open_arrays(path) as archive:
+        return {name: _read(archive, name, path) for name in archive.names if name in names}
 
 
 def _chained(first: tuple[Array, Array], rest: Iterable[tuple[Array, Array]]) -> Iterable[tuple[Array, Array]]:
@@ -89,22 +80,10 @@ def _check_count(found: int, images: int) -> None:
 
 def _stream(path: Path, batches: Iterable[tuple[Array, Array]], shape: tuple[int, ...], dtype: type[Any]) -> None:
     """Write members without compression: their content lies in the file as it will be mapped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w+b") as target:
-            with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-                labels = _write_logits(archive, batches, shape, dtype)
-                with archive.open(zipfile.ZipInfo("labels.npy"), "w") as member:
-                    np.lib.format.write_array(member, labels, allow_pickle=False)
-            target.flush()
-            os.fsync(target.fileno())
-        part.chmod(0o666 & ~files.umask())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        labels = _write_logits(archive, batches, shape, dtype)
+        with archive.open(zipfile.ZipInfo("labels.npy"), "w") as member:
+            np.lib.format.write_array(member, labels, allow_pickle=False)
 
 
 def _write_logits(
@@ -112,7 +91,7 @@ def _write_logits(
 ) -> Array:
     labels: list[Array] = []
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    with archive.open(zipfile.ZipInfo(_MEMBER), "w", force_zip64=True) as member:
+    with archive.open(zipfile.ZipInfo(f"{_LOGITS}.npy"), "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, header)
         for logits, of_batch in batches:
             if logits.shape[1:] != shape[1:]:
@@ -134,28 +113,10 @@ def _as(logits: Array, dtype: type[Any]) -> Array:
     return half
 
 
-def _mapped(path: Path) -> Array | None:
-    """The logits, mapped; None where they are compressed or missing, so that the whole file is to be read."""
-    with path.open("rb") as source:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                member = archive.getinfo(_MEMBER)
-        except (KeyError, zipfile.BadZipFile):
-            return None
-        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-            return None
-        source.seek(member.header_offset)
-        name_length, extra_length = struct.unpack("<HH", source.read(_LOCAL_HEADER)[-4:])
-        start = member.header_offset + _LOCAL_HEADER + name_length + extra_length
-        source.seek(start)
-        version = np.lib.format.read_magic(source)
-        if version != (1, 0):
-            return None
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(source)
-        offset = source.tell()
-    if dtype.hasobject or fortran_order or not all(shape):
-        return None
-    if offset - start + dtype.itemsize * int(np.prod(shape)) != member.file_size:
-        raise ValueError("not an .npz archive: its logits are cut off")
-    mapped: Array = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+def _read(archive: ArrayArchive, name: str, path: Path) -> Array:
+    """An array; the logits mapped where the file has them as they are in memory."""
+    header, offset = archive.header(name), archive.offset(name)
+    if name != _LOGITS or offset is None or header.fortran_order or not header.shape or not all(header.shape):
+        return archive.read(name)
+    mapped: Array = np.memmap(path, dtype=header.dtype, mode="r", offset=offset, shape=header.shape)
     return mapped

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgemate import plug_ins
+from edgemate.runs.stored_json import StoredFolder
 
 
 def stored_folders(modules: Iterable[str], run: Path) -> list[dict[str, str]]:
@@ -24,14 +25,22 @@ def stored_folders(modules: Iterable[str], run: Path) -> list[dict[str, str]]:
     return list(entries.values())
 
 
-def found_folders(stored: Iterable[Mapping[str, str]], run: Path) -> list[Path]:
+def found_folders(stored: Iterable[StoredFolder], run: Path) -> list[Path]:
     """Where these folders are now: at their place, or, moved with the run, at the same place from it."""
     found = []
     for entry in stored:
-        place, from_run = Path(entry["folder"]).expanduser(), (run.absolute() / entry["from_run"]).resolve()
-        moved = not _has(place, entry["module"]) and _has(from_run, entry["module"])
+        place, from_run = _at_home(entry.folder), (run.absolute() / entry.from_run).resolve()
+        moved = not _has(place, entry.module) and _has(from_run, entry.module)
         found.append(from_run if moved else place)
     return list(dict.fromkeys(found))
+
+
+def _at_home(folder: str) -> Path:
+    """The folder with `~` replaced, where that is somebody's home."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        return Path(folder)
 
 
 def _has(folder: Path, module: str) -> bool:

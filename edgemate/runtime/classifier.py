@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import Bundle, ExitMetadata, InputContract
+from edgemate.bundle.consistent import consistently
 from edgemate.bundle.manifest import Layout
 from edgemate.calibration import read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
-from edgemate.errors import UsageError
+from edgemate.errors import BackendError, BundleError, ClosedError, UsageError
 from edgemate.latency_tables import LatencyTable, matching_latency_table
 from edgemate.monitoring import Statistics
 from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.registry import BACKENDS
 from edgemate.runtime.backends.base import Backend
 from edgemate.runtime.counting import Counts
+from edgemate.runtime.fallback import Fallback, Rows
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import ImageInput, Preprocessor
 from edgemate.timing import Latency
 
 Array = npt.NDArray[Any]
+OnFailure = Literal["raise", "degrade"]
+
+_FAILURES = (BackendError, BundleError)
+"""What a segment that fails raises."""
 
 
 class AnytimeClassifier:
@@ -45,10 +54,14 @@ class AnytimeClassifier:
     what a policy decides on that has no temperature of its own.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, *, layout: Layout = "segments") -> None:
+    def __init__(
+        self, bundle: Bundle, backend: Backend, *, layout: Layout = "segments", on_failure: OnFailure = "raise"
+    ) -> None:
         self.bundle = bundle
         self.backend = backend
         self.layout = layout
+        self.on_failure = on_failure
+        self._closed = False
         self._counts = Counts(len(bundle.manifest.exits))
         self._preprocessor = Preprocessor(bundle.manifest.input)
         self._points = read_operating_points(bundle) if bundle.has(POLICIES_FILE) else None
@@ -61,24 +74,32 @@ class AnytimeClassifier:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Bundle,
         backend: str = "onnxruntime",
         *,
         threads: int | None = None,
         verify: bool = True,
         layout: Layout = "segments",
+        trusted_keys: str | os.PathLike[str] | None = None,
+        trust_engines: bool = False,
+        on_failure: OnFailure = "raise",
         **options: Any,
     ) -> AnytimeClassifier:
         """Open the bundle in folder `path`.
 
         Args:
-            path: the bundle.
+            path: the bundle; an opened Bundle is taken as it was opened.
             backend: a registered backend's name.
             threads: CPU threads, 1 or more; by default all usable cores.
             verify: check every file's SHA-256 first.
             layout: `segments` can stop at any exit; `prefixes` runs one graph per image and answers at a fixed exit
                 only, which is the cheapest way to do that; `conditional` is one graph that compares the probabilities
                 with thresholds itself, one image at a time.
+            trusted_keys: a file or folder of public keys; the bundle must be signed by one of them (docs/trust.md).
+            trust_engines: run the bundle's engines whoever built them. An engine is code.
+            on_failure: where a segment fails, or the last exit's logits are not finite: `raise` the error, or answer
+                with logits that are not finite; `degrade` answers with the deepest exit before it whose logits are
+                finite, marked `degraded`, and raises only where there is none. For layout `segments`.
             options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:
@@ -90,11 +111,28 @@ class AnytimeClassifier:
             raise UsageError(f"layout: must be {' or '.join(map(repr, get_args(Layout)))}, not {layout!r}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads: must be 1 or more, not {threads}")
+        if on_failure not in get_args(OnFailure):
+            raise UsageError(f"on_failure: must be {' or '.join(map(repr, get_args(OnFailure)))}, not {on_failure!r}")
         factory = BACKENDS.get(backend)
         for option in options.keys() - inspect.signature(factory).parameters.keys():
             raise UsageError(f"{option}: backend {backend!r} has no such option")
-        bundle = Bundle.open(os.fspath(path), verify=verify)
-        return cls(bundle, factory(bundle, layout=layout, threads=threads, **options), layout=layout)
+        given = path if isinstance(path, Bundle) and trusted_keys is None and not trust_engines else None
+        folder = path.path if isinstance(path, Bundle) else Path(path)
+        attempts = itertools.count()
+
+        def opened() -> AnytimeClassifier:
+            if given is None:
+                bundle = Bundle.open(folder, verify=verify, trusted_keys=trusted_keys, trust_engines=trust_engines)
+            elif next(attempts) == 0:
+                bundle = given
+            elif given.trust.signer is not None:
+                raise BundleError(f"{folder}: was replaced after its signature was checked; run the command again")
+            else:
+                bundle = Bundle.open(folder, verify=verify, trust_engines=given.trust.engines)
+            made = factory(bundle, layout=layout, threads=threads, **options)
+            return cls(bundle, made, layout=layout, on_failure=on_failure)
+
+        return consistently(folder, opened, AnytimeClassifier.close)
 
     @property
     def exits(self) -> tuple[ExitMetadata, ...]:
@@ -148,9 +186,11 @@ class AnytimeClassifier:
                 between two answers counts too.
 
         Raises:
+            ClosedError: the classifier was closed.
             ImageError: at once, not at the first answer.
             UsageError: the layout is not `segments`, these are several images, or the policy does not fit.
         """
+        self._need_open()
         self._need_segments("stream")
         chosen = None if policy is None else self._policy(policy)
         if chosen is not None and chosen.needs_segment_ms:
@@ -182,9 +222,13 @@ class AnytimeClassifier:
             batch_size: images per batch, 1 or more; fewer where the backend takes no more at a time.
 
         Raises:
+            BackendError: a segment fails, and `on_failure` is `raise` or no earlier exit has answered.
+            BundleError: a segment gives other tensors than the manifest says; likewise.
+            ClosedError: the classifier was closed.
             ImageError: an image cannot be read; nothing is answered then.
             UsageError: the policy does not fit this bundle or layout.
         """
+        self._need_open()
         if batch_size < 1:
             raise UsageError(f"batch_size: must be 1 or more, not {batch_size}")
         chosen = self._policy(policy)
@@ -207,6 +251,7 @@ class AnytimeClassifier:
         With the decision after it and the making of the answer. `Deadline` uses it where it was given no times of its
         own and the bundle has no latency table of this device; it is then measured when a batch size is first met.
         """
+        self._need_open()
         self._need_segments("measure_segments")
         images = np.zeros(self.input.shape(batch), dtype=np.float32)
         exits = len(self.exits)
@@ -226,7 +271,8 @@ class AnytimeClassifier:
         return tuple(Latency.of(samples[:, exit].tolist()).p99 for exit in range(exits))
 
     def close(self) -> None:
-        """Free what the backend holds."""
+        """Free what the backend holds. What is asked afterwards raises ClosedError."""
+        self._closed = True
         self.backend.close()
 
     def __enter__(self) -> AnytimeClassifier:
@@ -254,6 +300,7 @@ class AnytimeClassifier:
     def _stream(self, images: Array, policy: Policy | None) -> Iterator[Prediction]:
         exits = len(self.exits)
         answer: Prediction | None = None
+        finite: Prediction | None = None  # the last one that is an answer
         started = time.perf_counter_ns()
         decider = None if policy is None else policy.begin(1, exits)
         flow = self.backend.begin(images)
@@ -263,11 +310,23 @@ class AnytimeClassifier:
                 answered = answer is not None and not math.isnan(answer.probability)
                 if answered and policy is not None and not policy.fits(exit, _milliseconds_since(started)):
                     return
-                logits = flow.advance()
+                self._need_open()
+                try:
+                    logits = flow.advance()
+                except _FAILURES:
+                    if finite is None or self.on_failure == "raise":
+                        raise
+                    answer = _degraded(finite, started)
+                    yield answer
+                    return
                 final = exit == exits
                 if decider is not None and not final:
                     final = bool(decider.stop(exit, logits, _milliseconds_since(started))[0])
                 [answer] = self._predictions(logits, exit, started, final=final)
+                if answer.index is not None:
+                    finite = answer
+                elif exit == exits and finite is not None and self.on_failure == "degrade":
+                    answer = _degraded(finite, started)
                 yield answer
                 if final:
                     return
@@ -281,25 +340,41 @@ class AnytimeClassifier:
             policy = policy.with_segment_ms(self._segment_times(len(images)))
         answers: dict[int, Prediction] = {}
         rows = np.arange(len(images))
+        fallback = Fallback(len(images)) if self.on_failure == "degrade" else None
         started = time.perf_counter_ns()
         decider = policy.begin(len(images), exits)
         flow = self.backend.begin(images)
-        for exit in range(1, exits):
-            logits = flow.advance()
-            stop = decider.stop(exit, logits, _milliseconds_since(started))
-            if not stop.any():
-                continue
-            answers.update(zip(rows[stop].tolist(), self._predictions(logits[stop], exit, started), strict=True))
-            kept = np.flatnonzero(~stop)
-            rows = rows[kept]
-            if not len(rows):
-                break
-            flow.keep(kept)
-            decider.keep(kept)
-        else:
-            answers.update(zip(rows.tolist(), self._predictions(flow.advance(), exits, started), strict=True))
+        try:
+            for exit in range(1, exits):
+                logits = flow.advance()
+                if fallback is not None:
+                    fallback.add(exit, rows, logits)
+                stop = decider.stop(exit, logits, _milliseconds_since(started))
+                if not stop.any():
+                    continue
+                answers.update(zip(rows[stop].tolist(), self._predictions(logits[stop], exit, started), strict=True))
+                kept = np.flatnonzero(~stop)
+                rows = rows[kept]
+                if not len(rows):
+                    break
+                flow.keep(kept)
+                decider.keep(kept)
+            else:
+                answers.update(zip(rows.tolist(), self._predictions(flow.advance(), exits, started), strict=True))
+                if fallback is not None:
+                    rows = np.array([row for row in rows.tolist() if answers[row].index is None], dtype=np.intp)
+        except _FAILURES:
+            if fallback is None or not fallback.covers(rows):
+                raise
+        if fallback is not None and len(rows):
+            answers.update(self._fallback_answers(fallback, rows, started))
         self._counts.add_non_finite(decider.non_finite)
         return [answers[row] for row in range(len(images))]
+
+    def _fallback_answers(self, fallback: Fallback, rows: Rows, started: int) -> Iterator[tuple[int, Prediction]]:
+        for exit, chosen, logits in fallback.answers(rows):
+            for row, answer in zip(chosen.tolist(), self._predictions(logits, exit, started), strict=True):
+                yield row, replace(answer, degraded=True)
 
     def _classify_fixed(self, images: Array, exit: int) -> list[Prediction]:
         started = time.perf_counter_ns()
@@ -327,18 +402,25 @@ class AnytimeClassifier:
     ) -> list[Prediction]:
         milliseconds = _milliseconds_since(started)
         finite = scores.finite(logits)
+        all_finite = finite.all()
         scaled = logits if self._temperatures is None else logits / np.float32(self._temperatures[exit - 1])
-        if finite.all():
+        if all_finite:
             probabilities = scores.max_probability(scaled)
         else:
             if counted:
                 self._counts.add_non_finite(int(np.count_nonzero(~finite)))
             probabilities = np.where(finite, scores.max_probability(np.where(finite[:, None], scaled, 0)), np.nan)
-        named = logits.argmax(axis=1)
-        return [
-            Prediction(index, self.classes[index], probability, exit, milliseconds, row, final)
-            for index, probability, row in zip(named.tolist(), probabilities.tolist(), logits, strict=True)
+        classes = self.classes
+        answers = [
+            Prediction(index, classes[index], probability, exit, milliseconds, row, final)
+            for index, probability, row in zip(
+                logits.argmax(axis=1).tolist(), probabilities.tolist(), logits, strict=True
+            )
         ]
+        if not all_finite:
+            for row in np.flatnonzero(~finite).tolist():
+                answers[row] = replace(answers[row], index=None, label=None)
+        return answers
 
     def _policy(self, given: Policy | str | None) -> Policy:
         if given is None:
@@ -359,8 +441,17 @@ class AnytimeClassifier:
     def _segment_times(self, batch: int) -> tuple[float, ...]:
         if batch not in self._segment_ms:
             table = self.latency_table() if batch == 1 else None
-            self._segment_ms[batch] = self.measure_segments(batch=batch) if table is None else table.segment_ms
+            try:
+                self._segment_ms[batch] = self.measure_segments(batch=batch) if table is None else table.segment_ms
+            except _FAILURES:
+                if self.on_failure == "raise":
+                    raise
+                return (0.0,) * len(self.exits)  # so the time that has passed decides, and then the failure
         return self._segment_ms[batch]
+
+    def _need_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self.bundle.path}: the classifier was closed; load the bundle again")
 
     def _need_segments(self, what: str) -> None:
         if self.layout != "segments":
@@ -369,3 +460,7 @@ class AnytimeClassifier:
 
 def _milliseconds_since(started: int) -> float:
     return (time.perf_counter_ns() - started) * 1e-6
+
+
+def _degraded(answer: Prediction, started: int) -> Prediction:
+    return replace(answer, milliseconds=_milliseconds_since(started), final=True, degraded=True)

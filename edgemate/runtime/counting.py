@@ -11,7 +11,10 @@ from edgemate.runtime.prediction import Prediction
 
 
 class Counts:
-    """Answers per exit, their probabilities, and those that came late; `exits` is K. Threads may share it."""
+    """Answers per exit, their probabilities, those that came late and those degraded; `exits` is K.
+
+    Threads may share it.
+    """
 
     def __init__(self, exits: int) -> None:
         self.non_finite = 0
@@ -19,6 +22,7 @@ class Counts:
         self._probability = 0.0
         self._deadlines = 0
         self._late = 0
+        self._degraded = 0
         self._lock = threading.Lock()  # += reads and writes, and another thread may come between
 
     def add_non_finite(self, times: int) -> None:
@@ -32,6 +36,7 @@ class Counts:
         with self._lock:
             for answer in answers:
                 self._answers[answer.exit - 1] += 1
+                self._degraded += answer.degraded
                 if not math.isnan(answer.probability):
                     self._probability += answer.probability
                 if deadline_ms is not None:
@@ -47,4 +52,5 @@ class Counts:
                 non_finite=self.non_finite,
                 deadlines=self._deadlines,
                 late=self._late,
+                degraded=self._degraded,
             )

@@ -115,7 +115,7 @@ class _Tally:
     def add(self, answers: list[Prediction], milliseconds: float, deadline: float | None, non_finite: int) -> None:
         self._counts.add(answers, deadline)
         self._counts.add_non_finite(non_finite)
-        self._named += [answer.index for answer in answers]
+        self._named += [-1 if answer.index is None else answer.index for answer in answers]  # -1 is no label
         self._milliseconds.append(milliseconds)
 
     def measured(self, labels: npt.NDArray[Any] | None) -> Measured:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgemate import files
+from edgemate.array_files import read_arrays
 from edgemate.core.image_search import IMAGE_SUFFIXES, class_folders, class_name, find_images
 from edgemate.errors import DataError
 from edgemate.runtime.preprocessing import ImageInput
@@ -76,7 +76,7 @@ def _folder(path: Path, classes: list[str]) -> LabeledImages:
 
 def _arrays(path: Path, classes: int) -> LabeledImages:
     try:
-        arrays = files.read_arrays(path)
+        arrays = read_arrays(path, ("x_test", "images", "y_test", "labels"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as .npz: {error}") from error
     images = arrays.get("x_test", arrays.get("images"))

@@ -12,16 +12,23 @@ import numpy.typing as npt
 class Prediction:
     """What one exit says about one image.
 
-    `index` and `label` name the class; `probability` is its softmax probability, NaN where a logit is no finite number;
-    `exit` counts from 1; `milliseconds` is the time from the start of the image's batch to this answer, network and
-    policy, without reading and preparing the image; `logits` is float32 `(C,)`; `final` is false for an answer that
-    the stream it came from can still better.
+    Attributes:
+        index: of the class; None where a logit is not a finite number, since no class is then the likeliest.
+        label: the name of the class; None likewise.
+        probability: softmax probability of the class; NaN likewise.
+        exit: the exit that answered, counted from 1.
+        milliseconds: from the start of the image's batch to this answer, network and policy, without reading and
+            preparing the image.
+        logits: of that exit, float32 `(C,)`.
+        final: false for an answer that the stream it came from can still better.
+        degraded: a later exit was to answer and failed; this is the deepest one before it with finite logits.
     """
 
-    index: int
-    label: str
+    index: int | None
+    label: str | None
     probability: float
     exit: int
     milliseconds: float
     logits: npt.NDArray[Any]
     final: bool
+    degraded: bool = False

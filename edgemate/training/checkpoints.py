@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from edgemate import files
-from edgemate.errors import RunError
+from edgemate.errors import EdgemateError, RunError
+
+_KINDS: dict[str, type] = {
+    "epoch": int,
+    "global_step": int,
+    "state_dict": dict,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+}
+"""Keys of Lightning's checkpoints that resuming reads."""
 
 
 class Checkpoint(Callback):
@@ -24,6 +36,11 @@ class Checkpoint(Callback):
 
     def __init__(self, path: Path, every: int = 1) -> None:
         self.path, self.every = path, every
+        self.began = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """By now what a checkpoint holds has been restored."""
+        self.began = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace the checkpoint, if this epoch is one of them."""
@@ -51,9 +68,49 @@ class CheckpointFiles(TorchCheckpointIO):
                 damaged = archive.testzip()  # torch does not look at checksums
             if damaged is not None:
                 raise zipfile.BadZipFile(f"{damaged} differs from its checksum")
-            return super().load_checkpoint(path, *given, **options)
-        except (RuntimeError, ValueError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+            found: dict[str, Any] = super().load_checkpoint(path, *given, **options)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # zipfile, pickle and torch raise almost anything for what is damaged
             reason = " ".join(str(error).split())
             raise RunError(
                 f"{path}: not a checkpoint, or damaged ({reason}); without it, resuming begins again"
             ) from error
+        problem = _problem_of(found)
+        if problem is not None:
+            raise RunError(f"{path}: not a checkpoint of a training ({problem}); without it, resuming begins again")
+        return found
+
+
+@contextmanager
+def translate_restoring_errors(trainer: Trainer, path: Path) -> Iterator[None]:
+    """RunError where a training that resumes from a checkpoint fails before its first step.
+
+    The checkpoint has the right form then, and holds something else in it than this network, optimizer and schedule.
+    """
+    resumes = path.exists()
+    began = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]
+    try:
+        yield
+    except (EdgemateError, OSError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if not resumes or any(callback.began for callback in began):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{path}: cannot be restored ({type(error).__name__}: {reason}); without it, resuming begins again"
+        ) from error
+
+
+def _problem_of(found: Any) -> str | None:
+    """What keeps a checkpoint from being one that Lightning writes; None if nothing does."""
+    if not isinstance(found, dict):
+        return f"it holds a {type(found).__name__}"
+    for key, kind in _KINDS.items():
+        if not isinstance(found.get(key), kind) or isinstance(found[key], bool):
+            given = type(found[key]).__name__ if key in found else "missing"
+            return f"{key} should be a {kind.__name__}, and is {given}"
+    if found["epoch"] < 0 or found["global_step"] < 0:
+        return "its epoch or step is negative"
+    return None

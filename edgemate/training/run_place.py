@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgemate import files
 from edgemate.config import Recipe
 from edgemate.errors import RunError
+from edgemate.locks import HeldError, check_lock_file
 from edgemate.runs import Run
+from edgemate.runs.blank import is_blank
+from edgemate.swapping import recover
 
 # What depends on the epochs may change with them.
 EPOCHS = "optimization.epochs"
@@ -22,23 +26,38 @@ _FROM_WEIGHTS = ("image_size", "resize_to", "interpolation", "mean", "std")
 def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace: bool = False) -> bool:
     """Look whether `train` can write a run there. Arguments are those of `train`.
 
+    A folder in which a training was killed before it wrote its recipe counts as empty.
+
     Returns:
         Whether there is anything to train: a finished run of the same recipe needs nothing more.
 
     Raises:
-        RunError: the folder is taken, and is neither to be resumed nor to be replaced.
+        RunError: the folder is taken, and is neither to be resumed nor to be replaced; or another process trains there.
         OSError: the folder cannot be written to.
     """
+    recover(path)
     files.check_folder(path)
-    if resume and path.exists():
+    with one_training(path):
+        check_lock_file(path)
+    if is_blank(path):
+        return True
+    if resume:
         recipe = _with_defaults_of_run(recipe, path)
         run, begun = begun_run(recipe, path)
         return not run.finished or begun != recipe
-    if replace and path.exists():
-        Run.open(path, finished=False, any_format=True)  # a folder that is not a run is never deleted
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if not replace:
         raise RunError(f"{path}: already exists; `resume` continues it, `overwrite` trains it anew")
+    Run.open(path, finished=False, any_format=True)  # a folder that is not a run is never deleted
     return True
+
+
+@contextmanager
+def one_training(path: Path) -> Iterator[None]:
+    """Turn the error about a lock that another process holds into one about the run in folder `path`."""
+    try:
+        yield
+    except HeldError as error:
+        raise RunError(f"{path}: {error} is training this run; wait until it has ended, or end it") from error
 
 
 def begun_run(recipe: Recipe, path: Path) -> tuple[Run, Recipe]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,17 @@ from edgemate.errors import RecipeError, RunError, TrainingError, UsageError
 from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
-from edgemate.runs import Run, environment_metadata
+from edgemate.runs import Run
 from edgemate.training.averaging import weight_averaging
+from edgemate.training.beginning import Place
 from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
 from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
-from edgemate.training.checkpoints import Checkpoint, CheckpointFiles
+from edgemate.training.checkpoints import Checkpoint, CheckpointFiles, translate_restoring_errors
 from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
+from edgemate.training.event_files import translate_event_errors
 from edgemate.training.feeding import choose_place, make_feed
 from edgemate.training.final_logits import write_final_logits
 from edgemate.training.freezing import describe_features, describe_frozen, freeze
@@ -51,7 +53,6 @@ from edgemate.training.rank_callbacks import AgreeOnEpochs
 from edgemate.training.rank_checks import check_ranks
 from edgemate.training.rank_strategy import check_loaders, environment_of, leave_to_method, strategy_of
 from edgemate.training.results import metadata_of, write_results
-from edgemate.training.resuming import open_to_resume
 from edgemate.training.speed import Speed
 from edgemate.training.task import MultiExitTask
 
@@ -90,7 +91,8 @@ def train(
     Raises:
         RecipeError: the recipe does not fit itself or this machine.
         DataError: the data is missing or damaged.
-        RunError: the folder is taken, holds a run of another recipe, or one with more epochs already.
+        RunError: the folder is taken, holds a run of another recipe, one with more epochs already, or one that another
+            process trains.
         TrainingError: the loss is not finite, a step does not fit into the GPU's memory, or another process has ended.
     """
     console = (console or Console()) if world.first else Console(quiet=True)
@@ -107,13 +109,17 @@ def train(
     )
     find_address(world)
     device = device_of(world, recipe.training.accelerator)
-    with connected(world, device) as connection, freed_memory_kept(device):
-        return _train(recipe, path, resume, replace, console, progress, connection, device)
+    with (
+        closing(Place(path, world)) as place,
+        connected(world, device) as connection,
+        freed_memory_kept(device),
+    ):
+        return _train(recipe, place, resume, replace, console, progress, connection, device)
 
 
 def _train(
     recipe: Recipe,
-    path: Path,
+    place: Place,
     resume: bool,
     replace: bool,
     console: Console,
@@ -121,12 +127,12 @@ def _train(
     connection: Connection,
     device: torch.device,
 ) -> Run:
-    world, settings = connection.world, recipe.training
+    world, settings, path = connection.world, recipe.training, place.path
     recipe = _with_input_defaults(recipe, str(path))
-    opened, extension = connection.shared(
-        lambda: open_to_resume(recipe, path) if resume and path.exists() else (None, None)
-    )
+    opened, extension = connection.shared(lambda: place.resume(recipe) if resume else (None, None))
     if opened is not None and opened.finished and extension is None:
+        if world.first:
+            place.tidy()
         console.out(f"{opened.path} is finished already")
         return opened
     if opened is not None and world.first:
@@ -135,7 +141,7 @@ def _train(
         data, model, method = connection.each(lambda: _prepare(recipe, path, console, progress))
     for note in model.notes:
         console.out(note)
-    run = opened or connection.shared(lambda: _begin(recipe, path, replace, world))
+    run = opened or connection.shared(lambda: place.begin(recipe, replace=replace))
     numerics = connection.shared(lambda: _numerics(run, recipe, model, method, data))
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
@@ -150,9 +156,9 @@ def _train(
     calibration: Loader = sharded.calibration_loader()
     if caching is None:
         cache, epochs = recipe.data.cache, recipe.optimization.epochs
-        place = connection.shared(lambda: choose_place(cache, epochs, sharded, method, device, world.ranks))
+        images = connection.shared(lambda: choose_place(cache, epochs, sharded, method, device, world.ranks))
         with progress.unattended():
-            feed = connection.each(lambda: make_feed(sharded, method, device, place, progress))
+            feed = connection.each(lambda: make_feed(sharded, method, device, images, progress))
         loader, calibration = feed.train, feed.calibration
     check_loaders(loader, len(data.splits.calibration), sharding)
     mixup = mixup_of(recipe.data, settings.seed, method)
@@ -212,7 +218,11 @@ def _train(
         leave_to_method(task, method)
         progress.step("first step; compiling takes minutes" if settings.compile else "first step")
         try:
-            with translate_worker_errors(settings.workers):  # which torch raises wherever the program is then
+            with (
+                translate_worker_errors(settings.workers),  # which torch raises wherever the program is then
+                translate_restoring_errors(trainer, checkpoint),
+                translate_event_errors(run.path / "tensorboard"),
+            ):
                 trainer.fit(
                     task,
                     loader,
@@ -263,17 +273,6 @@ def _prepare(
     model = _build(recipe, data, str(path))
     _freeze(model, recipe, str(path))
     return data, model, _method(recipe, setting_of(recipe, model, len(data.classes), teacher, weights), str(path))
-
-
-def _begin(recipe: Recipe, path: Path, replace: bool, world: World) -> Run:
-    """A new run folder, in place of the run that is there if `replace`."""
-    if replace and path.exists():
-        Run.open(path, finished=False, any_format=True)  # never delete a folder that is not a run
-        shutil.rmtree(path)
-    run = Run.create(path)
-    run.write_recipe(recipe)
-    run.write_environment(environment_metadata(world.to_json() if world.ranks > 1 else None))
-    return run
 
 
 def _with_input_defaults(recipe: Recipe, source: str) -> Recipe:

@@ -43,10 +43,11 @@ def test_the_files_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monkey
 
     for name in [name for name in sys.modules if name.startswith("own_")]:  # as in another process
         del sys.modules[name]
+    monkeypatch.setattr(plug_ins, "_named", set())
     monkeypatch.setattr(plug_ins, "_beside", [])
     monkeypatch.setattr(plug_ins, "_searched", [])
     sys.path[:] = [entry for entry in sys.path if entry != str(folder)]
-    edgemate.export("runs/own", "bundles/own", layouts=["segments"])
+    edgemate.export("runs/own", "bundles/own", layouts=["segments"], allow_plugins=True)
 
     (program,) = programs
     names: dict[str, object] = {}

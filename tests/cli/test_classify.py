@@ -12,6 +12,7 @@ from PIL import Image
 from small_network import CLASSES
 from typer.testing import CliRunner, Result
 
+from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.cli.classify import classify
 from edgemate.errors import BundleError, DataError, UsageError
@@ -158,3 +159,32 @@ def test_a_bundle_that_is_none_is_named(images: Path) -> None:
     result = run(images, images)
     assert isinstance(result.exception, BundleError)
     assert "not a bundle" in str(result.exception)
+
+
+@pytest.fixture
+def failing_bundle(own_bundle: Path) -> Path:
+    """A bundle, as its maker wrote it, whose last segment gives logits of another shape than the manifest says."""
+    onnx = pytest.importorskip("onnx")
+    path = own_bundle / "onnx" / "segment_3.onnx"
+    model = onnx.load(path)
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Flatten", ["before"], ["logits_3"], axis=2))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    path.write_bytes(model.SerializeToString())
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    manifest["files"]["onnx/segment_3.onnx"] = {"sha256": files.sha256(path), "bytes": path.stat().st_size}
+    (own_bundle / "bundle.json").write_text(json.dumps(manifest))
+    return own_bundle
+
+
+def test_an_earlier_exit_answers_where_that_is_allowed(failing_bundle: Path, images: Path) -> None:
+    image = images / "b.png"
+    assert isinstance(run(failing_bundle, image).exception, BundleError)
+    other = run(failing_bundle, image, "--on-failure", "other").exception
+    assert "on_failure: must be 'raise' or 'degrade', not 'other'" in str(other)
+    [found] = answers(failing_bundle, image, "--on-failure", "degrade")
+    assert (found["exit"], found["degraded"]) == (2, True)
+    assert found["label"] in CLASSES
+    shown = run(failing_bundle, image, "--on-failure", "degrade")
+    assert "warning: 1 answer came from an earlier exit, as a later one failed" in shown.output
+    assert "degraded" not in answers(failing_bundle, image, "--on-failure", "degrade", "--exit", 2)[0]

@@ -20,7 +20,7 @@ from edgemate.cli.bench import bench
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.evaluation_tables import print_report
-from edgemate.errors import DataError, UsageError
+from edgemate.errors import BundleError, DataError, UsageError
 from edgemate.latency_tables import measured_devices, write_latency_table
 from edgemate.machine import processor
 from edgemate.monitoring import Statistics
@@ -248,7 +248,7 @@ def _say_source(bundle: Path, name: str, options: dict[str, object] | None) -> N
     [
         ("os:abort", {}, "'os:abort' is not a registered dataset"),
         ("digits", None, "digits: the options of its split are not stored"),
-        ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
+        ("arrays", None, "arrays: its images are files of a user's own, which no other file may name"),
         pytest.param(
             "digits",
             {},
@@ -267,32 +267,30 @@ def test_images_that_cannot_be_found_or_must_not_be_are_asked_for(
     assert str(result.exception).endswith("name them with `data`")
 
 
-@pytest.mark.parametrize("kind", ["arrays", "image_folder"])
-def test_ones_own_test_images_are_found_where_they_still_are(own_bundle: Path, tmp_path: Path, kind: str) -> None:
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8)
-    labels = np.arange(12) % len(CLASSES)
-    if kind == "arrays":
-        names = {"classes": np.array(sorted(CLASSES))}
-        np.savez(tmp_path / "own", x_train=images, y_train=labels, x_test=images[:8], y_test=labels[:8], **names)
-        path = tmp_path / "own.npz"
-    else:
-        path = tmp_path / "own"
-        for i, label in enumerate(labels):
-            folder = path / ("test" if i < 8 else "train") / sorted(CLASSES)[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images[i]).save(folder / f"{i}.png")
-    _say_source(own_bundle, kind, {"path": str(path)})
-    manifest = json.loads((own_bundle / "bundle.json").read_text())
-    manifest["classes"] = sorted(CLASSES)
-    (own_bundle / "bundle.json").write_text(json.dumps(manifest))
-    result = invoke(evaluate, own_bundle, "--threads", 1, "--policy", "full", "--json")
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
-    assert (report["images"], report["labeled"]) == (8, True)
-    with AnytimeClassifier.load(own_bundle, threads=1) as classifier:
-        named = [answer.index for answer in classifier.classify(list(images[:8]))]
-    assert report["points"][0]["measured"][0]["accuracy"] == np.mean(named == labels[:8])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("arrays", {"path": "private.npz"}),
+        ("image_folder", {"path": "/usr"}),
+        ("image_table", {"path": "t.csv", "root": "/"}),
+        ("cifar10", {"root": "made"}),
+        ("cifar10", {"root": "made", "download": True}),
+        ("imagenette", {"root": "/etc"}),
+        ("digits", {"test_seed": 0, "cache": "made"}),
+        ("", {"path": "private.npz"}),
+    ],
+)
+def test_a_bundle_names_no_file_and_no_folder(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "private.npz", x_test=np.zeros((3, 8, 8, 3), np.uint8), y_test=np.zeros(3, np.int64))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    _say_source(own_bundle, name, options)
+    result = invoke(evaluate, own_bundle, "--threads", 1)
+    assert isinstance(result.exception, BundleError)
+    assert "bundle.json: data_options: a bundle may not name " in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")

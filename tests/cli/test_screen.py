@@ -54,5 +54,6 @@ def test_a_command_works_on_an_ascii_screen(own_bundle: Path) -> None:
 
 
 def test_control_characters_of_a_name_are_written_out() -> None:
+    assert printable("a\N{RIGHT-TO-LEFT OVERRIDE}gnp.exe\x9b31m\ufeff\udc80") == "a\\u202egnp.exe\\x9b31m\\ufeff\\udc80"
     assert printable("a\nb\x1b[31m\u2028c.png") == "a\\nb\\x1b[31m\\u2028c.png"
     assert printable("Zoë \N{ZERO WIDTH NON-JOINER}猫 [x].png") == "Zoë \N{ZERO WIDTH NON-JOINER}猫 [x].png"

@@ -110,7 +110,7 @@ def test_a_run_finds_the_modules_again_or_says_where_they_were(tmp_path: Path) -
         program = [
             sys.executable,
             "-c",
-            READ.replace("Run(sys.argv[1])", "Run(__import__('pathlib').Path(sys.argv[1]))"),
+            READ.replace("Run(sys.argv[1])", "Run(__import__('pathlib').Path(sys.argv[1]), allow_plugins=True)"),
         ]
         told = subprocess.run([*program, str(path)], cwd=elsewhere, capture_output=True, text=True, check=True)
         return told.stdout.strip()

@@ -69,7 +69,7 @@ def test_an_option_of_an_augmentation_is_checked_with_its_place() -> None:
     ("text", "expected"),
     [
         ("data: [unclosed", "is not valid YAML"),
-        ("data: 2001-02-30", "is not valid YAML: day is out of range for month"),
+        ("2001-02-30", "should be a mapping of sections, not str"),
         ("data: " + "[" * 3000, "is not valid YAML"),
         ("- a\n- b\n", "should be a mapping of sections, not list"),
         ("", "should be a mapping of sections, not NoneType"),

@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgemate.config.options import part_options
+from edgemate.core.split_options import allowed_options, is_nameable
 from edgemate.data import load_source, named_test_split, portable_options
 from edgemate.errors import DataError
+from edgemate.registry import DATASETS
 
 DIGITS = tuple("0123456789")
 
@@ -22,9 +25,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_options_of_the_split_are_portable_and_those_of_the_machine_are_not(root: Path) -> None:
     assert portable_options("digits", {"test_seed": 1}) == {"test_seed": 1}
     assert portable_options("cifar10", {"root": "/here", "download": False}) == {}
-    assert portable_options("arrays", {"path": str(root / "own" / "a.npz")}) == {"path": "own/a.npz"}
-    assert portable_options("arrays", {"path": "a.npz"}) == {"path": "a.npz"}
-    assert portable_options("arrays", {"path": "/elsewhere/a.npz"}) == {"path": "/elsewhere/a.npz"}
+    for own in ("arrays", "image_folder", "image_table"):
+        assert portable_options(own, {"path": str(root / "own"), "root": "/elsewhere", "test_seed": 1}) is None
     assert portable_options("my_pkg.mod:MyData", {"password": "x"}) is None
 
 
@@ -34,11 +36,6 @@ def test_the_named_split_is_the_original_one(root: Path) -> None:
         expected = load_source("digits", options).test
         np.testing.assert_array_equal(found.labels, expected.labels)
         np.testing.assert_array_equal(found.array, expected.array)
-    random = np.random.default_rng(0)
-    images, labels = random.integers(0, 256, (6, 4, 4), dtype=np.uint8), np.array([0, 1, 2, 0, 1, 2])
-    np.savez(root / "a.npz", x_train=images, y_train=labels, x_test=images[:4], y_test=labels[:4])
-    options = portable_options("arrays", {"path": str(root / "a.npz")})
-    assert len(named_test_split("arrays", options, ("0", "1", "2"))) == 4
 
 
 def test_no_code_named_by_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +51,13 @@ def test_no_code_named_by_a_file_is_run(tmp_path: Path, monkeypatch: pytest.Monk
     ("name", "options", "problem"),
     [
         ("digits", None, "digits: the options of its split are not stored; export the run again"),
-        ("digits", {"seed": 1}, "digits: option seed: Extra inputs"),
+        ("digits", {"seed": 1}, "digits: option seed: a bundle may not name it"),
         ("digits", {"test_seed": -1}, "digits: option test_seed: Input should be greater"),
-        ("arrays", {"path": "nowhere.npz"}, "no such file or folder: nowhere.npz"),
-        ("arrays", {}, "arrays: option path: Field required"),
+        ("digits", {"root": "/etc"}, "digits: option root: a bundle may not name it"),
+        ("cifar10", {"download": True}, "cifar10: option download: a bundle may not name it"),
+        ("arrays", {"path": "nowhere.npz"}, "arrays: its images are files of a user's own"),
+        ("image_folder", {"path": "/"}, "image_folder: its images are files of a user's own"),
+        ("cifar10", {}, "there is no folder"),
     ],
 )
 def test_an_unavailable_split_is_an_error(
@@ -71,3 +71,26 @@ def test_an_unavailable_split_is_an_error(
 def test_another_dataset_of_the_same_name_is_recognized_by_its_classes() -> None:
     with pytest.raises(DataError, match="digits: its classes are 0, 1, 2, 3, 4 … instead of a, b …"):
         named_test_split("digits", {}, ("a", "b"))
+
+
+def test_a_missing_dataset_makes_no_folder_and_is_not_downloaded(root: Path) -> None:
+    root.rmdir()
+    for name in ("cifar10", "cifar100", "fashion_mnist", "imagenette", "trashnet"):
+        with pytest.raises(DataError):
+            named_test_split(name, {}, DIGITS)
+    assert not root.exists()
+
+
+def test_every_option_of_every_dataset_is_allowed_or_refused_on_purpose() -> None:
+    """An option that is new is refused by a bundle until it is put into this list or into the other."""
+    says_where = {"root", "path", "download"}
+    of_own_files = {"arrays", "image_folder", "image_table"}
+    for name in DATASETS.names():
+        options = set(part_options(DATASETS, name).model_fields)
+        allowed = allowed_options(name)
+        assert not allowed & says_where
+        if name in of_own_files:
+            assert not is_nameable(name)
+        else:
+            assert options - allowed <= says_where
+            assert allowed <= options | {"skip_damaged"}

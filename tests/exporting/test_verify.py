@@ -149,3 +149,17 @@ def test_an_invalid_graph_is_refused(exported: Exported, folder: Path) -> None:
     onnx.save(proto, folder / metadata.file)
     with pytest.raises(ExportError, match=r"prefix_1.onnx: not a valid ONNX graph: .*Convolve"):
         check_graph(folder / metadata.file, metadata)
+
+
+def test_an_operator_that_no_device_would_load_fails_at_export(tmp_path: Path) -> None:
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Bernoulli", ["image"], ["logits_1"])],
+        "random",
+        [onnx.helper.make_tensor_value_info("image", 1, ["batch", 2])],
+        [onnx.helper.make_tensor_value_info("logits_1", 1, ["batch", 2])],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "a.onnx")
+    tensors = {name: (Tensor(name=name, shape=("batch", 2)),) for name in ("image", "logits_1")}
+    metadata = Graph(exit=1, file="a.onnx", inputs=tensors["image"], outputs=tensors["logits_1"])
+    with pytest.raises(ExportError, match="has the operator 'Bernoulli', which export does not write, so no device"):
+        check_graph(tmp_path / "a.onnx", metadata)

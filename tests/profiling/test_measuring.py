@@ -123,7 +123,7 @@ def test_a_library_that_cannot_be_used_is_one_reason(opener: Opener, tmp_path: P
     if opener.name != "onnxruntime":
         pytest.skip("has TensorRT")
     bundle = Bundle.open(shutil.copytree(opener.bundle.path, tmp_path / "with engines"))
-    (bundle.path / "engines").mkdir()
+    (bundle.path / "engines" / "any").mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         found = load_libraries(bundle, bundle.golden().images[:1], 1, stack)
     assert set(found.unavailable) == {"tensorrt", "tensorrt_rtx"}

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from edgemate.config import parse_recipe
+from edgemate.core.input_spec import InputSpec
 from edgemate.errors import RunError
 from edgemate.runs import Run, RunMetadata
 
-METADATA = RunMetadata("digits", {"channels": 1}, ("0", "1"), ("stage1", "stage2"), {"test": 5})
+INPUT = InputSpec(channels=1, height=8, width=8, mean=(0.5,), std=(0.2,))
+METADATA = RunMetadata("digits", INPUT.to_json(), ("0", "1"), ("stage1", "stage2"), {"test": 5})
+METRICS = {"accuracy": {"test": {"images": 5, "exits": [0.5, 0.75], "ensemble": 0.5}}, "method": {"weight": 1.5}}
 
 
 def finished_run(path: Path) -> Run:
@@ -24,7 +27,7 @@ def finished_run(path: Path) -> Run:
         run.write_logits(split, np.zeros((5, 2, 2), np.float32), np.arange(5) % 2)
     run.write_golden(np.ones((2, 1, 8, 8), np.float32), np.array([0, 1]))
     run.model_path.write_bytes(b"weights")
-    run.write_metrics({"accuracy": 0.5})
+    run.write_metrics(METRICS)
     return run
 
 
@@ -35,7 +38,7 @@ def test_written_values_are_read_back(tmp_path: Path) -> None:
     assert run.name == "run"
     assert run.read_recipe().data.name == "digits"
     assert run.read_metadata() == METADATA
-    assert run.read_metrics() == {"accuracy": 0.5}
+    assert run.read_metrics() == METRICS
     logits, labels = run.read_logits("test")
     assert logits.shape == (5, 2, 2)
     assert labels.tolist() == [0, 1, 0, 1, 0]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import small_network
+from built_here import record_as_built
 from fake_cuda import FakeCuda
 
 from edgemate import files
@@ -110,6 +111,7 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
                 build_seconds=1.0,
             )
             files.write_json(metadata_path(path), metadata.model_dump(mode="json"))
+    record_as_built(bundle.path)
 
 
 def _plan(layout: Layout, graph: Graph, batch: BatchRange) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from edgemate.comparison.engines.engine import Engine, Reports
 from edgemate.comparison.running import DIVERGED, Failure, Training, threads_each
 
 _POLL_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 20.0
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -103,7 +104,11 @@ def _terminated_on_exit() -> Iterator[list[_Running]]:
         for entry in running:
             entry.process.terminate()
         for entry in running:
-            entry.process.wait()
+            try:
+                entry.process.wait(_LAST_WORDS_SECONDS)
+            except subprocess.TimeoutExpired:  # in a library that does not return
+                entry.process.kill()
+                entry.process.wait()
             _close(entry.process)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,13 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from edgemate.array_files import ArrayArchive, open_arrays
 from edgemate.data.root import locate
 from edgemate.data.source import ArrayImages, DataSource
 from edgemate.errors import DataError
 
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")
-_UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _MAX_UNNAMED = 1 << 20
 """Labels without `classes` number the classes; beyond this they are something else, such as IDs."""
 
@@ -68,34 +66,31 @@ def _read(path: Path) -> dict[str, Array]:
     return _open(path, lambda archive: _members(path, archive))
 
 
-def _open(path: Path, use: Callable[[Any], Result]) -> Result:
+def _open(path: Path, use: Callable[[ArrayArchive], Result]) -> Result:
     try:
-        # Opened here, not by NumPy, which leaves the file open where a member is damaged.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} is a single .npy array; write an .npz file with numpy.savez")
+        with open_arrays(path) as archive:
             return use(archive)
-    except _UNREADABLE as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as .npz ({_reason(error)}); write it with numpy.savez") from error
 
 
-def _require_keys(path: Path, archive: Any) -> None:
+def _require_keys(path: Path, archive: ArrayArchive) -> None:
     for key in ("x_train", "y_train", "x_test", "y_test"):
-        if key not in archive.files:
-            has = ", ".join(sorted(archive.files)) or "nothing"
+        if key not in archive.names:
+            has = ", ".join(sorted(archive.names)) or "nothing"
             raise DataError(f"{path}: {key} is missing; x_train, y_train, x_test and y_test are required, found {has}")
 
 
-def _members(path: Path, archive: Any) -> dict[str, Array]:
+def _members(path: Path, archive: ArrayArchive) -> dict[str, Array]:
     _require_keys(path, archive)
     found: dict[str, Array] = {}
     for key in ("x_train", "y_train", "x_test", "y_test", "classes"):
-        if key in archive.files:
+        if key in archive.names:
             try:
-                found[key] = archive[key]
-            except _UNREADABLE as error:
-                raise DataError(f"{path}: {key} cannot be read ({_reason(error)}); write the file again") from error
+                found[key] = archive.read(key)
+            except ValueError as error:
+                reason = _reason(error).removeprefix(f"{key}: ")
+                raise DataError(f"{path}: {key} cannot be read ({reason}); write the file again") from error
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from edgemate.bundle import writing_bundle
 from edgemate.errors import BackendError
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.targets.onnx import export_onnx
@@ -54,7 +55,8 @@ def check_options(trt: TensorRT, options: BuildOptions) -> None:
 
 def with_engines(exported: Exported, trt: TensorRT, options: ExportOptions) -> Exported:
     """Build the engines of all exported layouts into the bundle, proved on its golden samples where they run here."""
-    built = build_proved_engines(
-        exported.bundle, trt, build_options(options), layouts=options.layouts, progress=options.progress
-    )
+    with writing_bundle(exported.bundle.path):
+        built = build_proved_engines(
+            exported.bundle, trt, build_options(options), layouts=options.layouts, progress=options.progress
+        )
     return replace(exported, engines=tuple(engine.path for engine in built.engines), proofs=built.proofs)

@@ -74,7 +74,12 @@ class ForwardPass(ABC):
 
     @abstractmethod
     def advance(self) -> Array:
-        """Run the next segment on the images that remain: its exit's logits, float32 `(n, C)`."""
+        """Run the next segment on the images that remain: its exit's logits, float32 `(n, C)`.
+
+        Raises:
+            BackendError: the segment fails, or there is none left.
+            BundleError: what it gives is not what the manifest says.
+        """
 
     @abstractmethod
     def keep(self, kept: npt.NDArray[np.intp]) -> None:

@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from edgemate.bundle import Bundle, Graph
 from edgemate.bundle.manifest import Layout
-from edgemate.errors import BackendError, BundleError
+from edgemate.errors import BackendError, BundleError, ClosedError
 from edgemate.machine import usable_cores
 from edgemate.runtime.backends.base import Array, Backend, ForwardPass
 from edgemate.runtime.backends.onnx_header import OnnxHeader, lowest_onnxruntime, read_onnx_header
 from edgemate.runtime.backends.wiring import Step, wire
+
+_TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)", "int32": "tensor(int32)"}
+"""A dtype of the manifest as ONNX Runtime names it."""
 
 
 class ONNXRuntimeBackend(Backend):
@@ -23,10 +26,12 @@ class ONNXRuntimeBackend(Backend):
     def __init__(self, bundle: Bundle, *, layout: Layout, threads: int | None) -> None:
         self._library = _import_library()
         self._bundle = bundle
+        self._layout = layout
         self._threads = threads or usable_cores()
         if layout not in bundle.manifest.graphs:
             raise BundleError(f"{bundle.path}: has no {layout}, only {' and '.join(bundle.manifest.graphs)}")
         self._graphs = bundle.manifest.graphs[layout]
+        self._closed = False
         self._whole: dict[int, _Session] = {}  # exit → what answers it in one run: its prefix, or the conditional graph
         self._segments: tuple[tuple[_Session, Step], ...] = ()
         if layout == "segments":
@@ -37,19 +42,25 @@ class ONNXRuntimeBackend(Backend):
 
     def begin(self, images: Array) -> ForwardPass:
         """A pass over the segments."""
+        self._need_open()
         return _ONNXRuntimePass(self._segments, images)
 
     def run_prefix(self, exit: int, images: Array) -> Array:
         """Run the prefix of `exit`."""
+        self._need_open()
         if exit not in self._whole:
             self._whole[exit] = self._open(self._graphs[exit - 1])
         return self._whole[exit].run((f"logits_{exit}",), {"image": images})[0]
 
     def run_conditional(self, image: Array, thresholds: Array) -> tuple[Array, int]:
         """Run the conditional graph."""
+        self._need_open()
         [session] = self._whole.values()
-        logits, exit = session.run(("logits", "exit"), {"image": image, "thresholds": thresholds})
-        return logits, int(exit[0])
+        logits, taken = session.run(("logits", "exit"), {"image": image, "thresholds": thresholds})
+        exit, exits = int(taken[0]), len(thresholds) + 1
+        if not 1 <= exit <= exits:
+            raise BundleError(f"{session.path}: gives exit {exit}; the network has {exits}")
+        return logits, exit
 
     def metadata(self) -> dict[str, str]:
         """Version and threads."""
@@ -57,14 +68,19 @@ class ONNXRuntimeBackend(Backend):
 
     def close(self) -> None:
         """Drop the sessions, which ends their threads."""
+        self._closed = True
         self._segments = ()
         self._whole = {}
 
     def _open(self, graph: Graph) -> _Session:
-        path = self._bundle.file(graph.file)
+        path = self._bundle.graph(graph)
         session = _Session(self._library, path, self._threads)
         session.check(graph)
         return session
+
+    def _need_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"{self._bundle.path}: the backend was closed; load the bundle again")
 
 
 class _ONNXRuntimePass(ForwardPass):
@@ -73,7 +89,10 @@ class _ONNXRuntimePass(ForwardPass):
         self._tensors = {"image": images}
 
     def advance(self) -> Array:
-        session, step = next(self._remaining)
+        following = next(self._remaining, None)
+        if following is None:  # a StopIteration would end the generator of a caller without a word
+            raise BackendError("no segment is left to run in this pass")
+        session, step = following
         tensors = self._tensors
         outputs = session.run(step.gives, {name: tensors[name] for name in step.takes})
         tensors.update(zip(step.gives, outputs, strict=True))
@@ -89,36 +108,65 @@ class _Session:
     """An `InferenceSession` that fails with one line."""
 
     def __init__(self, library: Any, path: Path, threads: int) -> None:
-        self._path = path
+        self.path = path
+        self._outputs: dict[str, tuple[np.dtype[Any], bool, tuple[int, ...]]] = {}
         options = library.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry(*_spinning(library.__version__))
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # which is what was checked
         try:
-            self._session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = library.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
         except Exception as error:  # ONNX Runtime has a class of its own for every status and no common base
             raise BackendError(_why_not_loaded(path, library.__version__, error)) from error
 
     def check(self, graph: Graph) -> None:
-        """BundleError when the graph's tensors are not the manifest's."""
+        """BundleError when the names or types of the graph's tensors are not the manifest's.
+
+        `run` compares their shapes, which a graph need not state.
+        """
         for what, stated, found in (
             ("takes", graph.inputs, self._session.get_inputs()),
             ("gives", graph.outputs, self._session.get_outputs()),
         ):
-            names = sorted(tensor.name for tensor in stated)
-            if sorted(tensor.name for tensor in found) != names:
-                raise BundleError(
-                    f"{self._path}: {what} {', '.join(sorted(tensor.name for tensor in found))} "
-                    f"where the manifest says {', '.join(names)}"
-                )
+            wanted = {tensor.name: _TYPES[tensor.dtype] for tensor in stated}
+            given = {tensor.name: tensor.type for tensor in found}
+            if sorted(given) != sorted(wanted):
+                names, stated_names = (", ".join(sorted(one)) for one in (given, wanted))
+                raise BundleError(f"{self.path}: {what} {names} where the manifest says {stated_names}")
+            for name, kind in wanted.items():
+                if given[name] != kind:
+                    raise BundleError(f"{self.path}: {what} {name} as {given[name]} where the manifest says {kind}")
+        for tensor in graph.outputs:
+            batch = tensor.shape[0] == "batch"
+            rest = tuple(size for size in tensor.shape[batch:] if size != "batch")
+            self._outputs[tensor.name] = (np.dtype(tensor.dtype), batch, rest)
 
     def run(self, gives: tuple[str, ...], tensors: dict[str, Array]) -> list[Array]:
         try:
             outputs: list[Array] = self._session.run(gives, tensors)
         except Exception as error:
-            raise BackendError(f"{self._path}: ONNX Runtime cannot run it: {_one_line(error)}") from error
+            raise BackendError(f"{self.path}: ONNX Runtime cannot run it: {_one_line(error)}") from error
+        rows = len(next(iter(tensors.values())))
+        for name, array in zip(gives, outputs, strict=True):
+            dtype, batch, rest = self._outputs[name]
+            if (
+                type(array) is not np.ndarray
+                or array.dtype != dtype
+                or array.shape != ((rows, *rest) if batch else rest)
+            ):
+                shape = (rows, *rest) if batch else rest
+                raise BundleError(
+                    f"{self.path}: gives {name} as {_described(array)}; the manifest says {dtype} {shape}"
+                )
         return outputs
+
+
+def _described(value: Any) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def _spinning(version: str) -> tuple[str, str]:

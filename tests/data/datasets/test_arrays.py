@@ -38,7 +38,7 @@ def test_labels_of_any_integer_type_become_int64(tmp_path, dtype):
         ({"x_test": pixels(6, 3, 8, 8)}, r"x_test has shape \(6, 3, 8, 8\)"),
         ({"x_test": pixels(0, 8, 8, 3), "y_test": np.arange(0)}, r"x_test has shape \(0, 8, 8, 3\)"),
         ({"x_test": pixels(6, 9, 8, 3)}, r"x_train holds images of shape \(8, 8, 3\), x_test of \(9, 8, 3\)"),
-        ({"x_train": np.array([{}] * 12)}, "x_train cannot be read .*allow_pickle"),
+        ({"x_train": np.array([{}] * 12)}, "x_train cannot be read .*is of dtype object"),
         ({"y_train": np.zeros(12)}, "y_train is float64; labels must be integers"),
         ({"y_train": np.zeros(12, dtype=bool)}, "y_train is bool; labels must be integers"),
         ({"y_train": np.arange(11)}, r"y_train has shape \(11,\); \(12,\) is required for x_train"),
@@ -49,7 +49,7 @@ def test_labels_of_any_integer_type_become_int64(tmp_path, dtype):
         ({"classes": np.array([1, 2, 3])}, r"classes is int64 of shape \(3,\); strings"),
         ({"classes": np.array([["a", "b", "c"]])}, "classes is"),
         ({"classes": np.array(["a", "b", "b"])}, "classes has a name twice"),
-        ({"classes": np.array(["a", "b", None])}, "classes cannot be read .*allow_pickle"),
+        ({"classes": np.array(["a", "b", None])}, "classes cannot be read .*is of dtype object"),
     ],
 )
 def test_what_is_wrong_is_one_line_that_names_the_key(tmp_path, changes, message):
@@ -109,5 +109,5 @@ def test_an_archive_that_zipfile_does_not_support_is_one_line(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\1\2") + 6] = 107  # the version that is needed to read a member: 10.7
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"cannot be read as .npz \(zip file version 10.7\)"):
+    with pytest.raises(DataError, match=r"cannot be read as .npz \(.*zip file version 10.7\)"):
         arrays(path=str(path))

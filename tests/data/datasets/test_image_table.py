@@ -6,14 +6,13 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_data import prepare, write_image
 
 from edgemate.config import Data
-from edgemate.data import check_data, load_source, named_test_split, portable_options
+from edgemate.data import check_data, load_source
 from edgemate.data.datasets.image_table import image_table
 from edgemate.data.splits import split
 from edgemate.errors import DataError
@@ -240,21 +239,3 @@ def test_its_images_are_trained_on_and_damaged_ones_skipped(folder: Path) -> Non
     data = prepare("image_table", options={"path": path}, image_size=8, skip_damaged=True)
     assert data.left_out == (folder / "cats" / "2.png",)
     assert next(iter(data.test_loader()))[0].shape[1:] == (3, 8, 8)
-
-
-def test_a_bundle_finds_its_test_split_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEMATE_DATA", str(folder))
-    (folder / "tables").mkdir()
-    (folder / "cats" / "2.png").write_text("no image")
-    (folder / "images").mkdir()
-    for animal in ("cats", "dogs"):
-        (folder / animal).rename(folder / "images" / animal)
-    rows = [f"{animal}s/{i}.png,{animal}" for animal in ("cat", "dog") for i in (1, 2, 3)]
-    options: dict[str, Any] = {"path": table(folder / "tables", "path,label", *rows), "root": str(folder / "images")}
-    options["test_fraction"] = 0.5
-    stored = portable_options("image_table", options, skip_damaged=True)
-    assert stored == {"path": "tables/table.csv", "root": "images", "test_fraction": 0.5, "skip_damaged": True}
-    found = named_test_split("image_table", stored, ("cat", "dog"))
-    expected = load_source("image_table", options, skip_damaged=True).test
-    np.testing.assert_array_equal(found.labels, expected.labels)
-    assert [path.resolve() for path in found.paths] == [path.resolve() for path in expected.paths]

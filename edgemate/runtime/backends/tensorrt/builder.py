@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from edgemate import __version__, files
-from edgemate.bundle import Bundle, Graph
+from edgemate.bundle import ENGINES_FOLDER, Bundle, Graph
 from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.errors import BackendError, BundleError
 from edgemate.progress import SILENT, Progress
@@ -25,7 +27,6 @@ from edgemate.runtime.backends.tensorrt.engine_metadata import (
     metadata_path,
 )
 from edgemate.runtime.backends.tensorrt.loading import (
-    ENGINES_FOLDER,
     EngineFile,
     check_engine,
     engine_name,
@@ -34,7 +35,10 @@ from edgemate.runtime.backends.tensorrt.loading import (
     open_engine,
 )
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.publishing import publish
 from edgemate.runtime.backends.tensorrt.timing_cache import TimingCache, default_folder
+from edgemate.trust import Ledger
+from edgemate.trust.vouching import BUILT_HERE
 
 
 def build_bundle_engines(
@@ -51,7 +55,8 @@ def build_bundle_engines(
 
     A layout's engines take their place when all of them are built and checked. Until then they are in a hidden folder
     beside it. A build that fails or is stopped leaves the engines that existed before, and the next build continues
-    with those that were finished. `build_proved_engines` is the function to call: it passes the check.
+    with those that were finished. `build_proved_engines` is the function to call: it passes the check. Every engine is
+    recorded in the list of what this machine built (`edgemate.trust.Ledger`), without which it is not loaded.
 
     Args:
         bundle: an opened bundle.
@@ -67,24 +72,28 @@ def build_bundle_engines(
         The engines of these layouts that took their place, in order.
 
     Raises:
-        BackendError: an option is unavailable here, or TensorRT cannot build a graph.
+        BackendError: an option is unavailable here, TensorRT cannot build a graph, or the list or the engines cannot be
+            written.
         BundleError: the bundle has no graphs of a layout.
     """
     tag = _tag(trt, options)
     there = bundle.path / ENGINES_FOLDER / tag
     waiting = there.with_name(f".{tag}.part")
+    _check_places(bundle, there, waiting)
+    Ledger.of_this_user().prepare()
     found: list[EngineFile] = []
     try:
         for layout in layouts:
             ready = []
             for graph in graphs_of(bundle, layout):
+                bundle.graph(graph)  # checked before TensorRT parses it
                 engine = None if rebuild else _built_before(bundle, graph, trt, options, (there, waiting))
                 if engine is None:
                     progress.step(f"{graph.file}: building")
                     engine = _build(bundle, layout, graph, trt, options, waiting, progress)
                 ready.append(engine)
             if check is None or check(layout, ready):
-                found += [_move(engine, there) for engine in ready]
+                found += publish(ready, there)
             else:
                 remove_engines(ready)
         if waiting.is_dir() and not any(waiting.iterdir()):
@@ -153,6 +162,14 @@ def _tag(trt: TensorRT, options: BuildOptions) -> str:
     return engine_tag(trt, trt.require_device())
 
 
+def _check_places(bundle: Bundle, *folders: Path) -> None:
+    for folder in folders:
+        try:
+            bundle.place((folder / "engine").relative_to(bundle.path).as_posix())
+        except BundleError as error:
+            raise BackendError(f"{folder}: engines cannot be written: {error}") from error
+
+
 def _built_before(
     bundle: Bundle, graph: Graph, trt: TensorRT, options: BuildOptions, folders: Sequence[Path]
 ) -> EngineFile | None:
@@ -178,7 +195,7 @@ def _build(
 ) -> EngineFile:
     precision = precision_of(bundle)
     started = time.perf_counter()
-    plan = build_engine(trt, bundle.file(graph.file), options, precision, progress)
+    plan = build_engine(trt, bundle.graph(graph), options, precision, progress)
     seconds = time.perf_counter() - started
     device = None if options.compute_capabilities else trt.require_device()
     metadata = EngineMetadata(
@@ -200,17 +217,19 @@ def _build(
         options=options.metadata(),
         build_seconds=round(seconds, 3),
     )
-    engine = EngineFile(folder / engine_name(graph), metadata, graph)
+    engine = EngineFile(folder / engine_name(graph), metadata, graph, BUILT_HERE)
     metadata_path(engine.path).unlink(missing_ok=True)  # of an engine that waited here, built otherwise
     files.write_bytes(engine.path, plan)
     if device is not None:
         progress.step(f"{graph.file}: reading the engine back")
         try:
-            engine = EngineFile(engine.path, _read_back(trt, options, engine), graph)
+            engine = replace(engine, metadata=_read_back(trt, options, engine))
         except BackendError:
             engine.path.unlink()
             raise
-    files.write_json(metadata_path(engine.path), engine.metadata.model_dump(mode="json"))
+    described = (json.dumps(engine.metadata.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+    Ledger.of_this_user().record(metadata.engine.sha256, hashlib.sha256(described).hexdigest())
+    files.write_bytes(metadata_path(engine.path), described)
     return engine
 
 
@@ -229,15 +248,6 @@ def _read_back(trt: TensorRT, options: BuildOptions, engine: EngineFile) -> Engi
             "gpu_layers": () if options.dla_core is None else layers_off_dla(information),
         }
     )
-
-
-def _move(engine: EngineFile, folder: Path) -> EngineFile:
-    path = folder / engine.path.name
-    if path != engine.path:
-        folder.mkdir(parents=True, exist_ok=True)
-        engine.path.replace(path)
-        metadata_path(engine.path).replace(metadata_path(path))
-    return EngineFile(path, engine.metadata, engine.graph)
 
 
 def _parse(trt: TensorRT, parser: Any, onnx: Path) -> None:
@@ -285,7 +295,7 @@ def _or_tell(call: Callable[[], None], progress: Progress) -> None:
     # Timings only save time: a home that cannot be written to must not stop a build.
     try:
         call()
-    except OSError as error:
+    except (OSError, BackendError) as error:
         progress.step(f"timings are not kept: {error}")
 
 

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from edgemate.bundle.manifest import FileMetadata, Layout
 from edgemate.bundle.versioned_json import read_versioned
 
 FORMAT_VERSION: Literal[1] = 1
+MOST_BYTES = 16 << 20
+"""Of the file; the names of some thousand layers are in it."""
 
 # How the inspectors of 8.x and later spell a tensor's type → how edgemate does.
 _PRECISIONS = {
@@ -29,6 +31,9 @@ _PRECISIONS = {
     "int64": "int64",
     "bool": "bool",
 }
+
+_BATCH = re.compile(r"[0-9]{1,6}:[0-9]{1,6}:[0-9]{1,6}")
+_MOST_CORES = 15
 
 LayerPrecisions = dict[str, dict[str, int]]
 
@@ -69,7 +74,7 @@ class EngineMetadata(BaseModel):
     onnx_sha256: str
     engine: FileMetadata
     library: Literal["tensorrt", "tensorrt_rtx"]
-    version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*$")]
+    version: Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9}){0,9}$")]
     gpu: str | None
     compute_capabilities: tuple[str, ...]
     driver: str | None
@@ -80,15 +85,24 @@ class EngineMetadata(BaseModel):
     options: dict[str, Any]
     build_seconds: float
 
+    @model_validator(mode="after")
+    def _options_can_be_used(self) -> EngineMetadata:
+        batch, core = self.options.get("batch"), self.options.get("dla_core")
+        if not isinstance(batch, str) or not _BATCH.fullmatch(batch):
+            raise ValueError(f"options.batch: is not min:opt:max, but {str(batch)[:40]!r}")
+        if core is not None and (not isinstance(core, int) or not 0 <= core <= _MOST_CORES):
+            raise ValueError(f"options.dla_core: is not a core from 0 to {_MOST_CORES}, but {str(core)[:40]!r}")
+        return self
+
 
 def metadata_path(engine: Path) -> Path:
     """Path of the metadata of the engine in file `engine`."""
     return engine.with_name(engine.name + ".json")
 
 
-def read_engine_metadata(engine: Path) -> EngineMetadata:
-    """The metadata of the engine in file `engine`. Raises BundleError if it cannot be read."""
-    return read_versioned(metadata_path(engine), EngineMetadata, FORMAT_VERSION)
+def read_engine_metadata(engine: Path, content: bytes | None = None) -> EngineMetadata:
+    """The metadata of the engine in file `engine`, of which `content` was read; BundleError if it is damaged."""
+    return read_versioned(metadata_path(engine), EngineMetadata, FORMAT_VERSION, content=content)
 
 
 def layer_precisions(information: str) -> LayerPrecisions | None:

@@ -1,34 +1,44 @@
-"""Which engines fit this device, and opening them. One that does not fit is refused with what to do about it."""
+"""Which engines fit this device and may be run on it, and opening them. Others are refused with what to do about it.
+
+An engine is code, so it is opened only where something besides the bundle vouches for it (`edgemate.trust`): this
+machine built it, a trusted key signed it, or the user said so.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgemate import files
-from edgemate.bundle import Bundle, Graph
+from edgemate.bundle import ENGINES_FOLDER, Bundle, Graph
 from edgemate.bundle.manifest import Layout
+from edgemate.bundle.onnx_graph import check_graph
 from edgemate.errors import BackendError, BundleError
 from edgemate.runtime.backends.tensorrt.compat import FLAVOURS, TensorRT
 from edgemate.runtime.backends.tensorrt.device import Device
-from edgemate.runtime.backends.tensorrt.engine_metadata import EngineMetadata, read_engine_metadata
-
-ENGINES_FOLDER = "engines"
+from edgemate.runtime.backends.tensorrt.engine_metadata import (
+    MOST_BYTES,
+    EngineMetadata,
+    metadata_path,
+    read_engine_metadata,
+)
+from edgemate.trust import GuardedFolder
 
 
 @dataclass(frozen=True)
 class EngineFile:
-    """An engine on disk, its metadata, and the graph it was built from."""
+    """An engine on disk, its metadata, the graph it was built from, and what vouches for it; None opens it nowhere."""
 
     path: Path
     metadata: EngineMetadata
     graph: Graph
+    voucher: str | None = None
 
 
 def find_engines(bundle: Bundle, trt: TensorRT, layout: Layout) -> list[EngineFile]:
-    """The engines of a layout that this device and this TensorRT can run, in the manifest's order.
+    """The engines of a layout that this device and this TensorRT can and may run, in the manifest's order.
 
     Those built here come first; then those of other folders that were built to be run elsewhere too.
 
@@ -41,8 +51,9 @@ def find_engines(bundle: Bundle, trt: TensorRT, layout: Layout) -> list[EngineFi
     graphs = graphs_of(bundle, layout)
     refusals = []
     for folder in _folders(bundle, engine_tag(trt, device)):
-        paths = [folder / engine_name(graph) for graph in graphs]
-        if not any(path.is_file() for path in paths):
+        paths = [bundle.path / folder / engine_name(graph) for graph in graphs]
+        there = bundle.folder.names(folder)
+        if not any(path.name in there for path in paths):
             continue
         try:
             return _fitting(bundle, trt, device, paths, graphs)
@@ -57,28 +68,35 @@ def find_engines(bundle: Bundle, trt: TensorRT, layout: Layout) -> list[EngineFi
 
 
 def open_engine(trt: TensorRT, engine: EngineFile) -> Any:
-    """The engine, deserialized and ready for execution contexts.
+    """The engine, deserialized and ready for execution contexts. What is deserialized is what was vouched for.
 
     Raises:
-        BackendError: TensorRT refuses it; the message has its last errors.
+        BackendError: nothing vouches for it; it was changed since; or TensorRT refuses it: the message has its last
+            errors.
     """
+    bundle = engine.path.parents[2]
+    if engine.voucher is None:
+        raise BackendError(_stranger(engine.path))
+    folder = GuardedFolder(bundle)
+    plan = _read(folder, engine.path)
+    if hashlib.sha256(plan).hexdigest() != engine.metadata.engine.sha256:
+        raise BackendError(f"{engine.path}: was changed after it was built (its SHA-256 differs)")
     options = engine.metadata.options
     runtime = trt.create_runtime(
         version_compatible=bool(options.get("version_compatible")), dla_core=options.get("dla_core")
     )
-    opened = runtime.deserialize_cuda_engine(engine.path.read_bytes())
-    bundle = engine.path.parents[2]
+    opened = runtime.deserialize_cuda_engine(plan)
     if opened is None:
         raise BackendError(
             f"{engine.path}: {trt.name} cannot open it: {trt.last_errors()}; build it again: edgemate build {bundle}"
         )
-    if options.get("strip_weights") and not trt.refit(opened, str(bundle / engine.graph.file)):
+    if options.get("strip_weights") and not trt.refit(opened, str(_weights(folder, engine.graph))):
         raise BackendError(f"{engine.path}: its weights cannot be put back: {trt.last_errors()}")
     return opened
 
 
 def check_engine(path: Path, bundle: Bundle, graph: Graph, trt: TensorRT, device: Device | None) -> EngineFile:
-    """The engine in file `path`, if it is whole, was built from this bundle's graph, and this TensorRT runs it here.
+    """The engine in file `path`, if it is whole, of this bundle's graph, runs here, and something vouches for it.
 
     Args:
         path: the engine.
@@ -91,20 +109,27 @@ def check_engine(path: Path, bundle: Bundle, graph: Graph, trt: TensorRT, device
         BackendError: it is not.
         BundleError: its metadata cannot be read.
     """
-    if not path.is_file():
+    folder, relative = bundle.folder, path.relative_to(bundle.path).as_posix()
+    if not folder.has(relative):
         raise BackendError(f"{path}: is missing")
-    metadata = read_engine_metadata(path)
+    described = _read(folder, metadata_path(path), MOST_BYTES)
+    metadata = read_engine_metadata(path, described)
     problem = _misfit(metadata, trt, device)
     if problem:
         raise BackendError(f"{path}: was built {problem}")
     if metadata.onnx_sha256 != bundle.manifest.files[graph.file].sha256:
         raise BackendError(f"{path}: was built from another {graph.file} than this bundle's")
-    size = path.stat().st_size
+    # By the hash that it claims, before a file of any size is read for the one that it has.
+    beside = (metadata_path(path).relative_to(bundle.path).as_posix(), hashlib.sha256(described).hexdigest())
+    voucher = bundle.trust.voucher((relative, metadata.engine.sha256), beside)
+    if voucher is None:
+        raise BackendError(_stranger(path))
+    sha256, size = folder.sha256(relative, metadata.engine.bytes)
     if size != metadata.engine.bytes:
         raise BackendError(f"{path}: has {size} bytes where {metadata.engine.bytes} were written")
-    if files.sha256(path) != metadata.engine.sha256:
+    if sha256 != metadata.engine.sha256:
         raise BackendError(f"{path}: was changed after it was built (its SHA-256 differs)")
-    return EngineFile(path, metadata, graph)
+    return EngineFile(path, metadata, graph, voucher)
 
 
 def graphs_of(bundle: Bundle, layout: Layout) -> tuple[Graph, ...]:
@@ -125,10 +150,29 @@ def engine_name(graph: Graph) -> str:
     return Path(graph.file).stem + ".engine"
 
 
-def _folders(bundle: Bundle, own: str) -> Iterator[Path]:
-    root = bundle.path / ENGINES_FOLDER
-    found = sorted(folder for folder in root.glob("*") if folder.is_dir() and not folder.name.startswith("."))
-    yield from sorted(found, key=lambda folder: folder.name != own)
+def _folders(bundle: Bundle, own: str) -> Iterator[str]:
+    for name in sorted(bundle.engine_folders(), key=lambda name: name != own):
+        yield f"{ENGINES_FOLDER}/{name}"
+
+
+def _read(folder: GuardedFolder, path: Path, most: int | None = None) -> bytes:
+    try:
+        return folder.read(path.relative_to(folder.path).as_posix(), most)
+    except FileNotFoundError as error:
+        raise BackendError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _weights(folder: GuardedFolder, graph: Graph) -> Path:
+    path = folder.check(graph.file)
+    check_graph(path, branches="conditional" in graph.file)
+    return path
+
+
+def _stranger(path: Path) -> str:
+    return (
+        f"{path}: is not known to be built by this machine, and an engine is code: have the bundle signed by a key of "
+        "yours (`trusted_keys`), or run engines of any maker (`trust_engines`)"
+    )
 
 
 def _fitting(

@@ -1,14 +1,20 @@
-"""Kernel timings kept between builds, so that the next build of a similar graph takes seconds."""
+"""Kernel timings kept between builds, so that the next build of a similar graph takes seconds.
+
+TensorRT parses them, so only those that this machine wrote are given to it; others count as empty.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edgemate import files
+from edgemate.errors import BundleError
+from edgemate.trust import GuardedFolder, Ledger
 
 try:
     import fcntl
@@ -31,6 +37,7 @@ class TimingCache:
 
     def __init__(self, folder: Path, tag: str) -> None:
         self.path = folder / f"{tag}.timing"
+        self._ledger = Ledger.of_this_user()
 
     def load(self, config: Any) -> None:
         """Give `config` what is known. A file that TensorRT does not take counts as empty.
@@ -48,6 +55,7 @@ class TimingCache:
 
         Raises:
             OSError: the file cannot be written.
+            BackendError: the list of what this machine built cannot be written.
         """
         cache = config.get_timing_cache()
         if cache is None:
@@ -56,14 +64,25 @@ class TimingCache:
             others = self._read(config)
             if others is not None:
                 cache.combine(others, ignore_mismatch=False)
-            files.write_bytes(self.path, bytes(cache.serialize()))
+            content, before = bytes(cache.serialize()), self._content()
+            self._ledger.record(_hash(content))
+            files.write_bytes(self.path, content)
+            if before is not None and before != content:
+                self._ledger.forget(_hash(before))
 
     def _read(self, config: Any) -> Any | None:
-        if not self.path.is_file():
+        content = self._content()
+        if content is None or not self._ledger.knows(_hash(content)):
             return None
         try:
-            return config.create_timing_cache(self.path.read_bytes())
+            return config.create_timing_cache(content)
         except (RuntimeError, TypeError, ValueError):  # what the bindings make of bytes that are no cache
+            return None
+
+    def _content(self) -> bytes | None:
+        try:
+            return GuardedFolder(self.path.parent).read(self.path.name)
+        except (FileNotFoundError, BundleError):
             return None
 
     @contextlib.contextmanager
@@ -73,3 +92,7 @@ class TimingCache:
             if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed
             yield
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

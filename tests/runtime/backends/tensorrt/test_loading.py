@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_here import record_as_built
 from fake_tensorrt import ORIN, opened
 
 from edgemate import files
 from edgemate.bundle import Bundle
+from edgemate.bundle.manifest import FileMetadata
 from edgemate.errors import BackendError, BundleError
 from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
@@ -42,6 +44,10 @@ def built_with(path: Path, trt: TensorRT, **options: Any) -> Bundle:
 def folder(bundle: Bundle) -> Path:
     [found] = (bundle.path / "engines").iterdir()
     return found
+
+
+def described(path: Path) -> FileMetadata:
+    return FileMetadata(sha256=files.sha256(path), bytes=path.stat().st_size)
 
 
 def change_metadata(bundle: Bundle, name: str = "segment_1", **changes: Any) -> None:
@@ -136,6 +142,7 @@ def test_metadata_of_a_newer_edgemate_say_so(built: Bundle, trt: TensorRT) -> No
 
 def test_engines_of_different_options_are_not_mixed(built: Bundle, trt: TensorRT) -> None:
     change_metadata(built, "segment_2", options=BuildOptions(tf32=False).metadata())
+    record_as_built(built.path)
     assert "segment_2.engine: was built with other options than segment_1.engine" in refusal(built, trt)
 
 
@@ -181,6 +188,7 @@ def test_ahead_of_time_engines_run_on_what_they_were_built_for(own_bundle: Path)
 def test_an_engine_that_tensorrt_does_not_open_is_one_line(built: Bundle, trt: TensorRT) -> None:
     engine = find_engines(built, trt, "segments")[0]
     engine.path.write_bytes(b"no plan")
+    engine = replace(engine, metadata=engine.metadata.model_copy(update={"engine": described(engine.path)}))
     with pytest.raises(BackendError) as caught:
         open_engine(trt, engine)
     assert str(caught.value) == (

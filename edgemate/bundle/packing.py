@@ -1,0 +1,188 @@
+"""A bundle as one file: an uncompressed tar of its files, the same bytes for the same bundle.
+
+What is written is all that is read: plain files with relative paths, in order, each with its size before it. Anything
+else is refused before it is written, and the folder takes its place when the bundle in it was checked.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from edgemate.bundle.own_files import own_files
+from edgemate.bundle.reading import Bundle
+from edgemate.errors import BundleError
+from edgemate.limits import BUNDLE_FILES
+from edgemate.trust.folder import inside
+from edgemate.wording import engineering
+
+MOST_BYTES = 64 << 30
+_BLOCK = 512
+_CHUNK = 1 << 20
+_KINDS = {
+    b"1": "a hard link",
+    b"2": "a link",
+    b"3": "a device",
+    b"4": "a device",
+    b"5": "a folder",
+    b"6": "a FIFO",
+}
+
+
+def pack_bundle(bundle: Bundle, target: Path) -> None:
+    """Write a bundle to one file, atomically.
+
+    Args:
+        bundle: whose hashes were checked.
+        target: the file; it must not exist.
+
+    Raises:
+        BundleError: the target exists or is inside the bundle, or the folder has a file that is not the bundle's.
+        OSError: the file cannot be written.
+    """
+    if target.exists() or target.is_symlink():
+        raise BundleError(f"{target}: exists; choose another file")
+    if target.resolve().is_relative_to(bundle.path.resolve()):
+        raise BundleError(f"{target}: is inside the bundle; choose another place")
+    names = own_files(bundle)
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+                    for name in names:
+                        _add(archive, bundle, name)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(part).chmod(0o644)
+            Path(part).replace(target)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+
+
+def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = None) -> Bundle:
+    """Write the bundle in one file to a folder, and check it before the folder takes its place.
+
+    Args:
+        source: the file.
+        target: the folder; it must not exist.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
+
+    Raises:
+        BundleError: the target exists; the file is no packed bundle, has something else than plain files, more of them
+            or more bytes than the limits, or a path that leaves the folder; or the bundle in it is damaged.
+        OSError: the file cannot be read, or the folder not written.
+    """
+    if target.exists() or target.is_symlink():
+        raise BundleError(f"{target}: exists; choose another folder")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with _naming(source), source.open("rb") as stream:
+            _check(stream, source)
+            stream.seek(0)
+            with _naming(target):
+                part.mkdir(parents=True)
+                for name, size in _members(stream, source):
+                    _extract(stream, size, part / name)
+        try:
+            Bundle.open(part, trusted_keys=trusted_keys)
+        except BundleError as error:
+            raise BundleError(str(error).replace(str(part), str(source))) from error
+        with _naming(target):
+            part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Bundle.open(target, verify=False, trusted_keys=trusted_keys)
+
+
+def _add(archive: tarfile.TarFile, bundle: Bundle, name: str) -> None:
+    with bundle.folder.open(name) as content:
+        member = tarfile.TarInfo(name)
+        member.size = os.fstat(content.fileno()).st_size
+        member.mode = 0o644
+        try:
+            archive.addfile(member, content)
+        except ValueError as error:  # a path of more than 255 bytes, or a file of 8 GiB
+            raise BundleError(f"{bundle.path / name}: cannot be packed: {error}") from error
+
+
+def _check(stream: BinaryIO, source: Path) -> None:
+    """Read through all headers, before anything is written."""
+    names: set[str] = set()
+    total = 0
+    for name, size in _members(stream, source):
+        if name in names or any(other in names for other in _above(name)):
+            raise BundleError(f"{source}: has {name!r} twice, or as a file and a folder")
+        names.add(name)
+        total += size
+        if len(names) > BUNDLE_FILES.most:
+            raise BundleError(f"{source}: {BUNDLE_FILES.exceeded()}")
+        if total > MOST_BYTES:
+            raise BundleError(f"{source}: has more than {engineering(MOST_BYTES, 'B')}, which is the limit")
+        stream.seek(size, os.SEEK_CUR)
+    folders = {above for name in names for above in _above(name)}
+    clash = sorted(names & folders)
+    if clash:
+        raise BundleError(f"{source}: has {clash[0]!r} as a file and a folder")
+
+
+def _members(stream: BinaryIO, source: Path) -> Iterator[tuple[str, int]]:
+    """Path and size of each file; whoever takes one reads its content, and the padding after it is skipped here."""
+    length = os.fstat(stream.fileno()).st_size
+    while True:
+        header = stream.read(_BLOCK)
+        if not header.strip(b"\0"):
+            return
+        try:
+            member = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+        except (tarfile.HeaderError, ValueError) as error:
+            raise BundleError(f"{source}: is no packed bundle: {error}") from error
+        if member.type != tarfile.REGTYPE:
+            kind = _KINDS.get(member.type, "something that edgemate does not pack")
+            raise BundleError(f"{source}: has {kind} ({member.name!r}); a packed bundle has plain files only")
+        try:
+            name = inside(member.name)
+        except ValueError as error:
+            raise BundleError(f"{source}: {error}") from error
+        start = stream.tell()
+        if member.size < 0 or start + member.size > length:
+            raise BundleError(f"{source}: is cut short, in {name!r}")
+        yield name, member.size
+        stream.seek(start + -(-member.size // _BLOCK) * _BLOCK)
+
+
+def _extract(stream: BinaryIO, size: int, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as target:
+        while size > 0:
+            chunk = stream.read(min(size, _CHUNK))
+            if not chunk:
+                raise BundleError(f"{path}: is cut short")
+            target.write(chunk)
+            size -= len(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _above(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError name this path, whichever step failed."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = error.filename or str(path), None
+        raise
