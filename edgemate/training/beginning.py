@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -54,8 +55,12 @@ class Place:
             self._write_environment(run)
         return run, extension
 
-    def begin(self, recipe: Recipe, *, replace: bool) -> Run:
+    def begin(self, write: Callable[[Run], None], *, replace: bool) -> Run:
         """A new run. With `replace` it takes the place of the run that is there, which is removed then.
+
+        Args:
+            write: called with it, to write its recipe.
+            replace: whether a run may be there.
 
         Raises:
             RunError: the folder is taken, or another process trains there.
@@ -64,7 +69,7 @@ class Place:
         if replace and not is_blank(self.path):
             Run.open(self.path, finished=False, any_format=True)  # never delete a folder that is not a run
             self._lock(self.path)
-            if self._replace(recipe):
+            if self._replace(write):
                 return Run(self.path)
             _clear(self.path)
         else:
@@ -74,7 +79,8 @@ class Place:
         remove_leftovers(self.path.parent, self.path.name)
         remove_leftovers(self.path)
         run = Run(self.path)
-        self._write(run, recipe)
+        self._write_environment(run)
+        write(run)
         return run
 
     def tidy(self) -> None:
@@ -87,24 +93,21 @@ class Place:
         """Release the lock."""
         self._stack.close()
 
-    def _replace(self, recipe: Recipe) -> bool:
+    def _replace(self, write: Callable[[Run], None]) -> bool:
         """Whether a new folder has taken the run's place; False where it cannot, as a mounted one."""
         target = self.path.resolve()  # of a link the folder that it leads to
         try:
             with new_folder(target) as made:
                 # The lock is on the file, so it holds when the folder has its name.
                 self._lock(made)
-                self._write(Run(made), recipe)
+                self._write_environment(Run(made))
+                write(Run(made))
                 put_in_place(made, target)
         except OSError as error:
             if error.errno not in _NOT_REPLACED:  # such as a full disk, on which the old run stays
                 raise
             return False
         return True
-
-    def _write(self, run: Run, recipe: Recipe) -> None:
-        self._write_environment(run)
-        run.write_recipe(recipe)
 
     def _write_environment(self, run: Run) -> None:
         run.write_environment(environment_metadata(self._world.to_json() if self._world.ranks > 1 else None))

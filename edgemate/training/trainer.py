@@ -141,7 +141,7 @@ def _train(
         data, model, method = connection.each(lambda: _prepare(recipe, path, console, progress))
     for note in model.notes:
         console.out(note)
-    run = opened or connection.shared(lambda: place.begin(recipe, replace=replace))
+    run = opened or connection.shared(lambda: place.begin(lambda new: new.write_recipe(recipe), replace=replace))
     numerics = connection.shared(lambda: _numerics(run, recipe, model, method, data))
     if numerics.warning is not None:
         console.out(f"warning: {numerics.warning}")
