@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from edgemate import __version__
+from edgemate.errors import UsageError
+from edgemate.limits import THREADS
 
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "torch", "torchvision", "lightning", "tensorrt")
@@ -54,6 +56,12 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise UsageError for a number of CPU threads that is below 1 or above the limit; None means all cores."""
+    if threads is not None and not 1 <= threads <= THREADS.most:
+        raise UsageError(f"threads: must be from 1 to {THREADS.most:,}, not {threads}")
 
 
 def free_memory() -> int | None:

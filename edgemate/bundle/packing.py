@@ -7,10 +7,7 @@ else is refused before it is written, and the folder takes its place when the bu
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +15,10 @@ from typing import BinaryIO
 
 from edgemate.bundle.own_files import own_files
 from edgemate.bundle.reading import Bundle
+from edgemate.durable import whole_file
 from edgemate.errors import BundleError
 from edgemate.limits import BUNDLE_FILES
+from edgemate.swapping import new_folder, put_in_place
 from edgemate.trust.folder import inside
 from edgemate.wording import engineering
 
@@ -52,21 +51,13 @@ def pack_bundle(bundle: Bundle, target: Path) -> None:
     if target.resolve().is_relative_to(bundle.path.resolve()):
         raise BundleError(f"{target}: is inside the bundle; choose another place")
     names = own_files(bundle)
-    with _naming(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-                    for name in names:
-                        _add(archive, bundle, name)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(part).chmod(0o644)
-            Path(part).replace(target)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
+    with (
+        _naming(target),
+        whole_file(target) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name in names:
+            _add(archive, bundle, name)
 
 
 def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = None) -> Bundle:
@@ -84,23 +75,17 @@ def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = Non
     """
     if target.exists() or target.is_symlink():
         raise BundleError(f"{target}: exists; choose another folder")
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with _naming(source), source.open("rb") as stream:
-            _check(stream, source)
-            stream.seek(0)
-            with _naming(target):
-                part.mkdir(parents=True)
-                for name, size in _members(stream, source):
-                    _extract(stream, size, part / name)
-        try:
-            Bundle.open(part, trusted_keys=trusted_keys)
-        except BundleError as error:
-            raise BundleError(str(error).replace(str(part), str(source))) from error
-        with _naming(target):
-            part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with _naming(source), source.open("rb") as stream:
+        _check(stream, source)
+        stream.seek(0)
+        with _naming(target), new_folder(target) as part:
+            for name, size in _members(stream, source):
+                _extract(stream, size, part / name)
+            try:
+                Bundle.open(part, trusted_keys=trusted_keys)
+            except BundleError as error:
+                raise BundleError(str(error).replace(str(part), str(source))) from error
+            put_in_place(part, target)
     return Bundle.open(target, verify=False, trusted_keys=trusted_keys)
 
 
@@ -169,8 +154,6 @@ def _extract(stream: BinaryIO, size: int, path: Path) -> None:
                 raise BundleError(f"{path}: is cut short")
             target.write(chunk)
             size -= len(chunk)
-        target.flush()
-        os.fsync(target.fileno())
 
 
 def _above(name: str) -> list[str]:

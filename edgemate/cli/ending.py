@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from edgemate import stopping
+from edgemate.cli.screen import say
 
 # What to do about a command that ended before it was done. All others leave things as they were.
 _RESUME = {
@@ -18,9 +17,9 @@ _UNCHANGED = "nothing was left half-written; run the same command again"
 def end_stopped(arguments: list[str]) -> int:
     """Print the line and return the exit code, 130 after Ctrl-C and 143 after SIGTERM."""
     if not stopping.terminated():
-        print("stopped", file=sys.stderr)
+        say("stopped", err=True)
         return stopping.INTERRUPTED
-    print(f"terminated: {how_to_continue(arguments)}", file=sys.stderr)
+    say(f"terminated: {how_to_continue(arguments)}", err=True)
     return stopping.TERMINATED
 
 

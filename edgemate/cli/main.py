@@ -139,6 +139,10 @@ def _run() -> None:
         if isinstance(error, SystemExit) and error.code != INTERRUPTED and not terminated():
             raise
         sys.exit(end_stopped(sys.argv[1:]))
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        _fail("the system lets no further thread start; end other programs, or raise its limit")
     except BrokenPipeError:  # the reader of a pipe has gone
         sys.stderr.close()
         sys.exit(1)

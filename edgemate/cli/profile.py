@@ -22,7 +22,7 @@ def profile(
     paths: Annotated[list[Path], typer.Argument(help="Folders of runs or bundles.", metavar="PATH...")],
     images: Annotated[int, typer.Option(min=1, help="Images to classify for the latency curve.")] = 500,
     batch: Annotated[str, typer.Option(help="Batch sizes to time, such as 1,4,16; 1 is always among them.")] = "1",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all usable cores if absent.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
     allow_plugins: AllowPlugins = False,

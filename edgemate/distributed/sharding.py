@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]
+    Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Sharding:
         """Which of the images of a split, int64 (n,), this process evaluates in batches of that size."""
         if not self.in_turns:
             return indices[self.of_split(len(indices)).slice]
+        import numpy as np  # which `edgemate --help` does not wait for
+
         chosen: Indices = indices[np.arange(len(indices)) // batch_size % self.ranks == self.rank]
         return chosen
 

@@ -16,7 +16,7 @@ from edgemate.core.class_report import ClassReport
 from edgemate.core.scoring import expected_calibration_error
 from edgemate.errors import UsageError
 from edgemate.latency_tables import LatencyTable
-from edgemate.machine import machine_metadata
+from edgemate.machine import check_threads, machine_metadata
 from edgemate.profiling.counts import write_counts
 from edgemate.profiling.profile_result import ExitProfile, Profile, points_csv
 from edgemate.profiling.timings import Measurement
@@ -32,6 +32,7 @@ def check_numbers(batches: Sequence[int], **numbers: int | None) -> tuple[int, .
     for name, number in (*numbers.items(), *(("batch", batch) for batch in batches)):
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1, not {number}")
+    check_threads(numbers.get("threads"))
     if max(batches, default=1) > MAX_BATCH:
         raise UsageError(f"batch must be at most {MAX_BATCH}, not {max(batches)}")
     return tuple(sorted({1, *batches}))

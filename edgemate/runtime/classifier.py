@@ -23,6 +23,7 @@ from edgemate.calibration import read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import BackendError, BundleError, ClosedError, UsageError
 from edgemate.latency_tables import LatencyTable, matching_latency_table
+from edgemate.machine import check_threads
 from edgemate.monitoring import Statistics
 from edgemate.policies import Confidence, FixedExit, Policy, scores
 from edgemate.registry import BACKENDS
@@ -109,8 +110,7 @@ class AnytimeClassifier:
         """
         if layout not in get_args(Layout):
             raise UsageError(f"layout: must be {' or '.join(map(repr, get_args(Layout)))}, not {layout!r}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads: must be 1 or more, not {threads}")
+        check_threads(threads)
         if on_failure not in get_args(OnFailure):
             raise UsageError(f"on_failure: must be {' or '.join(map(repr, get_args(OnFailure)))}, not {on_failure!r}")
         factory = BACKENDS.get(backend)

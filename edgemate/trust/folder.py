@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
+from edgemate.durable import is_leftover
 from edgemate.errors import BundleError
 from edgemate.limits import BUNDLE_FILES, FOLDER_ENTRIES
 
@@ -140,7 +141,7 @@ class GuardedFolder:
         return found
 
     def walk(self) -> Iterator[str]:
-        """Every file below the folder, sorted.
+        """Every file below the folder, sorted; what killed commands left under hidden names is passed over.
 
         Anything that is neither a folder nor a plain file is refused, and so are more than `BUNDLE_FILES`, and folders
         that are more than `DEEPEST` deep.
@@ -175,6 +176,8 @@ class GuardedFolder:
             raise BundleError(f"{self.path.joinpath(*parts)}: is more than {DEEPEST} folders deep, which is the limit")
         for name in sorted(file.name for file in self.path.joinpath(*parts).iterdir()):
             below = (*parts, name)
+            if is_leftover(Path(name)):  # which nothing opens, and the next command that writes here removes
+                continue
             mode = self._mode(below)
             if stat.S_ISDIR(mode):
                 yield from self._walk(below)

@@ -41,7 +41,7 @@ def test_killed_at_some_calls_nothing_is_lost(scenario: str, sample: int, tmp_pa
     found = sweep(scenario, tmp_path / "sweep", "--sample", str(sample), "--seed", "1")
     assert found["problems"] == []
     assert found["tested"] == sample
-    assert {"old", "new"} <= set(found["states"])
+    assert len(set(found["states"])) > 1  # of old, begun and new
 
 
 @pytest.mark.slow

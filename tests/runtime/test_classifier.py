@@ -280,7 +280,8 @@ def test_a_stream_of_no_image_fails_at_once(classifier: AnytimeClassifier, tmp_p
     ("options", "problem"),
     [
         ({"backend": "onnxrutime"}, "unknown backend 'onnxrutime'; did you mean 'onnxruntime'"),
-        ({"threads": 0}, "threads: must be 1 or more, not 0"),
+        ({"threads": 0}, "threads: must be from 1 to 1,024, not 0"),
+        ({"threads": 100_000}, "threads: must be from 1 to 1,024, not 100000"),
         ({"layout": "segment"}, "layout: must be 'segments' or 'prefixes' or 'conditional', not"),
         ({"speculate": True}, "speculate: backend 'onnxruntime' has no such option"),
     ],

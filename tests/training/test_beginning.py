@@ -33,6 +33,10 @@ def screen() -> Console:
     return Console(file=io.StringIO(), width=300)
 
 
+def write_recipe(run: Run) -> None:
+    run.write_recipe(RECIPE)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(OTHER, tmp_path_factory.mktemp("runs") / "run", console=screen())
@@ -63,7 +67,7 @@ def test_where_a_start_was_killed_a_run_begins(killed_start: Path, resume: bool,
     place = Place(killed_start, ALONE)
     opened, _ = place.resume(RECIPE) if resume else (None, None)
     assert opened is None
-    run = place.begin(RECIPE, replace=replace)
+    run = place.begin(write_recipe, replace=replace)
     place.close()
     assert run.read_recipe() == RECIPE
     assert run.environment_path.is_file()
@@ -95,7 +99,7 @@ def test_a_run_is_replaced_at_once(own: Run, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("edgemate.training.beginning.put_in_place", put)
     place = Place(own.path, ALONE)
-    run = place.begin(RECIPE, replace=True)
+    run = place.begin(write_recipe, replace=True)
     place.close()
     assert seen == [(OTHER, RECIPE)], "the old run was whole until the new one took its place"
     assert not run.finished
@@ -108,7 +112,7 @@ def test_where_no_folder_can_take_its_place_a_run_is_deleted_in_it(own: Run, mon
 
     monkeypatch.setattr("edgemate.training.beginning.put_in_place", refuse)
     place = Place(own.path, ALONE)
-    run = place.begin(RECIPE, replace=True)
+    run = place.begin(write_recipe, replace=True)
     place.close()
     assert run.read_recipe() == RECIPE
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "environment.json", "recipe.yaml"]
@@ -152,7 +156,7 @@ def test_two_trainings_that_begin_at_the_same_time_write_two_runs_or_one_is_refu
         if not child:
             place, code = Place(path, ALONE), 7
             try:
-                place.begin(RECIPE, replace=False)
+                place.begin(write_recipe, replace=False)
                 code = 0
             except RunError:
                 code = 2
@@ -179,7 +183,7 @@ def test_on_a_full_disk_the_old_run_stays(own: Run, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("edgemate.training.beginning.put_in_place", full)
     place = Place(own.path, ALONE)
     with pytest.raises(OSError, match="No space left"):
-        place.begin(RECIPE, replace=True)
+        place.begin(write_recipe, replace=True)
     place.close()
     assert Run.open(own.path).read_recipe() == OTHER
     assert [path.name for path in own.path.parent.iterdir()] == ["run"]
@@ -189,7 +193,7 @@ def test_a_link_to_a_run_stays_one(own: Run) -> None:
     link = own.path.parent / "link"
     link.symlink_to(own.path)
     place = Place(link, ALONE)
-    place.begin(RECIPE, replace=True)
+    place.begin(write_recipe, replace=True)
     place.close()
     assert link.is_symlink()
     assert Run.open(own.path, finished=False).read_recipe() == RECIPE

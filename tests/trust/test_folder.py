@@ -165,3 +165,11 @@ def test_a_listing_ends_however_many_files_there_are(guarded: GuardedFolder, mon
     (guarded.path / "sub" / "other").write_text("")
     with pytest.raises(BundleError, match="sub: has more than 1 file, which is the limit"):
         guarded.names("sub")
+
+
+def test_what_killed_commands_left_is_passed_over(guarded: GuardedFolder) -> None:
+    (guarded.path / ".policies.json.0123456789abcdef.part").write_text("half")
+    (guarded.path / "sub" / ".file.0123456789abcdef.old").mkdir()
+    (guarded.path / "sub" / ".file.0123456789abcdef.old" / "x").write_text("")
+    (guarded.path / ".other").write_text("")
+    assert list(guarded.walk()) == [".other", "sub/file"]
