@@ -124,6 +124,7 @@ def bench(
     from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.latency_tables import check_tag, latency_path, write_latency_table
+    from edgemate.limits import BATCH
     from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops, slower_than_later
 
@@ -134,6 +135,8 @@ def bench(
         opened.place(latency_path(device))  # a link is found before minutes of measuring
         if batch != 1:
             raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
+    if not 1 <= batch <= BATCH.most:
+        raise UsageError(f"batch: must be from 1 to {BATCH.most:,}, not {batch}")
     table = None
     with (
         # From the start: the times must be of the graphs that are in the bundle when they are written.

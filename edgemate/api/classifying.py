@@ -174,6 +174,10 @@ def _find(given: PathLike | Sequence[PathLike]) -> list[Path]:
     from edgemate.runtime.labeled import list_images
 
     paths = [given] if isinstance(given, (str, os.PathLike)) else given
+    if any(os.fspath(path) == "" for path in paths):
+        from edgemate.errors import UsageError
+
+        raise UsageError("images: a path is empty; name images, or folders of them")
     return [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]
 
 

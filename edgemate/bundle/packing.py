@@ -7,6 +7,7 @@ else is refused before it is written, and the folder takes its place when the bu
 from __future__ import annotations
 
 import os
+import stat
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = Non
     """
     if target.exists() or target.is_symlink():
         raise BundleError(f"{target}: exists; choose another folder")
-    with _naming(source), source.open("rb") as stream:
+    with _naming(source), _plain(source) as stream:
         _check(stream, source)
         stream.seek(0)
         with _naming(target), new_folder(target) as part:
@@ -154,6 +155,15 @@ def _extract(stream: BinaryIO, size: int, path: Path) -> None:
                 raise BundleError(f"{path}: is cut short")
             target.write(chunk)
             size -= len(chunk)
+
+
+def _plain(source: Path) -> BinaryIO:
+    """The file, opened. A FIFO or a device, which might never end, is refused."""
+    descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BundleError(f"{source}: is no plain file; name a file that `edgemate bundle pack` wrote")
+    return os.fdopen(descriptor, "rb")
 
 
 def _above(name: str) -> list[str]:

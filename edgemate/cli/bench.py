@@ -44,9 +44,10 @@ def bench(
     them. Measure while the machine is as busy as it will be.
     """
     from edgemate import api, files
+    from edgemate.output_place import check_output_file
 
     if output is not None:
-        files.check_file(output)
+        check_output_file(output)
     with showing_progress(quiet, steps=False) as progress:
         found = api.bench(
             bundle,

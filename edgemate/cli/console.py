@@ -39,7 +39,7 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 def is_screen(*, stderr: bool = False) -> bool:
     """Whether standard output or error is a terminal, so that lines have an edge to keep to."""
-    return bool((sys.stderr if stderr else sys.stdout).isatty())
+    return (sys.stderr if stderr else sys.stdout).isatty()
 
 
 def no_styles() -> bool:

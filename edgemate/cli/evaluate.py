@@ -58,9 +58,10 @@ def evaluate(
     from edgemate.cli.evaluation_tables import print_report
     from edgemate.cli.policy_table import print_policy
     from edgemate.errors import UsageError
+    from edgemate.output_place import check_output_file
 
     if output is not None:
-        files.check_file(output)
+        check_output_file(output)
     found = None
     if path.is_file():
         if against is None or not policy or len(policy) != 1:

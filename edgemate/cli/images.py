@@ -23,7 +23,9 @@ class Split(str, Enum):
 
 
 def images(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML) whose data section names the images.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Recipe whose data section names the images: a YAML file, or a shipped recipe's name.")
+    ],
     split: Annotated[Split, typer.Option(help="Split to take the images from.")] = Split.TEST,
     count: Annotated[int, typer.Option(min=1, help="Number of images, stratified by class.")] = 20,
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("images"),
@@ -40,21 +42,24 @@ def images(
     import re
 
     from edgemate.config import load_recipe
+    from edgemate.config.shipped import find_recipe
     from edgemate.data import check_data, load_source, splits_of, stratified_sample
     from edgemate.durable import remove_leftovers
     from edgemate.errors import UsageError
     from edgemate.file_group import finish_groups, together
     from edgemate.files import check_folder, write_bytes
+    from edgemate.output_place import check_output_folder
     from edgemate.plug_ins import allowed_in_runs
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder with `output`")
+    check_output_folder(output)
     finish_groups(output)
     remove_leftovers(output)
     if output.is_dir() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; name another folder with `output`, or allow `overwrite`")
     with allowed_in_runs(allow_plugins):
-        data = load_recipe(recipe, overrides or []).data
+        data = load_recipe(find_recipe(recipe), overrides or []).data
     check_folder(output)
     check_data(data)
     with showing_progress(quiet, steps=False) as progress, together(output):

@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +33,7 @@ from edgemate.cli.models import models
 from edgemate.cli.plan import plan
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
-from edgemate.cli.screen import printable, replace_unencodable, say
+from edgemate.cli.screen import open_closed_streams, printable, replace_unencodable, say
 from edgemate.cli.train import train
 from edgemate.distributed.world import STARTED_BY_US
 from edgemate.errors import EdgemateError
@@ -115,6 +116,7 @@ app.add_typer(recipes, name="recipes")
 
 def main() -> None:
     """Run the command line. What a user can cause ends in one line on standard error and exit code 2."""
+    open_closed_streams()
     replace_unencodable()
     if STARTED_BY_US in os.environ:  # which its parent ends, also where a library does not heed signals
         _run()
@@ -151,10 +153,19 @@ def _run() -> None:
         # The system refuses a file that the user named. Without a file it is no such thing, and the trace must be seen,
         # unless the disk is full: libraries do not always say where.
         if error.filename is None and not full:
+            if isinstance(error, FileNotFoundError) and not _has_folder():
+                _fail("the current folder was deleted; change to another one")
             raise
         where = "" if error.filename is None else f"{error.filename}: "
         advice = "free some space there, or name another place" if full else _READABLE_OR_WRITABLE
         _fail(f"{where}{error.strerror}; {advice}")
+
+
+def _has_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 def _print_version(wanted: bool) -> None:

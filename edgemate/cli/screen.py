@@ -8,6 +8,7 @@ prints text calls it: `say`, `print_json`, and the consoles of `edgemate.cli.con
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from typing import Any, TextIO
@@ -24,6 +25,21 @@ def replace_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def open_closed_streams() -> None:
+    """Let standard input, output and error that are closed lead nowhere.
+
+    Otherwise Python has no stream there, and a file that is opened later would get the number of standard output.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+    sys.stdin = sys.stdin or os.fdopen(0, "r", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def printable(text: str) -> str:

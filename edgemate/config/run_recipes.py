@@ -49,5 +49,8 @@ def check_run_recipe(tree: Mapping[str, Any], path: Path) -> None:
         if name not in known:
             raise RecipeError(
                 str(path),
-                [f"{key}: {name!r} is code, which a run does not bring unasked; `allow_plugins` lets it be imported"],
+                [
+                    f"{key}: {name!r} is code, which a run does not bring unasked; `allow_plugins`, or "
+                    "EDGEMATE_ALLOW_PLUGINS=1, lets it be imported"
+                ],
             )

@@ -16,6 +16,7 @@ from edgemate.core.class_report import ClassReport
 from edgemate.core.scoring import expected_calibration_error
 from edgemate.errors import UsageError
 from edgemate.latency_tables import LatencyTable
+from edgemate.limits import BATCH
 from edgemate.machine import check_threads, machine_metadata
 from edgemate.profiling.counts import write_counts
 from edgemate.profiling.profile_result import ExitProfile, Profile, points_csv
@@ -23,7 +24,6 @@ from edgemate.profiling.timings import Measurement
 
 PROFILE_FILE, CSV_FILE = "profile.json", "tradeoff.csv"
 
-MAX_BATCH = 1024
 """More images at a time are not what a device does, and soon need more memory than a machine has."""
 
 
@@ -33,8 +33,8 @@ def check_numbers(batches: Sequence[int], **numbers: int | None) -> tuple[int, .
         if number is not None and number < 1:
             raise UsageError(f"{name} must be at least 1, not {number}")
     check_threads(numbers.get("threads"))
-    if max(batches, default=1) > MAX_BATCH:
-        raise UsageError(f"batch must be at most {MAX_BATCH}, not {max(batches)}")
+    if max(batches, default=1) > BATCH.most:
+        raise UsageError(f"batch must be at most {BATCH.most:,}, not {max(batches)}")
     return tuple(sorted({1, *batches}))
 
 

@@ -72,7 +72,8 @@ class CheckpointFiles(TorchCheckpointIO):
         except OSError as error:
             raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
         except Exception as error:  # zipfile, pickle and torch raise almost anything for what is damaged
-            reason = " ".join(str(error).split())
+            # Of what torch says more, some advises to load the file without its protection.
+            reason = " ".join(str(error).partition("\n")[0].partition(" In PyTorch 2.6")[0].split())[:200]
             raise RunError(
                 f"{path}: not a checkpoint, or damaged ({reason}); without it, resuming begins again"
             ) from error

@@ -138,7 +138,7 @@ def verified_hashes(content: bytes, keys: Mapping[str, PublicKey], source: str) 
         (name for name, key in keys.items() for signature in signatures if is_signed(key, signature, message)), None
     )
     if signer is None:
-        raise BundleError(f"{source}: is not signed by any of the {len(keys)} keys that are trusted")
+        raise BundleError(f"{source}: is not signed by any of the keys that are trusted ({len(keys)})")
     try:
         statement = _Statement.model_validate_json(payload)
     except ValidationError as error:

@@ -38,6 +38,8 @@ def write_key_pair(private: Path, public: Path) -> str:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    if private.absolute() == public.absolute():
+        raise UsageError(f"{private}: name two files, one for each key")
     for path in (private, public):
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path}: exists; a key is never overwritten")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -190,3 +191,9 @@ def test_any_changed_header_ends_in_a_bundle_or_one_line(
         return
     assert "\n" not in said
     assert [path.name for path in folder.iterdir()] == ["b.tar"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert "is no plain file" in refusal(tmp_path / "fifo")

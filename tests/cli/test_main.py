@@ -120,16 +120,14 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
 
 
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
-@pytest.mark.parametrize(
-    ("place", "reason"), [("file/deep/report.json", "Not a directory"), ("folder", "Is a directory")]
-)
+@pytest.mark.parametrize(("place", "reason"), [("file/deep/report.json", "Not a directory"), ("folder", "is a folder")])
 def test_an_output_that_cannot_be_written_is_one_line(own_bundle: Path, place: str, reason: str) -> None:
     (own_bundle.parent / "file").write_text("")
     (own_bundle.parent / "folder").mkdir()
     output = own_bundle.parent / place
     result = edgemate("bench", str(own_bundle), "--repeats", "2", "--warmup", "0", "--output", str(output))
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"error: {output}: {reason}; name one that can be read")
+    assert result.stderr.startswith(f"error: {output}: {reason}; name ")
     assert result.stderr.count("\n") == 1
 
 

@@ -94,7 +94,7 @@ def test_commands_name_what_they_do_not_import(
     assert isinstance(result.exception, RecipeError)
     assert str(result.exception).endswith(
         "recipe.yaml: optimization.schedule: 'planted:steady' is code, which a run does not bring unasked; "
-        "`allow_plugins` lets it be imported"
+        "`allow_plugins`, or EDGEMATE_ALLOW_PLUGINS=1, lets it be imported"
     )
     assert not planted.exists()
 

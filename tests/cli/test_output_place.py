@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgemate.errors import UsageError
+from edgemate.output_place import check_output_file, check_output_folder
+
+
+def refusal(path: Path) -> str:
+    before = os.lstat(path) if os.path.lexists(path) else None
+    with pytest.raises(UsageError) as caught:
+        check_output_file(path)
+    assert before is None or os.lstat(path).st_ino == before.st_ino
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_json_file_may_be_new_or_replaced(tmp_path: Path) -> None:
+    check_output_file(tmp_path / "new" / "result.json")
+    for content in ("", '{"a": 1}', "[1]"):
+        (tmp_path / "there.json").write_text(content)
+        check_output_file(tmp_path / "there.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
+
+
+def test_nothing_else_is_replaced(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("-----BEGIN PRIVATE KEY-----")
+    assert "is not JSON" in refusal(key)
+    (tmp_path / "link").symlink_to(key)
+    assert "is a link" in refusal(tmp_path / "link")
+    (tmp_path / "broken").symlink_to(tmp_path / "nothing")
+    assert "is a link" in refusal(tmp_path / "broken")
+    assert "is a folder" in refusal(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "fifo")
+        assert "no plain file" in refusal(tmp_path / "fifo")
+    assert "no plain file" in refusal(Path(os.devnull))
+
+
+def test_a_bundle_is_no_place_for_it(own_bundle: Path) -> None:
+    assert "is inside the bundle" in refusal(own_bundle / "bundle.json")
+    assert "is inside the bundle" in refusal(own_bundle / "latency" / "new.json")
+
+
+def test_a_folder_of_another_command_is_refused(own_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a bundle; name another folder"):
+        check_output_folder(own_bundle)
+    (tmp_path / "recipe.yaml").write_text("")
+    with pytest.raises(UsageError, match="is a run"):
+        check_output_folder(tmp_path)
+    check_output_folder(tmp_path / "new")
