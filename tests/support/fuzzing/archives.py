@@ -70,7 +70,7 @@ def _change(arrays: dict[str, np.ndarray], name: str, random: Random) -> None:
     elif kind == 5:
         arrays[random.choice(["images", "labels", "logits", "x_test", "a\0b", "../x", ""])] = arrays.pop(name)
     elif kind == 6:
-        arrays[name] = np.zeros(random.choice([1 << 10, 70 << 20]), np.uint8)
+        arrays[name] = np.zeros(random.choice([1 << 10, 16 << 20]), np.uint8)
     else:
         small = array.ndim and array.nbytes < 1 << 20  # the mutation has no more memory than the case
         arrays[name] = np.concatenate([array, array]) if small else array
