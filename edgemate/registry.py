@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from edgemate import plug_ins
 from edgemate.errors import EdgemateError, UsageError
+from edgemate.wording import LONGEST, shortened
 
 T = TypeVar("T")
 _LONGEST = 300
@@ -83,7 +84,9 @@ class Registry:
         except AttributeError as error:
             raise UsageError(self.not_importable(name, error)) from error
         if not callable(found):
-            raise UsageError(f"{self.kind} {name!r} is a {type(found).__name__}; it must be a class or a function")
+            raise UsageError(
+                f"{self.kind} {shortened(name)!r} is a {type(found).__name__}; it must be a class or a function"
+            )
         return found
 
     def make(self, name: str, returns: Any, /, *args: Any, **options: Any) -> Any:
@@ -102,7 +105,7 @@ class Registry:
         made = self.call(name, self.get(name), *args, **options)
         if name not in self and not isinstance(made, returns):
             wanted = "a function" if returns is Callable else f"{returns.__module__}.{returns.__name__}"
-            raise UsageError(f"{self.kind} {name!r} returns {_described(made)}; it must return {wanted}")
+            raise UsageError(f"{self.kind} {shortened(name)!r} returns {_described(made)}; it must return {wanted}")
         return made
 
     def call(self, name: str, function: Callable[..., T], /, *args: Any, **options: Any) -> T:
@@ -114,7 +117,7 @@ class Registry:
         except EdgemateError:
             raise
         except Exception as error:
-            raise UsageError(f"{self.kind} {name!r} fails: {self._reason(name, error)}") from error
+            raise UsageError(f"{self.kind} {shortened(name)!r} fails: {self._reason(name, error)}") from error
 
     def companion(self, name: str, prefix: str) -> Callable[..., Any] | None:
         """The function `<prefix><factory>` in the module of a factory; None where the module has none.
@@ -141,7 +144,7 @@ class Registry:
             if not isinstance(error, (ImportError, AttributeError, ValueError, SyntaxError)):
                 raise
             # Our own part: what it needs is not installed.
-            raise UsageError(f"{self.kind} {name!r} cannot be used here: {error}") from error
+            raise UsageError(f"{self.kind} {shortened(name)!r} cannot be used here: {error}") from error
 
     def _reason(self, name: str, error: Exception) -> str:
         """What was raised, and in which line of the user's own file."""
@@ -157,12 +160,12 @@ class Registry:
 
     def not_importable(self, name: str, reason: object) -> str:
         """The message for a dotted path that cannot be imported."""
-        return f"{self.kind} {name!r} cannot be imported: {reason}{plug_ins.hint(self.place(name)[0])}"
+        return f"{self.kind} {shortened(name)!r} cannot be imported: {reason}{plug_ins.hint(self.place(name)[0])}"
 
     def unknown(self, name: str) -> str:
         """The message for a name that is not registered: the closest known ones, or all of them."""
         libraries = [f"{prefix}NAME" for prefix in self._libraries]
-        return f"unknown {self.kind} {name!r}; {closest(name, [*self._targets, *libraries])}"
+        return f"unknown {self.kind} {shortened(name)!r}; {closest(name[:LONGEST], [*self._targets, *libraries])}"
 
 
 def _described(value: Any) -> str:

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+LONGEST = 200
+"""Characters of a text from a file that a message repeats."""
+
+
+def shortened(text: str) -> str:
+    """A text from a file as a message repeats it: its beginning, if it is long."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def key_path(location: Iterable[object]) -> str:
+    """Where in a file something is, as pydantic says it: `exits.0.name`; shortened."""
+    return shortened(".".join(str(part) for part in location if part != "[key]"))
+
 
 def counted(number: float, noun: str) -> str:
     """A number with its noun, in the plural unless the number is 1: `1 epoch`, `1,400 images`, `2 classes`."""

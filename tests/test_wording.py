@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgemate.wording import counted, other_format
+from edgemate.wording import LONGEST, counted, key_path, other_format, shortened
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def test_another_format_is_described_with_a_remedy() -> None:
     assert other_format(3, 2, "train again") == (
         "was written by a newer edgemate (format 3); this one reads format 2: upgrade edgemate"
     )
+
+
+def test_a_message_repeats_the_beginning_of_a_long_text() -> None:
+    assert shortened("x" * LONGEST) == "x" * LONGEST
+    assert shortened("x" * 100_000) == "x" * LONGEST + "…"
+    assert key_path(("exits", 0, "name")) == "exits.0.name"
+    assert key_path(("files", "a", "[key]")) == "files.a"
+    assert len(key_path(("points", "x" * 100_000))) == LONGEST + 1

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgemate.errors import BundleError
 from edgemate.json_files import parse_json
-from edgemate.wording import other_format
+from edgemate.wording import key_path, other_format, shortened
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -49,6 +49,6 @@ def parse(content: Any, model: type[Model], source: str) -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        message = first["msg"].removeprefix("Value error, ")
+        key = key_path(first["loc"])
+        message = shortened(first["msg"].removeprefix("Value error, "))
         raise BundleError(f"{source}: {key + ': ' if key else ''}{message}") from error

@@ -9,11 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edgemate.registry import closest
+from edgemate.wording import LONGEST, shortened
 
 _MOST = 20
 """Problems that are described; a search for similar names takes time."""
-_LONGEST = 200
-"""Characters of a key or value that are repeated."""
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -25,23 +24,19 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: str = ""
 
 def _sentence(item: dict[str, Any], model: type[BaseModel], prefix: str) -> str:
     location = tuple(item["loc"])
-    path = _short(".".join(part for part in [prefix, *map(str, location)] if part))
+    path = shortened(".".join(part for part in [prefix, *map(str, location)] if part))
     if item["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, location[:-1]))
         if not known:
             return f"{path}: unknown key; no options are known here"
-        return f"{path}: unknown key; {closest(str(location[-1])[:_LONGEST], known)}"
+        return f"{path}: unknown key; {closest(str(location[-1])[:LONGEST], known)}"
     if item["type"] == "missing":
         return f"{path}: missing, and it is required"
-    text = item["msg"].removeprefix("Value error, ")
+    text = shortened(item["msg"].removeprefix("Value error, "))
     text = text.replace("Input should be", "should be")
     if item["type"] == "value_error" or isinstance(item.get("input"), dict):
         return f"{path}: {text}" if path else text
-    return f"{path}: {text}, not {_short(repr(item.get('input')))}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return f"{path}: {text}, not {shortened(repr(item.get('input')))}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgemate.errors import DataError
 from edgemate.limits import INPUT_PIXELS, INPUT_SIDE
-from edgemate.wording import counted
+from edgemate.wording import counted, key_path
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Pixels = Annotated[int, Field(ge=1, le=INPUT_SIDE.most)]
@@ -97,7 +97,7 @@ class InputSpec(BaseModel):
             return cls.model_validate(dict(value))
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key = key_path(first["loc"])
             raise DataError(": ".join(part for part in ("input spec", key, first["msg"]) if part)) from error
 
     def with_normalization(self, mean: Sequence[float], std: Sequence[float]) -> InputSpec:

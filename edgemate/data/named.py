@@ -12,6 +12,7 @@ from edgemate.core.split_options import allowed_options, is_nameable, refused_op
 from edgemate.data.loading import load_source
 from edgemate.errors import DataError
 from edgemate.registry import DATASETS
+from edgemate.wording import key_path
 
 if TYPE_CHECKING:
     from edgemate.data.source import Images
@@ -71,7 +72,7 @@ def named_test_split(name: str, options: Mapping[str, Any] | None, classes: Sequ
         model.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise DataError(f"{name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise DataError(f"{name}: option {key_path(first['loc'])}: {first['msg']}") from error
     check = DATASETS.companion(name, "check_")
     if check is not None:
         check(**given)

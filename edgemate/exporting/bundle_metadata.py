@@ -16,6 +16,7 @@ from edgemate.errors import RunError
 from edgemate.machine import package_version
 from edgemate.models import Costs
 from edgemate.runs import Run, RunMetadata
+from edgemate.wording import key_path
 
 _TOOLS = ("edgemate", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -68,5 +69,5 @@ def _input_contract(run: Run, metadata: RunMetadata) -> InputContract:
         return InputContract.model_validate(metadata.input)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = key_path(first["loc"])
         raise RunError(f"{run.metadata_path}: input.{key}: {first['msg']}; train the run again") from error

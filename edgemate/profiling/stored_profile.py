@@ -12,7 +12,7 @@ from edgemate.errors import UsageError
 from edgemate.json_files import read_json
 from edgemate.limits import PROFILE_BYTES
 from edgemate.profiling.profile_result import FORMAT_VERSION
-from edgemate.wording import other_format
+from edgemate.wording import key_path, other_format
 
 REMEDY = "name the profile.json of an earlier profile of one run or bundle"
 
@@ -147,7 +147,7 @@ def parse_profile(content: Any, source: str) -> StoredProfile:
         found = StoredProfile.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = key_path(first["loc"])
         raise UsageError(f"{source}: not a profile: {key}: {first['msg']}; {REMEDY}") from error
     named = found.network.get("exits")
     if isinstance(named, list) and len(named) != len(found.exits):

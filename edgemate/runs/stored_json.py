@@ -11,6 +11,7 @@ from edgemate.core.input_spec import InputSpec
 from edgemate.errors import RunError
 from edgemate.json_files import read_json
 from edgemate.limits import CLASSES, EXITS
+from edgemate.wording import key_path, shortened
 
 Value = TypeVar("Value")
 Name = Annotated[str, Field(min_length=1)]
@@ -84,8 +85,8 @@ def read_checked(path: Path, kind: type[Value]) -> Value:
         return TypeAdapter(kind).validate_python(stored)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
+        key = key_path(first["loc"])
         if first["type"] == "missing":
             raise RunError(f"{path}: the key {key!r} is missing; train the run again") from error
-        message = first["msg"].removeprefix("Value error, ")
+        message = shortened(first["msg"].removeprefix("Value error, "))
         raise RunError(f"{path}: {key + ': ' if key else ''}{message}; train the run again") from error

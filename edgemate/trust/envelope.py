@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from edgemate.errors import BundleError
 from edgemate.trust.folder import inside
 from edgemate.trust.keys import is_signed, key_id, sign
+from edgemate.wording import key_path, shortened
 
 if TYPE_CHECKING:
     from edgemate.trust.keys import PrivateKey, PublicKey
@@ -174,4 +175,4 @@ def _encoded(payload: bytes) -> bytes:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return f"{key_path(first['loc'])}: {shortened(first['msg'])}"

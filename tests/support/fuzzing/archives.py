@@ -70,9 +70,10 @@ def _change(arrays: dict[str, np.ndarray], name: str, random: Random) -> None:
     elif kind == 5:
         arrays[random.choice(["images", "labels", "logits", "x_test", "a\0b", "../x", ""])] = arrays.pop(name)
     elif kind == 6:
-        arrays[name] = np.zeros(random.choice([1 << 10, 90 << 20]), np.uint8)
+        arrays[name] = np.zeros(random.choice([1 << 10, 16 << 20]), np.uint8)
     else:
-        arrays[name] = np.concatenate([array, array]) if array.ndim else array
+        small = array.ndim and array.nbytes < 1 << 20  # the mutation has no more memory than the case
+        arrays[name] = np.concatenate([array, array]) if small else array
 
 
 def _packed(arrays: Arrays, random: Random) -> bytes:
@@ -83,7 +84,7 @@ def _packed(arrays: Arrays, random: Random) -> bytes:
         for name, array in arrays.items():
             method = random.choice([*usual, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
             suffix = "" if random.random() < 0.03 else ".npy"
-            archive.writestr(f"{name}{suffix}", _member(array, random), compress_type=method)
+            archive.writestr(f"{name}{suffix}" or "x", _member(array, random), compress_type=method)
             if random.random() < 0.03:
                 archive.writestr(f"{name}.npy", _member(array, random))
         if random.random() < 0.02:
