@@ -130,7 +130,9 @@ def _places(tree: Tree) -> Any:
 def _replace(holder: Any, key: Any, places: list[Place], random: Random) -> None:
     old = holder[key]
     if isinstance(old, (int, float)) and not isinstance(old, bool) and random.random() < 0.5:
-        holder[key] = random.choice((old + 1, old - 1, -old, old * 1000, old // 2, float(old)))
+        holder[key] = random.choice(
+            (old + 1, old - 1, -old, old * 1000, old // 2, float(max(-(2**1000), min(old, 2**1000))))
+        )
     else:
         holder[key] = value(random)
 
