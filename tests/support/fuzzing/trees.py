@@ -130,7 +130,9 @@ def _places(tree: Tree) -> Any:
 def _replace(holder: Any, key: Any, places: list[Place], random: Random) -> None:
     old = holder[key]
     if isinstance(old, (int, float)) and not isinstance(old, bool) and random.random() < 0.5:
-        holder[key] = random.choice((old + 1, old - 1, -old, old * 1000, old // 2, float(old)))
+        holder[key] = random.choice(
+            (old + 1, old - 1, -old, old * 1000, old // 2, float(max(-(2**1000), min(old, 2**1000))))
+        )
     else:
         holder[key] = value(random)
 
@@ -148,15 +150,23 @@ def _add(holder: Any, key: Any, places: list[Place], random: Random) -> None:
 
 def _repeat(holder: Any, key: Any, places: list[Place], random: Random) -> None:
     if isinstance(holder, list):
-        holder[key:key] = [copy.deepcopy(holder[key]) for _ in range(random.choice((1, 2, 300)))]
+        holder[key:key] = [_copied(holder[key]) for _ in range(random.choice((1, 2, 300)))]
     else:
-        holder[f"{key}_"] = copy.deepcopy(holder[key])
+        holder[f"{key}_"] = _copied(holder[key])
 
 
 def _swap(holder: Any, key: Any, places: list[Place], random: Random) -> None:
     other, there = random.choice(places)
-    holder[key] = copy.deepcopy(other[there])
+    holder[key] = _copied(other[there])
 
 
 def _nest(holder: Any, key: Any, places: list[Place], random: Random) -> None:
     holder[key] = random.choice(([holder[key]], {"a": holder[key]}, nested(random.choice((20, 120, 400)))))
+
+
+def _copied(tree: Any) -> Any:
+    """A copy; a number in place of what an earlier change has nested too deeply to be copied."""
+    try:
+        return copy.deepcopy(tree)
+    except RecursionError:
+        return 0
