@@ -101,7 +101,7 @@ def test_what_this_machine_adds_needs_no_signature(signed: Path, keys: Path, mon
 
 
 def test_another_key_is_refused(signed: Path, keys: Path) -> None:
-    assert refusal(signed, keys / "other.pub").endswith("is not signed by any of the 1 keys that are trusted")
+    assert refusal(signed, keys / "other.pub").endswith("is not signed by any of the keys that are trusted (1)")
     both = keys / "both.pem"
     both.write_bytes((keys / "other.pub").read_bytes() + (keys / "trusted" / "mine.pub").read_bytes())
     Bundle.open(signed, trusted_keys=both)
@@ -126,7 +126,7 @@ def edit_statement(bundle: Path, change: Callable[[dict[str, Any]], object]) -> 
 
 def test_a_statement_that_was_changed_is_not_signed(signed: Path, keys: Path) -> None:
     edit_statement(signed, lambda statement: statement["predicate"]["resources"].pop())
-    assert "is not signed by any of the 1 keys" in refusal(signed, keys / "trusted")
+    assert "is not signed by any of the keys" in refusal(signed, keys / "trusted")
 
 
 @pytest.mark.parametrize(

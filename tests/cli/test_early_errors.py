@@ -195,7 +195,7 @@ CASES = [
     ("classify {bundle} flat --deadline-ms 0", "deadline: must be above 0 ms"),
     ("bench nowhere", "BundleError: nowhere: no such bundle folder"),
     ("bench {bundle} --device a --batch 2", "a latency table is of one image at a time"),
-    ("bench {bundle} --output flat", "IsADirectoryError"),
+    ("bench {bundle} --output flat", "is a folder; name a file"),
     ("build nowhere", "BundleError: nowhere: no such bundle folder"),
     ("build {bundle} --tolerance 0", "tolerance 0: must be above 0"),
     ("build {bundle} --layouts whole", "layouts 'whole': name some of"),

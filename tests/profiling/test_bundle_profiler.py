@@ -121,7 +121,7 @@ def test_a_bundle_without_prefixes_says_how_to_get_them(small_bundle: Bundle, tm
     ("options", "message"),
     [
         ({"batches": (4, 0)}, "batch must be at least 1, not 0"),
-        ({"batches": (1, 10**20)}, "batch must be at most 1024, not 100000000000000000000"),
+        ({"batches": (1, 10**20)}, "batch must be at most 1,024, not 100000000000000000000"),
         ({"repeats": 0}, "repeats must be at least 1, not 0"),
     ],
 )
