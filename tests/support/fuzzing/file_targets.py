@@ -143,9 +143,9 @@ def _images() -> dict[str, bytes]:
     plain = Image.fromarray(pixels)
     kinds = {name: plain.convert("L" if mode == "LA" else "RGB").convert(mode) for name, mode in more.items()}
     kinds["16.png"] = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200)
-    for name, picture in kinds.items():
+    for name, image in kinds.items():
         target = io.BytesIO()
-        picture.save(target, name.partition(".")[2])
+        image.save(target, name.partition(".")[2])
         found[name] = target.getvalue()
     return found
 
