@@ -1,7 +1,8 @@
 """The run folder, which `train` writes and every later command reads."""
 
 from edgemate.runs.environment import environment_metadata
-from edgemate.runs.folder import Golden, Run, RunMetadata, Split, SplitLogits, TrainingProgress
+from edgemate.runs.folder import Run
+from edgemate.runs.records import Golden, RunMetadata, Split, SplitLogits, TrainingProgress
 from edgemate.runs.tensors import read_tensors, write_tensors
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,80 +20,21 @@ from edgemate.errors import RunError
 from edgemate.file_group import finish_groups
 from edgemate.runs.blank import is_blank
 from edgemate.runs.logits_file import read_logits_file, write_logits_file
+from edgemate.runs.paths import RunPaths
 from edgemate.runs.plug_in_folders import found_folders, stored_folders
+from edgemate.runs.records import Float, Golden, Labels, RunMetadata, Split, SplitLogits, TrainingProgress
 from edgemate.runs.stored_json import StoredMetadata, StoredMetrics, StoredPlugIns, read_checked, read_object
 from edgemate.swapping import recover
 from edgemate.wording import other_format
-
-Split = Literal["calibration", "test", "target_test"]
-"""`target_test` is the test split of the second domain, in runs that have one."""
 
 FORMAT_VERSION = 2
 """Of the run folder: its file names and their keys. Format 1 had `facts.json` in place of `metadata.json`."""
 
 _OLD_METADATA_FILE = "facts.json"
 
-Float = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
-class RunMetadata:
-    """What using a run's network requires to know of its data.
-
-    Attributes:
-        dataset: name of the dataset.
-        input: channels, height, width and preprocessing, as `edgemate.core.input_spec.InputSpec` writes itself.
-        classes: names, in the order of the logits.
-        cuts: names of the cut points, one per exit.
-        images: split → number of images.
-    """
-
-    dataset: str
-    input: dict[str, Any]
-    classes: tuple[str, ...]
-    cuts: tuple[str, ...]
-    images: dict[str, int]
-
-
-class SplitLogits(NamedTuple):
-    """Logits of every exit on a split, float32 (N, K, C), and labels, int64 (N,), in the order of its loader.
-
-    Those of a large split are mapped from the file, read-only, and float16 above `runs.logits_file.HALF_FROM` bytes.
-    """
-
-    logits: Float
-    labels: Labels
-
-
-class Golden(NamedTuple):
-    """Some test images after preprocessing, float32 (n, C, H, W), and their labels, int64 (n,)."""
-
-    images: Float
-    labels: Labels
-
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """Progress of a training that is running.
-
-    Attributes:
-        epoch: the current one, counted from 1.
-        epochs: number of epochs of the training.
-        step: steps done in this epoch.
-        steps: steps per epoch.
-        seconds_left: estimate for the rest of the training, s; None before there is one.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    seconds_left: float | None
-
-
-@dataclass(frozen=True)
-class Run:
+class Run(RunPaths):
     """A run folder. `Run.create` starts one, `Run.open` reads one.
 
     Attributes:
@@ -101,7 +42,6 @@ class Run:
         allow_plugins: whether the code that its recipe names by dotted paths may be imported.
     """
 
-    path: Path
     allow_plugins: bool = False
 
     @classmethod
@@ -141,125 +81,6 @@ class Run:
         if finished and not run.finished:
             raise RunError(f"{path}: training has not finished ({run._missing()[0]} is missing); resume it")
         return run
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
-
-    @property
-    def recipe_path(self) -> Path:
-        """The resolved recipe."""
-        return self.path / "recipe.yaml"
-
-    @property
-    def plug_ins_path(self) -> Path:
-        """Folders of the modules that the recipe names by dotted paths; absent if it names none."""
-        return self.path / "plug_ins.json"
-
-    @property
-    def metadata_path(self) -> Path:
-        """`RunMetadata`, with the format version of the run."""
-        return self.path / "metadata.json"
-
-    @property
-    def environment_path(self) -> Path:
-        """`environment_metadata()` of the training."""
-        return self.path / "environment.json"
-
-    @property
-    def numerics_path(self) -> Path:
-        """Precision and memory format of the training, with the reasons for the choice."""
-        return self.path / "numerics.json"
-
-    @property
-    def history_path(self) -> Path:
-        """Every epoch's metrics."""
-        return self.path / "history.csv"
-
-    @property
-    def speed_path(self) -> Path:
-        """Every epoch's images per second, wait for data and peak memory."""
-        return self.path / "speed.csv"
-
-    @property
-    def progress_path(self) -> Path:
-        """`TrainingProgress`; exists only while the training runs, or after it was interrupted."""
-        return self.path / "progress.json"
-
-    @property
-    def metrics_path(self) -> Path:
-        """Final figures: accuracy per split and exit, training time."""
-        return self.path / "metrics.json"
-
-    @property
-    def per_class_path(self) -> Path:
-        """Images and accuracy at every exit, by split and class."""
-        return self.path / "per_class.csv"
-
-    @property
-    def confusion_path(self) -> Path:
-        """Images by split, exit, class and named class."""
-        return self.path / "confusion.csv"
-
-    @property
-    def checkpoints_path(self) -> Path:
-        """Folder of resumable checkpoints."""
-        return self.path / "checkpoints"
-
-    def epoch_path(self, epoch: int) -> Path:
-        """The model's weights after an epoch, counted from 1; exists if `training.keep_every` keeps that epoch."""
-        return self.checkpoints_path / f"epoch_{epoch}.safetensors"
-
-    def kept_epochs(self) -> dict[int, Path]:
-        """Epoch → path of the model's weights after it, for all kept epochs, in order."""
-        found = {}
-        for path in self.checkpoints_path.glob("epoch_*.safetensors"):
-            number = path.stem.removeprefix("epoch_")
-            if number.isdecimal():
-                found[int(number)] = path
-        return dict(sorted(found.items()))
-
-    @property
-    def model_path(self) -> Path:
-        """Weights of the multi-exit model."""
-        return self.path / "model.safetensors"
-
-    @property
-    def method_path(self) -> Path:
-        """The distillation method's own parameters; absent if it has none."""
-        return self.path / "method.safetensors"
-
-    @property
-    def golden_path(self) -> Path:
-        """`Golden`: test images after preprocessing, and their labels."""
-        return self.path / "golden.npz"
-
-    @property
-    def policies_path(self) -> Path:
-        """Operating points from `edgemate calibrate`; absent before its first call."""
-        return self.path / "policies.json"
-
-    @property
-    def profile_path(self) -> Path:
-        """The result of `edgemate profile`."""
-        return self.path / "profile.json"
-
-    @property
-    def tradeoff_csv_path(self) -> Path:
-        """The points of the trade-off curves."""
-        return self.path / "tradeoff.csv"
-
-    @property
-    def report_paths(self) -> tuple[Path, ...]:
-        """The page of the profile, and the curves that it shows."""
-        return tuple(
-            self.path / name for name in ("report.html", *(f"curves.{kind}" for kind in ("png", "svg", "csv", "json")))
-        )
-
-    def logits_path(self, split: Split) -> Path:
-        """`SplitLogits` of one split: logits and labels."""
-        return self.path / "logits" / f"{split}.npz"
 
     @property
     def finished(self) -> bool:
