@@ -36,7 +36,7 @@ from edgemate.cli.recipes import recipes
 from edgemate.cli.screen import open_closed_streams, printable, replace_unencodable, say
 from edgemate.cli.train import train
 from edgemate.distributed.world import STARTED_BY_US
-from edgemate.errors import EdgemateError
+from edgemate.errors import EdgemateError, UsageError
 from edgemate.stopping import INTERRUPTED, terminable, terminated
 
 # Which extra brings a module that a command may miss.
@@ -62,24 +62,30 @@ _READABLE_OR_WRITABLE = "name one that can be read, or a place that can be writt
 
 
 @contextlib.contextmanager
-def _escaped_usage() -> Iterator[None]:
+def _usage_in_one_line() -> Iterator[None]:
+    """Typer prints wrong usage as a box of several lines, which scripts and logs cannot use."""
     try:
         yield
     except Exception as error:
-        if hasattr(error, "format_message") and isinstance(message := getattr(error, "message", None), str):
-            error.message = printable(message)  # type: ignore[attr-defined]
-        raise
+        # Typer brings its own click, whose exceptions have no public name. One of them shows the help.
+        context = getattr(error, "ctx", None)
+        if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        where = "edgemate" if context is None else context.command_path
+        # An argument may be the name of a file, so the message is escaped.
+        message = printable(" ".join(error.format_message().split())).rstrip(".")
+        raise UsageError(f"{message}{'' if message.endswith('?') else ';'} `{where} -h` lists what it takes") from None
 
 
 class _Group(TyperGroup):
-    """Commands whose wrong usage is told as text: an argument may be the name of a file."""
+    """Commands whose wrong usage is an error like any other."""
 
     def make_context(self, *given: Any, **options: Any) -> Any:
-        with _escaped_usage():
+        with _usage_in_one_line():
             return super().make_context(*given, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with _escaped_usage():
+        with _usage_in_one_line():
             return super().invoke(ctx)
 
 

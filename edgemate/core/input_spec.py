@@ -13,6 +13,9 @@ from edgemate.limits import INPUT_PIXELS, INPUT_SIDE
 from edgemate.wording import counted, key_path
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+_LARGEST_VALUE = 1e9
+"""Of a normalized pixel. What is far above overflows float32 in the first layer."""
+
 Pixels = Annotated[int, Field(ge=1, le=INPUT_SIDE.most)]
 
 
@@ -80,6 +83,9 @@ class InputSpec(BaseModel):
             raise ValueError(f"mean and std need one number per channel, {self.channels} each")
         if not all(map(math.isfinite, (*self.mean, *self.std))):
             raise ValueError("mean and std must be finite")
+        pairs = zip(self.mean, self.std, strict=True)
+        if any(abs((pixel - mean) / std) > _LARGEST_VALUE for mean, std in pairs for pixel in (0, 1)):
+            raise ValueError(f"mean and std give values above {_LARGEST_VALUE:g}; pixels are in [0, 1]")
         return self
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:

@@ -16,6 +16,7 @@ from bundles import write_graphs
 from edgemate import files
 from edgemate.bundle import Bundle, BundleWriter, replace_file, writing_bundle
 from edgemate.bundle.consistent import consistently
+from edgemate.bundle.signing import sign_bundle
 from edgemate.calibration import CalibrationOptions, calibrate_bundle, read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
 from edgemate.errors import BundleError
@@ -158,6 +159,8 @@ def test_one_process_at_a_time_writes_into_a_bundle(own_bundle: Path) -> None:
                 calibrate_bundle(own_bundle)
             with pytest.raises(BundleError, match="is writing into this bundle"):
                 BundleWriter(own_bundle, overwrite=True).check()
+            with pytest.raises(BundleError, match="is writing into this bundle"):
+                sign_bundle(Bundle.open(own_bundle), own_bundle.parent / "no.pem")
             Bundle.open(own_bundle)  # readers are not kept out
         finally:
             process.kill()

@@ -41,7 +41,30 @@ def test_no_color_is_no_style_in_help_and_errors_too(arguments: list[str]) -> No
         check=False,
     )
     assert "\x1b" not in shown.stdout + shown.stderr
-    assert "Usage" in shown.stdout + shown.stderr
+    assert shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--no-such-option", "x"], "--no-such-option"),
+        (["train"], "recipe"),
+        (["trian", "x"], "train"),
+        (["calibrate", "x", "--max-drop", "1"], "--max-accuracy-drop"),
+        (["bench", "x", "--repeats", "many"], "--repeats"),
+        (["recipes", "shwo"], "show"),
+        (["trian\x1b[31m\nb", "x"], "trian"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_says_where_help_is(arguments: list[str], said: str) -> None:
+    shown = edgemate(*arguments)
+    assert shown.returncode == 2
+    assert not shown.stdout
+    [line] = shown.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert " -h`" in line
+    assert "\x1b" not in line
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -78,6 +78,8 @@ def test_json_has_the_keys_of_the_manifest():
         ({"resize": {"mode": "stretch", "size": [9, 9]}}, r".*resize to \(9, 9\) without a crop is not"),
         ({"mean": [0.1, 0.2]}, ".*one number per channel, 1 each"),
         ({"mean": [float("nan")]}, ".*must be finite"),
+        ({"mean": [1e39]}, ".*values above 1e\\+09"),
+        ({"std": [1e-30]}, ".*values above 1e\\+09"),
     ],
 )
 def test_json_that_does_not_fit_is_one_line_that_names_the_key(change, key):
