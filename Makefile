@@ -16,7 +16,8 @@ $(VENV)/.installed: pyproject.toml
 # since pytest-xdist 3.8 then loses count of its workers.
 MINUTES ?= 60
 BOUNDED := python tests/support/bounded.py $(MINUTES)
-IN_PARALLEL := -n 2 --dist loadfile --max-worker-restart 0
+# Files in their order: by the number of their tests, those with few but long ones would come last and leave one process idle.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: install lint
 	$(BIN)/$(BOUNDED) $(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)

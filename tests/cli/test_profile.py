@@ -187,6 +187,8 @@ def baseline(bundle: Path, times: dict[str, float], monkeypatch: pytest.MonkeyPa
         return {case: [[times["ms"]] * 2] * 3 for case in calls}
 
     monkeypatch.setattr("edgemate.profiling.measuring.time_blocks", timed)
+    # The page and the plots take a second and a half each time, and other tests look at them.
+    monkeypatch.setattr("edgemate.api.profile_report.write_own_report", lambda *_: None)
     monkeypatch.setattr("edgemate.profiling.measuring.others_cores", lambda *_: Reading(0.0))
     assert invoke(profile, bundle, *QUICK, "--output", "before").exit_code == 0
     return Path("before/profile.json")

@@ -105,7 +105,12 @@ def test_devices_2_trains_as_one_process_does_and_says_how(tmp_path: Path) -> No
     two = run(*EDGEMATE, recipe, "--output", "two", "--devices", "2", cwd=tmp_path)
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     for row, expected in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True):
-        assert row == pytest.approx(expected, abs=1e-3)
+        assert row.keys() == expected.keys()
+        # Sums in another order: two classes of an image may change places after so little training.
+        assert row == {
+            key: pytest.approx(value, abs=0.05 if "/exit" in key or key.startswith("calibration/") else 1e-3)
+            for key, value in expected.items()
+        }
     assert f"training two by {recipe}" in two.stdout
     assert "32 images effectively: 2 processes × 1 micro-batch × 16" in two.stdout
     assert "so the learning rate stays 0.1" in two.stdout

@@ -38,7 +38,12 @@ def mixing() -> MultiExitModel:
 
 @pytest.mark.parametrize(
     ("model", "size"),
-    [(two_tensor_model, 8), (mixing, 8), (mobilenet, 32), pytest.param(inverted_residual, 32, marks=pytest.mark.slow)],
+    [
+        (two_tensor_model, 8),
+        (mixing, 8),
+        pytest.param(mobilenet, 32, marks=pytest.mark.slow),
+        pytest.param(inverted_residual, 32, marks=pytest.mark.slow),
+    ],
     ids=["two-tensors", "mixing", "mobilenet", "inverted-residual"],
 )
 def test_a_composed_prefix_agrees_with_the_network_and_runs_nothing_else(

@@ -55,7 +55,10 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Network(folder, write_layouts(build_model(backbone, exits, shape[0], 10), shape, folder), shape)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8+fp16"])
+@pytest.mark.parametrize(
+    "precision",
+    ["fp32", pytest.param("fp16", marks=pytest.mark.slow), pytest.param("int8", marks=pytest.mark.slow), "int8+fp16"],
+)
 def test_every_layout_builds(network: Network, precision: Precision, tmp_path: Path) -> None:
     shutil.copytree(network.folder / "onnx", tmp_path / "onnx")
     images = np.random.default_rng(0).standard_normal((8, *network.shape)).astype(np.float32)

@@ -125,7 +125,7 @@ def test_the_parts_are_the_whole(name: str) -> None:
     assert count_costs(model, (3, side, side)).exits[-1].macs == pytest.approx(whole, rel=1e-3)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name",
     [

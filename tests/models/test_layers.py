@@ -89,7 +89,9 @@ def test_the_peaks_are_those_of_the_prefixes_alone(name: str) -> None:
     assert layers.segment_peaks[0] == alone[0]  # its logits and features are smaller than its largest map
 
 
-@pytest.mark.parametrize("name", ["resnet8", "wrn_16_4", "timm/mobilenetv3_small_100"])
+@pytest.mark.parametrize(
+    "name", ["resnet8", "wrn_16_4", pytest.param("timm/mobilenetv3_small_100", marks=pytest.mark.slow)]
+)
 def test_the_weight_bytes_are_those_of_the_exported_graphs(name: str) -> None:
     """Up to what reshaping needs, and a scale per quantized activation."""
     model, side = built(name, "conv" if name == "resnet8" else "linear"), NETWORKS[name]
