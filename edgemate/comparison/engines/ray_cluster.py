@@ -94,7 +94,7 @@ class RayCluster(Engine):
                 self._gpus_each = float(self._may_use_gpus and any(node["Resources"].get("GPU") for node in nodes))
             fitting = self._fitting(nodes)
             self._token = check_nodes(ray, [node["NodeID"] for node in fitting], output)
-        self.jobs = min(self._given or 10**9, sum(map(self._room, fitting)))
+        self.jobs = min(self._given or 10**9, sum(map(self._capacity, fitting)))
 
     def stop(self) -> None:
         """Leave the cluster; end it if it was started here. What still runs there ends too."""
@@ -179,7 +179,7 @@ class RayCluster(Engine):
 
     def _fitting(self, nodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The nodes that a training fits on; it is an error if there is none."""
-        fitting = [node for node in nodes if self._room(node)]
+        fitting = [node for node in nodes if self._capacity(node)]
         if not fitting:
             cpus, gpus = (max((node["Resources"].get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU"))
             raise UsageError(
@@ -188,7 +188,7 @@ class RayCluster(Engine):
             )
         return fitting
 
-    def _room(self, node: dict[str, Any]) -> int:
+    def _capacity(self, node: dict[str, Any]) -> int:
         """How many trainings a node takes at a time."""
         by_cpu = int(node["Resources"].get("CPU", 0) // self.threads)
         each = self._gpus_each or 0
