@@ -240,6 +240,11 @@ class Distillation(Section):
     methods: Annotated[list[WeightedMethod], Field(min_length=1)] | None = Field(
         None, description="Several methods instead of one, each a name, {name: options}, or name, weight and options."
     )
+    scale: Literal["published", "labels"] = Field(
+        "published",
+        description="Of the whole loss. labels: divided so that the labels weigh 1 at an exit on average, whatever the "
+        "method, so that methods can be compared at one learning rate.",
+    )
     teacher: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="For methods that learn from another network: a run folder, a checkpoint in one, "

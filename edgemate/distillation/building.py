@@ -31,7 +31,7 @@ def build_method(distillation: Distillation, setting: Setting) -> Method:
     if not method.has_loss:
         names = ", ".join(distillation.names)
         raise UsageError(f"{names} has no loss of its own; give it company, as in methods: [joint_ce, {names}]")
-    return method
+    return method if distillation.scale == "published" else _scaled_by_labels(method, distillation.names)
 
 
 def setting_of(
@@ -53,6 +53,19 @@ def setting_of(
         class_weights=class_weights,
         teacher=teacher,
     )
+
+
+def _scaled_by_labels(method: Method, names: Sequence[str]) -> Method:
+    """The method with its loss divided by what the labels weigh in it."""
+    weight = method.label_weight
+    if not weight:
+        raise UsageError(
+            f"scale: {', '.join(names)} does not say what the labels weigh at an exit; leave scale out, or set it to "
+            "published"
+        )
+    parts = method.parts if isinstance(method, Combined) else [method]
+    weights = method.weights if isinstance(method, Combined) else (1.0,)
+    return Combined(method.setting, names, parts, [one / weight for one in weights])
 
 
 def _make(name: str, setting: Setting, options: Mapping[str, Any]) -> Method:

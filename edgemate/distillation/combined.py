@@ -40,6 +40,14 @@ class Combined(Method):
         self.weighs_classes = all(method.weighs_classes for method in methods)
 
     @property
+    def label_weight(self) -> float | None:
+        """The weighted sum of the methods'; None if one of them does not say."""
+        found = [method.label_weight for method in self.parts]
+        if None in found:
+            return None
+        return sum(weight * one for weight, one in zip(self.weights, found, strict=True) if one is not None)
+
+    @property
     def parts(self) -> list[Method]:
         """The methods, in order."""
         return [method for method in self.methods if isinstance(method, Method)]

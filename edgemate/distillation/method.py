@@ -124,6 +124,15 @@ class Method(nn.Module, ABC):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The loss of a batch. Logits (N, K, C) and pooled features come in float32 whatever the network ran in."""
 
+    @property
+    def label_weight(self) -> float | None:
+        """What the labels weigh in the loss of an exit, on average over the exits; None where it is not said.
+
+        It is the factor of the cross-entropy's gradient with respect to an exit's own logits. That of ensembles counts
+        where they pass it on to the exits that they are made of.
+        """
+        return None
+
     def hard_labels(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of every column with the recipe's label smoothing and class weights: (N, K, C), (N,) → (K,)."""
         return cross_entropies(logits, labels, self.setting.label_smoothing, self._class_weights)

@@ -64,6 +64,11 @@ class BEED(Method):
         self.fractions: Tensor
         self.weights: Tensor
 
+    @property
+    def label_weight(self) -> float:
+        """The mean of 2 − a^{K−k}."""
+        return float((2 - self.fractions).mean())
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled

@@ -43,6 +43,11 @@ class Boosted(Method):
             )
         self.weight = weight
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The cross-entropies of the sums, of which each moves its own exit alone."""
         sums: list[Tensor] = []

@@ -42,6 +42,11 @@ class BYOT(Method):
             require_equal_widths("byot", "distillation.options.beta", setting.pooled_widths)
         self.alpha, self.temperature, self.beta = alpha, temperature, beta
 
+    @property
+    def label_weight(self) -> float:
+        """1 − α."""
+        return 1 - self.alpha
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled

@@ -86,6 +86,11 @@ class DFA(Method):
             raise UsageError("dfa runs stages on one feature map, and this backbone passes several; use another method")
         return features, features
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The terms of the stage that the training is in, and their sum."""
         labels = self.hard_labels(outputs.logits, batch.labels).sum()

@@ -36,6 +36,11 @@ class DKS(Method):
         super().__init__(setting)
         self.temperature, self.weight = temperature, weight
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The two terms and their sum."""
         hard = self.hard_labels(outputs.logits, batch.labels).sum()

@@ -39,6 +39,11 @@ class DML(Method):
         super().__init__(setting)
         self.temperature, self.weight = temperature, weight
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The two terms and their sum."""
         peers = max(1, self.setting.exits - 1)

@@ -50,6 +50,11 @@ class EED(Method):
         self.logits_weight = default_weight if logits_weight is None else logits_weight
         self.temperature, self.features_weight = temperature, features_weight
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits, pooled = outputs.logits, outputs.pooled

@@ -22,6 +22,11 @@ class GradientEquilibrium(Method):
     has_loss = False
     weighs_classes = True
 
+    @property
+    def label_weight(self) -> float:
+        """It has no loss."""
+        return 0.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """A loss of 0: this method only rescales gradients at the cuts."""
         return Loss(outputs.logits.new_zeros(()), {})

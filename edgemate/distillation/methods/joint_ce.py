@@ -35,6 +35,11 @@ class JointCE(Method):
         self.register_buffer("weights", given, persistent=False)
         self.weights: Tensor
 
+    @property
+    def label_weight(self) -> float:
+        """The mean of w."""
+        return float(self.weights.mean())
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The weighted sum of the exits' cross-entropies."""
         labels_term = self.hard_labels(outputs.logits, batch.labels) @ self.weights

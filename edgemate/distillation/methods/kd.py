@@ -46,6 +46,11 @@ class KD(Method):
         self.first = first_student_exit(exits, setting.exits)
         self.teacher: Teacher = setting.require_teacher("kd")
 
+    @property
+    def label_weight(self) -> float:
+        """1 − a, and 1 at exits without a teacher."""
+        return 1 - self.alpha * (1 - self.first / self.setting.exits)
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """Hard-label and teacher term, and their sum as the total."""
         return self.learn_from(self.teacher(batch.images).logits, outputs.logits, batch.labels)

@@ -55,6 +55,11 @@ class LastExit(Method):
         self.register_buffer("temperature", torch.ones(()))
         self.temperature: Tensor
 
+    @property
+    def label_weight(self) -> float:
+        """S · (1 − C)."""
+        return self.scale * (1 - self.weight)
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The two terms and their sum; then T grows, if it must."""
         logits, last = outputs.logits, outputs.logits[:, -1:].detach()

@@ -67,6 +67,11 @@ class LOTH(Method):
             nn.Linear(width, setting.classes),
         )
 
+    @property
+    def label_weight(self) -> float:
+        """The mean of 2 − A^{K+1−k}; the fusion head's labels reach features, not logits."""
+        return float((2 - self.fractions).mean())
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The four terms and their sum."""
         logits = outputs.logits

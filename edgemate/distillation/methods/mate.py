@@ -130,6 +130,11 @@ class MATE(Method):
             self.register_buffer("mean_weights", F.softmax(scores + self.limits, -1))
             self.mean_weights: Tensor
 
+    @property
+    def label_weight(self) -> float:
+        """1, and the teachers' labels where they move the exits: one more with a teacher per exit."""
+        return 1 + len(self.scores) / self.setting.exits * (self.learned and self.moves_exits)
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The exits' losses plus the teachers' own."""
         logits = outputs.logits

@@ -69,6 +69,11 @@ class OKDDip(Method):
         self.register_buffer("mean_weights", torch.full((self.peers, self.attended), 1 / max(1, self.attended)))
         self.mean_weights: Tensor
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum; one exit alone has its labels only."""
         logits = outputs.logits

@@ -59,6 +59,11 @@ class ONE(Method):
         self.register_buffer("mean_weights", torch.full((k,), 1 / k))
         self.mean_weights: Tensor
 
+    @property
+    def label_weight(self) -> float:
+        """1, and 1/K of the teacher's."""
+        return 1 + 1 / self.setting.exits
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits = outputs.logits

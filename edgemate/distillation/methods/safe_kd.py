@@ -85,6 +85,11 @@ class SafeKD(Method):
             self.average.eval()
         return self
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The three terms and their sum."""
         logits = outputs.logits

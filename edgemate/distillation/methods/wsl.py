@@ -52,6 +52,11 @@ class WSL(Method):
         self.first = first_student_exit(exits, setting.exits)
         self.teacher = setting.require_teacher("wsl")
 
+    @property
+    def label_weight(self) -> float:
+        """1 at every exit."""
+        return 1.0
+
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """Hard-label and teacher term, and their sum as the total."""
         logits = outputs.logits
