@@ -4,9 +4,13 @@
 
 Give pairs of runs: with exits, and plain; a run beside itself is compared with its own last exit as one graph.
 Thresholds are calibrated on the calibration split with measured times, for at most half a point less accuracy than the
-plain network there (`--calibrated-drop` sets another limit). Then both classify the test split in ONNX Runtime, in
-turn over blocks of images, one at a time and in batches of 16. Every figure is measured, with the work really
-skipped. A table per run has accuracy, MACs and time of each exit, and the fraction of the images that stop there.
+plain network there (`--calibrated-drop` sets another limit). With `--halves` they are calibrated on one half of the
+test split for the images of the other half, and the other way round: the calibration split is a part of the training
+images, which pretrained weights may have seen, and a network is surer of what it has seen.
+
+Then both classify the test split in ONNX Runtime, in turn over blocks of images, one at a time and in batches of 16.
+Every figure is measured, with the work really skipped. A table per run has accuracy, MACs and time of each exit, and
+the fraction of the images that stop there.
 
 A row whose accuracy on the test split is more than half a point below the plain network's is marked. If the whole
 network with exits is already below that, a remark says that early exit is not the cause.
@@ -24,13 +28,17 @@ from typing import Any
 import numpy as np
 
 from edgemate import files
-from edgemate.calibration import CalibrationOptions, Request, calibrate_bundle
+from edgemate.bundle import Bundle
+from edgemate.calibration import CalibrationOptions, Request
+from edgemate.calibration.calibrator import calibrate
+from edgemate.calibration.operating_points import write_operating_points
 from edgemate.core.scoring import exit_accuracy
+from edgemate.data import stratified_sample
 from edgemate.exporting import ExportOptions, export_run
-from edgemate.latency_tables import write_latency_table
+from edgemate.latency_tables import read_latency_table, write_latency_table
 from edgemate.machine import machine_metadata
 from edgemate.profiling.sampled_images import sample_test_split
-from edgemate.runs import Run
+from edgemate.runs import Run, SplitLogits
 from edgemate.runtime import AnytimeClassifier, measure_stops
 from edgemate.timing import time_in_turns
 
@@ -75,6 +83,7 @@ def main() -> None:
             "threads": options.threads,
             "solver": options.solver,
             "calibrated_drop": options.calibrated_drop,
+            "calibrated_on": "the other half of the test split" if options.halves else "the calibration split",
             "max_points_lost": 100 * MAX_DROP,
             "target_speed_up": TARGET,
             "machine": machine_metadata(),
@@ -116,18 +125,21 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
         with AnytimeClassifier.load(bundle.path, threads=options.threads) as classifier:
             table = measure_stops(classifier, images[:200], device="here", repeats=options.repeats)
         write_latency_table(bundle, table)
-        full, target = (float(exit_accuracy(*of.read_logits("calibration"))[-1]) for of in (run, plain))
-        drop = max(full - (target - options.calibrated_drop / 100), 0.0)
-        asked = CalibrationOptions((Request("chosen", max_drop=drop),), solver=options.solver)
-        calibrate_bundle(bundle.path, asked, device="here")
-        with (
-            AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
-            AnytimeClassifier.load(reference.path, threads=options.threads, layout="prefixes") as whole,
-        ):
-            rows = [_alternate(early, whole, images, plain_images, labels, batch) for batch in BATCHES]
-            predictions = early.classify(images, None, batch_size=BLOCK)
-            full_accuracy = float(np.mean([prediction.index for prediction in predictions] == labels))
-    metadata = {"run": run.name, "plain_run": plain.name, "max_drop": drop, "images": len(labels)}
+        found = []
+        for half in _halves(len(labels)) if options.halves else [slice(None)]:
+            drop = _calibrate(bundle, run, plain, half, options)
+            with (
+                AnytimeClassifier.load(bundle.path, threads=options.threads) as early,
+                AnytimeClassifier.load(reference.path, threads=options.threads, layout="prefixes") as whole,
+            ):
+                own = (images[half], plain_images[half], labels[half])
+                found.append([_alternate(early, whole, *own, batch) for batch in BATCHES])
+                predictions = early.classify(own[0], None, batch_size=BLOCK)
+                for row in found[-1]:
+                    row["full"] = sum(one.index == label for one, label in zip(predictions, own[2], strict=True))
+                    row["max_drop"] = drop
+    rows = [_summed(each, len(labels)) for each in zip(*found, strict=True)]
+    metadata = {"run": run.name, "plain_run": plain.name, "images": len(labels)}
     accuracies = exit_accuracy(*run.read_logits("test"))
     cuts = run.read_metadata().cuts
     return [
@@ -145,11 +157,52 @@ def _compare(run: Run, plain: Run, options: argparse.Namespace) -> list[dict[str
                 for k in range(len(cuts))
             ],
             "accuracy_held": held(row["points"]),
-            "full_accuracy": full_accuracy,
-            "full_points": 100 * (full_accuracy - row["plain_accuracy"]),
+            "full_points": 100 * (row["full_accuracy"] - row["plain_accuracy"]),
         }
         for row in rows
     ]
+
+
+def _halves(images: int) -> list[np.ndarray]:
+    order = np.random.default_rng(0).permutation(images)
+    return [np.sort(order[::2]), np.sort(order[1::2])]
+
+
+def _calibrate(bundle: Bundle, run: Run, plain: Run, half: Any, options: argparse.Namespace) -> float:
+    """Choose the point `chosen` on the images that are not in `half`, or on the calibration split; the drop allowed."""
+    splits = [of.read_logits("test" if options.halves else "calibration") for of in (run, plain)]
+    if options.halves:
+        sample = stratified_sample(splits[0].labels, options.images)
+        others = np.delete(sample, half)
+        splits = [SplitLogits(split.logits[others], split.labels[others]) for split in splits]
+    full, target = (float(exit_accuracy(*split)[-1]) for split in splits)
+    drop = max(full - (target - options.calibrated_drop / 100), 0.0)
+    asked = CalibrationOptions((Request("chosen", max_drop=drop),), solver=options.solver)
+    macs = [exit.chained_macs for exit in bundle.manifest.exits]
+    latency = read_latency_table(bundle, "here")
+    write_operating_points(Bundle.open(bundle.path), calibrate(*splits[0], macs, asked, latency=latency).points)
+    return drop
+
+
+def _summed(parts: Sequence[dict[str, Any]], images: int) -> dict[str, Any]:
+    """One row of the rows of parts of the images."""
+    total = {
+        key: sum(part[key] for part in parts) for key in ("right", "plain_right", "full", "seconds", "plain_seconds")
+    }
+    stopped = np.sum([part["stopped"] for part in parts], axis=0)
+    accuracy, plain_accuracy = total["right"] / images, total["plain_right"] / images
+    return {
+        "batch": parts[0]["batch"],
+        "max_drop": [part["max_drop"] for part in parts],
+        "accuracy": accuracy,
+        "plain_accuracy": plain_accuracy,
+        "points": 100 * (accuracy - plain_accuracy),
+        "ms": 1e3 * total["seconds"] / images,
+        "plain_ms": 1e3 * total["plain_seconds"] / images,
+        "speed_up": total["plain_seconds"] / total["seconds"],
+        "fractions": (stopped / images).tolist(),
+        "full_accuracy": total["full"] / images,
+    }
 
 
 def _alternate(
@@ -177,16 +230,14 @@ def _alternate(
         for timed in time_in_turns(calls, warmup=WARMUP):  # wake its threads and fill the caches
             seconds[timed.key] += 1e-3 * timed.milliseconds
             indices[timed.key] += [prediction.index for prediction in timed.result]
-    accuracy = {variant: float(np.mean(np.array(found) == labels)) for variant, found in indices.items()}
+    right = {variant: int(np.sum(np.array(found) == labels)) for variant, found in indices.items()}
     return {
         "batch": batch,
-        "accuracy": accuracy["early"],
-        "plain_accuracy": accuracy["plain"],
-        "points": 100 * (accuracy["early"] - accuracy["plain"]),
-        "ms": 1e3 * seconds["early"] / len(labels),
-        "plain_ms": 1e3 * seconds["plain"] / len(labels),
-        "speed_up": seconds["plain"] / seconds["early"],
-        "fractions": list(early.statistics().fractions),
+        "right": right["early"],
+        "plain_right": right["plain"],
+        "seconds": seconds["early"],
+        "plain_seconds": seconds["plain"],
+        "stopped": np.array(early.statistics().fractions) * len(labels),
     }
 
 
@@ -198,6 +249,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--calibrated-drop", type=float, default=100 * MAX_DROP, metavar="POINTS")
     parser.add_argument("--solver", default="direct", choices=("direct", "common", "msdnet"))
+    parser.add_argument("--halves", action="store_true", help="calibrate on one half of the test split for the other")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "early_exit_speedup.json")
     return parser.parse_args()
 
