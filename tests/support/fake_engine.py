@@ -34,7 +34,7 @@ from edgemate.runtime.backends.tensorrt.engine_metadata import EngineMetadata, m
 from edgemate.runtime.backends.tensorrt.loading import engine_name, engine_tag
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
-DEVICE = Device("Fake GPU", "8.7", "CUDA 12.6", this_system())
+DEVICE = Device("Fake GPU", "8.7", "CUDA 12.6", this_system(), "Fake board", 16, 64)
 SCRATCH_BYTES = 64
 
 
@@ -102,6 +102,9 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
                 library="tensorrt",
                 version=trt.version_text,
                 gpu=DEVICE.name,
+                board=DEVICE.board,
+                multiprocessors=DEVICE.multiprocessors,
+                memory_gib=DEVICE.memory_gib,
                 compute_capabilities=(DEVICE.compute_capability,),
                 driver=DEVICE.driver,
                 system=DEVICE.system,

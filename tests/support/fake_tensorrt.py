@@ -17,7 +17,7 @@ from tensorrt_names import API, names
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.device import Device, this_system
 
-ORIN = Device("Orin", "8.7", "CUDA 12.6", this_system())
+ORIN = Device("Orin", "8.7", "CUDA 12.6", this_system(), "NVIDIA Jetson AGX Orin Developer Kit", 16, 64)
 
 
 def opened(version: str, device: Device | None = ORIN) -> TensorRT:
@@ -291,6 +291,7 @@ class _ParserError:
 class _Runtime:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
+        self.num_DLA_cores = self._module.dla_cores
         self._module.runtimes.append(self)
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:

@@ -91,13 +91,13 @@ class TensorRTBackend(Backend):
         return logits[0], int(exit[0, 0])
 
     def metadata(self) -> dict[str, str]:
-        """Version, GPU, precision, batch sizes, and how segments are launched."""
+        """Version, GPU with its multiprocessors and memory, precision, batch sizes, and how segments are launched."""
         engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
         return {
             self.flavour: self._trt.version_text,
-            "gpu": self._trt.require_device().name,
+            **self._trt.require_device().metadata(),
             "precision": engine.precision,
             "engine batch": str(engine.options["batch"]),
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",

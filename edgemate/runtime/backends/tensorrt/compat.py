@@ -280,6 +280,12 @@ class TensorRT:
         text: str = engine.create_engine_inspector().get_engine_information(self.module.LayerInformationFormat.JSON)
         return text
 
+    def dla_cores(self) -> int:
+        """How many Deep Learning Accelerators this version can use here. BackendError where there is no GPU."""
+        if self.is_rtx or self._lacks_dla:
+            return 0
+        return int(self.create_runtime().num_DLA_cores)
+
     # Below: what the above need
 
     def _find(self, owner: str, member: str) -> Any | None:
@@ -290,6 +296,10 @@ class TensorRT:
         if found is None:
             raise BackendError(f"{option}: needs TensorRT ≥ {since}; this is {self.name}")
         return found
+
+    @property
+    def _lacks_dla(self) -> bool:
+        return (10, 8) <= self.version < (11, 4, 1)
 
     def _refuse_ahead_of_time(self, option: str, options: BuildOptions) -> None:
         if options.compute_capabilities:
@@ -310,7 +320,7 @@ class TensorRT:
         config.hardware_compatibility_level = self._require("HardwareCompatibilityLevel", level.upper(), option, since)
 
     def _set_dla(self, config: Any, options: BuildOptions, builder: Any) -> None:
-        if self.is_rtx or (10, 8) <= self.version < (11, 4, 1):
+        if self.is_rtx or self._lacks_dla:
             raise BackendError(
                 f"use_dla_core {options.dla_core}: needs TensorRT ≤ 10.7 or ≥ 11.4.1; this is {self.name}"
             )
