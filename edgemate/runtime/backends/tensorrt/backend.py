@@ -77,6 +77,7 @@ class TensorRTBackend(Backend):
             except BaseException:
                 self.close()
                 raise
+        self._keep_kernels()
 
     @property
     def largest_batch(self) -> int:
@@ -121,7 +122,12 @@ class TensorRTBackend(Backend):
 
         A backend that nobody holds any more, and no pass either, is closed by itself.
         """
+        self._keep_kernels()
         _close(self._chains)
+
+    def _keep_kernels(self) -> None:
+        if self._chains and self._trt.kernels is not None:
+            self._trt.kernels.save()
 
     def _open(self, files: Sequence[EngineFile], steps: Sequence[Step], fetched: int = 1) -> None:
         engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]

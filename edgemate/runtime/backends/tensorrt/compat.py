@@ -15,6 +15,7 @@ from typing import Any, Literal
 from edgemate.errors import BackendError
 from edgemate.progress import Progress
 from edgemate.runtime.backends.tensorrt.device import Device, find_device, require_gpu
+from edgemate.runtime.backends.tensorrt.kernel_cache import KernelCache
 from edgemate.runtime.backends.tensorrt.options import BuildOptions
 from edgemate.runtime.backends.tensorrt.reporting import make_logger, make_progress_monitor
 
@@ -85,6 +86,7 @@ class TensorRT:
         self.version = tuple(int(number) for number in re.findall(r"\d+", module.__version__)[:3])
         self.device = device
         self.logger = make_logger(module)
+        self._kernels: KernelCache | None = None
 
     @property
     def is_rtx(self) -> bool:
@@ -172,6 +174,9 @@ class TensorRT:
         if options.strip_weights:
             self._refuse_ahead_of_time("strip_weights", options)
             config.set_flag(self._require("BuilderFlag", "STRIP_PLAN", "strip_weights", "10.0"))
+        user_allocation = self._find("BuilderFlag", "REQUIRE_USER_ALLOCATION")
+        if user_allocation is not None:  # what the library allocates at run time cannot be captured in a CUDA graph
+            config.set_flag(user_allocation)
         if options.sparsity:
             config.set_flag(module.BuilderFlag.SPARSE_WEIGHTS)
         if not options.tf32:
@@ -254,10 +259,17 @@ class TensorRT:
             return int(engine.device_memory_size)
         return int(engine.device_memory_size_v2)
 
-    def create_execution_context(self, engine: Any, scratch: int) -> Any | None:
-        """A context that works in the device memory at address `scratch`, of `scratch_bytes`. None if that failed."""
+    def create_execution_context(self, engine: Any, scratch: int, *, library_graphs: bool = False) -> Any | None:
+        """A context that works in the device memory at address `scratch`, of `scratch_bytes`. None if that failed.
+
+        With `library_graphs` the library makes CUDA graphs by itself, where it can (`has_graphs`).
+        """
         strategy = self._find("ExecutionContextAllocationStrategy", "USER_MANAGED")
-        if strategy is None:
+        kernels = self.kernels
+        if kernels is not None:
+            config = kernels.configure(self.module, engine, library_graphs=library_graphs)
+            context = engine.create_execution_context(config)
+        elif strategy is None:
             context = engine.create_execution_context_without_device_memory()
         else:
             context = engine.create_execution_context(strategy)
@@ -268,6 +280,24 @@ class TensorRT:
         else:
             context.set_device_memory(scratch, self.scratch_bytes(engine))
         return context
+
+    @property
+    def kernels(self) -> KernelCache | None:
+        """The kernels that are compiled at run time; None where the builder has chosen them all."""
+        if self._kernels is None and self._find("IRuntimeConfig", "create_runtime_cache") is not None:
+            self._kernels = KernelCache(f"{self.require_device().tag}_{self.tag}")
+        return self._kernels
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether the library can make CUDA graphs by itself."""
+        return self._find("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE") is not None
+
+    def is_capturable(self, context: Any, stream: Any) -> bool:
+        """Whether the work of `context` on `stream` can be captured; where the version cannot say, trying will tell."""
+        if self._find("IExecutionContext", "is_stream_capturable") is None:
+            return True
+        return bool(context.is_stream_capturable(int(stream)))
 
     def hardware_compatibility_level(self, engine: Any) -> str:
         """The level that a built engine really has."""

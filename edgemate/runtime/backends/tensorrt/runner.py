@@ -167,6 +167,8 @@ class Runner:
         self._plain: Any = None
         self._plain_rows = 0
         self.capturable = cuda_graphs
+        self._library_graphs = cuda_graphs and engine.has_graphs  # of what has no graph of ours
+        self._spent: Any = None  # a context whose work may still be under way
 
     def enqueue(self, rows: int) -> None:
         """Give the stream the work for `rows` images.
@@ -181,15 +183,20 @@ class Runner:
             self._engine.bind(context, rows, self._addresses)
             # A context's first run after a change of shape does things that cannot be captured; it is this pass's run.
             self._enqueue(context, rows)
-            graph = self._cuda.capture(self._stream, lambda: self._enqueue(context, rows))
+            graph = None
+            if self._engine.is_capturable(context, self._stream):
+                graph = self._cuda.capture(self._stream, lambda: self._enqueue(context, rows))
             if graph is None:
                 self.capturable = False
-                self._plain, self._plain_rows = context, rows
+                if self._library_graphs:
+                    self._spent = context
+                else:
+                    self._plain, self._plain_rows = context, rows
             else:
                 self._graphs[rows] = (graph, context)
         else:
             if self._plain is None:
-                self._plain = self._engine.create_context(self._scratch)
+                self._plain = self._engine.create_context(self._scratch, library_graphs=self._library_graphs)
             if self._plain_rows != rows:
                 self._engine.bind(self._plain, rows, self._addresses)
                 self._plain_rows = rows
@@ -200,7 +207,7 @@ class Runner:
         while self._graphs:
             _, (graph, _) = self._graphs.popitem()
             self._cuda.destroy_graph(graph)
-        self._plain = None
+        self._plain = self._spent = None
 
     def _enqueue(self, context: Any, rows: int) -> None:
         for transfer in self._uploads:
