@@ -146,7 +146,7 @@ class FakeEngine:
         return TensorIOMode.INPUT if name in self.plan["inputs"] else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        return {"float32": DataType.FLOAT, "int32": DataType.INT32}[self.tensors[name][0]]
+        return {"float32": DataType.FLOAT, "float16": DataType.HALF, "int32": DataType.INT32}[self.tensors[name][0]]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.tensors[name][1])

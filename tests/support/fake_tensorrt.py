@@ -213,6 +213,10 @@ class _Network:
         return self._inputs[index]
 
     @property
+    def num_outputs(self) -> int:
+        return 0
+
+    @property
     def num_layers(self) -> int:
         return len(self._layers)
 

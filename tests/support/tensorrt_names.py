@@ -72,14 +72,18 @@ API: dict[str, dict[Range, str]] = {
         RTX_ONLY: "get_compute_capability num_compute_capabilities set_compute_capability",
     },
     "INetworkDefinition": {
-        ALWAYS: "add_if_conditional get_input get_layer get_output name num_inputs num_layers num_outputs",
+        ALWAYS: "add_if_conditional add_input get_input get_layer get_output mark_output name num_inputs num_layers "
+        "num_outputs remove_tensor unmark_output",
         (None, "8.6"): "has_explicit_precision",
     },
     "ILayer": {
-        ALWAYS: "get_input get_output name num_inputs num_outputs type",
+        ALWAYS: "get_input get_output name num_inputs num_outputs set_input type",
         (None, "10.16"): "precision precision_is_set set_output_type",
     },
-    "ITensor": {ALWAYS: "dtype name shape", (None, "10.16"): "dynamic_range set_dynamic_range"},
+    "ITensor": {
+        ALWAYS: "dtype is_network_input is_network_output name shape",
+        (None, "10.16"): "dynamic_range set_dynamic_range",
+    },
     "IOptimizationProfile": {ALWAYS: "get_shape set_shape"},
     "ITimingCache": {ALWAYS: "combine reset serialize", ("10.13", None): "query update"},
     "OnnxParser": {

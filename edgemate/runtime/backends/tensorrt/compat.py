@@ -15,6 +15,7 @@ from typing import Any, Literal
 from edgemate.errors import BackendError
 from edgemate.progress import Progress
 from edgemate.runtime.backends.tensorrt.device import Device, find_device, require_gpu
+from edgemate.runtime.backends.tensorrt.dla import check_dla_precision, take_and_give_fp16
 from edgemate.runtime.backends.tensorrt.kernel_cache import KernelCache
 from edgemate.runtime.backends.tensorrt.options import BuildOptions
 from edgemate.runtime.backends.tensorrt.reporting import make_logger, make_progress_monitor
@@ -201,10 +202,11 @@ class TensorRT:
             options: the build's.
 
         Raises:
-            BackendError: a DLA cannot compute in fp32.
+            BackendError: a DLA cannot compute in that precision.
         """
-        if options.dla_core is not None and precision == "fp32":
-            raise BackendError("use_dla_core: a DLA computes in fp16 or int8; export with precision fp16 or int8")
+        if options.dla_core is not None:
+            check_dla_precision(precision)
+            take_and_give_fp16(self, network)
         if self.is_strongly_typed(options):
             return
         parts = precision.split("+")
@@ -221,6 +223,12 @@ class TensorRT:
         if monitor is not None:
             config.progress_monitor = monitor
         return monitor
+
+    @property
+    def cast_types(self) -> tuple[Any, ...]:
+        """The types of layers that convert from one precision to another: 8.5 has no CAST."""
+        found = (self._find("LayerType", name) for name in ("CAST", "IDENTITY"))
+        return tuple(kind for kind in found if kind is not None)
 
     @property
     def has_timing_cache(self) -> bool:

@@ -116,7 +116,11 @@ class Engine:
         for name in sorted(found.keys() | recorded.keys()):
             mode, dtype, shape = found.get(name, ("", "", ()))
             row = shape[1:] if name in batched else shape
-            if recorded.get(name) != (mode, dtype, row):
+            # On a DLA tensors are half as wide; the host's side of them is converted.
+            as_recorded = (
+                "float32" if dtype == "float16" and recorded.get(name, ("", "", ()))[1] == "float32" else dtype
+            )
+            if recorded.get(name) != (mode, as_recorded, row):
                 raise BackendError(
                     f"{self.path}: {name} is {_words(found.get(name))} where the manifest says "
                     f"{_words(recorded.get(name))}; build the engines again with edgemate build"

@@ -79,9 +79,13 @@ class Lane:
         self._cuda.record(self._events[index], self._stream)
 
     def answer(self, index: int, rows: int) -> list[npt.NDArray[Any]]:
-        """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each."""
+        """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each.
+
+        What a DLA gives in float16 is float32 here.
+        """
         self._cuda.wait(self._events[index])
-        return [array[:rows].copy() for array in self._answers[index]]
+        wide = {np.dtype(np.float16): np.dtype(np.float32)}
+        return [array[:rows].astype(wide.get(array.dtype, array.dtype)) for array in self._answers[index]]
 
     def keep(self, names: Iterable[str], kept: npt.NDArray[np.intp]) -> None:
         """Bring the rows `kept` of the named tensors to the front, when the stream gets there."""
@@ -103,6 +107,8 @@ class Lane:
         uploads = []
         for slot in engine.slots.values():
             if slot.name in self._tensors:
+                if self._tensors[slot.name].row_bytes != slot.row_bytes:
+                    raise BackendError(f"{engine.path}: takes {slot.name} in another precision than it is given in")
                 continue
             self._tensors[slot.name] = self._memory.tensor(rows, slot.row_bytes)
             if slot.is_input:
