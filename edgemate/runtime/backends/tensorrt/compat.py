@@ -318,10 +318,14 @@ class TensorRT:
         text: str = engine.create_engine_inspector().get_engine_information(self.module.LayerInformationFormat.JSON)
         return text
 
-    def dla_cores(self) -> int:
-        """How many Deep Learning Accelerators this version can use here. BackendError where there is no GPU."""
+    def dla_cores(self) -> int | None:
+        """How many Deep Learning Accelerators there are here; None for a version that uses none.
+
+        Raises:
+            BackendError: there is no GPU.
+        """
         if self.is_rtx or self._lacks_dla:
-            return 0
+            return None
         return int(self.create_runtime().num_DLA_cores)
 
     # Below: what the above need

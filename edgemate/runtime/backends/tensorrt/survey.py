@@ -18,7 +18,8 @@ class Installed:
         name: `TensorRT 10.3.0`.
         problem: why it can do nothing here; None if it can.
         ahead_of_time: whether building for other machines is all it can do here.
-        dla_cores: Deep Learning Accelerators that it can use here; None where it cannot say.
+        dla_cores: Deep Learning Accelerators that it can use here; None for a version that uses none, and where it
+            cannot be asked.
     """
 
     name: str

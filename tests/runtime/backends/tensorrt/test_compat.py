@@ -159,6 +159,11 @@ def test_a_dla_core_that_is_not_there_is_refused() -> None:
             configured(trt, BuildOptions(dla_core=2, batch=ONE))
 
 
+@pytest.mark.parametrize(("version", "cores"), [("10.3.0", 2), ("10.13.2", None), (RTX, None)])
+def test_cores_are_counted_where_the_version_uses_them(version: str, cores: int | None) -> None:
+    assert opened(version).dla_cores() == cores
+
+
 @pytest.mark.parametrize(
     ("precision", "said"),
     [
