@@ -61,8 +61,10 @@ def throttling_warning(before: Conditions, after: Conditions) -> str | None:
     found = list(here.get("active", ()))
     if (here.get("events") or 0) > (there.get("events") or 0):
         found.append(f"{here['events'] - (there.get('events') or 0)} throttling events of the CPU")
-    if (here.get("over_current") or 0) > (there.get("over_current") or 0):
-        found.append(f"{here['over_current'] - (there.get('over_current') or 0)} times by too much current")
+    if (here.get("supply_events") or 0) > (there.get("supply_events") or 0):
+        found.append(
+            f"{here['supply_events'] - (there.get('supply_events') or 0)} times for its power supply (undervoltage or overcurrent)"
+        )
     found += (after.gpu.value or {}).get("throttling") or ()
     return (
         f"throttled meanwhile ({', '.join(found)}): cool the machine, or choose a lower power mode" if found else None

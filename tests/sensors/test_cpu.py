@@ -60,8 +60,8 @@ def test_throttling_of_intel_is_counted_and_that_of_jetsons_is_active_or_not(tmp
     assert read_throttling(tmp_path).value == {"events": 5, "active": ["cpu-throttle-alert"]}
 
 
-def test_throttling_by_too_much_current_is_counted_on_a_jetson(tmp_path: Path) -> None:
-    """The files of NVIDIA's Jetson Linux Developer Guide, "Over-Current Protection"."""
+def test_throttling_for_the_power_supply_is_counted_on_a_jetson(tmp_path: Path) -> None:
+    """The files of the driver `soctherm_oc` of an Orin: 1 is undervoltage, 2 and 3 are overcurrent."""
     write_tree(
         tmp_path / "sys/class/hwmon",
         {
@@ -73,4 +73,4 @@ def test_throttling_by_too_much_current_is_counted_on_a_jetson(tmp_path: Path) -
             "hwmon2/oc3_event_cnt": "3",
         },
     )
-    assert read_throttling(tmp_path).value == {"events": None, "active": [], "over_current": 7}
+    assert read_throttling(tmp_path).value == {"events": None, "active": [], "supply_events": 7}
