@@ -61,10 +61,9 @@ def throttling_warning(before: Conditions, after: Conditions) -> str | None:
     found = list(here.get("active", ()))
     if (here.get("events") or 0) > (there.get("events") or 0):
         found.append(f"{here['events'] - (there.get('events') or 0)} throttling events of the CPU")
-    if (here.get("supply_events") or 0) > (there.get("supply_events") or 0):
-        found.append(
-            f"{here['supply_events'] - (there.get('supply_events') or 0)} times for its power supply (undervoltage or overcurrent)"
-        )
+    supply = (here.get("supply_events") or 0) - (there.get("supply_events") or 0)
+    if supply > 0:
+        found.append(f"{supply} times for its power supply (undervoltage or overcurrent)")
     found += (after.gpu.value or {}).get("throttling") or ()
     return (
         f"throttled meanwhile ({', '.join(found)}): cool the machine, or choose a lower power mode" if found else None
