@@ -19,8 +19,9 @@ from edgemate.bundle import LATENCY_FOLDER, Bundle
 from edgemate.bundle.manifest import SIGNATURE_FILE
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError, UsageError
-from edgemate.machine import processor
+from edgemate.machine import memory_gib, processor
 from edgemate.registry import closest
+from edgemate.sensors.speed import read_speed_settings, speed_differences
 from edgemate.trust import Ledger
 from edgemate.wording import counted
 
@@ -29,6 +30,7 @@ MOST_BYTES = 1 << 20
 QUANTILES = (*range(100), 99.5, 99.9, 100)
 
 Milliseconds = Annotated[float, Field(ge=0)]
+_MEMORY = "memory_gib"  # of `machine_metadata`
 TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -55,7 +57,8 @@ class LatencyTable(BaseModel):
 
     Attributes:
         device: the device's tag, which is also the file's name.
-        machine: metadata of the machine.
+        machine: metadata of the machine, with the power mode and the clocks that it was set to; see
+            `read_speed_settings`.
         backend: metadata of the backend that ran the graphs.
         measured: when; None if not recorded.
         repeats: timed calls per exit.
@@ -94,13 +97,31 @@ class LatencyTable(BaseModel):
     def differences(self, backend: Mapping[str, str]) -> list[str]:
         """How this machine and backend differ from those measured, such as `threads 1, here 4`; empty if they do not.
 
+        Memory, power mode and clocks are compared where the table has them, which those of earlier versions have not.
+
         Args:
             backend: metadata of the backend in use here.
         """
-        there = {"processor": str(self.machine.get("processor")), **self.backend}
-        here = {"processor": processor(), **backend}
+        there = {**self._recorded, **self.backend}
+        here = {**self._found, **backend}
         pairs = [(key, there.get(key, "unknown"), here.get(key, "unknown")) for key in {**there, **here}]
-        return [f"{key} {was}, here {found}" for key, was, found in pairs if was != found]
+        found = [f"{key} {was}, here {is_now}" for key, was, is_now in pairs if was != is_now]
+        return found or speed_differences(self.machine, read_speed_settings())
+
+    def setting_differences(self) -> list[str]:
+        """How power mode and clocks differ here from those measured; empty if not, or on another machine than that."""
+        if self._recorded != self._found:
+            return []
+        return speed_differences(self.machine, read_speed_settings())
+
+    @property
+    def _recorded(self) -> dict[str, str]:
+        found = {"processor": str(self.machine.get("processor"))}
+        return {**found, **({"memory": f"{self.machine[_MEMORY]} GiB"} if _MEMORY in self.machine else {})}
+
+    @property
+    def _found(self) -> dict[str, str]:
+        return {"processor": processor(), **({"memory": f"{memory_gib()} GiB"} if _MEMORY in self.machine else {})}
 
     def mean_ms(self, fractions: Sequence[float]) -> float:
         """Mean time per image when these fractions stop at each exit, `(K,)`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ from edgemate import __version__
 from edgemate.errors import UsageError
 from edgemate.limits import THREADS
 
+ROOT = Path("/")
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 PACKAGES = ("numpy", "pillow", "onnxruntime", "onnx", "torch", "torchvision", "lightning", "tensorrt")
 
 
 def machine_metadata(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]:
-    """Versions of edgemate, Python and the installed ones of `packages`; processor, usable cores, operating system.
+    """Versions of edgemate, Python and the installed ones of `packages`; processor, cores, memory, operating system.
 
     The packages' versions are read from their metadata: nothing is imported.
     """
@@ -25,6 +27,7 @@ def machine_metadata(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]
         "edgemate": __version__,
         "processor": processor(),
         "cores": usable_cores(),
+        **({} if (memory := memory_gib()) is None else {"memory_gib": memory}),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
     }
@@ -35,20 +38,53 @@ def machine_metadata(packages: Sequence[str] = PACKAGES) -> dict[str, str | int]
     return described
 
 
-def processor() -> str:
-    """The processor's model name, or its architecture if the system does not report one."""
+def board(root: Path = ROOT) -> str | None:
+    """The board's name as its device tree has it, such as `NVIDIA Jetson AGX Orin Developer Kit`; None without one.
+
+    A PC has no device tree. Docker hides it from containers that are not told otherwise.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        text = (root / "proc/device-tree/model").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return " ".join(text.replace("\0", " ").split()) or None
+
+
+def processor(root: Path = ROOT) -> str:
+    """The board's name, else the processor's model name, else its architecture.
+
+    The board comes first because processors of different boards share a name: every Jetson Orin has an
+    `ARMv8 Processor rev 1 (v8l)`.
+    """
+    found = board(root)
+    if found is not None:
+        return found
+    try:
+        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     for line in lines:
         key, _, value = line.partition(":")
         if key.strip() in ("model name", "Model") and value.strip():
             return value.strip()
-    try:  # boards such as the Jetson report their name here
-        return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    except OSError:
-        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def nominal_gib(size: int) -> int:
+    """GiB of memory as it is sold: `size` bytes, rounded up to an eighth of the next power of two, and to 1 GiB.
+
+    A kernel keeps some of the memory for itself, more or less of it with each version. So what it reports of 64 GiB,
+    61.4 or 62.8, is rounded up to 64.
+    """
+    gib = max(size, 1) / 2**30
+    step = max(1, 2 ** math.ceil(math.log2(max(gib, 1))) // 8)
+    return math.ceil(gib / step) * step
+
+
+def memory_gib() -> int | None:
+    """The machine's memory, see `nominal_gib`; None if the system does not say."""
+    total = _meminfo("MemTotal:")
+    return None if total is None else nominal_gib(total)
 
 
 def usable_cores() -> int:

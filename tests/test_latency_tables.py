@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bundles import write_small_bundle
 
+from edgemate import latency_tables
 from edgemate.bundle import Bundle
 from edgemate.errors import BundleError
 from edgemate.latency_tables import (
@@ -18,7 +19,7 @@ from edgemate.latency_tables import (
     read_latency_table,
     write_latency_table,
 )
-from edgemate.machine import processor
+from edgemate.machine import memory_gib, processor
 
 BACKEND = {"backend": "onnxruntime", "threads": "1"}
 NOW = datetime(2024, 5, 6, tzinfo=timezone.utc)
@@ -96,3 +97,28 @@ def test_what_differs_here_is_named() -> None:
     assert table("here").differences({**BACKEND, "threads": "4"}) == ["threads 1, here 4"]
     assert table("far", here=False).differences(BACKEND) == [f"processor a board, here {processor()}"]
     assert table("old").differences({**BACKEND, "version": "2"}) == ["version unknown, here 2"]
+
+
+def test_a_table_of_another_power_mode_does_not_match(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.open(own_bundle)
+    monkeypatch.setattr(latency_tables, "read_speed_settings", lambda: {"power mode": "15W"})
+    machine = {"processor": processor(), "memory_gib": memory_gib(), "power mode": "MAXN"}
+    write_latency_table(bundle, table("maxn", machine=machine))
+    assert found(bundle) is None
+    assert table("maxn", machine=machine).setting_differences() == ["power mode MAXN, here 15W"]
+    write_latency_table(bundle, table("15w", machine={**machine, "power mode": "15W"}))
+    assert found(bundle) == "15w"
+
+
+def test_settings_are_compared_on_the_machine_that_was_measured_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency_tables, "read_speed_settings", lambda: {"power mode": "15W"})
+    assert table("far", machine={"processor": "a board", "power mode": "MAXN"}).setting_differences() == []
+
+
+def test_a_table_that_does_not_have_the_memory_is_of_any(own_bundle: Path) -> None:
+    """Such are those of earlier versions."""
+    here = {"processor": processor(), "memory_gib": (memory_gib() or 0) + 8}
+    assert table("here", machine={"processor": processor()}).differences(BACKEND) == []
+    assert table("more", machine=here).differences(BACKEND) == [
+        f"memory {here['memory_gib']} GiB, here {memory_gib()} GiB"
+    ]

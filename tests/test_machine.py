@@ -5,14 +5,25 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kernel_tree import write_tree
 
 from edgemate import machine
-from edgemate.machine import free_memory, machine_metadata, package_version, processor, usable_cores
+from edgemate.machine import (
+    board,
+    free_memory,
+    machine_metadata,
+    nominal_gib,
+    package_version,
+    processor,
+    usable_cores,
+)
 
 
 def test_metadata_are_there_and_go_into_json() -> None:
     metadata = json.loads(json.dumps(machine_metadata(("numpy", "no-such-package"))))
-    assert {"edgemate", "processor", "cores", "system", "python", "numpy"} == metadata.keys()
+    assert {"edgemate", "processor", "cores", "memory_gib", "system", "python", "numpy"} == metadata.keys()
     assert all(metadata.values())
 
 
@@ -24,26 +35,53 @@ def test_only_cores_this_process_may_use_count(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "model", "shown"),
+    ("files", "shown"),
     [
-        ("processor : 0\nmodel name\t: Some CPU @ 2 GHz\n", None, "Some CPU @ 2 GHz"),
-        ("processor : 0\nCPU part : 0xd42\n", "NVIDIA Jetson Orin Nano\0", "NVIDIA Jetson Orin Nano"),
+        ({"proc/cpuinfo": "processor : 0\nmodel name\t: Some CPU @ 2 GHz"}, "Some CPU @ 2 GHz"),
+        ({"proc/cpuinfo": "model name\t: ARMv8 Processor rev 1 (v8l)"}, "ARMv8 Processor rev 1 (v8l)"),
+        (
+            {
+                "proc/cpuinfo": "processor : 0\nmodel name\t: ARMv8 Processor rev 1 (v8l)",
+                "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
+            },
+            "NVIDIA Jetson Orin Nano",
+        ),
+        ({"proc/cpuinfo": "model name\t: Some CPU", "proc/device-tree/model": "\0"}, "Some CPU"),
     ],
 )
-def test_the_processor_is_named_as_people_name_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str, model: str | None, shown: str
+def test_the_processor_is_named_by_the_board_where_there_is_one(
+    tmp_path: Path, files: dict[str, str], shown: str
 ) -> None:
-    (tmp_path / "proc" / "device-tree").mkdir(parents=True)
-    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo)
-    if model is not None:
-        (tmp_path / "proc" / "device-tree" / "model").write_text(model)
-    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / str(path).lstrip("/"))
-    assert processor() == shown
+    assert processor(write_tree(tmp_path, files)) == shown
 
 
-def test_a_system_without_proc_has_a_processor_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / "absent")
-    assert processor()
+def test_a_system_without_proc_has_a_processor_too(tmp_path: Path) -> None:
+    assert processor(tmp_path)
+    assert board(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("reported", "nominal"),
+    [
+        (61.4, 64),
+        (62.8, 64),
+        (29.7, 32),
+        (15.3, 16),
+        (7.4, 8),
+        (3.6, 4),
+        (122.8, 128),
+        (23.6, 24),
+        (11.8, 12),
+        (0.5, 1),
+    ],
+)
+def test_memory_is_what_is_sold_whatever_the_kernel_keeps(reported: float, nominal: int) -> None:
+    assert nominal_gib(int(reported * 2**30)) == nominal
+
+
+@given(st.integers(min_value=1, max_value=2**44))
+def test_nominal_memory_is_at_least_what_is_reported_and_at_most_a_quarter_more(size: int) -> None:
+    assert size <= nominal_gib(size) * 2**30 <= max(1.25 * size + 2**30, 2**30)
 
 
 def test_versions_come_from_metadata() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgemate.progress import SILENT, Progress
@@ -42,13 +42,18 @@ class BenchReport:
 
     Attributes:
         bundle: its name.
-        machine: metadata of this machine.
+        machine: metadata of this machine, with the power mode and the clocks that it is set to where it says so.
         backend: metadata of the backend.
         batch: images at a time.
         warmup: rounds that were not counted.
         exits: one entry per exit.
         not_monotone: `segments` and `prefix` → exits whose median is above that of a later one, as on a busy machine.
         latency_table: file of the bundle that holds the device's latency table; None where none was asked for.
+        conditions: `before` and `after` the times: clocks, load, temperatures, throttling and power mode, each a
+            `value` or the `reason` why there is none.
+        power: `value` has the sensor's name, what it measures, `idle_watts`, `busy_watts` while the whole network runs
+            its segments over and over, and `millijoules` per image; or the `reason` why there is none.
+        warnings: a sentence for what makes the times doubtful, such as throttling.
     """
 
     bundle: str
@@ -59,6 +64,9 @@ class BenchReport:
     exits: tuple[ExitTimes, ...]
     not_monotone: dict[str, list[int]]
     latency_table: str | None = None
+    conditions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    power: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values; times in ms."""
@@ -71,6 +79,9 @@ class BenchReport:
             "unit": "ms",
             "exits": [asdict(exit) for exit in self.exits],
             "not_monotone": self.not_monotone,
+            "conditions": self.conditions,
+            "power": self.power,
+            "warnings": list(self.warnings),
         }
         return report if self.latency_table is None else {**report, "latency_table": self.latency_table}
 
@@ -127,6 +138,10 @@ def bench(
     from edgemate.limits import BATCH
     from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops, slower_than_later
+    from edgemate.runtime.power import measure_power
+    from edgemate.sensors.conditions import Conditions, throttling_warning
+    from edgemate.sensors.nvml import Nvml
+    from edgemate.sensors.speed import read_speed_settings
 
     # What is wrong and needs no backend to be found comes first: importing it takes time.
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
@@ -146,16 +161,21 @@ def bench(
     ):
         golden = segments.bundle.golden().images
         images = np.resize(golden, (batch, *golden.shape[1:]))
+        gpu = Nvml.open()
+        before = Conditions.now(gpu)
         progress.step("timing every exit, round")
         measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats, progress=progress)
         if device is not None:
             progress.step("timing stops at every exit, round")
             found = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats, progress=progress)
             table = write_latency_table(segments.bundle, found)
+        after = Conditions.now(gpu)
+        power = measure_power(segments, images, gpu=gpu, progress=progress)
         metadata = segments.backend.metadata()
+    throttled = throttling_warning(before, after)
     return BenchReport(
         bundle=opened.manifest.name,
-        machine=machine_metadata(()),
+        machine={**machine_metadata(()), **read_speed_settings()},
         backend=metadata,
         batch=batch,
         warmup=warmup,
@@ -176,4 +196,7 @@ def bench(
             for layout in ("segments", "prefix")
         },
         latency_table=table,
+        conditions={"before": before.to_json(), "after": after.to_json()},
+        power=power.to_json(),
+        warnings=() if throttled is None else (throttled,),
     )

@@ -88,7 +88,7 @@ def build(
         version_compatible: later TensorRT versions can run the engines too.
         hardware_compatibility_level: other GPUs can run the engines too.
         strip_weights: leave the weights out; they come from the ONNX files on loading.
-        use_dla_core: run on this DLA core, counted from 0.
+        use_dla_core: run on this DLA core, counted from 0; for bundles in fp16.
         allow_gpu_fallback: layers that the DLA cannot run go to the GPU.
         tf32: fp32 layers may compute in TF32.
         sparsity: use 2:4 structured sparsity where weights have it.
@@ -118,6 +118,8 @@ def build(
     from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.runtime.backends.tensorrt import compat
+    from edgemate.runtime.backends.tensorrt.builder import precision_of
+    from edgemate.runtime.backends.tensorrt.dla import check_dla_precision
     from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
     from edgemate.runtime.backends.tensorrt.proving import build_proved_engines
 
@@ -141,6 +143,8 @@ def build(
         tf32=tf32,
         sparsity=sparsity,
     )
+    if use_dla_core is not None:
+        check_dla_precision(precision_of(opened))
     trt = compat.load_tensorrt(backend)
     device = trt.require_device()
     if notify is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgemate.bundle import CALIBRATION_FILE, Bundle, writing_bundle
@@ -31,6 +32,9 @@ def calibrate_bundle(
             several, costs are MACs.
         progress: notified of each step.
 
+    Returns:
+        What was found. A table of this machine in another power mode, or with other clocks, is among its warnings.
+
     Raises:
         BundleError: it is not a bundle, its calibration logits are missing or damaged, or another process writes
             into it.
@@ -45,7 +49,17 @@ def calibrate_bundle(
         latency = _latency_table(bundle, device, options.requests)
         found = calibrate(stored.logits, stored.labels, macs, options, latency=latency, progress=progress)
         write_operating_points(bundle, found.points)
-    return found
+    changed = [] if latency is None else latency.setting_differences()
+    if latency is None or not changed:
+        return found
+    return replace(found, warnings=(*found.warnings, _other_settings(bundle, latency, changed)))
+
+
+def _other_settings(bundle: Bundle, latency: LatencyTable, changed: Sequence[str]) -> str:
+    return (
+        f"the times of {latency.device} were measured on such a machine set otherwise ({'; '.join(changed)}): set it "
+        f"as it was, or measure how it is now: edgemate bench {bundle.path} --device {latency.device}"
+    )
 
 
 def _latency_table(bundle: Bundle, device: str | None, requests: Sequence[Request]) -> LatencyTable | None:

@@ -94,5 +94,13 @@ def _print_table(report: BenchReport) -> None:
         console.out(NOT_MONOTONE)
     metadata = {**report.machine, **report.backend}
     console.out(", ".join(f"{key} {value}" for key, value in metadata.items()))
+    power = report.power.get("value")
+    if power is not None:
+        console.out(
+            f"power of {power['scope']} by {power['sensor']}: idle {power['idle_watts']:.1f} W, busy "
+            f"{power['busy_watts']:.1f} W, {power['millijoules']:.3g} mJ per image"
+        )
+    for warning in report.warnings:
+        console.out(f"warning: {warning}")
     if report.latency_table is not None:
         console.out(f"stored in the bundle: {report.latency_table}")

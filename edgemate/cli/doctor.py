@@ -70,12 +70,16 @@ def _metadata() -> dict[str, Any]:
     from pathlib import Path
 
     from edgemate.machine import machine_metadata, package_version
+    from edgemate.runtime.backends.tensorrt.device import find_device
     from edgemate.runtime.backends.tensorrt.survey import survey
     from edgemate.runtime.gpus import find_gpus
+    from edgemate.sensors.speed import read_speed_settings
 
     root = Path(os.environ.get("EDGEMATE_DATA") or "~/.cache/edgemate/data").expanduser()
+    device = find_device()
     return {
-        "machine": machine_metadata(()),
+        "machine": {**machine_metadata(()), **read_speed_settings()},
+        "identity": None if device is None else {**asdict(device), "tag": device.tag},
         "packages": {
             extra: {package: package_version(package) for package in packages} for extra, packages in EXTRAS.items()
         },
@@ -105,9 +109,14 @@ def _print(metadata: dict[str, Any]) -> None:
     console = make_console()
     machine = metadata["machine"]
     console.out(f"edgemate {machine['edgemate']}, Python {machine['python']}, {machine['system']}")
-    console.out(f"processor: {machine['processor']}, {counted(machine['cores'], 'usable core')}")
-    gpus = ", ".join(f"{gpu['name']} (compute capability {gpu['compute_capability']})" for gpu in metadata["gpus"])
-    console.out(f"NVIDIA GPUs: {gpus or 'none found'}")
+    memory = f", {machine['memory_gib']} GiB" if "memory_gib" in machine else ""
+    console.out(f"processor: {machine['processor']}, {counted(machine['cores'], 'usable core')}{memory}")
+    settings = [f"{key} {machine[key]}" for key in ("power mode", "CPU clocks", "GPU clocks") if key in machine]
+    if settings:
+        console.out(", ".join(settings))
+    console.out(f"NVIDIA GPUs: {', '.join(map(_gpu, metadata['gpus'])) or 'none found'}")
+    if metadata["identity"] is not None:
+        console.out(f"engines and timings are kept for: {metadata['identity']['tag']}")
     for found in metadata["tensorrt"]:
         console.out(_tensorrt(found))
     if not metadata["tensorrt"]:
@@ -128,9 +137,20 @@ def _print(metadata: dict[str, Any]) -> None:
     console.out(f"data root: {metadata['data_root']}; datasets there: {found}")
 
 
+def _gpu(found: dict[str, Any]) -> str:
+    described = [f"compute capability {found['compute_capability']}"]
+    if found["multiprocessors"] is not None:
+        described.append(f"{found['multiprocessors']} multiprocessors")
+    if found["memory_bytes"] is not None:
+        described.append(f"{found['memory_bytes'] / 2**30:.1f} GiB")
+    return f"{found['name']} ({', '.join(described)})"
+
+
 def _tensorrt(found: dict[str, Any]) -> str:
     if found["problem"]:
         return f"{found['name']}: cannot be used here"
     if found["ahead_of_time"]:
         return f"{found['name']}: builds ahead of time here"
-    return f"{found['name']}: builds and runs engines"
+    cores = found["dla_cores"]
+    dla = "" if cores is None else f"; {counted(cores, 'DLA core')}" if cores else "; no DLA cores"
+    return f"{found['name']}: builds and runs engines{dla}"

@@ -5,15 +5,26 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-_COMPUTE_CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h
+# Of cuda.h: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, and CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT.
+_COMPUTE_CAPABILITY = (75, 76)
+_MULTIPROCESSORS = 16
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: its name, and its compute capability as `major.minor`."""
+    """One GPU.
+
+    Attributes:
+        name: as its driver calls it.
+        compute_capability: `major.minor`.
+        multiprocessors: streaming multiprocessors that are switched on, which on a Jetson depends on the power mode.
+        memory_bytes: of the device; on a Jetson that of the whole module.
+    """
 
     name: str
     compute_capability: str
+    multiprocessors: int | None = None
+    memory_bytes: int | None = None
 
 
 def find_gpus() -> tuple[Gpu, ...]:
@@ -31,9 +42,19 @@ def find_gpus() -> tuple[Gpu, ...]:
 def _describe(cuda: ctypes.CDLL, index: int) -> Gpu:
     device = ctypes.c_int()
     name = ctypes.create_string_buffer(256)
-    version = (ctypes.c_int(), ctypes.c_int())
     cuda.cuDeviceGet(ctypes.byref(device), index)
     cuda.cuDeviceGetName(name, len(name), device)
-    for value, attribute in zip(version, _COMPUTE_CAPABILITY, strict=True):
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
-    return Gpu(name.value.decode(errors="replace"), f"{version[0].value}.{version[1].value}")
+    major, minor = (_attribute(cuda, attribute, device) or 0 for attribute in _COMPUTE_CAPABILITY)
+    memory = ctypes.c_size_t()
+    failed = cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    return Gpu(
+        name.value.decode(errors="replace"),
+        f"{major}.{minor}",
+        _attribute(cuda, _MULTIPROCESSORS, device),
+        None if failed else memory.value,
+    )
+
+
+def _attribute(cuda: ctypes.CDLL, attribute: int, device: ctypes.c_int) -> int | None:
+    value = ctypes.c_int()
+    return None if cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) else value.value

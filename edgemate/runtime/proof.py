@@ -21,6 +21,9 @@ from edgemate.wording import counted
 
 Array = npt.NDArray[Any]
 
+# Largest difference, its limit, agreement, images, problem.
+_Comparison = tuple[float, float, float, int, str | None]
+
 
 @dataclass(frozen=True)
 class ExitProof:
@@ -82,21 +85,38 @@ def prove(
         BackendError: the backend fails, or a conditional graph stops elsewhere than its thresholds say.
         BundleError: the golden samples cannot be read.
     """
-    golden = bundle.golden()
+    found = _comparisons(bundle, backend, layout, tolerance, batch)
     exits = range(1, len(bundle.manifest.exits) + 1)
-    found = {}
-    for exit in exits:
-        parts = [
-            _answer(backend, layout, exit, len(exits), golden.images[start : start + batch])
-            for start in range(0, len(golden.images), batch)
-        ]
-        found[exit] = _compare(layout, exit, np.concatenate(parts), golden.logits[:, exit - 1], tolerance)
-    image = golden.images[:1]
+    image = bundle.golden().images[:1]
     calls: dict[int, Callable[[], object]] = {
         exit: partial(_answer, backend, layout, exit, len(exits), image) for exit in exits
     }
     latency = measure_alternately(calls, warmup=warmup, repeats=repeats, progress=progress)
     return tuple(ExitProof(exit, *found[exit], latency[exit]) for exit in exits)
+
+
+def first_problem(bundle: Bundle, backend: Backend, layout: Layout, *, tolerance: float, batch: int = 1) -> str | None:
+    """What the first exit that does not agree with the network does wrong; None if all agree. Nothing is timed.
+
+    Arguments and errors are those of `prove`.
+    """
+    problems = (found[-1] for found in _comparisons(bundle, backend, layout, tolerance, batch).values())
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _comparisons(
+    bundle: Bundle, backend: Backend, layout: Layout, tolerance: float, batch: int
+) -> dict[int, _Comparison]:
+    golden = bundle.golden()
+    exits = len(bundle.manifest.exits)
+    found = {}
+    for exit in range(1, exits + 1):
+        parts = [
+            _answer(backend, layout, exit, exits, golden.images[start : start + batch])
+            for start in range(0, len(golden.images), batch)
+        ]
+        found[exit] = _compare(layout, exit, np.concatenate(parts), golden.logits[:, exit - 1], tolerance)
+    return found
 
 
 def _answer(backend: Backend, layout: Layout, exit: int, exits: int, images: Array) -> Array:
@@ -116,9 +136,7 @@ def _answer(backend: Backend, layout: Layout, exit: int, exits: int, images: Arr
     return np.concatenate([logits for logits, _ in answers])
 
 
-def _compare(
-    layout: Layout, exit: int, logits: Array, reference: Array, tolerance: float
-) -> tuple[float, float, float, int, str | None]:
+def _compare(layout: Layout, exit: int, logits: Array, reference: Array, tolerance: float) -> _Comparison:
     found = compare_logits(logits, reference, tolerance)
     samples = counted(found.images, "golden sample")
     problem = None

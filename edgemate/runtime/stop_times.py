@@ -15,6 +15,7 @@ from edgemate.machine import machine_metadata
 from edgemate.policies import Confidence
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
+from edgemate.sensors.speed import read_speed_settings
 from edgemate.timing import time_rounds
 
 
@@ -54,7 +55,7 @@ def measure_stops(
     segment_ms = classifier.measure_segments(repeats=repeats)
     return LatencyTable(
         device=device,
-        machine=machine_metadata(()),
+        machine={**machine_metadata(()), **read_speed_settings()},
         backend=classifier.backend.metadata(),
         measured=datetime.now(timezone.utc).replace(microsecond=0),
         repeats=repeats,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgemate.sensors.cpu import read_clocks, read_governors, read_throttling
+from edgemate.sensors.devfreq import read_gpu_clocks
 from edgemate.sensors.load import read_load_average
 from edgemate.sensors.nvml import Nvml
 from edgemate.sensors.power_mode import read_power_mode
@@ -24,7 +25,8 @@ class Conditions:
         temperatures_c: zone → °C.
         throttling: see `read_throttling`.
         power_mode: of a Jetson.
-        gpu: clocks in MHz, temperature in °C and throttling of the first GPU.
+        gpu: clocks in MHz, temperature in °C and throttling of the first GPU; of a Jetson's only clocks, since its
+            temperature and throttling are among those of the machine.
     """
 
     clocks_mhz: Reading
@@ -59,6 +61,9 @@ def throttling_warning(before: Conditions, after: Conditions) -> str | None:
     found = list(here.get("active", ()))
     if (here.get("events") or 0) > (there.get("events") or 0):
         found.append(f"{here['events'] - (there.get('events') or 0)} throttling events of the CPU")
+    supply = (here.get("supply_events") or 0) - (there.get("supply_events") or 0)
+    if supply > 0:
+        found.append(f"{supply} times for its power supply (undervoltage or overcurrent)")
     found += (after.gpu.value or {}).get("throttling") or ()
     return (
         f"throttled meanwhile ({', '.join(found)}): cool the machine, or choose a lower power mode" if found else None
@@ -66,6 +71,16 @@ def throttling_warning(before: Conditions, after: Conditions) -> str | None:
 
 
 def _gpu(gpu: Nvml | None) -> Reading:
-    if gpu is None:
-        return Reading.missing("NVML finds no NVIDIA GPU here")
-    return Reading({"clocks_mhz": gpu.clocks_mhz, "temperature_c": gpu.celsius, "throttling": gpu.throttling})
+    clocks = read_gpu_clocks()
+    if gpu is None and clocks.value is None:
+        return Reading.missing("NVML finds no NVIDIA GPU here, and devfreq none of a Jetson")
+    found = None if gpu is None else gpu.clocks_mhz
+    if clocks.value is not None and (found is None or found["sm"] is None):
+        found = {"sm": clocks.value["now"], "sm_min": clocks.value["min"], "sm_max": clocks.value["max"]}
+    return Reading(
+        {
+            "clocks_mhz": found,
+            "temperature_c": None if gpu is None else gpu.celsius,
+            "throttling": None if gpu is None else gpu.throttling,
+        }
+    )

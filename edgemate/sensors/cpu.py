@@ -49,10 +49,11 @@ def read_governors(root: Path = ROOT) -> Reading:
 
 
 def read_throttling(root: Path = ROOT) -> Reading:
-    """Counts and states of thermal throttling.
+    """Counts and states of throttling, by heat and by the power supply.
 
     `events`: Intel's count of throttling events since the start of the system, the largest of all cores. `active`:
-    cooling devices of the kind that Jetsons name `cpu-throttle-alert`, whose state is not 0.
+    cooling devices of the kind that Jetsons name `cpu-throttle-alert`, whose state is not 0. `supply_events`: an Orin's
+    count of undervoltages and overcurrents that it throttled for, since the start; there only where they are counted.
     """
     counts = [
         number
@@ -65,9 +66,16 @@ def read_throttling(root: Path = ROOT) -> Reading:
         for folder in sorted((root / "sys/class/thermal").glob("cooling_device*"))
         if "throttle" in (kind := read_text(folder / "type") or "")
     }
-    if not counts and not alerts:
+    current = [
+        number
+        for path in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")
+        if (number := read_number(path)) is not None
+    ]
+    if not counts and not alerts and not current:
         return Reading.missing("the kernel reports no throttling here")
-    return Reading({"events": max(counts, default=None), "active": sorted(kind for kind, on in alerts.items() if on)})
+    active = sorted(kind for kind, on in alerts.items() if on)
+    found = {"events": max(counts, default=None), "active": active}
+    return Reading({**found, "supply_events": sum(current)} if current else found)
 
 
 def _cores(root: Path, name: str) -> Iterable[Path]:

@@ -32,7 +32,7 @@ ALLOWED = {
     "runtime/backends/onnx_header.py": "a path that `Bundle.graph` has checked",
     "runtime/backends/tensorrt/builder.py": "folders that `Bundle.place` has checked",
     "runtime/backends/tensorrt/device.py": "a file of the system",
-    "runtime/backends/tensorrt/timing_cache.py": "the user's cache",
+    "runtime/backends/tensorrt/vouched_file.py": "the user's cache",
     "runtime/backends/tensorrt/publishing.py": "a folder that `Bundle.place` has checked",
     "runtime/labeled.py": "the user's images",
     "trust/folder.py": "the one way in",

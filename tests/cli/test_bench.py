@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from typer.testing import CliRunner, Result
 from edgemate.bundle import Bundle
 from edgemate.cli.bench import bench
 from edgemate.runtime import ExitLatency, Latency
+from edgemate.sensors.energy import Consumed
+from edgemate.sensors.energy.sensor import PowerSensor
+from edgemate.sensors.reading import Reading
 
 pytestmark = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
 
@@ -60,3 +65,49 @@ def test_the_table_has_a_row_per_exit(small_bundle: Bundle) -> None:
     assert "onnxruntime" in result.stdout
     for name in ("stage1", "stage2", "stage3"):
         assert name in result.stdout
+
+
+class Sampled(PowerSensor):
+    """A sensor that says what it is told to."""
+
+    name, scope = "INA3221", "the module (VDD_IN)"
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Consumed]:
+        self.runs += 1
+        found = Consumed()
+        yield found
+        found.joules, found.seconds = (5.0, 1.0) if self.runs == 1 else (42.0, 2.0)
+
+    def watts(self) -> float:
+        raise AssertionError("it is told")
+
+
+def test_the_machines_state_is_in_the_report(small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.runtime.power.find_energy_sensor", lambda part, gpu: Sampled())
+    monkeypatch.setattr("edgemate.runtime.power.SECONDS", 0.01)
+    monkeypatch.setattr("edgemate.sensors.speed.read_speed_settings", lambda: {"power mode": "15W"})
+    monkeypatch.setattr("edgemate.sensors.conditions.throttling_warning", lambda *_: "throttled meanwhile")
+    report = json.loads(run(small_bundle.path, "--json").stdout)
+    assert report["machine"]["power mode"] == "15W"
+    for moment in ("before", "after"):
+        state = report["conditions"][moment]
+        assert {"clocks_mhz", "temperatures_c", "throttling", "power_mode", "gpu"} <= state.keys()
+        assert all((found["value"] is None) == bool(found["reason"]) for found in state.values())
+    power = report["power"]["value"]
+    assert (power["sensor"], power["idle_watts"], power["busy_watts"]) == ("INA3221", 5.0, 21.0)
+    assert power["millijoules"] > 0
+    assert report["warnings"] == ["throttled meanwhile"]
+    shown = run(small_bundle.path).stdout
+    assert "power mode 15W" in shown
+    assert "power of the module (VDD_IN) by INA3221: idle 5.0 W, busy 21.0 W" in shown
+    assert "warning: throttled meanwhile" in shown
+
+
+def test_without_a_sensor_the_report_says_why(small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.runtime.power.find_energy_sensor", lambda part, gpu: Reading.missing("no sensor"))
+    report = json.loads(run(small_bundle.path, "--json").stdout)
+    assert report["power"] == {"value": None, "reason": "no sensor"}

@@ -11,7 +11,7 @@ import pytest
 from bundles import write_small_bundle
 from commands import invoke
 from fake_cuda import FakeCuda
-from fake_tensorrt import opened
+from fake_tensorrt import ORIN, opened
 from golden_backend import GoldenBackend
 
 from edgemate import files
@@ -63,7 +63,7 @@ def test_engines_are_built_proved_and_timed(own_bundle: Path, trt: TensorRT) -> 
         f"next: edgemate classify {own_bundle} IMAGE --backend tensorrt",
     ):
         assert said in result.stdout
-    assert (own_bundle / "engines/orin_sm87_trt10.3.0/segment_3.engine.json").is_file()
+    assert (own_bundle / f"engines/{ORIN.tag}_trt10.3.0/segment_3.engine.json").is_file()
 
 
 def test_every_option_reaches_the_engine(own_bundle: Path, trt: TensorRT) -> None:
@@ -78,7 +78,7 @@ def test_every_option_reaches_the_engine(own_bundle: Path, trt: TensorRT) -> Non
     flags = ("--version-compatible", "--strip-weights", "--no-tf32", "--sparsity")
     result = invoke(build, own_bundle, *(part for option in valued.items() for part in option), *flags)
     assert result.exit_code == 0, result.output
-    metadata = json.loads((own_bundle / "engines/orin_sm87_trt10.3.0/segment_1.engine.json").read_text())
+    metadata = json.loads((own_bundle / f"engines/{ORIN.tag}_trt10.3.0/segment_1.engine.json").read_text())
     assert metadata["options"] == {
         "batch": "2:4:16",
         "workspace_mib": 64,
@@ -93,7 +93,7 @@ def test_every_option_reaches_the_engine(own_bundle: Path, trt: TensorRT) -> Non
         "sparsity": True,
         "compute_capabilities": [],
     }
-    assert (own_bundle.parent / "timings/orin_sm87_trt10.3.0.timing").is_file()
+    assert (own_bundle.parent / f"timings/{ORIN.tag}_trt10.3.0.timing").is_file()
 
 
 def test_options_have_the_names_that_users_know() -> None:
@@ -104,7 +104,7 @@ def test_options_have_the_names_that_users_know() -> None:
 def test_the_batch_is_the_bundles_unless_another_is_asked_for(own_bundle: Path, trt: TensorRT) -> None:
     manifest = json.loads((own_bundle / "bundle.json").read_text())
     files.write_json(own_bundle / "bundle.json", manifest | {"engine_batch": [1, 2, 4]})
-    path = own_bundle / "engines/orin_sm87_trt10.3.0/segment_1.engine.json"
+    path = own_bundle / f"engines/{ORIN.tag}_trt10.3.0/segment_1.engine.json"
     for arguments, batch in (((), "1:2:4"), (("--batch", "8"), "8:8:8")):
         result = invoke(build, own_bundle, *arguments)
         assert result.exit_code == 0, result.output

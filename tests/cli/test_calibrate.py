@@ -16,6 +16,8 @@ from edgemate.bundle import Bundle, replace_file
 from edgemate.calibration import read_operating_points
 from edgemate.cli.calibrate import calibrate
 from edgemate.errors import UsageError
+from edgemate.latency_tables import QUANTILES, LatencyTable, StopTimes, write_latency_table
+from edgemate.machine import memory_gib, processor
 from edgemate.policies import Patience
 
 
@@ -55,6 +57,23 @@ def test_where_no_number_of_images_can_be_named_that_is_said(own_bundle: Path) -
     assert "how many are required cannot be estimated; until then this point is the whole network" in result.stdout
     said = json.loads(invoke(calibrate, own_bundle, "--risk", 0.0421, "--json").stdout)
     assert said["required_samples"] == {"guaranteed": None}
+
+
+@pytest.mark.parametrize(("mode", "said"), [("15W", True), ("MAXN", False)])
+def test_times_of_another_power_mode_are_said(
+    own_bundle: Path, monkeypatch: pytest.MonkeyPatch, mode: str, said: bool
+) -> None:
+    times = [
+        StopTimes(exit=k, mean_ms=k, quantiles_ms=(float(k),) * len(QUANTILES), segment_p99_ms=1.0) for k in (1, 2, 3)
+    ]
+    machine = {"processor": processor(), "memory_gib": memory_gib(), "power mode": "MAXN"}
+    table = LatencyTable(device="board", machine=machine, backend={}, repeats=9, exits=tuple(times))
+    write_latency_table(Bundle.open(own_bundle), table)
+    monkeypatch.setattr("edgemate.latency_tables.read_speed_settings", lambda: {"power mode": mode})
+    result = invoke(calibrate, own_bundle, "--device", "board")
+    assert result.exit_code == 0, result.output
+    warning = "warning: the times of board were measured on such a machine set otherwise (power mode MAXN, here 15W)"
+    assert (warning in result.stdout.replace("\n", " ")) == said
 
 
 def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None:

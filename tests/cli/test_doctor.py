@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import invoke
+from recorded_boards import BOARDS
 
 from edgemate.cli.doctor import EXTRAS, doctor
 from edgemate.errors import BackendError
@@ -56,8 +57,8 @@ def test_what_is_missing_comes_with_the_command_that_brings_it(monkeypatch: pyte
     [
         ((), ["TensorRT: not installed"]),
         (
-            (Installed("TensorRT 10.3.0"), Installed("TensorRT-RTX 1.7.1", ahead_of_time=True)),
-            ["TensorRT 10.3.0: builds and runs engines", "TensorRT-RTX 1.7.1: builds ahead of time here"],
+            (Installed("TensorRT 10.3.0", dla_cores=2), Installed("TensorRT-RTX 1.7.1", ahead_of_time=True)),
+            ["TensorRT 10.3.0: builds and runs engines; 2 DLA cores", "TensorRT-RTX 1.7.1: builds ahead of time here"],
         ),
     ],
 )
@@ -68,6 +69,20 @@ def test_what_there_is_of_tensorrt(
     result = invoke(doctor)
     assert result.exit_code == 0, result.output
     assert set(said) <= set(result.stdout.splitlines())
+
+
+def test_an_orin_nano_says_what_it_is_and_that_it_has_no_dla(monkeypatch: pytest.MonkeyPatch) -> None:
+    nano = BOARDS["orin-nano"].gpu
+    for module in ("edgemate.runtime.gpus", "edgemate.runtime.backends.tensorrt.device"):
+        monkeypatch.setattr(f"{module}.find_gpus", lambda: (nano,))
+    monkeypatch.setattr("edgemate.runtime.backends.tensorrt.device.processor", lambda: "NVIDIA Orin Nano Developer Kit")
+    monkeypatch.setattr(survey, "survey", lambda: (Installed("TensorRT 10.3.0", dla_cores=0),))
+    shown = invoke(doctor).stdout.splitlines()
+    assert "NVIDIA GPUs: Orin (compute capability 8.7, 8 multiprocessors, 7.4 GiB)" in shown
+    assert "engines and timings are kept for: nvidia-orin-nano-developer-kit_orin_sm87_8sm_8gib" in shown
+    assert "TensorRT 10.3.0: builds and runs engines; no DLA cores" in shown
+    identity = json.loads(invoke(doctor, "--json").stdout)["identity"]
+    assert (identity["board"], identity["multiprocessors"]) == ("NVIDIA Orin Nano Developer Kit", 8)
 
 
 def test_a_tensorrt_that_cannot_be_used_is_an_error_after_the_report(monkeypatch: pytest.MonkeyPatch) -> None:

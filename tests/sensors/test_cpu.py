@@ -58,3 +58,19 @@ def test_throttling_of_intel_is_counted_and_that_of_jetsons_is_active_or_not(tmp
         },
     )
     assert read_throttling(tmp_path).value == {"events": 5, "active": ["cpu-throttle-alert"]}
+
+
+def test_throttling_for_the_power_supply_is_counted_on_a_jetson(tmp_path: Path) -> None:
+    """The files of the driver `soctherm_oc` of an Orin: 1 is undervoltage, 2 and 3 are overcurrent."""
+    write_tree(
+        tmp_path / "sys/class/hwmon",
+        {
+            "hwmon1/name": "ina3221",
+            "hwmon2/name": "soctherm_oc",
+            "hwmon2/oc1_event_cnt": "0",
+            "hwmon2/oc1_throt_en": "1",
+            "hwmon2/oc2_event_cnt": "4",
+            "hwmon2/oc3_event_cnt": "3",
+        },
+    )
+    assert read_throttling(tmp_path).value == {"events": None, "active": [], "supply_events": 7}

@@ -81,6 +81,8 @@ def test_throttling_meanwhile_is_a_warning_and_earlier_throttling_is_not() -> No
     found = throttling_warning(calm, more)
     assert found is not None
     assert "cpu-throttle-alert, 2 throttling events" in found
+    starved = (conditions(Reading({"events": None, "active": [], "supply_events": n})) for n in (2, 5))
+    assert "3 times for its power supply" in str(throttling_warning(*starved))
     slowed = conditions(gpu=Reading({"throttling": ["hardware thermal slowdown"]}))
     assert "hardware thermal slowdown" in str(throttling_warning(conditions(), slowed))
 

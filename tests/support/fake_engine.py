@@ -34,7 +34,7 @@ from edgemate.runtime.backends.tensorrt.engine_metadata import EngineMetadata, m
 from edgemate.runtime.backends.tensorrt.loading import engine_name, engine_tag
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
-DEVICE = Device("Fake GPU", "8.7", "CUDA 12.6", this_system())
+DEVICE = Device("Fake GPU", "8.7", "CUDA 12.6", this_system(), "Fake board", 16, 64)
 SCRATCH_BYTES = 64
 
 
@@ -102,6 +102,9 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
                 library="tensorrt",
                 version=trt.version_text,
                 gpu=DEVICE.name,
+                board=DEVICE.board,
+                multiprocessors=DEVICE.multiprocessors,
+                memory_gib=DEVICE.memory_gib,
                 compute_capabilities=(DEVICE.compute_capability,),
                 driver=DEVICE.driver,
                 system=DEVICE.system,
@@ -143,7 +146,7 @@ class FakeEngine:
         return TensorIOMode.INPUT if name in self.plan["inputs"] else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        return {"float32": DataType.FLOAT, "int32": DataType.INT32}[self.tensors[name][0]]
+        return {"float32": DataType.FLOAT, "float16": DataType.HALF, "int32": DataType.INT32}[self.tensors[name][0]]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.tensors[name][1])

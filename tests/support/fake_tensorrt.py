@@ -17,7 +17,7 @@ from tensorrt_names import API, names
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.device import Device, this_system
 
-ORIN = Device("Orin", "8.7", "CUDA 12.6", this_system())
+ORIN = Device("Orin", "8.7", "CUDA 12.6", this_system(), "NVIDIA Jetson AGX Orin Developer Kit", 16, 64)
 
 
 def opened(version: str, device: Device | None = ORIN) -> TensorRT:
@@ -36,6 +36,7 @@ class FakeTensorRT(ModuleType):
         information: what the inspector says of every engine.
         ignores_hardware_compatibility: build for this GPU alone whatever was asked.
         dla_cores: how many there are.
+        capturable: whether contexts can be captured in a CUDA graph.
         configs: of every build, in order.
     """
 
@@ -50,6 +51,7 @@ class FakeTensorRT(ModuleType):
         self.information = json.dumps({"Layers": []})
         self.ignores_hardware_compatibility = False
         self.dla_cores = 2
+        self.capturable = True
         self.configs: list[Any] = []
         self.runtimes: list[Any] = []
         self._version = version
@@ -211,6 +213,10 @@ class _Network:
         return self._inputs[index]
 
     @property
+    def num_outputs(self) -> int:
+        return 0
+
+    @property
     def num_layers(self) -> int:
         return len(self._layers)
 
@@ -291,6 +297,7 @@ class _ParserError:
 class _Runtime:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
+        self.num_DLA_cores = self._module.dla_cores
         self._module.runtimes.append(self)
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
@@ -312,10 +319,14 @@ class _Engine:
     def create_engine_inspector(self) -> Any:
         return self._module.EngineInspector()
 
-    def create_execution_context(self, strategy: Any) -> Any:
+    def create_execution_context(self, how: Any) -> Any:
         context = self._module.IExecutionContext()
-        context._strategy = strategy.name
+        context._config = how if hasattr(how, "_strategy") else None
+        context._strategy = how._strategy if hasattr(how, "_strategy") else how.name
         return context
+
+    def create_runtime_config(self) -> Any:
+        return self._module.IRuntimeConfig()
 
     def create_execution_context_without_device_memory(self) -> Any:
         return self._module.IExecutionContext()
@@ -324,6 +335,42 @@ class _Engine:
 class _Context:
     def set_device_memory(self, address: int, size: int) -> None:
         self._memory = (address, size)
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        assert isinstance(stream, int)
+        return self._module.capturable
+
+
+class _RuntimeConfig:
+    def __init__(self) -> None:
+        self._strategy = "STATIC"
+        self._cache: Any = None
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy.name
+
+    def create_runtime_cache(self) -> Any:
+        return self._module.IRuntimeCache()
+
+    def set_runtime_cache(self, cache: Any) -> bool:
+        self._cache = cache
+        return True
+
+
+class _RuntimeCache:
+    """Its content is text that begins with `kernels`, and names the version that compiled them."""
+
+    def __init__(self) -> None:
+        self._kernels: list[bytes] = []
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not blob.startswith(b"kernels " + self._module.__version__.encode()):
+            return False
+        self._kernels += blob.split()[2:]
+        return True
+
+    def serialize(self) -> bytes:
+        return b" ".join([b"kernels", self._module.__version__.encode(), *self._kernels])
 
 
 class _Inspector:
@@ -357,6 +404,8 @@ _BEHAVIORS: dict[str, type] = {
     "IBuilderConfig": _Config,
     "ICudaEngine": _Engine,
     "IExecutionContext": _Context,
+    "IRuntimeCache": _RuntimeCache,
+    "IRuntimeConfig": _RuntimeConfig,
     "ILayer": _Layer,
     "INetworkDefinition": _Network,
     "IOptimizationProfile": _Profile,

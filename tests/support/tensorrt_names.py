@@ -20,7 +20,8 @@ API: dict[str, dict[Range, str]] = {
         ("8.6", None): "HardwareCompatibilityLevel",
         (None, "10.16"): "IInt8EntropyCalibrator2 QuantizationFlag",
         ("10.3", None): "ExecutionContextAllocationStrategy IProgressMonitor OnnxParserRefitter",
-        RTX_ONLY: "ComputeCapability",
+        ("10.13", None): "IRuntimeConfig",
+        RTX_ONLY: "ComputeCapability CudaGraphStrategy DynamicShapesKernelSpecializationStrategy IRuntimeCache",
     },
     "BuilderFlag": {
         ALWAYS: "DEBUG DIRECT_IO DISABLE_TIMING_CACHE GPU_FALLBACK REFIT SPARSE_WEIGHTS TF32",
@@ -30,6 +31,7 @@ API: dict[str, dict[Range, str]] = {
         ("10.3", "10.16"): "BF16 WEIGHTLESS",
         ("10.3", None): "ERROR_ON_TIMING_CACHE_MISS REFIT_IDENTICAL STRIP_PLAN WEIGHT_STREAMING",
         ("10.13", None): "EDITABLE_TIMING_CACHE STRICT_NANS",
+        RTX_ONLY: "REQUIRE_USER_ALLOCATION",
     },
     "NetworkDefinitionCreationFlag": {
         (None, "8.6"): "EXPLICIT_PRECISION",
@@ -38,6 +40,8 @@ API: dict[str, dict[Range, str]] = {
     },
     "HardwareCompatibilityLevel": {ALWAYS: "NONE AMPERE_PLUS", ("10.13", None): "SAME_COMPUTE_CAPABILITY"},
     "ComputeCapability": {RTX_ONLY: "NONE CURRENT SM75 SM80 SM86 SM89 SM120 SM121"},
+    "CudaGraphStrategy": {RTX_ONLY: "DISABLED WHOLE_GRAPH_CAPTURE"},
+    "DynamicShapesKernelSpecializationStrategy": {RTX_ONLY: "LAZY EAGER NONE"},
     "ProfilingVerbosity": {ALWAYS: "LAYER_NAMES_ONLY NONE DETAILED", (None, "8.6"): "DEFAULT VERBOSE"},
     "TacticSource": {ALWAYS: "EDGE_MASK_CONVOLUTIONS JIT_CONVOLUTIONS", (None, "10.16"): "CUBLAS CUBLAS_LT CUDNN"},
     "MemoryPoolType": {ALWAYS: "WORKSPACE DLA_MANAGED_SRAM DLA_LOCAL_DRAM DLA_GLOBAL_DRAM"},
@@ -68,14 +72,18 @@ API: dict[str, dict[Range, str]] = {
         RTX_ONLY: "get_compute_capability num_compute_capabilities set_compute_capability",
     },
     "INetworkDefinition": {
-        ALWAYS: "add_if_conditional get_input get_layer get_output name num_inputs num_layers num_outputs",
+        ALWAYS: "add_if_conditional add_input get_input get_layer get_output mark_output name num_inputs num_layers "
+        "num_outputs remove_tensor unmark_output",
         (None, "8.6"): "has_explicit_precision",
     },
     "ILayer": {
-        ALWAYS: "get_input get_output name num_inputs num_outputs type",
+        ALWAYS: "get_input get_output name num_inputs num_outputs set_input type",
         (None, "10.16"): "precision precision_is_set set_output_type",
     },
-    "ITensor": {ALWAYS: "dtype name shape", (None, "10.16"): "dynamic_range set_dynamic_range"},
+    "ITensor": {
+        ALWAYS: "dtype is_network_input is_network_output name shape",
+        (None, "10.16"): "dynamic_range set_dynamic_range",
+    },
     "IOptimizationProfile": {ALWAYS: "get_shape set_shape"},
     "ITimingCache": {ALWAYS: "combine reset serialize", ("10.13", None): "query update"},
     "OnnxParser": {
@@ -94,11 +102,19 @@ API: dict[str, dict[Range, str]] = {
         (None, "8.6"): "binding_is_input get_binding_shape max_batch_size num_bindings",
         (None, "10.16"): "create_execution_context_without_device_memory device_memory_size",
         ("10.3", None): "device_memory_size_v2 streamable_weights_size",
+        ("10.13", None): "create_runtime_config",
     },
+    "IRuntimeConfig": {
+        ("10.13", None): "get_execution_context_allocation_strategy set_execution_context_allocation_strategy",
+        RTX_ONLY: "create_runtime_cache cuda_graph_strategy dynamic_shapes_kernel_specialization_strategy "
+        "get_runtime_cache set_runtime_cache",
+    },
+    "IRuntimeCache": {RTX_ONLY: "deserialize reset serialize"},
     "IExecutionContext": {
         ALWAYS: "device_memory execute_async_v3 set_input_shape set_tensor_address",
         (None, "8.6"): "execute execute_async execute_async_v2 get_binding_shape set_binding_shape",
         ("10.3", None): "set_device_memory",
+        RTX_ONLY: "is_stream_capturable",
     },
     "EngineInspector": {ALWAYS: "get_engine_information get_layer_information"},
     "Refitter": {ALWAYS: "get_missing refit_cuda_engine set_weights"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from edgemate.runtime.backends.base import Array, Backend, ForwardPass
 from edgemate.runtime.backends.tensorrt.compat import Flavour, load_tensorrt
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.engine import Engine
+from edgemate.runtime.backends.tensorrt.first_load import prove_at_first_load
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
 from edgemate.runtime.backends.tensorrt.options import BatchRange
 from edgemate.runtime.backends.tensorrt.runner import Lane
@@ -25,7 +27,8 @@ from edgemate.runtime.backends.wiring import Step, wire
 class TensorRTBackend(Backend):
     """Runs the engines that `edgemate build` left in the bundle.
 
-    Segments and the conditional graph are opened at once, a prefix when it is first run. `threads` means nothing here.
+    Segments and the conditional graph are opened at once, a prefix when it is first run. Engines that were not built on
+    this device are proved on the bundle's golden samples when it first loads them. `threads` means nothing here.
 
     Args:
         bundle: as every backend's.
@@ -59,12 +62,22 @@ class TensorRTBackend(Backend):
         self._speculate = speculate
         self._lock = threading.Lock()
         self._chains: dict[int, _Chain] = {}  # exit of the last engine → engines
+        # For those who never call close(). At the end of the process the driver frees everything by itself, and may be
+        # gone before this could.
+        weakref.finalize(self, _let_go, self._chains).atexit = False
         if layout == "segments":
             self._open(self._files, wire([file.graph for file in self._files]))
         elif layout == "conditional":
             [file] = self._files
             names = tuple(tensor.name for tensor in file.graph.inputs)
             self._open(self._files, [Step(names, ("logits", "exit"), names)], fetched=2)
+        if engines is None:
+            try:
+                prove_at_first_load(bundle, self, layout, self._files, self._trt)
+            except BaseException:
+                self.close()
+                raise
+        self._keep_kernels()
 
     @property
     def largest_batch(self) -> int:
@@ -91,13 +104,13 @@ class TensorRTBackend(Backend):
         return logits[0], int(exit[0, 0])
 
     def metadata(self) -> dict[str, str]:
-        """Version, GPU, precision, batch sizes, and how segments are launched."""
+        """Version, GPU with its multiprocessors and memory, precision, batch sizes, and how segments are launched."""
         engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
         return {
             self.flavour: self._trt.version_text,
-            "gpu": self._trt.require_device().name,
+            **self._trt.require_device().metadata(),
             "precision": engine.precision,
             "engine batch": str(engine.options["batch"]),
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",
@@ -105,9 +118,16 @@ class TensorRTBackend(Backend):
         }
 
     def close(self) -> None:
-        """Wait for the GPU, then free everything on it. Passes that are still under way cannot go on."""
-        while self._chains:
-            self._chains.popitem()[1].close()
+        """Wait for the GPU, then free everything on it. Passes that are still under way cannot go on.
+
+        A backend that nobody holds any more, and no pass either, is closed by itself.
+        """
+        self._keep_kernels()
+        _close(self._chains)
+
+    def _keep_kernels(self) -> None:
+        if self._chains and self._trt.kernels is not None:
+            self._trt.kernels.save()
 
     def _open(self, files: Sequence[EngineFile], steps: Sequence[Step], fetched: int = 1) -> None:
         engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
@@ -127,6 +147,7 @@ class TensorRTBackend(Backend):
         with self._lock:
             lane = chain.lane()
             flow = _TensorRTPass(lane, chain.steps, batch.min, self._speculate, len(images))
+            flow.backend = self
             lane.holder = weakref.ref(flow)
         lane.given["image"][: len(images)] = images
         for name, array in others.items():
@@ -181,7 +202,21 @@ class _Chain:
             engine.close()
 
 
+def _close(chains: dict[int, _Chain]) -> None:
+    while chains:
+        chains.popitem()[1].close()
+
+
+def _let_go(chains: dict[int, _Chain]) -> None:
+    # Nobody is there to be told of an error.
+    while chains:
+        with contextlib.suppress(BackendError):
+            chains.popitem()[1].close()
+
+
 class _TensorRTPass(ForwardPass):
+    backend: TensorRTBackend | None = None  # which is not closed by itself while a pass is under way
+
     def __init__(self, lane: Lane, steps: Sequence[Step], least: int, speculate: bool, rows: int) -> None:
         self._lane = lane
         self._steps = steps

@@ -15,6 +15,8 @@ from typing import Any, Literal
 from edgemate.errors import BackendError
 from edgemate.progress import Progress
 from edgemate.runtime.backends.tensorrt.device import Device, find_device, require_gpu
+from edgemate.runtime.backends.tensorrt.dla import check_dla_precision, take_and_give_fp16
+from edgemate.runtime.backends.tensorrt.kernel_cache import KernelCache
 from edgemate.runtime.backends.tensorrt.options import BuildOptions
 from edgemate.runtime.backends.tensorrt.reporting import make_logger, make_progress_monitor
 
@@ -85,6 +87,7 @@ class TensorRT:
         self.version = tuple(int(number) for number in re.findall(r"\d+", module.__version__)[:3])
         self.device = device
         self.logger = make_logger(module)
+        self._kernels: KernelCache | None = None
 
     @property
     def is_rtx(self) -> bool:
@@ -172,6 +175,9 @@ class TensorRT:
         if options.strip_weights:
             self._refuse_ahead_of_time("strip_weights", options)
             config.set_flag(self._require("BuilderFlag", "STRIP_PLAN", "strip_weights", "10.0"))
+        user_allocation = self._find("BuilderFlag", "REQUIRE_USER_ALLOCATION")
+        if user_allocation is not None:  # what the library allocates at run time cannot be captured in a CUDA graph
+            config.set_flag(user_allocation)
         if options.sparsity:
             config.set_flag(module.BuilderFlag.SPARSE_WEIGHTS)
         if not options.tf32:
@@ -196,10 +202,11 @@ class TensorRT:
             options: the build's.
 
         Raises:
-            BackendError: a DLA cannot compute in fp32.
+            BackendError: a DLA cannot compute in that precision.
         """
-        if options.dla_core is not None and precision == "fp32":
-            raise BackendError("use_dla_core: a DLA computes in fp16 or int8; export with precision fp16 or int8")
+        if options.dla_core is not None:
+            check_dla_precision(precision)
+            take_and_give_fp16(self, network)
         if self.is_strongly_typed(options):
             return
         parts = precision.split("+")
@@ -216,6 +223,12 @@ class TensorRT:
         if monitor is not None:
             config.progress_monitor = monitor
         return monitor
+
+    @property
+    def cast_types(self) -> tuple[Any, ...]:
+        """The types of layers that convert from one precision to another: 8.5 has no CAST."""
+        found = (self._find("LayerType", name) for name in ("CAST", "IDENTITY"))
+        return tuple(kind for kind in found if kind is not None)
 
     @property
     def has_timing_cache(self) -> bool:
@@ -254,10 +267,17 @@ class TensorRT:
             return int(engine.device_memory_size)
         return int(engine.device_memory_size_v2)
 
-    def create_execution_context(self, engine: Any, scratch: int) -> Any | None:
-        """A context that works in the device memory at address `scratch`, of `scratch_bytes`. None if that failed."""
+    def create_execution_context(self, engine: Any, scratch: int, *, library_graphs: bool = False) -> Any | None:
+        """A context that works in the device memory at address `scratch`, of `scratch_bytes`. None if that failed.
+
+        With `library_graphs` the library makes CUDA graphs by itself, where it can (`has_graphs`).
+        """
         strategy = self._find("ExecutionContextAllocationStrategy", "USER_MANAGED")
-        if strategy is None:
+        kernels = self.kernels
+        if kernels is not None:
+            config = kernels.configure(self.module, engine, library_graphs=library_graphs)
+            context = engine.create_execution_context(config)
+        elif strategy is None:
             context = engine.create_execution_context_without_device_memory()
         else:
             context = engine.create_execution_context(strategy)
@@ -268,6 +288,24 @@ class TensorRT:
         else:
             context.set_device_memory(scratch, self.scratch_bytes(engine))
         return context
+
+    @property
+    def kernels(self) -> KernelCache | None:
+        """The kernels that are compiled at run time; None where the builder has chosen them all."""
+        if self._kernels is None and self._find("IRuntimeConfig", "create_runtime_cache") is not None:
+            self._kernels = KernelCache(f"{self.require_device().tag}_{self.tag}")
+        return self._kernels
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether the library can make CUDA graphs by itself."""
+        return self._find("CudaGraphStrategy", "WHOLE_GRAPH_CAPTURE") is not None
+
+    def is_capturable(self, context: Any, stream: Any) -> bool:
+        """Whether the work of `context` on `stream` can be captured; where the version cannot say, trying will tell."""
+        if self._find("IExecutionContext", "is_stream_capturable") is None:
+            return True
+        return bool(context.is_stream_capturable(int(stream)))
 
     def hardware_compatibility_level(self, engine: Any) -> str:
         """The level that a built engine really has."""
@@ -280,6 +318,16 @@ class TensorRT:
         text: str = engine.create_engine_inspector().get_engine_information(self.module.LayerInformationFormat.JSON)
         return text
 
+    def dla_cores(self) -> int | None:
+        """How many Deep Learning Accelerators there are here; None for a version that uses none.
+
+        Raises:
+            BackendError: there is no GPU.
+        """
+        if self.is_rtx or self._lacks_dla:
+            return None
+        return int(self.create_runtime().num_DLA_cores)
+
     # Below: what the above need
 
     def _find(self, owner: str, member: str) -> Any | None:
@@ -290,6 +338,10 @@ class TensorRT:
         if found is None:
             raise BackendError(f"{option}: needs TensorRT ≥ {since}; this is {self.name}")
         return found
+
+    @property
+    def _lacks_dla(self) -> bool:
+        return (10, 8) <= self.version < (11, 4, 1)
 
     def _refuse_ahead_of_time(self, option: str, options: BuildOptions) -> None:
         if options.compute_capabilities:
@@ -310,7 +362,7 @@ class TensorRT:
         config.hardware_compatibility_level = self._require("HardwareCompatibilityLevel", level.upper(), option, since)
 
     def _set_dla(self, config: Any, options: BuildOptions, builder: Any) -> None:
-        if self.is_rtx or (10, 8) <= self.version < (11, 4, 1):
+        if self.is_rtx or self._lacks_dla:
             raise BackendError(
                 f"use_dla_core {options.dla_core}: needs TensorRT ≤ 10.7 or ≥ 11.4.1; this is {self.name}"
             )

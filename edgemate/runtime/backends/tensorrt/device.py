@@ -9,30 +9,57 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate.errors import BackendError
+from edgemate.machine import nominal_gib, processor
 from edgemate.runtime.gpus import find_gpus
+
+_LONGEST = 60  # characters of a board's name in a tag; file systems allow 255 for the whole
 
 
 @dataclass(frozen=True)
 class Device:
     """What an engine is tied to, beside the library's version.
 
+    The GPU of every Jetson Orin is called `Orin` and has compute capability 8.7. So a device is also known by its
+    board, its multiprocessors and its memory.
+
     Attributes:
         name: the GPU, as its driver calls it.
         compute_capability: `major.minor`.
         driver: its version where the system says, and the newest CUDA it serves.
         system: operating system and processor architecture.
+        board: its name in the device tree, else the processor's; None if unknown.
+        multiprocessors: of the GPU; None if unknown.
+        memory_gib: of the GPU, which on a Jetson is that of the module, see `nominal_gib`; None if unknown.
     """
 
     name: str
     compute_capability: str
     driver: str
     system: str
+    board: str | None = None
+    multiprocessors: int | None = None
+    memory_gib: int | None = None
 
     @property
     def tag(self) -> str:
-        """`nvidia-h200_sm90`: fit for a folder's name."""
-        name = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "gpu"
-        return f"{name}_{sm(self.compute_capability)}"
+        """`nvidia-jetson-agx-orin-developer-kit_orin_sm87_16sm_64gib`: fit for a folder's name."""
+        parts = [*([_word(self.board)[:_LONGEST].strip("-")] if self.board else []), _word(self.name) or "gpu"]
+        parts.append(sm(self.compute_capability))
+        if self.multiprocessors is not None:
+            parts.append(f"{self.multiprocessors}sm")
+        if self.memory_gib is not None:
+            parts.append(f"{self.memory_gib}gib")
+        return "_".join(part for part in parts if part)
+
+    def metadata(self) -> dict[str, str]:
+        """What of it bears on times, as in the metadata of a backend; what is unknown is left out."""
+        found = {"gpu": self.name, "multiprocessors": self.multiprocessors, "gpu memory": self.memory_gib}
+        units = {"gpu memory": " GiB"}
+        return {key: f"{value}{units.get(key, '')}" for key, value in found.items() if value is not None}
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def sm(compute_capability: str) -> str:
@@ -50,7 +77,9 @@ def find_device() -> Device | None:
     gpus = find_gpus()
     if not gpus:
         return None
-    return Device(gpus[0].name, gpus[0].compute_capability, _driver(), this_system())
+    gpu = gpus[0]
+    memory = None if gpu.memory_bytes is None else nominal_gib(gpu.memory_bytes)
+    return Device(gpu.name, gpu.compute_capability, _driver(), this_system(), processor(), gpu.multiprocessors, memory)
 
 
 def require_gpu(wanted_by: str) -> Device:

@@ -67,15 +67,25 @@ class Engine:
         self.batch = self._batch_range(graph.inputs[0].name)
         self.scratch_bytes = trt.scratch_bytes(opened)
 
-    def create_context(self, scratch: int) -> Any:
+    def create_context(self, scratch: int, *, library_graphs: bool = False) -> Any:
         """A context that works in the device memory at `scratch`, which must have `scratch_bytes`.
 
-        No two contexts may work in the same memory at the same time.
+        No two contexts may work in the same memory at the same time. With `library_graphs`, the library makes CUDA
+        graphs by itself, where it can.
         """
-        context = self._trt.create_execution_context(self._opened, scratch)
+        context = self._trt.create_execution_context(self._opened, scratch, library_graphs=library_graphs)
         if context is None:
             raise self._failed("no execution context can be made")
         return context
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether the library can make CUDA graphs by itself."""
+        return self._trt.has_graphs
+
+    def is_capturable(self, context: Any, stream: Any) -> bool:
+        """Whether what `context` gives to `stream` may become part of a CUDA graph, as far as the library can say."""
+        return self._trt.is_capturable(context, stream)
 
     def bind(self, context: Any, rows: int, addresses: Mapping[str, int]) -> None:
         """Let `context` take `rows` images, every tensor at its address on the device."""
@@ -106,7 +116,11 @@ class Engine:
         for name in sorted(found.keys() | recorded.keys()):
             mode, dtype, shape = found.get(name, ("", "", ()))
             row = shape[1:] if name in batched else shape
-            if recorded.get(name) != (mode, dtype, row):
+            # On a DLA tensors are half as wide; the host's side of them is converted.
+            as_recorded = (
+                "float32" if dtype == "float16" and recorded.get(name, ("", "", ()))[1] == "float32" else dtype
+            )
+            if recorded.get(name) != (mode, as_recorded, row):
                 raise BackendError(
                     f"{self.path}: {name} is {_words(found.get(name))} where the manifest says "
                     f"{_words(recorded.get(name))}; build the engines again with edgemate build"

@@ -52,6 +52,9 @@ class EngineMetadata(BaseModel):
         library: `tensorrt` or `tensorrt_rtx`.
         version: the library's.
         gpu: the GPU it was built on; None when it was built ahead of time.
+        board: the board or processor that GPU was on; None when it was built ahead of time, or by an earlier version.
+        multiprocessors: of that GPU; likewise.
+        memory_gib: of that GPU; likewise.
         compute_capabilities: of that GPU, or those it was built for.
         driver: at the time.
         system: operating system and processor architecture.
@@ -76,6 +79,9 @@ class EngineMetadata(BaseModel):
     library: Literal["tensorrt", "tensorrt_rtx"]
     version: Annotated[str, Field(pattern=r"^\d{1,9}(\.\d{1,9}){0,9}$")]
     gpu: str | None
+    board: str | None = None
+    multiprocessors: int | None = None
+    memory_gib: int | None = None
     compute_capabilities: tuple[str, ...]
     driver: str | None
     system: str

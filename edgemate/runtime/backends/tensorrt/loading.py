@@ -141,13 +141,35 @@ def graphs_of(bundle: Bundle, layout: Layout) -> tuple[Graph, ...]:
 
 
 def engine_tag(trt: TensorRT, device: Device) -> str:
-    """The folder of what is built here: `nvidia-h200_sm90_trt10.3.0`."""
+    """The folder of what is built here: `nvidia-jetson-orin-nano-developer-kit_orin_sm87_8sm_8gib_trt10.3.0`."""
     return f"{device.tag}_{trt.tag}"
 
 
 def engine_name(graph: Graph) -> str:
     """The engine's file name: `segment_1.engine` of `onnx/segment_1.onnx`."""
     return Path(graph.file).stem + ".engine"
+
+
+def other_device(metadata: EngineMetadata, device: Device) -> str | None:
+    """How the device that an engine was built on differs from this one, to stand after "was built"; None if not at all.
+
+    Versions before recorded the GPU's name alone. That is enough for a graphics card, and not for a Jetson, where all
+    modules of a generation have the same name.
+    """
+    if metadata.gpu != device.name:
+        return f"on {metadata.gpu}, and this is {device.name}"
+    if metadata.multiprocessors is None and metadata.board is None:
+        if not device.system.endswith("aarch64"):
+            return None
+        return f"by an earlier edgemate, which did not record the board, and this is {device.board or device.name}"
+    for what, there, here in (
+        ("{}", metadata.board, device.board),
+        ("a GPU of {} multiprocessors", metadata.multiprocessors, device.multiprocessors),
+        ("a GPU of {} GiB", metadata.memory_gib, device.memory_gib),
+    ):
+        if there != here:
+            return f"on {what.format(there)}, and this is {what.format(here)}"
+    return None
 
 
 def _folders(bundle: Bundle, own: str) -> Iterator[str]:
@@ -204,6 +226,6 @@ def _misfit(metadata: EngineMetadata, trt: TensorRT, device: Device | None) -> s
         return None if float(here) >= 8 else f"for compute capability 8.0 and above, and {device.name} has {here}"
     if here not in metadata.compute_capabilities:
         return f"for compute capability {', '.join(metadata.compute_capabilities)}, and {device.name} has {here}"
-    if metadata.gpu not in (None, device.name) and level != "same_compute_capability":
-        return f"on {metadata.gpu}, and this is {device.name}"
-    return None
+    if metadata.gpu is None or level == "same_compute_capability":
+        return None
+    return other_device(metadata, device)

@@ -79,9 +79,13 @@ class Lane:
         self._cuda.record(self._events[index], self._stream)
 
     def answer(self, index: int, rows: int) -> list[npt.NDArray[Any]]:
-        """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each."""
+        """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each.
+
+        What a DLA gives in float16 is float32 here.
+        """
         self._cuda.wait(self._events[index])
-        return [array[:rows].copy() for array in self._answers[index]]
+        wide = {np.dtype(np.float16): np.dtype(np.float32)}
+        return [array[:rows].astype(wide.get(array.dtype, array.dtype)) for array in self._answers[index]]
 
     def keep(self, names: Iterable[str], kept: npt.NDArray[np.intp]) -> None:
         """Bring the rows `kept` of the named tensors to the front, when the stream gets there."""
@@ -103,6 +107,8 @@ class Lane:
         uploads = []
         for slot in engine.slots.values():
             if slot.name in self._tensors:
+                if self._tensors[slot.name].row_bytes != slot.row_bytes:
+                    raise BackendError(f"{engine.path}: takes {slot.name} in another precision than it is given in")
                 continue
             self._tensors[slot.name] = self._memory.tensor(rows, slot.row_bytes)
             if slot.is_input:
@@ -167,6 +173,8 @@ class Runner:
         self._plain: Any = None
         self._plain_rows = 0
         self.capturable = cuda_graphs
+        self._library_graphs = cuda_graphs and engine.has_graphs  # of what has no graph of ours
+        self._spent: Any = None  # a context whose work may still be under way
 
     def enqueue(self, rows: int) -> None:
         """Give the stream the work for `rows` images.
@@ -181,15 +189,20 @@ class Runner:
             self._engine.bind(context, rows, self._addresses)
             # A context's first run after a change of shape does things that cannot be captured; it is this pass's run.
             self._enqueue(context, rows)
-            graph = self._cuda.capture(self._stream, lambda: self._enqueue(context, rows))
+            graph = None
+            if self._engine.is_capturable(context, self._stream):
+                graph = self._cuda.capture(self._stream, lambda: self._enqueue(context, rows))
             if graph is None:
                 self.capturable = False
-                self._plain, self._plain_rows = context, rows
+                if self._library_graphs:
+                    self._spent = context
+                else:
+                    self._plain, self._plain_rows = context, rows
             else:
                 self._graphs[rows] = (graph, context)
         else:
             if self._plain is None:
-                self._plain = self._engine.create_context(self._scratch)
+                self._plain = self._engine.create_context(self._scratch, library_graphs=self._library_graphs)
             if self._plain_rows != rows:
                 self._engine.bind(self._plain, rows, self._addresses)
                 self._plain_rows = rows
@@ -200,7 +213,7 @@ class Runner:
         while self._graphs:
             _, (graph, _) = self._graphs.popitem()
             self._cuda.destroy_graph(graph)
-        self._plain = None
+        self._plain = self._spent = None
 
     def _enqueue(self, context: Any, rows: int) -> None:
         for transfer in self._uploads:

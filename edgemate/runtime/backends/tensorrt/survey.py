@@ -18,11 +18,14 @@ class Installed:
         name: `TensorRT 10.3.0`.
         problem: why it can do nothing here; None if it can.
         ahead_of_time: whether building for other machines is all it can do here.
+        dla_cores: Deep Learning Accelerators that it can use here; None for a version that uses none, and where it
+            cannot be asked.
     """
 
     name: str
     problem: str | None = None
     ahead_of_time: bool = False
+    dla_cores: int | None = None
 
 
 def survey() -> tuple[Installed, ...]:
@@ -39,7 +42,8 @@ def _look_at(flavour: Flavour) -> Installed:
             return Installed(name, ahead_of_time=True)
         return Installed(name, str(error))
     try:
-        return Installed(load_tensorrt(flavour).name)
+        trt = load_tensorrt(flavour)
+        return Installed(trt.name, dla_cores=trt.dla_cores())
     except BackendError as error:
         return Installed(name, str(error))
 

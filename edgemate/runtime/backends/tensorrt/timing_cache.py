@@ -5,26 +5,21 @@ TensorRT parses them, so only those that this machine wrote are given to it; oth
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgemate import files
-from edgemate.errors import BundleError
-from edgemate.trust import GuardedFolder, Ledger
-
-try:
-    import fcntl
-except ImportError:  # Windows: two builds at once may lose timings, never write half a file
-    fcntl = None  # type: ignore[assignment]
+from edgemate.runtime.backends.tensorrt.vouched_file import VouchedFile
 
 
 def default_folder() -> Path:
     """Where the caches are unless the user says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgemate" / "timing"
+    return cache_folder() / "timing"
+
+
+def cache_folder() -> Path:
+    """The user's folder of what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "edgemate"
 
 
 class TimingCache:
@@ -37,7 +32,7 @@ class TimingCache:
 
     def __init__(self, folder: Path, tag: str) -> None:
         self.path = folder / f"{tag}.timing"
-        self._ledger = Ledger.of_this_user()
+        self._file = VouchedFile(self.path)
 
     def load(self, config: Any) -> None:
         """Give `config` what is known. A file that TensorRT does not take counts as empty.
@@ -45,7 +40,7 @@ class TimingCache:
         Raises:
             OSError: the folder cannot be used.
         """
-        with self._locked():
+        with self._file.locked():
             known = self._read(config)
         if known is None or not config.set_timing_cache(known, ignore_mismatch=False):
             config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
@@ -60,39 +55,17 @@ class TimingCache:
         cache = config.get_timing_cache()
         if cache is None:
             return
-        with self._locked():
+        with self._file.locked():
             others = self._read(config)
             if others is not None:
                 cache.combine(others, ignore_mismatch=False)
-            content, before = bytes(cache.serialize()), self._content()
-            self._ledger.record(_hash(content))
-            files.write_bytes(self.path, content)
-            if before is not None and before != content:
-                self._ledger.forget(_hash(before))
+            self._file.write(bytes(cache.serialize()))
 
     def _read(self, config: Any) -> Any | None:
-        content = self._content()
-        if content is None or not self._ledger.knows(_hash(content)):
+        content = self._file.read()
+        if content is None:
             return None
         try:
             return config.create_timing_cache(content)
         except (RuntimeError, TypeError, ValueError):  # what the bindings make of bytes that are no cache
             return None
-
-    def _content(self) -> bytes | None:
-        try:
-            return GuardedFolder(self.path.parent).read(self.path.name)
-        except (FileNotFoundError, BundleError):
-            return None
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("wb") as handle:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed
-            yield
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

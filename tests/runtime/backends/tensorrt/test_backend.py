@@ -343,6 +343,8 @@ def test_it_says_what_it_runs_on(fake: Fake) -> None:
     assert fake.open(speculate=True).metadata() == {
         "tensorrt": "10.3.0",
         "gpu": "Fake GPU",
+        "multiprocessors": "16",
+        "gpu memory": "64 GiB",
         "precision": "fp32",
         "engine batch": "1:4:32",
         "cuda graphs": "on",

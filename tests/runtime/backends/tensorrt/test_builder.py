@@ -17,7 +17,7 @@ from edgemate.runtime.backends.tensorrt.engine_metadata import read_engine_metad
 from edgemate.runtime.backends.tensorrt.loading import find_engines
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
-ORIN_10_3 = "engines/orin_sm87_trt10.3.0"
+ORIN_10_3 = f"engines/{ORIN.tag}_trt10.3.0"
 LAYERS = {"Layers": [{"Name": "conv", "LayerType": "Conv", "Inputs": [{"Format/Datatype": "Half"}], "Outputs": []}]}
 
 
@@ -53,7 +53,7 @@ def test_every_version_builds(version: str, bundle: Bundle, monkeypatch: pytest.
     assert [engine.path.name for engine in engines] == ["segment_1.engine", "segment_2.engine", "segment_3.engine"]
     assert find_engines(bundle, trt, "segments") == engines
     timings = list((tmp_path / "cache").rglob("*.timing"))
-    assert [path.stem for path in timings] == ([f"orin_sm87_{trt.tag}"] if trt.has_timing_cache else [])
+    assert [path.stem for path in timings] == ([f"{ORIN.tag}_{trt.tag}"] if trt.has_timing_cache else [])
 
 
 def test_engines_and_their_metadata_lie_beside_one_another(bundle: Bundle, trt: TensorRT) -> None:
@@ -62,7 +62,7 @@ def test_engines_and_their_metadata_lie_beside_one_another(bundle: Bundle, trt: 
     engines = build_bundle_engines(bundle, trt, BuildOptions(workspace_mib=64), layouts=("segments", "prefixes"))
     stems = [f"{kind}_{exit}" for kind in ("prefix", "segment") for exit in (1, 2, 3)]
     assert listing(bundle.path / "engines") == [
-        f"orin_sm87_trt10.3.0/{stem}.engine{suffix}" for stem in stems for suffix in ("", ".json")
+        f"{ORIN.tag}_trt10.3.0/{stem}.engine{suffix}" for stem in stems for suffix in ("", ".json")
     ]
     metadata = read_engine_metadata(engines[1].path)
     assert metadata == engines[1].metadata
@@ -161,7 +161,7 @@ def test_a_failed_build_keeps_what_was_there_and_leaves_no_half_file(bundle: Bun
         build_bundle_engines(bundle, trt, other, progress=FailingAt(trt, "segment_3"))
     assert {path: path.read_bytes() for path in (bundle.path / ORIN_10_3).iterdir()} == kept
     assert find_engines(bundle, trt, "segments") == before
-    waiting = bundle.path / "engines/.orin_sm87_trt10.3.0.part"
+    waiting = bundle.path / f"engines/.{ORIN.tag}_trt10.3.0.part"
     stems = ["segment_1", "segment_2"]
     assert listing(waiting) == [f"{stem}.engine{suffix}" for stem in stems for suffix in ("", ".json")]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import write_small_bundle
 from told import Told
 
 from edgemate.bundle import Bundle
@@ -43,6 +44,13 @@ def test_a_bundle_gets_its_engines(own_bundle: Path, rtx: TensorRT) -> None:
         assert engine.path.stat().st_size == engine.metadata.engine.bytes > 10_000
         assert engine.metadata.build_seconds > 0
     assert any(": 1 of" in step for step in told)
+
+
+def test_a_graph_that_decides_on_the_device_is_built_too(tmp_path: Path, rtx: TensorRT) -> None:
+    """Nothing in it has a size that depends on data, so its memory can be ours as well."""
+    bundle = write_small_bundle(tmp_path / "bundle", conditional=True)
+    [engine] = build_bundle_engines(bundle, rtx, AHEAD, layouts=("conditional",))
+    assert engine.metadata.gpu is None
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,11 @@ def test_on_a_dla_flags_say_the_precision_where_there_are_flags() -> None:
     options = BuildOptions(dla_core=0, batch=ONE)
     trt = opened("10.3.0")
     assert trt.create_network(trt.create_builder(options), options)._flags == {"EXPLICIT_BATCH"}
-    assert "INT8" in configured(trt, options, "int8")._flags
+    assert "FP16" in configured(trt, options, "fp16")._flags
     later = opened("11.4.0.106")
     later.version = (11, 4, 1)  # where DLA came back, without flags
     assert later.create_network(later.create_builder(options), options)._flags == {"STRONGLY_TYPED"}
-    assert configured(later, options, "int8").DLA_core == 0
+    assert configured(later, options, "fp16").DLA_core == 0
 
 
 def test_flags_do_not_take_down_to_fp16_what_the_graph_holds_in_fp32() -> None:
@@ -159,9 +159,22 @@ def test_a_dla_core_that_is_not_there_is_refused() -> None:
             configured(trt, BuildOptions(dla_core=2, batch=ONE))
 
 
-def test_a_dla_does_not_compute_in_fp32() -> None:
-    with pytest.raises(BackendError, match="export with precision fp16 or int8"):
-        configured(opened("10.3.0"), BuildOptions(dla_core=0, batch=ONE), "fp32")
+@pytest.mark.parametrize(("version", "cores"), [("10.3.0", 2), ("10.13.2", None), (RTX, None)])
+def test_cores_are_counted_where_the_version_uses_them(version: str, cores: int | None) -> None:
+    assert opened(version).dla_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        ("fp32", "computes in fp16, and this bundle is fp32; export it in fp16"),
+        ("int8", "int8 is written as Q/DQ, which no DLA takes; export it in fp16"),
+        ("int8+fp16", r"int8\+fp16 is written as Q/DQ, which no DLA takes"),
+    ],
+)
+def test_a_dla_computes_in_fp16_only(precision: str, said: str) -> None:
+    with pytest.raises(BackendError, match=f"^use_dla_core: .*{said}"):
+        configured(opened("10.3.0"), BuildOptions(dla_core=0, batch=ONE), precision)
 
 
 def test_ahead_of_time_needs_no_gpu_and_names_what_can_be_built_for() -> None:

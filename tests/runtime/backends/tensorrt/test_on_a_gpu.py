@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from backends import BATCH, load_real_tensorrt
+from built_here import record_as_built
 from bundles import write_small_bundle
 
+from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError
 from edgemate.policies import Confidence
 from edgemate.registry import BACKENDS
 from edgemate.runtime import AnytimeClassifier
+from edgemate.runtime.backends.tensorrt import first_load
 from edgemate.runtime.backends.tensorrt.builder import build_bundle_engines
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 from edgemate.runtime.proof import default_tolerance, prove
+from edgemate.sensors.nvml import Nvml
 
 pytestmark = [pytest.mark.gpu, pytest.mark.tensorrt]
 
@@ -67,3 +74,64 @@ def test_a_truncated_engine_is_refused(built: Bundle, flavour: str, tmp_path: Pa
     engine.write_bytes(engine.read_bytes()[:-1])
     with pytest.raises(BackendError, match=r"segment_2\.engine: has .* bytes"):
         AnytimeClassifier.load(copy, flavour)
+
+
+def test_the_device_is_known_by_more_than_its_name() -> None:
+    device = load_real_tensorrt().require_device()
+    assert device.multiprocessors is not None
+    assert device.multiprocessors > 0
+    assert device.memory_gib is not None
+    assert device.tag.endswith(f"_{device.multiprocessors}sm_{device.memory_gib}gib")
+
+
+def test_engines_of_elsewhere_are_proved_at_first_load_and_remembered(
+    built: Bundle, flavour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(built.path, tmp_path / "copy"))
+    for beside in (copy / "engines").rglob("*.engine.json"):  # as of a build ahead of time
+        none = {"gpu": None, "board": None, "multiprocessors": None, "memory_gib": None}
+        files.write_json(beside, {**json.loads(beside.read_text()), **none})
+    record_as_built(copy)
+    monkeypatch.setattr(first_load, "first_problem", problem := Counted(first_load.first_problem))
+    for _ in range(2):
+        AnytimeClassifier.load(copy, flavour).close()
+    assert problem.calls == 1
+
+
+class Counted:
+    """A function that counts its calls."""
+
+    def __init__(self, function: Callable[..., str | None]) -> None:
+        self.function, self.calls = function, 0
+
+    def __call__(self, *arguments: object, **named: object) -> str | None:
+        self.calls += 1
+        return self.function(*arguments, **named)
+
+
+def test_kernels_that_were_compiled_are_kept(
+    built: Bundle, flavour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if flavour != "tensorrt_rtx":
+        pytest.skip("TensorRT chooses its kernels when it builds")
+    kernels = load_real_tensorrt().kernels
+    assert kernels is not None
+    monkeypatch.setattr(kernels, "path", tmp_path / "tag.kernels")
+    monkeypatch.setattr(kernels, "_kept", b"")
+    AnytimeClassifier.load(built.path, flavour).close()
+    assert kernels.path.stat().st_size > 0
+
+
+def test_a_classifier_that_nobody_closes_gives_the_gpus_memory_back(built: Bundle, flavour: str) -> None:
+    gpu = Nvml.open()
+    if gpu is None or gpu.used_bytes is None:
+        pytest.skip("NVML does not say how much memory is in use")
+
+    def used_after(loads: int) -> int:
+        for _ in range(loads):
+            AnytimeClassifier.load(built.path, flavour)
+            gc.collect()
+        return gpu.used_bytes or 0
+
+    few, many = used_after(2), used_after(10)
+    assert many - few < 64 << 20, "what ten leave is no more than what two left, but for noise"

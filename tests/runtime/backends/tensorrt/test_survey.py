@@ -39,7 +39,7 @@ def test_with_a_gpu_the_library_says_what_it_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "require_gpu", lambda wanted_by: ORIN)
     monkeypatch.setattr(module, "load_tensorrt", load)
     assert survey() == (
-        Installed("TensorRT 10.3.0"),
+        Installed("TensorRT 10.3.0", dla_cores=2),
         Installed("TensorRT-RTX 1.7.1", "TensorRT-RTX cannot be imported (a library is missing)"),
     )
 

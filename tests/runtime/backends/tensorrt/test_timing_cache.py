@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_tensorrt import FakeTensorRT
 
-from edgemate.runtime.backends.tensorrt import timing_cache
+from edgemate.runtime.backends.tensorrt import vouched_file
 from edgemate.runtime.backends.tensorrt.timing_cache import TimingCache, default_folder
 
 
@@ -51,7 +51,7 @@ def test_a_cache_that_tensorrt_does_not_take_counts_as_empty(tmp_path: Path, con
     assert given.get_timing_cache().serialize() == b"timings"
 
 
-@pytest.mark.skipif(timing_cache.fcntl is None, reason="this system has no flock")
+@pytest.mark.skipif(vouched_file.fcntl is None, reason="this system has no flock")
 def test_only_one_at_a_time_reads_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = TimingCache._read
 
