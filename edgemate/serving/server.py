@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,16 +21,17 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from edgemate import __version__
 from edgemate.errors import BackendError, BundleError, ImageError, UsageError
-from edgemate.limits import BODIES_BYTES, REQUEST_BYTES
 from edgemate.runtime import AnytimeClassifier, Prediction
 from edgemate.serving.answers import answer_body
 from edgemate.serving.batching import Batcher
+from edgemate.serving.bodies import Bodies
 from edgemate.serving.connections import HttpServer, json_error
 from edgemate.serving.metrics import Metrics
 from edgemate.serving.model import Choice, ServedModel
 from edgemate.serving.options import ServeOptions
 from edgemate.serving.protocol import OUTPUTS, PIXELS, READY, InferRequest, parse_infer
 from edgemate.serving.refusal import RefusedError, bad
+from edgemate.serving.signals import Stop
 from edgemate.wording import shortened
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ async def _serve(
     http = HttpServer(service.handle, timeout_s=options.timeout_s, on_error=service.metrics.count_request)
     runner = web.ServerRunner(http, shutdown_timeout=1.0)
     await runner.setup()
-    with _Stop() as stop:
+    with Stop() as stop:
         try:
             site = web.TCPSite(runner, options.host, options.port)
             try:
@@ -95,27 +95,6 @@ async def _serve(
             await service.close()
 
 
-class _Stop:
-    """The first SIGTERM or SIGINT asks for the end; `again` is set by the next, which does not wait."""
-
-    def __enter__(self) -> _Stop:
-        self.asked, self.again = asyncio.Event(), asyncio.Event()
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        loop = asyncio.get_running_loop()
-        for number in self._before:
-            loop.add_signal_handler(number, self._stop)
-        return self
-
-    def __exit__(self, *given: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number, before in self._before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, before)
-
-    def _stop(self) -> None:
-        (self.again if self.asked.is_set() else self.asked).set()
-
-
 class _Service:
     """Answers requests to one model."""
 
@@ -131,7 +110,7 @@ class _Service:
         )
         self.metrics = Metrics(len(model.classifier.exits), model.points, lambda: self._batcher.images)
         self._helper = ThreadPoolExecutor(2, "edgemate-prepare")
-        self._bodies = 0
+        self._bodies = Bodies(options.timeout_s)
         self._open = 0
         self._stopping = False
         self._idle = asyncio.Event()
@@ -234,11 +213,8 @@ class _Service:
         if self._stopping:
             raise RefusedError(503, "the server is stopping", {"Retry-After": "10"})
         length = _json_length(request)
-        body = await self._body(request)
-        try:
+        async with self._bodies.of(request) as body:
             return await self._answer(body, length, arrived)
-        finally:
-            self._bodies -= len(body)
 
     async def _answer(self, body: bytearray, length: int | None, arrived: float) -> web.Response:
         model = self._model
@@ -282,33 +258,6 @@ class _Service:
             return web.Response(body=body, content_type="application/json")
         headers = {JSON_LENGTH: str(json_bytes)}
         return web.Response(body=body, content_type="application/octet-stream", headers=headers)
-
-    async def _body(self, request: web.BaseRequest) -> bytearray:
-        """The body, counted in `_bodies`, which the caller is to give back."""
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise RefusedError(415, "Content-Encoding: compressed bodies are not read")
-        if (request.content_length or 0) > REQUEST_BYTES.most:
-            raise RefusedError(413, f"the body {REQUEST_BYTES.exceeded(request.content_length)}")
-        body = bytearray()
-        try:
-            await asyncio.wait_for(self._read(request, body), self._timeout_s)
-        except BaseException as error:
-            self._bodies -= len(body)
-            if isinstance(error, asyncio.TimeoutError):
-                raise RefusedError(408, f"the body did not arrive within {self._timeout_s:g} s") from None
-            if isinstance(error, web.RequestPayloadError):
-                raise bad(f"the body cannot be read: {shortened(str(error))}") from None
-            raise
-        return body
-
-    async def _read(self, request: web.BaseRequest, body: bytearray) -> None:
-        async for chunk in request.content.iter_any():
-            if len(body) + len(chunk) > REQUEST_BYTES.most:
-                raise RefusedError(413, f"the body {REQUEST_BYTES.exceeded()}")
-            if self._bodies + len(chunk) > BODIES_BYTES.most:
-                raise RefusedError(503, f"all requests together: {BODIES_BYTES.exceeded()}", {"Retry-After": "1"})
-            body += chunk
-            self._bodies += len(chunk)
 
     async def _send(self, request: web.BaseRequest, response: web.Response) -> None:
         """Send a response that may not fit into the connection's buffer, and give up on who does not take it."""

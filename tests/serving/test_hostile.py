@@ -233,3 +233,15 @@ def test_a_compressed_body_is_refused(server: Served) -> None:
     status, body, _ = server.ask("POST", INFER, bomb, {"Content-Encoding": "gzip"})
     assert status == 415
     assert_refused(status, body)
+
+
+@pytest.mark.parametrize(("expected", "status"), [("100-continue", 100), ("cookies", 417)])
+def test_a_client_that_asks_first_is_told(server: Served, expected: str, status: int) -> None:
+    body = json.dumps(tensor()).encode()
+    head = f"{HEAD}Content-Length: {len(body)}\r\nConnection: close\r\nExpect: {expected}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
+        if status == 100:
+            connection.sendall(body)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
