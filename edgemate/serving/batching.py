@@ -89,6 +89,11 @@ class Batcher(Generic[Key]):
         self._arrived.set()
         return await item.answer
 
+    def hurry(self) -> None:
+        """Wait no longer for batches to fill."""
+        self._max_wait = 0.0
+        self._arrived.set()
+
     async def close(self) -> None:
         """End the thread; what still waits is not answered."""
         self._task.cancel()
@@ -100,7 +105,7 @@ class Batcher(Generic[Key]):
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self._waiting:
+            while not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
             await self._fill()

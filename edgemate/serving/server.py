@@ -133,6 +133,7 @@ class _Service:
     async def finish(self, at_once: asyncio.Event) -> None:
         """Answer what was accepted, and refuse what comes on connections that are still open."""
         self._stopping = True
+        self._batcher.hurry()
         if not self._open:
             return
         waits = [asyncio.ensure_future(event.wait()) for event in (self._idle, at_once)]

@@ -63,6 +63,27 @@ def test_single_images_that_wait_together_share_a_batch() -> None:
     assert network.batches == [("a", 4), ("a", 4)]
 
 
+def test_what_waits_is_computed_at_once_in_a_hurry() -> None:
+    network = Network()
+
+    async def run() -> None:
+        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        batcher.hurry()  # with nothing there, it changes nothing
+        await asyncio.sleep(0)
+        assert await batcher.answer(np.array([3]), "a", None) == [("a", 3)]
+        await batcher.close()
+        batcher = Batcher(network, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        waiting = asyncio.ensure_future(batcher.answer(np.array([4]), "b", None))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        batcher.hurry()
+        assert await waiting == [("b", 4)]
+        await batcher.close()
+
+    asyncio.run(run())
+    assert network.batches == [("a", 1), ("b", 1)]
+
+
 def test_a_batch_that_fails_fails_alone() -> None:
     async def run() -> tuple[Any, Any]:
         batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=0, max_queue=100)

@@ -153,7 +153,7 @@ def test_a_full_queue_refuses_and_what_was_accepted_is_answered_after_the_signal
     small_bundle: Bundle, images: np.ndarray
 ) -> None:
     pytest.importorskip("aiohttp")
-    options = ("--max-batch", 8, "--max-queue", 8, "--max-wait-ms", 800, "--policies", "", "--deadline-ms", 60_000)
+    options = ("--max-batch", 8, "--max-queue", 8, "--max-wait-ms", 60_000, "--policies", "", "--deadline-ms", 60_000)
     with serving(small_bundle.path, *options) as served:
         status, answer = served.infer({"inputs": [ready_input(images)], "parameters": {"policy": "fast"}})
         assert (status, "none may be chosen" in answer["error"]) == (400, True)
