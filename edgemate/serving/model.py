@@ -67,10 +67,12 @@ class ServedModel:
         for size in sizes:
             self.classifier.classify(np.zeros(self.classifier.input.shape(size), np.float32), batch_size=size)
             if self._longest_ms is not None:
-                table = self.classifier.latency_table() if size == 1 else None
-                measured = self.classifier.measure_segments(batch=size, repeats=30) if table is None else None
-                self._segment_ms[size] = measured or (table.segment_ms if table is not None else ())
+                self._segment_ms[size] = self._times(size)
         self.classifier.reset_statistics()
+
+    def _times(self, size: int) -> tuple[float, ...]:
+        table = self.classifier.latency_table() if size == 1 else None
+        return self.classifier.measure_segments(batch=size, repeats=30) if table is None else table.segment_ms
 
     def choose(self, policy: str | None, deadline_ms: float | None) -> tuple[Choice, float | None]:
         """What a request chooses, and its deadline in milliseconds.
