@@ -66,6 +66,12 @@ IMAGE_PIXELS = Limit(1 << 26, "pixel", "an image, by its header and after it is 
 # Work
 BATCH = Limit(1024, "image", "a batch that is timed")
 THREADS = Limit(1024, "thread", "`threads`, each of which a graph may have of its own")
+# Requests to `edgemate serve`
+REQUEST_BYTES = Limit(64 << 20, "byte", "the body of a request to `edgemate serve`")
+REQUEST_JSON_BYTES = Limit(8 << 20, "byte", "the JSON of such a request; binary tensors come after it")
+REQUEST_TENSORS = Limit(16, "tensor", "the inputs, and the outputs, that such a request names")
+BODIES_BYTES = Limit(256 << 20, "byte", "the bodies of all requests that are being answered")
+CONNECTIONS = Limit(256, "connection", "connections to `edgemate serve` at a time")
 # Graphs
 GRAPH_BYTES = Limit((1 << 31) - 1, "byte", "an ONNX file")
 GRAPH_FIELDS = Limit(1_000_000, "field", "an ONNX file, without the content of its arrays")

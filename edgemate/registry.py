@@ -359,6 +359,7 @@ EXPORT_TARGETS = Registry(
     "export target",
     {
         "onnx": "edgemate.exporting.targets.onnx:export_onnx",
+        "triton": "edgemate.exporting.targets.triton:export_triton",
         "trt": "edgemate.exporting.targets.trt:export_trt",
         "trt-rtx": "edgemate.exporting.targets.trt_rtx:export_trt_rtx",
     },

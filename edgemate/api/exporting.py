@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgemate.progress import SILENT, Progress
 
@@ -25,6 +25,7 @@ def export(
     batch: str | Sequence[int] | None = None,
     require_engines: bool = False,
     compute_capability: Sequence[str] = (),
+    platform: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
     overwrite: bool = False,
     allow_plugins: bool = False,
     progress: Progress = SILENT,
@@ -34,14 +35,15 @@ def export(
     Args:
         run: a run's folder or a Run.
         output: the bundle's folder; `bundles/NAME` if None.
-        target: what the bundle is for: `onnx`, `trt`, `trt-rtx`, or another registered target.
+        target: what the bundle is for: `onnx`, `triton`, `trt`, `trt-rtx`, or another registered target.
         layouts: how the network is cut into graphs: `segments`, `prefixes`, `conditional`.
         precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`.
         tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
             1); what is usual for the precision if None.
-        batch: images at a time of the engines, `min:opt:max`; for `trt` and `trt-rtx`.
+        batch: images at a time of the engines, `min:opt:max`; for `trt`, `trt-rtx` and `triton`.
         require_engines: fail where no engine can be built; for `trt`.
         compute_capability: GPUs to build for ahead of time, such as `8.6`; for `trt-rtx`.
+        platform: what runs the segments on the server, `onnxruntime` or `tensorrt`; for `triton`.
         overwrite: replace a bundle that exists.
         allow_plugins: let the code be imported that the run's recipe names by dotted paths.
         progress: receives the steps and how far each is.
@@ -76,12 +78,16 @@ def export(
     if target not in EXPORT_TARGETS and ":" not in target:
         raise UsageError(EXPORT_TARGETS.unknown(target))
     check_tolerance(tolerance, "1e-3")
-    if batch is not None and target not in ("trt", "trt-rtx"):
+    if batch is not None and target not in ("trt", "trt-rtx", "triton"):
         raise UsageError(f"batch: is about engines; target {target} makes none")
     if require_engines and target != "trt":
         raise UsageError(f"require_engines: is for target trt, not {target}")
     if compute_capability and target != "trt-rtx":
         raise UsageError(f"compute_capability: is for target trt-rtx, not {target}")
+    if platform not in ("onnxruntime", "tensorrt"):
+        raise UsageError(f"platform {platform!r}: must be onnxruntime or tensorrt")
+    if platform != "onnxruntime" and target != "triton":
+        raise UsageError(f"platform: is for target triton, not {target}")
     cut = check_layouts(layouts)
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
@@ -101,6 +107,7 @@ def export(
         engine_batch=None if engine_batch is None else (engine_batch.min, engine_batch.opt, engine_batch.max),
         require_engines=require_engines,
         compute_capabilities=tuple(compute_capability),
+        platform=platform,
         overwrite=overwrite,
         progress=progress,
     )

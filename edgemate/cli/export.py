@@ -14,6 +14,8 @@ from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from rich.console import Console
 
     from edgemate.bundle.manifest import Precision
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    target: Annotated[str, typer.Option(help="Export target: onnx, trt or trt-rtx.")] = "onnx",
+    target: Annotated[str, typer.Option(help="Export target: onnx, triton, trt or trt-rtx.")] = "onnx",
     output: Annotated[Path | None, typer.Option(help="The bundle's folder; bundles/NAME if absent.")] = None,
     layouts: Annotated[
         str,
@@ -38,7 +40,8 @@ def export(
         ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(help="trt, trt-rtx: batch sizes of the engines, min:opt:max.", show_default="1:1:8")
+        str | None,
+        typer.Option(help="trt, trt-rtx, triton: batch sizes of the engines, min:opt:max.", show_default="1:1:8"),
     ] = None,
     require_engines: Annotated[
         bool, typer.Option("--require-engines", help="trt: fail where no engine can be built.")
@@ -46,6 +49,9 @@ def export(
     compute_capability: Annotated[
         str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
     ] = None,
+    platform: Annotated[
+        str, typer.Option(help="triton: what runs the segments on the server, onnxruntime or tensorrt.")
+    ] = "onnxruntime",
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that exists.")] = False,
     allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
@@ -66,6 +72,7 @@ def export(
             batch=batch,
             require_engines=require_engines,
             compute_capability=_capabilities(compute_capability),
+            platform=cast("Literal['onnxruntime', 'tensorrt']", platform),
             overwrite=force,
             allow_plugins=allow_plugins,
             progress=progress,
@@ -105,8 +112,11 @@ def _print(exported: Exported, path: Path) -> None:
         if not exported.proofs:
             lines.append("not proved, since they are for other GPUs")
             lines.append(f"on such a GPU: edgemate evaluate {path} --backend tensorrt_rtx")
-    else:
+    elif exported.repository is None:
         lines[-1] += f"   next: edgemate classify {path} IMAGE"
+    if exported.repository is not None:
+        lines.append(f"model repository: {exported.repository}")
+        lines.append(f"on the server: tritonserver --model-repository={exported.repository}")
     for line in lines:
         console.out(line)
 

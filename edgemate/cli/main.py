@@ -34,6 +34,7 @@ from edgemate.cli.plan import plan
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
 from edgemate.cli.screen import open_closed_streams, printable, replace_unencodable, say
+from edgemate.cli.serve import serve
 from edgemate.cli.train import train
 from edgemate.distributed.world import STARTED_BY_US
 from edgemate.errors import EdgemateError, UsageError
@@ -41,6 +42,7 @@ from edgemate.stopping import INTERRUPTED, terminable, terminated
 
 # Which extra brings a module that a command may miss.
 _EXTRAS = {
+    "aiohttp": "serve",
     "bokeh": "report",
     "cryptography": "sign",
     "fvcore": "train",
@@ -51,6 +53,7 @@ _EXTRAS = {
     "onnxruntime": "ort",
     "onnxscript": "export",
     "optuna": "tune",
+    "prometheus_client": "serve",
     "ray": "cluster",
     "safetensors": "train",
     "sklearn": "train",
@@ -109,6 +112,7 @@ for command in (
     calibrate,
     evaluate,
     classify,
+    serve,
     bench,
     inspect,
     images,

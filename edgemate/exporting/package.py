@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout, Precision
@@ -24,9 +24,11 @@ class ExportOptions:
         precision: precision of the graphs. All but `fp32` need the run's dataset, for calibration and verification.
         tolerance: replaces the precision's limit on the difference from the network; see `Limits`.
         samples: number of golden samples in the bundle.
-        engine_batch: smallest, usual and largest batch of the engines; None for the builder's. For `trt`, `trt-rtx`.
+        engine_batch: smallest, usual and largest batch of the engines; None for the builder's. For `trt`, `trt-rtx`;
+            for `triton` the largest is that of its models.
         require_engines: raise an error if no engine can be built here. For `trt`.
         compute_capabilities: GPUs to build for ahead of time, such as `8.6`. For `trt-rtx`.
+        platform: what runs the segments in a model repository. For `triton`.
         overwrite: replace an existing bundle.
         progress: receives the steps of the export.
     """
@@ -38,6 +40,7 @@ class ExportOptions:
     engine_batch: tuple[int, int, int] | None = None
     require_engines: bool = False
     compute_capabilities: tuple[str, ...] = ()
+    platform: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
     overwrite: bool = False
     progress: Progress = SILENT
 
@@ -52,6 +55,7 @@ class Exported:
         engines: engine files that were built on this machine.
         no_engines: why the target built no engines; None if it did, or needs none.
         misread: operators that TensorRT 8 misreads; empty unless the target is `trt`.
+        repository: Triton's model repository; None unless the target is `triton`.
     """
 
     bundle: Bundle
@@ -60,6 +64,7 @@ class Exported:
     proofs: dict[Layout, tuple[ExitProof, ...]] = field(default_factory=dict)
     no_engines: str | None = None
     misread: tuple[str, ...] = ()
+    repository: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values; the bundle by its path, proofs with latencies in ms."""
@@ -70,6 +75,7 @@ class Exported:
             "proofs": {layout: [asdict(exit) for exit in exits] for layout, exits in self.proofs.items()},
             "no_engines": self.no_engines,
             "misread": list(self.misread),
+            "repository": None if self.repository is None else str(self.repository),
         }
 
 

@@ -10,7 +10,7 @@ import importlib.metadata
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("", "ort", "report", "train", "export", "cluster", "tune")
+EXTRAS = ("", "ort", "report", "train", "export", "cluster", "tune", "serve")
 # Left at what pip takes: PyYAML 6.0 cannot be built with today's tools.
 FREE = {"pyyaml"}
 # What the oldest need of packages that edgemate does not ask for itself: the tests let no deprecation pass.

@@ -1,0 +1,118 @@
+"""Images of requests that wait together are computed together; each gets its own answer, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgemate.errors import BackendError
+from edgemate.serving.batching import Batcher
+from edgemate.serving.refusal import RefusedError
+
+
+class Network:
+    """Answers each image with its number; `batches` are the keys and sizes that it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, int]] = []
+
+    def __call__(self, images: np.ndarray, key: str, due: Sequence[float | None]) -> list[Any]:
+        self.batches.append((key, len(images)))
+        if key == "broken":
+            raise BackendError("the segment fails")
+        return [(key, number) for number in images.tolist()]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["a", "b"])), min_size=1, max_size=20))
+def test_every_request_gets_its_own_answers(requests: list[tuple[int, str]]) -> None:
+    network = Network()
+
+    async def run() -> list[list[Any]]:
+        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=1, max_queue=100)
+        at = np.cumsum([0, *(size for size, _ in requests)])
+        asked = [batcher.answer(np.arange(at[i], at[i + 1]), key, None) for i, (_, key) in enumerate(requests)]
+        try:
+            return await asyncio.gather(*asked)
+        finally:
+            await batcher.close()
+
+    answers = asyncio.run(run())
+    numbers = iter(range(100))
+    for (size, key), answer in zip(requests, answers, strict=True):
+        assert answer == [(key, next(numbers)) for _ in range(size)]
+    assert all(size <= 4 for _, size in network.batches)
+    assert sum(size for _, size in network.batches) == sum(size for size, _ in requests)
+
+
+def test_single_images_that_wait_together_share_a_batch() -> None:
+    network = Network()
+
+    async def run() -> None:
+        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=1000, max_queue=100)
+        await asyncio.gather(*(batcher.answer(np.array([i]), "a", None) for i in range(8)))
+        await batcher.close()
+
+    asyncio.run(run())
+    assert network.batches == [("a", 4), ("a", 4)]
+
+
+def test_what_waits_is_computed_at_once_in_a_hurry() -> None:
+    network = Network()
+
+    async def run() -> None:
+        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        batcher.hurry()  # with nothing there, it changes nothing
+        await asyncio.sleep(0)
+        assert await batcher.answer(np.array([3]), "a", None) == [("a", 3)]
+        await batcher.close()
+        batcher = Batcher(network, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        waiting = asyncio.ensure_future(batcher.answer(np.array([4]), "b", None))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        batcher.hurry()
+        assert await waiting == [("b", 4)]
+        await batcher.close()
+
+    asyncio.run(run())
+    assert network.batches == [("a", 1), ("b", 1)]
+
+
+def test_a_batch_that_fails_fails_alone() -> None:
+    async def run() -> tuple[Any, Any]:
+        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=0, max_queue=100)
+        found = await asyncio.gather(
+            batcher.answer(np.array([0]), "broken", None),
+            batcher.answer(np.array([1]), "a", None),
+            return_exceptions=True,
+        )
+        await batcher.close()
+        return tuple(found)
+
+    broken, answered = asyncio.run(run())
+    assert isinstance(broken, BackendError)
+    assert answered == [("a", 1)]
+
+
+def test_a_full_queue_refuses_until_there_is_place() -> None:
+    async def run() -> None:
+        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=0, max_queue=5)
+        with batcher.place(4):
+            assert batcher.images == 4
+            with pytest.raises(RefusedError, match="4 images are waiting") as refused, batcher.place(2):
+                pass
+            assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+            with batcher.place(1):
+                assert batcher.images == 5
+        with batcher.place(5):
+            pass
+        assert batcher.images == 0
+        await batcher.close()
+
+    asyncio.run(run())
