@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgemate.api.planning import plan
     from edgemate.api.profile_comparing import compare_profiles
     from edgemate.api.profiling import profile
+    from edgemate.api.running import run
     from edgemate.api.training import Trained, train
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "pack_bundle",
     "plan",
     "profile",
+    "run",
     "sign_bundle",
     "train",
     "unpack_bundle",
@@ -84,6 +86,7 @@ _HOMES = {
     "planning": ("plan",),
     "profile_comparing": ("compare_profiles",),
     "profiling": ("profile",),
+    "running": ("run",),
     "training": ("Trained", "train"),
 }
 
