@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
+.PHONY: install wheel test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -11,6 +11,12 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[all]"
 	touch $@
+
+# One file for a device, in dist/: no index has edgemate. What an earlier build left would get into it.
+wheel: install
+	rm -rf build/lib build/bdist.* dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 # A test process that dies is a failure and ends the run. MINUTES limits the run in any case. The process is not replaced,
 # since pytest-xdist 3.8 then loses count of its workers.
@@ -92,4 +98,4 @@ screenshots: install
 	$(BIN)/python tests/support/screenshots.py $(RUN)/report.html docs/profile
 
 clean:
-	rm -rf $(VENV) .venv-device-* .venv-lowest build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-device-* .venv-lowest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +38,10 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, rate: int = 30, cod
         for packet in stream.encode():
             container.mux(packet)
     return path
+
+
+def jpeg(seed: int, size: tuple[int, int] = (24, 32)) -> bytes:
+    """A noisy JPEG image of (height, width)."""
+    target = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)).save(target, "JPEG")
+    return target.getvalue()

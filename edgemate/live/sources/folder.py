@@ -38,6 +38,7 @@ class Folder(Source):
         self._path = path
         self._watch = watch
         self._done = done
+        self._is_file = not path.is_dir()
         self._closed = threading.Event()
         if done is not None and done.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"done {done}: must not lie in the folder of the images, {path}")
@@ -46,11 +47,11 @@ class Folder(Source):
 
     def frames(self) -> Iterator[Frame]:
         """The images; with `watch` it ends by `close` only."""
-        index, seen = 0, set[Path]()
+        index, seen = 0, set[tuple[Path, int]]()
         while not self._closed.is_set():
-            found = self._found()
-            for file in found:
-                if file not in seen and not self._closed.is_set():
+            found = [(file, _inode(file)) for file in self._found()]
+            for file, inode in found:
+                if (file, inode) not in seen and not self._closed.is_set():
                     yield Frame(index, partial(_itself, file), None, time.monotonic(), file)
                     index += 1
             if not self._watch:
@@ -79,12 +80,20 @@ class Folder(Source):
         self._closed.set()
 
     def _found(self) -> list[Path]:
-        if not self._path.is_dir():
+        if self._is_file:
             return [self._path]
         try:
             return find_images(self._path)
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read: {error.strerror}") from error
+
+
+def _inode(file: Path) -> int:
+    """Tells a new file from the one of that name that was moved away; 0 for one that has just left."""
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _itself(file: Path) -> Path:
