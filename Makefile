@@ -50,10 +50,10 @@ fuzz: install
 PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
 	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
 EXTRAS_ort := [ort]
-DEVICE_TESTS := tests/core tests/bundle tests/trust tests/policies tests/calibration tests/monitoring \
+DEVICE_TESTS := tests/core tests/bundle tests/trust tests/policies tests/calibration tests/monitoring tests/live \
 	tests/test_latency_tables.py tests/runtime tests/test_machine.py \
 	$(addprefix tests/test_,durable.py file_group.py files.py locks.py swapping.py) \
-	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py on_tensorrt.py)
+	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py run.py on_tensorrt.py)
 
 test-device: install .venv-device-base/.installed .venv-device-ort/.installed
 	rm -rf build/test-bundles

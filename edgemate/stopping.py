@@ -86,8 +86,8 @@ def on_request() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for changed, handler in before.items():
+            signal.signal(changed, signal.SIG_DFL if handler is None else handler)
 
 
 def terminated() -> bool:

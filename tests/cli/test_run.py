@@ -69,13 +69,10 @@ def test_a_signal_is_a_good_end_with_the_counters(started: subprocess.Popen[str]
 
 def test_images_come_by_a_pipe(small_bundle: Bundle) -> None:
     command = [*COMMAND, small_bundle.path, "--source", "-", "--threads", "1", "--exit", "1"]
-    done = subprocess.run(command, input=jpeg(1) + jpeg(2), capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["exit"] for line in done.stdout.splitlines()] == [1, 1]
-    raw = subprocess.run([*command, "--raw", "9x9"], input=bytes(9 * 9 * 3 * 2 + 5), capture_output=True, timeout=60)
-    assert raw.returncode == 1, "a frame was cut short"
-    assert [json.loads(line).get("exit") for line in raw.stdout.splitlines()] == [1, 1, None]
-    assert b"2 answered; 1 unreadable" in raw.stderr
+    done = subprocess.run(command, input=jpeg(1) + jpeg(2) + jpeg(3)[:99], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1, "an image was cut short"
+    assert [json.loads(line).get("exit") for line in done.stdout.splitlines()] == [1, 1, None]
+    assert b"2 answered; 1 unreadable" in done.stderr
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(small_bundle: Bundle, folder: Path) -> None:
@@ -85,17 +82,11 @@ def test_a_reader_that_goes_away_ends_it_quietly(small_bundle: Bundle, folder: P
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_wrong_is_one_line_with_the_flags(small_bundle: Bundle, tmp_path: Path) -> None:
-    for options, said in (
-        (["--source", "nowhere"], "error: source nowhere: no such file or folder"),
-        (["--source", "-", "--max-age-ms", "-1"], "error: --max-age-ms: must be above 0"),
-        (["--source", "-", "--done", str(tmp_path)], "error: `--done` is for a folder"),
-        (["--source", str(tmp_path)], "has no images"),
-    ):
-        done = subprocess.run([*COMMAND, small_bundle.path, *options], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2
-        [line] = done.stderr.splitlines()
-        assert said.replace("`", "") in line.replace("`", "")
+def test_what_is_wrong_is_one_line_with_the_flags(small_bundle: Bundle) -> None:
+    command = [*COMMAND, small_bundle.path, "--source", "-", "--max-age-ms", "-1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: --max-age-ms: must be above 0, not -1.0\n"
 
 
 @pytest.mark.slow
