@@ -96,8 +96,9 @@ def _write_video(path: Path, options: argparse.Namespace) -> Path:
 
 def _frames(options: argparse.Namespace) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(options.seed)
-    found = find_images(options.images)
-    shown = [np.asarray(Image.open(file).convert("RGB").resize((options.size, options.size), Image.Resampling.BICUBIC)) for file in found]
+    size = (options.size, options.size)
+    files_found = find_images(options.images)
+    shown = [np.asarray(Image.open(file).convert("RGB").resize(size, Image.Resampling.BICUBIC)) for file in files_found]
     while True:
         for before, after in zip(shown, [*shown[1:], shown[0]], strict=True):
             for step in range(HOLD + MOVE):

@@ -21,6 +21,7 @@ class FrameReader:
         max_age: seconds; a frame that is older when it is taken is skipped too. None takes it anyway.
 
     Attributes:
+        read: frames that the source gave.
         replaced: frames in whose place a newer one came before they were taken.
         too_old: frames that were skipped for their age.
         delayed: seconds by which the playing of a file was delayed because reading it was slower than its own time.
@@ -47,9 +48,9 @@ class FrameReader:
 
     @property
     def ended(self) -> bool:
-        """Whether the source has ended and its last frame was taken."""
+        """Whether the source has ended, its last frame was taken, and its error, if it had one, was raised."""
         with self._changed:
-            return self._ended and self._waiting is None
+            return self._ended and self._waiting is None and self._error is None
 
     def take(self, timeout: float) -> tuple[Frame, float] | None:
         """The latest frame that was not taken yet, and its age in seconds; None if there is none after `timeout`.

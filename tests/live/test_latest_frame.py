@@ -147,7 +147,9 @@ def test_an_error_of_the_source_comes_after_its_frames() -> None:
     reader = FrameReader(Failing([None, None]))
     reader.start()
     assert reader.take(5) is not None
+    assert not reader.ended
     assert reader.take(5) is not None
+    assert not reader.ended
     with pytest.raises(DataError, match="the cable was pulled"):
         reader.take(5)
     assert reader.ended
