@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
+.PHONY: install wheel test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -11,6 +11,12 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable ".[all]"
 	touch $@
+
+# One file for a device, in dist/: no index has edgemate. What an earlier build left would get into it.
+wheel: install
+	rm -rf build/lib build/bdist.* dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 # A test process that dies is a failure and ends the run. MINUTES limits the run in any case. The process is not replaced,
 # since pytest-xdist 3.8 then loses count of its workers.
@@ -45,10 +51,10 @@ fuzz: install
 PYTHON310 ?= $(shell for python in python3.10 $$HOME/.pyenv/versions/3.10.*/bin/python3.10; do \
 	$$python -c "import venv" 2>/dev/null && echo $$python && break; done)
 EXTRAS_ort := [ort]
-DEVICE_TESTS := tests/core tests/bundle tests/trust tests/policies tests/calibration tests/monitoring \
+DEVICE_TESTS := tests/core tests/bundle tests/trust tests/policies tests/calibration tests/monitoring tests/live \
 	tests/test_latency_tables.py tests/runtime tests/test_machine.py \
 	$(addprefix tests/test_,durable.py file_group.py files.py locks.py swapping.py) \
-	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py on_tensorrt.py)
+	$(addprefix tests/cli/test_,bench.py build.py calibrate.py classify.py doctor.py evaluate.py run.py on_tensorrt.py)
 
 test-device: install .venv-device-base/.installed .venv-device-ort/.installed
 	rm -rf build/test-bundles
@@ -93,4 +99,4 @@ screenshots: install
 	$(BIN)/python tests/support/screenshots.py $(RUN)/report.html docs/profile
 
 clean:
-	rm -rf $(VENV) .venv-device-* .venv-lowest build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-device-* .venv-lowest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

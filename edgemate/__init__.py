@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         load,
         plan,
         profile,
+        run,
         train,
     )
 
@@ -50,6 +51,7 @@ __all__ = [
     "load",
     "plan",
     "profile",
+    "run",
     "train",
 ]
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after SIGINT and SIGTERM: 128 and the number of the signal."""
@@ -45,6 +46,48 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+class StopRequest:
+    """Whether a stop was asked for; see `on_request`."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+
+    def __call__(self) -> bool:
+        """Whether it was."""
+        return self.stopped
+
+
+@contextlib.contextmanager
+def on_request() -> Iterator[StopRequest]:
+    """Let the first SIGINT or SIGTERM in this block be a request, which is looked at when it suits.
+
+    It is for work that has no end of its own, so that a stop finds nothing half done. A second signal is what it is
+    outside of the block. A SIGINT that is ignored stays ignored. In another thread than the main one nothing is asked.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before: dict[int, Any] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if not request.stopped:
+            request.stopped = True
+        elif callable(before[number]):
+            before[number](number, frame)
+        else:
+            raise Terminated
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, ask)
+    try:
+        yield request
+    finally:
+        for changed, handler in before.items():
+            signal.signal(changed, signal.SIG_DFL if handler is None else handler)
 
 
 def terminated() -> bool:

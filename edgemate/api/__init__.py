@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgemate.api.profile_comparing import compare_profiles
     from edgemate.api.profiling import profile
     from edgemate.api.serving import serve
+    from edgemate.api.running import run
     from edgemate.api.training import Trained, train
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "plan",
     "profile",
     "serve",
+    "run",
     "sign_bundle",
     "train",
     "unpack_bundle",
@@ -87,6 +89,7 @@ _HOMES = {
     "profile_comparing": ("compare_profiles",),
     "profiling": ("profile",),
     "serving": ("serve",),
+    "running": ("run",),
     "training": ("Trained", "train"),
 }
 

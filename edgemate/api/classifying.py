@@ -13,7 +13,6 @@ from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from edgemate.api.opening import BundleLike, PathLike
-    from edgemate.bundle import Bundle
     from edgemate.monitoring import Statistics
     from edgemate.policies import Policy
     from edgemate.runtime import AnytimeClassifier, Prediction
@@ -131,6 +130,7 @@ def classify(
         >>> [prediction.label for _, prediction in classified.predictions]  # doctest: +SKIP
         ['0', '1', '2']
     """
+    from edgemate.api.choosing import choose_policy
     from edgemate.api.opening import open_bundle
     from edgemate.errors import DataError, ImageError, UsageError
     from edgemate.runtime import AnytimeClassifier
@@ -142,7 +142,7 @@ def classify(
     if not any(file.exists() for file in files):
         raise DataError(f"{files[0] if files else 'images'}: no such file; name images, or folders of them")
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
-    chosen = _policy(opened, policy, threshold, exit, deadline_ms)
+    chosen = choose_policy(opened, policy, threshold, exit, deadline_ms)
     # A prefix alone has no earlier exit to fall back to.
     fixed = exit is not None and deadline_ms is None and on_failure == "raise"
     answers = []
@@ -179,25 +179,6 @@ def _find(given: PathLike | Sequence[PathLike]) -> list[Path]:
 
         raise UsageError("images: a path is empty; name images, or folders of them")
     return [file for path in map(Path, paths) for file in (list_images(path) if path.is_dir() else [path])]
-
-
-def _policy(
-    bundle: Bundle, policy: str | Policy | None, threshold: float | None, exit: int | None, deadline_ms: float | None
-) -> Policy | None:
-    from edgemate.calibration import read_operating_points
-    from edgemate.policies import Confidence, Deadline, FixedExit
-
-    chosen: Policy | None = None
-    if isinstance(policy, str):
-        chosen = read_operating_points(bundle).get(policy).as_policy()
-    elif policy is not None:
-        chosen = policy
-    elif threshold is not None:
-        chosen = Confidence(threshold)
-    elif exit is not None:
-        chosen = FixedExit(exit)
-        chosen.begin(0, len(bundle.manifest.exits))  # which refuses an exit that is not there
-    return chosen if deadline_ms is None else Deadline(deadline_ms, inner=chosen)
 
 
 def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:

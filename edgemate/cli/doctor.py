@@ -14,6 +14,7 @@ from edgemate.wording import counted
 EXTRAS = {
     "base": ("numpy", "pillow", "pydantic", "pyyaml", "rich", "typer"),
     "ort": ("onnxruntime",),
+    "video": ("av",),
     "train": (
         "fvcore",
         "lightning",

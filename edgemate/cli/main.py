@@ -33,6 +33,7 @@ from edgemate.cli.models import models
 from edgemate.cli.plan import plan
 from edgemate.cli.profile import profile
 from edgemate.cli.recipes import recipes
+from edgemate.cli.run import run
 from edgemate.cli.screen import open_closed_streams, printable, replace_unencodable, say
 from edgemate.cli.serve import serve
 from edgemate.cli.train import train
@@ -113,6 +114,7 @@ for command in (
     evaluate,
     classify,
     serve,
+    run,
     bench,
     inspect,
     images,

@@ -25,6 +25,7 @@ VERBS = [
     "inspect",
     "plan",
     "profile",
+    "run",
     "train",
 ]
 OTHERS = ["list_models", "load"]

@@ -18,7 +18,7 @@ OPENING = {
     "write_bytes", "write_json", "write_text",
 }  # fmt: skip
 # Modules that handle bundles.
-DEVICE_SIDE = ("bundle", "calibration", "latency_tables.py", "monitoring", "policies", "runtime", "trust")
+DEVICE_SIDE = ("bundle", "calibration", "latency_tables.py", "live", "monitoring", "policies", "runtime", "trust")
 # Those that call one of these, and on what.
 ALLOWED = {
     "bundle/consistent.py": "which folder and manifest are there now; nothing is read",
@@ -28,6 +28,12 @@ ALLOWED = {
     "bundle/versioned_json.py": "a path that `Bundle.file` has checked, or a file of the user's own",
     "bundle/writing.py": "the new folder that is being filled, the target, and `Bundle.place`",
     "latency_tables.py": "`Bundle.place`",
+    "live/overlay.py": "the video that the user wants",
+    "live/replacement.py": "which files are there now; nothing is read",
+    "live/sources/folder.py": "the user's images",
+    "live/sources/opening.py": "the source that the user names",
+    "live/sources/standard_input.py": "images in memory",
+    "live/sources/video.py": "the source that the user names",
     "monitoring/statistics.py": "a file of the user's own",
     "runtime/backends/onnx_header.py": "a path that `Bundle.graph` has checked",
     "runtime/backends/tensorrt/builder.py": "folders that `Bundle.place` has checked",

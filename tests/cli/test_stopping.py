@@ -15,7 +15,7 @@ import pytest
 from edgemate.cli.ending import how_to_continue
 from edgemate.durable import is_leftover
 from edgemate.runs import Run
-from edgemate.stopping import Terminated, terminable, terminated
+from edgemate.stopping import Terminated, on_request, terminable, terminated
 
 RECIPE = """
 data: {name: digits}
@@ -123,6 +123,23 @@ def test_the_handler_of_before_is_back_afterwards() -> None:
         work()
     assert terminated()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_stop_can_be_a_request_and_a_second_one_is_not() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def work(number: int) -> None:
+        with on_request() as stops:
+            assert not stops()
+            os.kill(os.getpid(), number)
+            assert stops()
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+    for number, kind in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)):
+        with pytest.raises(kind):
+            work(number)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @pytest.mark.slow

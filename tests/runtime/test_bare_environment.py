@@ -50,6 +50,7 @@ found = {
     "bench": len(edgemate.bench(bundle, repeats=2, warmup=1, threads=1).exits),
     "classify": len(edgemate.classify(bundle, images, "balanced", threads=1).predictions),
     "inspect": edgemate.inspect(bundle).manifest.name,
+    "run": edgemate.run(bundle, images, "balanced", threads=1, still=0.1).answered,
 }
 with edgemate.load(bundle, threads=1) as classifier:
     found["load"] = len(classifier.classify(classifier.bundle.golden().images))
@@ -123,6 +124,7 @@ def test_the_functions_of_the_device_work(bare: Path, own_bundle: Path, tmp_path
         "classify": 1,
         "inspect": Bundle.open(own_bundle).manifest.name,
         "load": 24,
+        "run": 1,
     }
 
 

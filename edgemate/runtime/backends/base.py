@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
+from edgemate.errors import BackendError
 
 Array = npt.NDArray[Any]
 
@@ -84,3 +85,11 @@ class ForwardPass(ABC):
     @abstractmethod
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         """Drop every image whose row is not among the indices `kept`, ascending, before the next segment."""
+
+    def features(self) -> dict[str, Array]:
+        """What the last segment handed on to the next, by name: `(n, …)` each, not to be changed. Empty after the last.
+
+        Raises:
+            BackendError: this backend does not give them.
+        """
+        raise BackendError(f"{type(self).__name__} does not give the features between segments")

@@ -103,6 +103,9 @@ class _ONNXRuntimePass(ForwardPass):
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         self._tensors = {name: tensor[kept] for name, tensor in self._tensors.items()}
 
+    def features(self) -> dict[str, Array]:
+        return dict(self._tensors)  # the logits are not among them, unless a later segment takes them
+
 
 class _Session:
     """An `InferenceSession` that fails with one line."""

@@ -1,0 +1,196 @@
+"""`run`: a resident process that answers the frames of a camera, video, folder or pipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+if TYPE_CHECKING:
+    from edgemate.api.opening import BundleLike, PathLike
+    from edgemate.live import LiveAnswer, LiveReport
+    from edgemate.live.ready import LoadOptions
+    from edgemate.live.replacement import Fingerprint, Replacement
+    from edgemate.live.sources.base import Pace
+    from edgemate.policies import Policy
+    from edgemate.runtime.classifier import OnFailure
+
+
+def run(
+    bundle: BundleLike,
+    source: PathLike,
+    policy: str | Policy | None = None,
+    *,
+    threshold: float | None = None,
+    exit: int | None = None,
+    deadline_ms: float | None = None,
+    pace: Pace | None = None,
+    max_age_ms: float | None = None,
+    still: float | None = None,
+    overlay: PathLike | None = None,
+    frames: int | None = None,
+    watch: bool = False,
+    done: PathLike | None = None,
+    raw: str | None = None,
+    every: float | None = None,
+    reload: bool = True,
+    backend: str = "onnxruntime",
+    threads: int | None = None,
+    trusted_keys: PathLike | None = None,
+    trust_engines: bool = False,
+    on_failure: OnFailure = "raise",
+    notify: Callable[[LiveAnswer], None] | None = None,
+    report: Callable[[LiveReport], None] | None = None,
+    note: Callable[[str], None] | None = None,
+    stops: Callable[[], bool] | None = None,
+    asks_report: Callable[[], bool] | None = None,
+) -> LiveReport:
+    """Answer the frames of a source one at a time, until it ends or the call is told to stop (docs/live.md).
+
+    A thread reads the source. With pace `real`, the latest frame is answered and those that came meanwhile are skipped
+    and counted, so answers never lag. With `fastest` every frame is answered, and the source waits.
+
+    Args:
+        bundle: a bundle's folder, whose hashes are checked, or a Bundle.
+        source: `camera:0`, `gst:PIPELINE`, `rtsp://…` or another URL, a video file, an image folder, or `-`.
+        policy: name of an operating point of the bundle, or an exit policy; the whole network runs if nothing is given.
+        threshold: stop where the probability is above this, 0 to 1.
+        exit: answer at this exit always, counted from 1.
+        deadline_ms: per frame: stop where the next segment would end later than this; alone or with one of the above.
+        pace: `real` or `fastest`; if None, `fastest` for a folder and standard input, else `real`.
+        max_age_ms: skip a frame that is older than this when its turn comes; for a video file the time between two
+            frames if None. With pace `real` only.
+        still: a frame whose features after segment 1 differ by at most this from those of the last one that was
+            computed keeps its answer; None computes every frame. 0.05 is 5 % of the features' mean absolute value.
+        overlay: `window`, or a video file to write.
+        frames: stop after so many answers.
+        watch: a folder: wait for new images instead of ending.
+        done: a folder: where images are moved once they are answered.
+        raw: standard input: frames of raw pixels of this size, `640x480` for RGB or `640x480:gray`.
+        every: seconds between two calls of `report`.
+        reload: load, prove and use a bundle that takes the place of this one.
+        backend: what runs the graphs.
+        threads: CPU threads; all usable cores if None.
+        trusted_keys: a file or folder of public keys; this and every later bundle must be signed by one of them.
+        trust_engines: run the bundle's engines whoever built them.
+        on_failure: `degrade` answers with an earlier exit where a segment fails; see `AnytimeClassifier.load`.
+        notify: called with each answer at once.
+        report: called with the counts, as `every` and `asks_report` say.
+        note: called with a line when a new bundle was taken, or was not.
+        stops: asked between two frames; true ends the call.
+        asks_report: asked between two frames; true calls `report`.
+
+    Returns:
+        The counts of it all.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        BackendError: the backend is not installed or cannot run this bundle.
+        DataError: the source cannot be opened, or fails.
+        UsageError: there is no such source, or an option cannot be used.
+
+    Example:
+        >>> found = edgemate.run("bundles/digits", "images/digits", "balanced", threads=1)
+        >>> print(found.summary)  # doctest: +SKIP
+        12 frames: 12 answered; mean 0.61 ms, …
+    """
+    from edgemate.api.opening import open_bundle
+    from edgemate.errors import UsageError
+    from edgemate.live.latest_frame import FrameReader
+    from edgemate.live.overlay import open_overlay
+    from edgemate.live.ready import load
+    from edgemate.live.resident import Resident, Told
+    from edgemate.live.sources import SourceOptions, open_source
+    from edgemate.live.sources.base import Pace
+
+    # What is wrong and needs no backend to be found comes first: importing it takes time.
+    if sum(option is not None for option in (policy, threshold, exit)) > 1:
+        raise UsageError("`policy`, `threshold` and `exit` exclude each other; give one")
+    if pace is not None and pace not in get_args(Pace):
+        raise UsageError(f"pace: must be {' or '.join(map(repr, get_args(Pace)))}, not {pace!r}")
+    for name, number in (("max_age_ms", max_age_ms), ("every", every), ("frames", frames)):
+        if number is not None and not number > 0:
+            raise UsageError(f"{name}: must be above 0, not {number}")
+    if still is not None and not still >= 0:
+        raise UsageError(f"still: must be 0 or more, not {still}")
+    before = _fingerprint(bundle)
+    opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
+    options = _load_options(
+        policy, threshold, exit, deadline_ms, still, backend, threads, trusted_keys, trust_engines, on_failure
+    )
+    options.choose(opened)
+    given = os.fspath(source)
+    opened_source = open_source(given, SourceOptions(watch, None if done is None else Path(os.fspath(done)), raw))
+    try:
+        if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest" and given != "-":
+            raise UsageError("pace 'real': images in a folder have no times; leave it out")
+        shown = None if overlay is None else open_overlay(os.fspath(overlay))
+        ready = load(opened, options, proved=False)
+    except BaseException:
+        opened_source.close()
+        raise
+    oldest = opened_source.period if max_age_ms is None and not opened_source.live else None
+    resident = Resident(
+        ready,
+        FrameReader(opened_source, pace=pace, max_age=oldest if max_age_ms is None else max_age_ms / 1e3),
+        Told(notify or _ignore, report or _ignore, note or _ignore),
+        replacement=_replacement(opened.path, before, options) if reload else None,
+        overlay=shown,
+        every=every,
+        stops=stops or _never,
+        asks_report=asks_report or _never,
+    )
+    return resident.run(frames)
+
+
+def _load_options(
+    policy: str | Policy | None,
+    threshold: float | None,
+    exit: int | None,
+    deadline_ms: float | None,
+    still: float | None,
+    backend: str,
+    threads: int | None,
+    trusted_keys: PathLike | None,
+    trust_engines: bool,
+    on_failure: OnFailure,
+) -> LoadOptions:
+    from edgemate.api.choosing import choose_policy
+    from edgemate.live.ready import LoadOptions
+
+    # A prefix alone has no earlier exit to fall back to, and no features after its first segment.
+    fixed = exit is not None and deadline_ms is None and on_failure == "raise" and still is None
+    return LoadOptions(
+        choose=lambda bundle: choose_policy(bundle, policy, threshold, exit, deadline_ms),
+        operating_point=policy if isinstance(policy, str) and deadline_ms is None else None,
+        layout="prefixes" if fixed else "segments",
+        still=still,
+        backend=backend,
+        threads=threads,
+        trusted_keys=trusted_keys,
+        trust_engines=trust_engines,
+        on_failure=on_failure,
+    )
+
+
+def _replacement(path: Path, before: Fingerprint, options: LoadOptions) -> Replacement:
+    from edgemate.live.ready import load
+    from edgemate.live.replacement import Replacement
+
+    return Replacement(path, before, lambda: load(str(path), options, proved=True))
+
+
+def _fingerprint(bundle: BundleLike) -> Fingerprint:
+    """Taken before the bundle is opened, so that one that replaces it meanwhile is noticed."""
+    from edgemate.bundle import Bundle
+    from edgemate.live.replacement import fingerprint
+
+    return fingerprint(bundle.path if isinstance(bundle, Bundle) else Path(os.fspath(bundle)))
+
+
+def _ignore(_: object) -> None: ...
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,100 @@
+"""Images in a folder: those that are there, and with `watch` those that come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from edgemate.core.image_search import find_images
+from edgemate.durable import make_folder
+from edgemate.errors import DataError, UsageError
+from edgemate.live.frame import Frame
+from edgemate.live.sources.base import Source
+
+POLL_SECONDS = 0.2
+
+
+class Folder(Source):
+    """The images below a folder, sorted by path, each once; or one image file.
+
+    An image should be renamed into the folder, so that it is complete when it is seen.
+
+    Args:
+        path: the folder, or an image file.
+        watch: wait for new images when all are answered.
+        done: a folder outside of `path`, to which images are moved once they are answered. A process that is killed
+            between an answer and the move answers that image once more.
+
+    Raises:
+        DataError: without `watch`, the folder has no image.
+        UsageError: `done` lies in the folder.
+    """
+
+    def __init__(self, path: Path, *, watch: bool = False, done: Path | None = None) -> None:
+        self.name = str(path)
+        self._path = path
+        self._watch = watch
+        self._done = done
+        self._is_file = not path.is_dir()
+        self._closed = threading.Event()
+        if done is not None and done.resolve().is_relative_to(path.resolve()):
+            raise UsageError(f"done {done}: must not lie in the folder of the images, {path}")
+        if not watch and not self._found():
+            raise DataError(f"{path}: has no images")
+
+    def frames(self) -> Iterator[Frame]:
+        """The images; with `watch` it ends by `close` only."""
+        index, seen = 0, set[tuple[Path, int]]()
+        while not self._closed.is_set():
+            found = [(file, _inode(file)) for file in self._found()]
+            for file, inode in found:
+                if (file, inode) not in seen and not self._closed.is_set():
+                    yield Frame(index, partial(_itself, file), None, time.monotonic(), file)
+                    index += 1
+            if not self._watch:
+                return
+            seen = set(found)  # those that have left are forgotten, so that it does not grow
+            self._closed.wait(POLL_SECONDS)
+
+    def answered(self, frame: Frame) -> None:
+        """Move the image, with a number in its name where that name is taken."""
+        if self._done is None or frame.file is None:
+            return
+        make_folder(self._done)
+        target, number = self._done / frame.file.name, 0
+        while target.exists():
+            number += 1
+            target = self._done / f"{frame.file.stem}-{number}{frame.file.suffix}"
+        try:
+            frame.file.rename(target)
+        except FileNotFoundError:  # somebody else has moved it
+            pass
+        except OSError as error:
+            raise DataError(f"{frame.file}: cannot be moved to {self._done}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """End it."""
+        self._closed.set()
+
+    def _found(self) -> list[Path]:
+        if self._is_file:
+            return [self._path]
+        try:
+            return find_images(self._path)
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be read: {error.strerror}") from error
+
+
+def _inode(file: Path) -> int:
+    """Tells a new file from the one of that name that was moved away; 0 for one that has just left."""
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _itself(file: Path) -> Path:
+    return file

@@ -1,0 +1,82 @@
+"""A source from the text that names it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemate.core.image_search import IMAGE_SUFFIXES
+from edgemate.errors import UsageError
+from edgemate.live.sources.base import Source
+
+_URL = re.compile(r"^(rtsps?|https?|udp|rtp|tcp|srt)://", re.IGNORECASE)
+_KINDS = "camera:0, gst:PIPELINE, rtsp://…, a video file, an image folder, or - for standard input"
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What some kinds of sources can be told.
+
+    Attributes:
+        watch: a folder: wait for new images when all are answered, instead of ending.
+        done: a folder: move images there once they are answered.
+        raw: standard input: frames of raw pixels, `WIDTHxHEIGHT` for RGB or `WIDTHxHEIGHT:gray`, not encoded images.
+    """
+
+    watch: bool = False
+    done: Path | None = None
+    raw: str | None = None
+
+
+def open_source(text: str, options: SourceOptions = SourceOptions()) -> Source:
+    """The source that a text names: `camera:0`, `gst:PIPELINE`, a URL, a video file, an image, a folder, or `-`.
+
+    Raises:
+        DataError: it is there and cannot be opened.
+        UsageError: there is no such source, the library that reads it is not installed, or an option is not for it.
+    """
+    if not text:
+        raise UsageError(f"source: is empty; give {_KINDS}")
+    is_folder = not _is_special(text) and Path(text).is_dir()
+    for option, given in (("watch", options.watch), ("done", options.done is not None)):
+        if given and not is_folder:
+            raise UsageError(f"`{option}` is for a folder of images, and the source is {_shown(text)}")
+    if options.raw is not None and text != "-":
+        raise UsageError(f"`raw` is for standard input (-), and the source is {_shown(text)}")
+    if text == "-":
+        from edgemate.live.sources.standard_input import StandardInput
+
+        return StandardInput(raw=options.raw)
+    if text.startswith("gst:"):
+        from edgemate.live.sources.gstreamer import GStreamer
+
+        return GStreamer(text.removeprefix("gst:"))
+    if text.startswith("camera:") or _URL.match(text):
+        from edgemate.live.sources.video import Camera, Stream
+
+        return Camera(text.removeprefix("camera:")) if text.startswith("camera:") else Stream(text)
+    return _from_path(Path(text), options)
+
+
+def _from_path(path: Path, options: SourceOptions) -> Source:
+    from edgemate.live.sources.folder import Folder
+
+    if path.is_dir():
+        return Folder(path, watch=options.watch, done=options.done)
+    if not path.exists():
+        raise UsageError(f"source {path}: no such file or folder; give {_KINDS}")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return Folder(path)
+    from edgemate.live.sources.video import VideoFile
+
+    return VideoFile(path)
+
+
+def _is_special(text: str) -> bool:
+    return text == "-" or text.startswith(("gst:", "camera:")) or _URL.match(text) is not None
+
+
+def _shown(text: str) -> str:
+    """The text without what a URL says of a user and a password."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)

@@ -1,0 +1,110 @@
+"""Standard input: encoded images one after another, or raw frames of a known size."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from edgemate.errors import DataError, ImageError, UsageError
+from edgemate.limits import IMAGE_PIXELS, IMAGE_SIDE
+from edgemate.live.frame import Frame
+from edgemate.live.sources.base import Source
+from edgemate.live.sources.image_stream import ImageSplitter
+
+_CHUNK = 1 << 16
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})(?::(rgb|gray))?")
+
+
+class StandardInput(Source):
+    """JPEG and PNG images that follow one another, or with `raw` frames of pixels.
+
+    It is read without a buffer of its own: an image is seen as soon as its last byte has come.
+
+    Args:
+        raw: `640x480` for frames of RGB bytes, width before height, or `640x480:gray`; None for encoded images.
+        descriptor: of the file to read.
+
+    Raises:
+        UsageError: `raw` is not such a size.
+    """
+
+    name = "standard input"
+
+    def __init__(self, *, raw: str | None = None, descriptor: int = 0) -> None:
+        self._shape = None if raw is None else _parse(raw)
+        self._descriptor = descriptor
+        self._closed = False
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, until the stream ends."""
+        start: float | None = None
+        for index, load in enumerate(self._encoded() if self._shape is None else self._raw(self._shape)):
+            now = time.monotonic()
+            start = now if start is None else start
+            yield Frame(index, load, now - start, now)
+
+    def close(self) -> None:
+        """End it with what comes next; a read that waits ends with the process."""
+        self._closed = True
+
+    def _encoded(self) -> Iterator[Callable[[], Image.Image]]:
+        splitter = ImageSplitter()
+        while data := self._read():
+            for image in splitter.feed(data):
+                yield partial(_open, image)
+        if rest := splitter.finish():
+            yield partial(_open, rest)
+
+    def _raw(self, shape: tuple[int, ...]) -> Iterator[Callable[[], npt.NDArray[Any]]]:
+        size, waiting = int(np.prod(shape)), bytearray()
+        while data := self._read():
+            waiting += data
+            while len(waiting) >= size:
+                yield partial(_array, bytes(waiting[:size]), shape)
+                del waiting[:size]
+        if waiting:
+            yield partial(_cut_short, len(waiting), size)
+
+    def _read(self) -> bytes:
+        if self._closed:
+            return b""
+        try:
+            return os.read(self._descriptor, _CHUNK)
+        except OSError as error:
+            raise DataError(f"standard input: cannot be read: {error.strerror}") from error
+
+
+def _parse(raw: str) -> tuple[int, ...]:
+    found = _SIZE.fullmatch(raw)
+    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    if found is None or not width or not height:
+        raise UsageError(f"raw {raw!r}: give WIDTHxHEIGHT, such as 640x480, or 640x480:gray")
+    if max(width, height) > IMAGE_SIDE.most or width * height > IMAGE_PIXELS.most:
+        raise UsageError(
+            f"raw {raw}: the limits are {IMAGE_SIDE.most:,} pixels a side and {IMAGE_PIXELS.most:,} in all"
+        )
+    return (height, width) if found[3] == "gray" else (height, width, 3)
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+    except Exception as error:  # a damaged image can make Pillow raise almost anything
+        raise ImageError(f"standard input: an image of {len(data):,} bytes cannot be decoded: {error}") from error
+
+
+def _array(data: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _cut_short(found: int, size: int) -> npt.NDArray[Any]:
+    raise ImageError(f"standard input: ends with {found:,} of a frame's {size:,} bytes; does `raw` state its size?")

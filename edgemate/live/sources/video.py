@@ -1,0 +1,135 @@
+"""Video files, network streams and cameras, read by PyAV, which is FFmpeg."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemate.errors import DataError, ImageError, UsageError
+from edgemate.live.frame import Frame
+from edgemate.live.sources.base import Source
+from edgemate.live.sources.falling_behind import FallingBehind
+
+_OPEN_SECONDS, _READ_SECONDS = 15.0, 15.0
+# A file may be a playlist: it opens no other file and no network.
+_FILE_OPTIONS = {"protocol_whitelist": "file"}
+_LIVE_OPTIONS = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"}
+
+
+class _Video(Source):
+    """What PyAV opens."""
+
+    usual_pace = "real"
+
+    def __init__(self, name: str, place: str, *, kind: str | None = None, options: dict[str, str]) -> None:
+        self.name = name
+        self._av = _import_av(name)
+        self._closed = False
+        try:
+            self._container = self._av.open(place, format=kind, options=options, timeout=(_OPEN_SECONDS, _READ_SECONDS))
+        except (OSError, ValueError) as error:  # of which FFmpeg's errors are
+            raise DataError(f"{name}: cannot be opened: {_reason(error)}") from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise DataError(f"{name}: has no video")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_type = "SLICE" if self.live else "AUTO"  # decoding frames in parallel delays them
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.period = float(1 / rate) if rate and 0 < rate < 1000 else None
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, until the video or stream ends."""
+        try:
+            yield from self._decoded()
+        except (OSError, ValueError) as error:
+            if not self._closed:
+                raise DataError(f"{self.name}: ends with an error: {_reason(error)}") from error
+        finally:
+            self._container.close()
+
+    def close(self) -> None:
+        """End it after the frame that is being read; a stream that sends nothing after 15 seconds."""
+        self._closed = True
+
+    def _decoded(self) -> Iterator[Frame]:
+        index, first, behind = 0, None, FallingBehind() if self.live else None
+        for packet in self._container.demux(self._stream):
+            if self._closed:
+                return
+            if behind is not None and packet.size and packet.pts is not None:
+                seconds = float(packet.pts * packet.time_base)
+                if behind.skips(time.monotonic(), seconds, keyframe=packet.is_keyframe):
+                    self.lost += 1
+                    index += 1
+                    continue
+            for frame in packet.decode():
+                now = time.monotonic()
+                stamp = frame.time
+                if stamp is not None:
+                    first = stamp if first is None else first
+                    stamp -= first
+                yield Frame(index, partial(_rgb, frame, self.name), stamp, now)
+                index += 1
+
+
+class VideoFile(_Video):
+    """A video file. DataError if it cannot be opened, UsageError without PyAV."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), f"file:{path}", options=dict(_FILE_OPTIONS))
+
+
+class Stream(_Video):
+    """A stream of the network, such as `rtsp://host/path`. Errors are those of `VideoFile`."""
+
+    live = True
+
+    def __init__(self, url: str) -> None:
+        # A password does not belong into messages and logs.
+        shown = re.sub(r"(?<=://)[^/@\s]*@", "", url)
+        options = dict(_LIVE_OPTIONS) if url.lower().startswith("rtsp") else {"fflags": "nobuffer"}
+        super().__init__(shown, url, options=options)
+
+
+class Camera(_Video):
+    """A camera of Video4Linux: `0` for /dev/video0, or the path of its device. Errors are those of `VideoFile`."""
+
+    live = True
+
+    def __init__(self, given: str) -> None:
+        if not given.isdecimal() and not given.startswith("/dev/"):
+            raise UsageError(
+                f"source 'camera:{given}': give the camera's number, such as camera:0, or camera:/dev/video0"
+            )
+        device = f"/dev/video{given}" if given.isdecimal() else given
+        super().__init__(f"camera {device}", device, kind="video4linux2", options={})
+
+
+def _rgb(frame: Any, name: str) -> npt.NDArray[Any]:
+    """The frame upright, uint8 `(H, W, 3)`."""
+    try:
+        pixels = frame.to_ndarray(format="rgb24")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: a frame cannot be converted to RGB: {_reason(error)}") from error
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4  # counterclockwise, as numpy's
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _import_av(name: str) -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise UsageError(f"{name}: needs PyAV, which cannot be imported ({error}): pip install av") from error
+    av.logging.set_level(av.logging.PANIC)
+    return av
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

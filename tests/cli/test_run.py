@@ -1,0 +1,136 @@
+"""`edgemate run` as a process: its lines, its signals, its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from videos import jpeg, steps, write_video
+
+from edgemate.bundle import Bundle
+
+pytest.importorskip("onnxruntime")
+COMMAND = [sys.executable, "-m", "edgemate", "run"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "in"
+    path.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((8, 8, 3), 80 * number, np.uint8)).save(path / f"{number}.png")
+    return path
+
+
+@pytest.fixture
+def started(small_bundle: Bundle, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*COMMAND, small_bundle.path, "--source", folder, "--watch", "--threads", "1", "--policy", "fast"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_lines(process: subprocess.Popen[str], count: int) -> list[dict[str, object]]:
+    assert process.stdout is not None
+    return [json.loads(process.stdout.readline()) for _ in range(count)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_a_good_end_with_the_counters(started: subprocess.Popen[str], number: int) -> None:
+    answers = read_lines(started, 3)
+    assert [answer["frame"] for answer in answers] == [0, 1, 2]
+    assert all({"timestamp", "age_ms", "exit", "label", "probability", "milliseconds"} <= set(one) for one in answers)
+    assert started.stderr is not None
+    if hasattr(signal, "SIGUSR1"):
+        started.send_signal(signal.SIGUSR1)
+        assert started.stderr.readline().startswith("3 frames: 3 answered; mean ")
+    started.send_signal(number)
+    rest, said = started.communicate(timeout=30)
+    assert started.returncode == 0, said
+    assert rest == ""
+    assert said.splitlines()[0].startswith("3 frames: 3 answered; mean ")
+
+
+def test_images_come_by_a_pipe(small_bundle: Bundle) -> None:
+    command = [*COMMAND, small_bundle.path, "--source", "-", "--threads", "1", "--exit", "1"]
+    done = subprocess.run(command, input=jpeg(1) + jpeg(2) + jpeg(3)[:99], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1, "an image was cut short"
+    assert [json.loads(line).get("exit") for line in done.stdout.splitlines()] == [1, 1, None]
+    assert b"2 answered; 1 unreadable" in done.stderr
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(small_bundle: Bundle, folder: Path) -> None:
+    command = f"{' '.join(COMMAND)} {small_bundle.path} --source {folder} --watch --threads 1 | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_wrong_is_one_line_with_the_flags(small_bundle: Bundle) -> None:
+    command = [*COMMAND, small_bundle.path, "--source", "-", "--max-age-ms", "-1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: --max-age-ms: must be above 0, not -1.0\n"
+
+
+@pytest.mark.slow
+def test_a_thousand_frames_with_a_deadline_and_after_a_kill_again(small_bundle: Bundle, tmp_path: Path) -> None:
+    """No frame older than one period is answered, none is lost but those skipped and counted, and memory is flat."""
+    path = write_video(tmp_path / "long.mp4", steps(1000, (48, 64)), rate=30)
+    output = tmp_path / "answers.jsonl"
+    command = [*COMMAND, small_bundle.path, "--source", path, "--deadline-ms", "5", "--threads", "1"]
+
+    def begin() -> subprocess.Popen[str]:
+        with output.open("a") as target:
+            return subprocess.Popen(command, stdout=target, stderr=subprocess.PIPE, text=True)
+
+    process = begin()
+    time.sleep(5)
+    process.kill()
+    process.communicate()
+    before = [json.loads(line) for line in output.read_text().splitlines() if line.endswith("}")]
+    assert len(before) > 30
+
+    output.unlink()
+    process = begin()
+    memory = []
+    try:
+        while process.poll() is None:
+            memory.append(resident(process.pid))
+            time.sleep(0.5)
+        said = process.stderr.read() if process.stderr else ""
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, said
+    answers = [json.loads(line) for line in output.read_text().splitlines()]
+    assert max(answer["age_ms"] for answer in answers) <= 1000 / 30
+    assert said.startswith("1,000 frames: ")
+    skipped = 1000 - len(answers)
+    assert (f"{skipped:,} skipped" in said) == (skipped > 0), said
+    assert [answer["frame"] for answer in answers] == sorted({answer["frame"] for answer in answers})
+    settled = [size for size in memory[len(memory) // 4 :] if size]
+    assert max(settled) - settled[0] < 3 << 20, memory
+
+
+def resident(process: int) -> int:
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0

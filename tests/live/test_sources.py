@@ -1,0 +1,210 @@
+"""What each kind of source gives, and what is said of one that cannot be opened."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from videos import jpeg
+
+from edgemate.errors import DataError, ImageError, UsageError
+from edgemate.live import Frame
+from edgemate.live.sources import Source, SourceOptions, open_source
+from edgemate.live.sources.standard_input import StandardInput
+
+
+def image_files(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        Image.new("RGB", (8, 8)).save(folder / name)
+    return folder
+
+
+def piped(data: bytes, raw: str | None = None) -> list[Frame]:
+    read, write = os.pipe()
+
+    def feed() -> None:
+        with os.fdopen(write, "wb") as target:
+            target.write(data)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        return list(StandardInput(raw=raw, descriptor=read).frames())
+    finally:
+        thread.join()
+        os.close(read)
+
+
+def test_a_video_gives_its_frames_at_their_times_in_rgb(video: Path) -> None:
+    pytest.importorskip("av")
+    source = open_source(str(video))
+    assert source.period == pytest.approx(0.04)
+    frames = list(source.frames())
+    assert [frame.index for frame in frames] == list(range(20))
+    assert [frame.timestamp for frame in frames] == pytest.approx([0.04 * k for k in range(20)])
+    first, last = np.asarray(frames[0].image()), np.asarray(frames[-1].image())
+    assert (first.shape, first.dtype) == ((24, 32, 3), np.uint8)
+    assert abs(first.mean() - 10) < 8
+    assert abs(last.mean() - 219) < 8
+
+
+def test_a_folder_gives_its_images_in_order_once(tmp_path: Path) -> None:
+    folder = image_files(tmp_path / "in", "b.png", "a.jpg", ".hidden.png")
+    (folder / "notes.txt").write_text("no image")
+    frames = list(open_source(str(folder)).frames())
+    assert [frame.file for frame in frames] == [folder / "a.jpg", folder / "b.png"]
+    [one] = open_source(str(folder / "b.png")).frames()
+    assert one.file == folder / "b.png"
+
+
+def test_a_watched_folder_gives_what_comes_and_moves_what_is_done(tmp_path: Path) -> None:
+    folder, done = image_files(tmp_path / "in", "a.png"), tmp_path / "done"
+    source = open_source(str(folder), SourceOptions(watch=True, done=done))
+    frames = source.frames()
+    source.answered(next(frames))
+    assert [path.name for path in done.iterdir()] == ["a.png"]
+    image_files(folder, "a.png")  # another one of that name
+    source.answered(next(frames))
+    assert sorted(path.name for path in done.iterdir()) == ["a-1.png", "a.png"]
+    source.close()
+    assert list(frames) == []
+
+
+def test_standard_input_gives_encoded_images_and_one_cut_short_is_an_error() -> None:
+    whole = jpeg(3)
+    frames = piped(whole + b"\r\n--frame\r\n" + whole + whole[: len(whole) // 3])
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert all(frame.timestamp is not None for frame in frames)
+    assert np.asarray(frames[1].image()).shape == (24, 32, 3)
+    from edgemate.core.image_files import decode
+
+    with pytest.raises(ImageError):
+        decode(frames[2].image(), 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("raw", "shape"), [("4x3", (3, 4, 3)), ("4x3:rgb", (3, 4, 3)), ("4x3:gray", (3, 4))])
+def test_standard_input_gives_raw_frames(raw: str, shape: tuple[int, ...]) -> None:
+    pixels = np.arange(2 * int(np.prod(shape)), dtype=np.uint8).reshape(2, *shape)
+    frames = piped(pixels.tobytes() + b"rest", raw)
+    assert np.array_equal(np.stack([np.asarray(frame.image()) for frame in frames[:2]]), pixels)
+    with pytest.raises(ImageError, match="ends with 4 of a frame's"):
+        frames[2].image()
+
+
+class Capture:
+    """What OpenCV would give: two BGR frames, then no more."""
+
+    opened: str = ""
+
+    def __init__(self, pipeline: str, api: int) -> None:
+        Capture.opened, self.left = pipeline, 2
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return "broken" not in self.opened
+
+    def get(self, what: int) -> float:
+        return 25.0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (self.left >= 0, np.full((2, 2, 3), (1, 2, 3), np.uint8) if self.left >= 0 else None)
+
+    def release(self) -> None: ...
+
+
+@pytest.fixture
+def opencv(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    module = types.ModuleType("cv2")
+    built = "  GStreamer:                   YES (1.20.3)\n"
+    for name, value in {
+        "VideoCapture": Capture,
+        "CAP_GSTREAMER": 1800,
+        "CAP_PROP_FPS": 5,
+        "__version__": "4.8.0",
+        "getBuildInformation": lambda: built,
+    }.items():
+        setattr(module, name, value)
+    monkeypatch.setitem(sys.modules, "cv2", module)
+    return module
+
+
+def test_a_pipeline_gives_rgb_and_gets_a_sink(opencv: types.ModuleType) -> None:
+    source = open_source("gst:videotestsrc")
+    assert Capture.opened.startswith("videotestsrc ! videoconvert ! ")
+    assert "appsink drop=true max-buffers=1" in Capture.opened
+    assert (source.live, source.period) == (True, 0.04)
+    frames = list(source.frames())
+    assert [np.asarray(frame.image())[0, 0].tolist() for frame in frames] == [[3, 2, 1]] * 2
+    open_source("gst:videotestsrc ! appsink")
+    assert Capture.opened == "videotestsrc ! appsink"
+    with pytest.raises(DataError, match="GStreamer cannot start it"):
+        open_source("gst:broken")
+
+
+def test_an_opencv_without_gstreamer_is_one_clear_error(opencv: types.ModuleType) -> None:
+    opencv.getBuildInformation = lambda: "  GStreamer:                   NO\n"  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match=r"built with GStreamer.*OpenCV 4.8.0 here has none"):
+        open_source("gst:videotestsrc")
+    sys.modules["cv2"] = None  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="no OpenCV can be imported"):
+        open_source("gst:videotestsrc")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("", {}, "source: is empty; give camera:0"),
+        ("nowhere.mp4", {}, "source nowhere.mp4: no such file or folder; give camera:0"),
+        ("camera:front", {}, "source 'camera:front': give"),
+        ("gst:  ", {}, "source 'gst:': give a pipeline"),
+        ("-", {"raw": "640"}, "raw '640': give WIDTHxHEIGHT"),
+        ("-", {"raw": "0x4"}, "raw '0x4': give WIDTHxHEIGHT"),
+        ("-", {"raw": "99999x99999"}, "raw 99999x99999: the limits are"),
+        ("-", {"watch": True}, "`watch` is for a folder of images, and the source is -"),
+        ("camera:0", {"done": Path("x")}, "`done` is for a folder of images"),
+        ("rtsp://me:secret@host/x", {"raw": "4x4"}, "`raw` is for standard input (-), and the source is rtsp://host/x"),
+    ],
+)
+def test_what_cannot_be_a_source(text: str, options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        open_source(text, SourceOptions(**options))  # type: ignore[arg-type]
+    assert str(error.value).startswith(said)
+
+
+def test_what_cannot_be_opened_is_one_line_without_the_password(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "playlist.mp4").write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    for text, said in (
+        (str(tmp_path / "text.mp4"), "text.mp4: cannot be opened"),
+        (str(tmp_path / "playlist.mp4"), "playlist.mp4: "),
+        ("rtsp://me:secret@127.0.0.1:9/x", "rtsp://127.0.0.1:9/x: cannot be opened: Connection refused"),
+        ("camera:/dev/nothing", "camera /dev/nothing: cannot be opened: No such file"),
+    ):
+        with pytest.raises(DataError) as error:
+            list(open_source(text).frames())
+        assert said in str(error.value)
+        assert "secret" not in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_without_pyav_the_error_says_what_to_install(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UsageError, match=r"steps.mp4: needs PyAV.*pip install av"):
+        open_source(str(video))
+
+
+def test_a_folder_without_images_or_with_done_in_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no images"):
+        open_source(str(tmp_path))
+    image_files(tmp_path, "a.png")
+    with pytest.raises(UsageError, match=r"done .*: must not lie in the folder"):
+        open_source(str(tmp_path), SourceOptions(done=tmp_path / "done"))
+    assert issubclass(type(open_source(str(tmp_path))), Source)
