@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from edgemate.api.planning import plan
     from edgemate.api.profile_comparing import compare_profiles
     from edgemate.api.profiling import profile
-    from edgemate.api.serving import serve
     from edgemate.api.running import run
+    from edgemate.api.serving import serve
     from edgemate.api.training import Trained, train
 
 __all__ = [
@@ -63,8 +63,8 @@ __all__ = [
     "pack_bundle",
     "plan",
     "profile",
-    "serve",
     "run",
+    "serve",
     "sign_bundle",
     "train",
     "unpack_bundle",
