@@ -206,6 +206,6 @@ def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
 
     from edgemate.policies import FixedExit
 
-    zeros = np.zeros(classifier.input.shape(1), dtype=np.float32)
+    zeros = np.zeros(classifier.input.shape(1), dtype=classifier.input.dtype)
     for _ in range(3):
         classifier.classify(zeros, FixedExit(exit or len(classifier.exits)))

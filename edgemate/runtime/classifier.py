@@ -253,7 +253,7 @@ class AnytimeClassifier:
         """
         self._need_open()
         self._need_segments("measure_segments")
-        images = np.zeros(self.input.shape(batch), dtype=np.float32)
+        images = np.zeros(self.input.shape(batch), dtype=self.input.dtype)
         exits = len(self.exits)
         samples = np.empty((repeats, exits))
         never = Confidence(Confidence.highest)
