@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ class ExitTimes:
         segments: of segments 1 … k, one after another.
         prefix: of the one graph.
         segments_over_prefix: ratio of the medians.
+        total_ms: median from the image file to the answer: decoding, preparing and segments 1 … k, one image of the
+            batch.
+        speedup: how many times as long the whole network takes, as one graph.
+        total_speedup: the same with decoding and preparing, which early exit does not shorten.
     """
 
     exit: int
@@ -34,6 +39,33 @@ class ExitTimes:
     segments: Latency
     prefix: Latency
     segments_over_prefix: float
+    total_ms: float
+    speedup: float
+    total_speedup: float
+
+
+@dataclass(frozen=True)
+class InputTimes:
+    """What one image takes before the network, in ms.
+
+    Attributes:
+        image: which one.
+        decode: reading and decoding the file.
+        prepare: resize, crop and, unless the graphs do it, normalization.
+    """
+
+    image: str
+    decode: Latency
+    prepare: Latency
+
+    @property
+    def ms(self) -> float:
+        """Median of decoding, and of preparing."""
+        return self.decode.p50 + self.prepare.p50
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -46,6 +78,7 @@ class BenchReport:
         backend: metadata of the backend.
         batch: images at a time.
         warmup: rounds that were not counted.
+        input: what an image takes before the network.
         exits: one entry per exit.
         not_monotone: `segments` and `prefix` → exits whose median is above that of a later one, as on a busy machine.
         latency_table: file of the bundle that holds the device's latency table; None where none was asked for.
@@ -56,6 +89,7 @@ class BenchReport:
     backend: dict[str, str]
     batch: int
     warmup: int
+    input: InputTimes
     exits: tuple[ExitTimes, ...]
     not_monotone: dict[str, list[int]]
     latency_table: str | None = None
@@ -69,6 +103,7 @@ class BenchReport:
             "batch": self.batch,
             "warmup": self.warmup,
             "unit": "ms",
+            "input": self.input.to_json(),
             "exits": [asdict(exit) for exit in self.exits],
             "not_monotone": self.not_monotone,
         }
@@ -84,6 +119,7 @@ def bench(
     backend: str = "onnxruntime",
     threads: int | None = None,
     device: str | None = None,
+    image: PathLike | None = None,
     trusted_keys: PathLike | None = None,
     trust_engines: bool = False,
     progress: Progress = SILENT,
@@ -91,7 +127,7 @@ def bench(
     """Measure the latency of every exit on the bundle's golden images.
 
     Each exit is timed as the segments up to it, which is what anytime use runs, and as its prefix, one graph; both in
-    turn within each round. Reading and preparing images is not included.
+    turn within each round. Decoding and preparing an image is timed apart, and in the totals.
 
     Args:
         bundle: a bundle's folder, whose hashes are checked, or a Bundle.
@@ -101,6 +137,8 @@ def bench(
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         device: store the times in the bundle as the latency table of a device of this name.
+        image: the image file that is decoded and prepared; if None, a JPEG of 1920×1080, or of the only size
+            that the bundle takes, tiled with the golden samples.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
         progress: receives how many rounds are done.
@@ -111,6 +149,7 @@ def bench(
     Raises:
         BundleError: the bundle cannot be used, or with `device` another process writes into it.
         BackendError: the backend is not installed or cannot run this bundle.
+        ImageError: `image` cannot be read.
         UsageError: a name of a device that cannot be used, or one with another batch than 1.
 
     Example:
@@ -126,7 +165,7 @@ def bench(
     from edgemate.latency_tables import check_tag, latency_path, write_latency_table
     from edgemate.limits import BATCH
     from edgemate.machine import machine_metadata
-    from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops, slower_than_later
+    from edgemate.runtime import AnytimeClassifier, measure_exits, measure_input, measure_stops, slower_than_later
 
     # What is wrong and needs no backend to be found comes first: importing it takes time.
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
@@ -145,6 +184,8 @@ def bench(
         AnytimeClassifier.load(opened, backend, threads=threads, layout="prefixes") as prefixes,
     ):
         golden = segments.bundle.golden().images
+        progress.step("timing what comes before the network")
+        before = InputTimes(*measure_input(segments, None if image is None else os.fspath(image), repeats=repeats))
         images = np.resize(golden, (batch, *golden.shape[1:]))
         progress.step("timing every exit, round")
         measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats, progress=progress)
@@ -153,12 +194,14 @@ def bench(
             found = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats, progress=progress)
             table = write_latency_table(segments.bundle, found)
         metadata = segments.backend.metadata()
+    whole = measured[-1].prefix.p50
     return BenchReport(
         bundle=opened.manifest.name,
         machine=machine_metadata(()),
         backend=metadata,
         batch=batch,
         warmup=warmup,
+        input=before,
         exits=tuple(
             ExitTimes(
                 exit=exit.exit,
@@ -168,6 +211,9 @@ def bench(
                 segments=latency.segments,
                 prefix=latency.prefix,
                 segments_over_prefix=latency.ratio,
+                total_ms=before.ms + latency.segments.p50 / batch,
+                speedup=whole / latency.segments.p50,
+                total_speedup=(before.ms + whole / batch) / (before.ms + latency.segments.p50 / batch),
             )
             for exit, latency in zip(opened.manifest.exits, measured, strict=True)
         ),

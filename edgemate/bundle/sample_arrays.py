@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def read_sample_arrays(path: Path, names: tuple[str, ...], manifest: Manifest) -> dict[str, Array]:
-    """`images` as the graphs take them, `labels` int64 (N,) and `logits` float32 (N, exits, classes), of these the named.
+    """The named of `images` as the graphs take them, `labels` int64 (N,) and `logits` float32 (N, exits, classes).
 
     Args:
         path: the `.npz` file.

@@ -19,7 +19,7 @@ from PIL import Image
 
 from edgemate.bundle import InputContract
 from edgemate.core.fitting import fit, least_size, needed
-from edgemate.core.image_files import Reduced, decode_reduced
+from edgemate.core.image_files import Reduced, decode, decode_reduced
 from edgemate.core.resizing import center_crop, resize
 from edgemate.errors import ImageError
 
@@ -58,6 +58,7 @@ class Preprocessor:
     """
 
     def __init__(self, contract: InputContract, *, exact: bool = False) -> None:
+        Image.preinit()  # which the first image would take the time for
         self._contract = contract
         self._exact = exact
         # torchvision multiplies by the rounded reciprocal; dividing would differ in the last bit.
@@ -130,7 +131,8 @@ class Preprocessor:
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[:, :, 0]
         name = f"uint8 array {array.shape}"
-        size, box, image = array.shape[1::-1], None, array
+        image, size = array, array.shape[1::-1]
+        box = (0.0, 0.0, float(size[0]), float(size[1]))
         if not self._exact and contract.frame is None:
             # What the crop drops is not even copied.
             left, upper, right, lower = needed(size, contract)
@@ -139,8 +141,10 @@ class Preprocessor:
         channels = 1 if array.ndim == 2 else array.shape[2]
         if channels == contract.channels and (contract.frame is not None or _stays(contract)):
             return array
-        decoded = decode_reduced(Image.fromarray(image), contract.channels, self._least, name)
-        return np.asarray(self._fit(decoded if box is None else Reduced(decoded.image, size, box), name))
+        plain = Image.fromarray(image)
+        if channels != contract.channels:
+            plain = decode(plain, contract.channels, name)
+        return np.asarray(self._fit(Reduced(plain, size, box), name))
 
     def _finish(self, pixels: Array, name: str) -> Array:
         """What the graphs take, from uint8 `(H, W)` or `(H, W, C)` of the network's size."""

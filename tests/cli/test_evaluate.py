@@ -134,7 +134,8 @@ def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.M
     monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     figures = {"accuracy": 0.98765, "drop": 0.01234, "mean_ms": 1234.5, "p50_ms": 1111.1, "p99_ms": 2222.2}
     fractions = [0.111, 0.222, 0.333, 0.134, 0.2]
-    found = {**figures, "fractions": fractions, "ms_per_image": 123.45}
+    before = {"decode_ms": 432.1, "prepare_ms": 765.4, "total_ms": 1320.9, "speedup": 12.34, "total_speedup": None}
+    found = {**figures, **before, "fractions": fractions, "ms_per_image": 123.45}
     row = {
         "name": "guaranteed",
         "predicted": {**figures, "fractions": fractions},

@@ -77,8 +77,8 @@ def test_photographs_come_nearer_than_noise(tmp_path: Path, name: str) -> None:
     photo = Image.fromarray(pytest.importorskip("sklearn.datasets").load_sample_image(name))
     photo = photo.resize((3 * photo.width, 3 * photo.height), Image.Resampling.BICUBIC)
     photo.save(tmp_path / "it.jpg", quality=90)
-    for given in (tmp_path / "it.jpg", np.asarray(photo)):
-        exact, found = (Preprocessor(contract(), exact=exact).prepare(given) * 255 for exact in (True, False))
+    for image in (tmp_path / "it.jpg", np.asarray(photo)):
+        exact, found = (Preprocessor(contract(), exact=exact).prepare(image) * 255 for exact in (True, False))
         assert_near(found.round(), exact.round().astype(int), OF_PHOTOGRAPHS)
         assert not np.array_equal(exact, found)
 
@@ -110,17 +110,17 @@ def test_gray_jpeg_files_are_decoded_smaller_too(large: Image.Image, tmp_path: P
 def test_exact_pixels_are_those_of_training(large: Image.Image, tmp_path: Path) -> None:
     large.save(tmp_path / "it.jpg")
     decoded = decode_reduced(tmp_path / "it.jpg", 3, lambda size: None).image
-    for given, image in ((tmp_path / "it.jpg", decoded), (np.asarray(large), large), (large, large)):
-        ready = Preprocessor(contract(), exact=True).prepare(given)
-        np.testing.assert_array_equal((ready * 255).round().transpose(1, 2, 0), reference(image, contract()))
+    for image, whole in ((tmp_path / "it.jpg", decoded), (np.asarray(large), large), (large, large)):
+        ready = Preprocessor(contract(), exact=True).prepare(image)
+        np.testing.assert_array_equal((ready * 255).round().transpose(1, 2, 0), reference(whole, contract()))
 
 
 def test_large_images_of_one_color_stay_that_color(tmp_path: Path) -> None:
     color = (10, 128, 250)
     Image.new("RGB", (1601, 1203), color).save(tmp_path / "it.jpg", quality=100, subsampling=0)
     array = np.full((1203, 1601, 3), color, np.uint8)
-    for given, most in ((tmp_path / "it.jpg", 1.01), (array, 0.01)):
-        ready = Preprocessor(contract()).prepare(given) * 255
+    for image, most in ((tmp_path / "it.jpg", 1.01), (array, 0.01)):
+        ready = Preprocessor(contract()).prepare(image) * 255
         assert np.abs(ready - np.array(color)[:, None, None]).max() <= most
 
 
