@@ -1,11 +1,11 @@
 """Measure what an image takes before the network, with and without the shorter steps for large images.
 
-    python benchmarks/input_path.py --images $EDGEMATE_DATA/imagenette/val
+    python benchmarks/input_path.py --images $EDGEMATE_DATA/imagenette/val --network resnet18
 
 A JPEG of 1920×1080, one of 4000×3000 and a uint8 frame of 1920×1080 are prepared for a network of 224×224 (resize to
 256, center crop) in turn, in one process and one thread: with the steps of training (before), and with those of the
 device (after). They are tiled with photographs, or with noise where there are none, as all photographs at hand are
-small. With --bundle, the whole way to the answer is measured too, at each exit and for graphs that take pixels.
+small. With --bundle, or --network for an untrained one, the whole way to the answer is measured too, at each exit.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from random_bundle import write_random_bundle
 
 from edgemate import files
 from edgemate.bundle import Bundle, InputContract
@@ -47,11 +49,15 @@ WAYS = {"before": {"exact": True}, "after": {"exact": False}}
 def main() -> None:
     options = _options()
     photographs = _photographs(options.images)
-    contract = CONTRACT if options.bundle is None else Bundle.open(options.bundle).manifest.input
     with tempfile.TemporaryDirectory() as folder:
+        bundle = None if options.bundle is None else Bundle.open(options.bundle)
+        if options.network is not None:
+            made = write_random_bundle(Path(folder) / "bundle", options.network, (3, 224, 224))
+            bundle = replace(made, manifest=made.manifest.model_copy(update={"input": CONTRACT}))
+        contract = CONTRACT if bundle is None else bundle.manifest.input
         images = {name: _make(name, size, photographs, Path(folder)) for name, size in SIZES.items()}
         steps = _steps(contract, images, options.repeats)
-        totals = {} if options.bundle is None else _totals(options.bundle, images, options.repeats)
+        totals = {} if bundle is None else _totals(bundle, images, options.repeats)
     _print(steps, totals)
     files.write_json(
         options.output,
@@ -64,6 +70,7 @@ def main() -> None:
             "network": f"{contract.height}x{contract.width}, resize {contract.resize}, crop {contract.center_crop}",
             "unit": "ms; levels of 0 to 255 for the differences of the pixels",
             "results": steps,
+            **({} if bundle is None else {"bundle": bundle.manifest.name, "trained": options.network is None}),
             **({"totals": totals} if totals else {}),
         },
     )
@@ -99,7 +106,7 @@ def _steps(contract: InputContract, images: dict[str, Any], repeats: int) -> dic
     return found
 
 
-def _totals(bundle: Path, images: dict[str, Any], repeats: int) -> dict[str, Any]:
+def _totals(bundle: Bundle, images: dict[str, Any], repeats: int) -> dict[str, Any]:
     """From the file or frame to the answer at each exit, before and after."""
     found: dict[str, Any] = {}
     with (
@@ -164,6 +171,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="folder of photographs; noise if absent")
     parser.add_argument("--bundle", type=Path, help="bundle whose answers are timed too")
+    parser.add_argument("--network", help="backbone of an untrained network to time in place of a bundle")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "input_path.json")
     return parser.parse_args()

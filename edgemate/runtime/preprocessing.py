@@ -151,7 +151,9 @@ class Preprocessor:
         if self._contract.dtype == "uint8":
             return self._checked(pixels[:, :, None] if pixels.ndim == 2 else pixels, name)
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        self._checked(planes, name)
+        return self._normalized(self._checked(planes, name))
+
+    def _normalized(self, planes: Array) -> Array:
         # From here on in place: one float32 array per image.
         ready = np.ascontiguousarray(planes, dtype=np.float32)
         ready *= self._scale

@@ -57,6 +57,13 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, imag
                 fractions = np.bincount([answer.exit for answer in answers], minlength=4)[1:] / 40
                 assert found["fractions"] == pytest.approx(fractions.tolist())
                 assert 0 < found["p50_ms"] <= found["p99_ms"]
+                steps = found["decode_ms"] + found["prepare_ms"] + found["ms_per_image"]
+                assert found["total_ms"] == pytest.approx(steps)
+                assert found["prepare_ms"] > 0
+                whole = report["points"][1]["measured"][batch == 7]
+                assert found["speedup"] == pytest.approx(whole["ms_per_image"] / found["ms_per_image"])
+                whole_ms = found["decode_ms"] + found["prepare_ms"] + whole["ms_per_image"]
+                assert found["total_speedup"] == pytest.approx(whole_ms / found["total_ms"])
             assert "accuracy" in point["gaps"]
             predicted, measured = point["predicted"]["accuracy"], point["measured"][0]["accuracy"]
             gap = point["accuracy_gap"]
