@@ -46,7 +46,7 @@ def needed(size: Size, spec: InputSpec) -> tuple[int, int, int, int]:
     whole = (0, 0, *size)
     if not _is_large(size, spec) or spec.resize is None:
         return whole
-    kept = _kept(size, (0.0, 0.0, *map(float, size)), spec)
+    kept = _kept(size, (0.0, 0.0, float(size[0]), float(size[1])), spec)
     if kept is None:
         return whole
     margins = [
@@ -77,7 +77,7 @@ def fit(
         ImageError: the resize would make more than 2²⁶ pixels.
     """
     size = size or image.size
-    box = box or (0.0, 0.0, *map(float, image.size))
+    box = box or (0.0, 0.0, float(image.width), float(image.height))
     if spec.resize is not None:
         require_small(size, spec.resize, name)
     if spec.resize is None or not _is_large(size, spec):

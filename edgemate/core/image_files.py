@@ -187,13 +187,12 @@ def _decoded(image: Image.Image, mode: str, name: str, least: Callable[[Size], S
     if 0 in image.size:
         raise ImageError(f"{name}: has no pixels ({image.width} × {image.height})")
     _check_size(image.size, name)
-    drafted = None
-    if image.format in ("JPEG", "MPO"):
-        size, drafted = image.size, _draft(image, least)
+    size: Size = image.size
+    drafted = _draft(image, least) if image.format in ("JPEG", "MPO") else None
     image.load()
     if drafted is None:  # only now: loading turns TIFF files
-        size, drafted = image.size, image.size
-    width, height = drafted
+        size = image.size
+    width, height = drafted or size
     orientation = _orientation(image)
     turn = _UPRIGHT.get(orientation)
     plain = _eight_bits(image, name)

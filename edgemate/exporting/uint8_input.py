@@ -10,7 +10,8 @@ fixed, both are products with constant matrices, as is a crop, which leaves out 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,9 +117,9 @@ def _preparation(contract: InputContract, ready: str) -> tuple[list[NodeProto], 
     """Nodes from the uint8 input to the float32 tensor `ready` (N, C, H, W), and their constants."""
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
-    last = contract.name
+    last: str = contract.name
 
-    def add(operator: str, name: str, *values: npt.NDArray[np.generic], first: int = 0, **attributes: object) -> None:
+    def add(operator: str, name: str, *values: npt.NDArray[Any], first: int = 0, **attributes: Any) -> None:
         """Append a node on the last tensor, which is its input `first`, with constants as the other inputs."""
         nonlocal last
         inputs = []
@@ -151,8 +152,8 @@ def _preparation(contract: InputContract, ready: str) -> tuple[list[NodeProto], 
     return nodes, constants
 
 
-def _round_levels(add: object, name: str) -> None:
-    assert callable(add)
+def _round_levels(add: Callable[..., None], name: str) -> None:
+    """Round to whole levels of 0 to 255, a half up."""
     add("Add", f"{name}_half", np.array(0.5, np.float32))
     add("Floor", f"{name}_whole")
     add("Clip", f"{name}_levels", np.array(0, np.float32), np.array(255, np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,13 +49,13 @@ def measure_input(
     return f"a JPEG of {tiled.shape[1]}x{tiled.shape[0]}, tiled with the golden samples", *found
 
 
-def golden_pixels(images: npt.NDArray[np.generic], contract: InputContract) -> npt.NDArray[np.uint8]:
+def golden_pixels(images: npt.NDArray[Any], contract: InputContract) -> npt.NDArray[np.uint8]:
     """Golden samples as pixels again, uint8 `(N, H, W)` or `(N, H, W, 3)`; of noise the nearest ones."""
     if contract.dtype == "float32":
         mean, std = (np.array(each, np.float32)[:, None, None] for each in (contract.mean, contract.std))
         scaled = (images * std + mean) * contract.divisor
         images = scaled.round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    pixels: npt.NDArray[np.uint8] = images[..., 0] if contract.channels == 1 else images  # type: ignore[assignment]
+    pixels: npt.NDArray[np.uint8] = images[..., 0] if contract.channels == 1 else images
     return pixels
 
 
