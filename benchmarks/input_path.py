@@ -11,6 +11,7 @@ small. With --bundle, or --network for an untrained one, the whole way to the an
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,6 +66,7 @@ def main() -> None:
             "benchmark": "input_path",
             "machine": machine_metadata(),
             "threads": 1,
+            "load_average": os.getloadavg(),  # over 1, 5 and 15 minutes: what else was running
             "images": f"tiled with {len(photographs)} {'photographs' if options.images else 'arrays of noise'} of "
             f"{SIDE}x{SIDE}, JPEG quality {QUALITY}",
             "network": f"{contract.height}x{contract.width}, resize {contract.resize}, crop {contract.center_crop}",
