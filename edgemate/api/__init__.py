@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemate.api.benching import BenchReport, ExitTimes, bench
+    from edgemate.api.benching import BenchReport, ExitTimes, InputTimes, bench
     from edgemate.api.building import Built, build
     from edgemate.api.bundles import SignedBundle, make_keys, pack_bundle, sign_bundle, unpack_bundle, verify_bundle
     from edgemate.api.calibrating import Calibration, calibrate
@@ -42,6 +42,7 @@ __all__ = [
     "Compared",
     "Evaluation",
     "ExitTimes",
+    "InputTimes",
     "NetworkNames",
     "RunReport",
     "SignedBundle",
@@ -72,7 +73,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "benching": ("BenchReport", "ExitTimes", "bench"),
+    "benching": ("BenchReport", "ExitTimes", "InputTimes", "bench"),
     "building": ("Built", "build"),
     "bundles": ("SignedBundle", "make_keys", "pack_bundle", "sign_bundle", "unpack_bundle", "verify_bundle"),
     "calibrating": ("Calibration", "calibrate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ class ExitTimes:
         segments: of segments 1 … k, one after another.
         prefix: of the one graph.
         segments_over_prefix: ratio of the medians.
+        total_ms: median from the image file to the answer: decoding, preparing and segments 1 … k, one image of the
+            batch.
+        speedup: how many times as long the whole network takes, as one graph.
+        total_speedup: the same with decoding and preparing, which early exit does not shorten.
     """
 
     exit: int
@@ -34,6 +39,33 @@ class ExitTimes:
     segments: Latency
     prefix: Latency
     segments_over_prefix: float
+    total_ms: float
+    speedup: float
+    total_speedup: float
+
+
+@dataclass(frozen=True)
+class InputTimes:
+    """What one image takes before the network, in ms.
+
+    Attributes:
+        image: which one.
+        decode: reading and decoding the file.
+        prepare: resize, crop and, unless the graphs do it, normalization.
+    """
+
+    image: str
+    decode: Latency
+    prepare: Latency
+
+    @property
+    def ms(self) -> float:
+        """Median of decoding, and of preparing."""
+        return self.decode.p50 + self.prepare.p50
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -46,6 +78,7 @@ class BenchReport:
         backend: metadata of the backend.
         batch: images at a time.
         warmup: rounds that were not counted.
+        input: what an image takes before the network.
         exits: one entry per exit.
         not_monotone: `segments` and `prefix` → exits whose median is above that of a later one, as on a busy machine.
         latency_table: file of the bundle that holds the device's latency table; None where none was asked for.
@@ -61,6 +94,7 @@ class BenchReport:
     backend: dict[str, str]
     batch: int
     warmup: int
+    input: InputTimes
     exits: tuple[ExitTimes, ...]
     not_monotone: dict[str, list[int]]
     latency_table: str | None = None
@@ -77,6 +111,7 @@ class BenchReport:
             "batch": self.batch,
             "warmup": self.warmup,
             "unit": "ms",
+            "input": self.input.to_json(),
             "exits": [asdict(exit) for exit in self.exits],
             "not_monotone": self.not_monotone,
             "conditions": self.conditions,
@@ -95,6 +130,7 @@ def bench(
     backend: str = "onnxruntime",
     threads: int | None = None,
     device: str | None = None,
+    image: PathLike | None = None,
     trusted_keys: PathLike | None = None,
     trust_engines: bool = False,
     progress: Progress = SILENT,
@@ -102,7 +138,7 @@ def bench(
     """Measure the latency of every exit on the bundle's golden images.
 
     Each exit is timed as the segments up to it, which is what anytime use runs, and as its prefix, one graph; both in
-    turn within each round. Reading and preparing images is not included.
+    turn within each round. Decoding and preparing an image is timed apart, and in the totals.
 
     Args:
         bundle: a bundle's folder, whose hashes are checked, or a Bundle.
@@ -112,6 +148,8 @@ def bench(
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         device: store the times in the bundle as the latency table of a device of this name.
+        image: the image file that is decoded and prepared; if None, a JPEG of 1920×1080, or of the only size
+            that the bundle takes, tiled with the golden samples.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
         progress: receives how many rounds are done.
@@ -122,6 +160,7 @@ def bench(
     Raises:
         BundleError: the bundle cannot be used, or with `device` another process writes into it.
         BackendError: the backend is not installed or cannot run this bundle.
+        ImageError: `image` cannot be read.
         UsageError: a name of a device that cannot be used, or one with another batch than 1.
 
     Example:
@@ -137,7 +176,7 @@ def bench(
     from edgemate.latency_tables import check_tag, latency_path, write_latency_table
     from edgemate.limits import BATCH
     from edgemate.machine import machine_metadata
-    from edgemate.runtime import AnytimeClassifier, measure_exits, measure_stops, slower_than_later
+    from edgemate.runtime import AnytimeClassifier, measure_exits, measure_input, measure_stops, slower_than_later
     from edgemate.runtime.power import measure_power
     from edgemate.sensors.conditions import Conditions, throttling_warning
     from edgemate.sensors.nvml import Nvml
@@ -160,9 +199,11 @@ def bench(
         AnytimeClassifier.load(opened, backend, threads=threads, layout="prefixes") as prefixes,
     ):
         golden = segments.bundle.golden().images
+        progress.step("timing what comes before the network")
+        before = InputTimes(*measure_input(segments, None if image is None else os.fspath(image), repeats=repeats))
         images = np.resize(golden, (batch, *golden.shape[1:]))
         gpu = Nvml.open()
-        before = Conditions.now(gpu)
+        conditions = Conditions.now(gpu)
         progress.step("timing every exit, round")
         measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats, progress=progress)
         if device is not None:
@@ -172,13 +213,15 @@ def bench(
         after = Conditions.now(gpu)
         power = measure_power(segments, images, gpu=gpu, progress=progress)
         metadata = segments.backend.metadata()
-    throttled = throttling_warning(before, after)
+    throttled = throttling_warning(conditions, after)
+    whole = measured[-1].prefix.p50
     return BenchReport(
         bundle=opened.manifest.name,
         machine={**machine_metadata(()), **read_speed_settings()},
         backend=metadata,
         batch=batch,
         warmup=warmup,
+        input=before,
         exits=tuple(
             ExitTimes(
                 exit=exit.exit,
@@ -188,6 +231,9 @@ def bench(
                 segments=latency.segments,
                 prefix=latency.prefix,
                 segments_over_prefix=latency.ratio,
+                total_ms=before.ms + latency.segments.p50 / batch,
+                speedup=whole / latency.segments.p50,
+                total_speedup=(before.ms + whole / batch) / (before.ms + latency.segments.p50 / batch),
             )
             for exit, latency in zip(opened.manifest.exits, measured, strict=True)
         ),
@@ -196,7 +242,7 @@ def bench(
             for layout in ("segments", "prefix")
         },
         latency_table=table,
-        conditions={"before": before.to_json(), "after": after.to_json()},
+        conditions={"before": conditions.to_json(), "after": after.to_json()},
         power=power.to_json(),
         warnings=() if throttled is None else (throttled,),
     )

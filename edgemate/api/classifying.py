@@ -28,12 +28,22 @@ class Answer:
         prediction: label, probability, exit and milliseconds; None where the image could not be read.
         error: why not; None where it could.
         late: whether the answer came after the deadline; None without one.
+        decode_ms: reading and decoding the file, in milliseconds.
+        prepare_ms: from the decoded image to the network's input: resize, crop and normalization.
     """
 
     image: Path
     prediction: Prediction | None
     error: str | None = None
     late: bool | None = None
+    decode_ms: float = 0.0
+    prepare_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        """From the file to the answer, in milliseconds; NaN where there is no answer."""
+        network = math.nan if self.prediction is None else self.prediction.milliseconds
+        return self.decode_ms + self.prepare_ms + network
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values: the image with its error, or with its answer."""
@@ -47,6 +57,9 @@ class Answer:
             "probability": None if math.isnan(probability) else probability,
             "exit": self.prediction.exit,
             "milliseconds": self.prediction.milliseconds,
+            "decode_ms": self.decode_ms,
+            "prepare_ms": self.prepare_ms,
+            "total_ms": self.total_ms,
         }
         if self.prediction.degraded:
             found["degraded"] = True
@@ -93,10 +106,13 @@ def classify(
     trusted_keys: PathLike | None = None,
     trust_engines: bool = False,
     on_failure: OnFailure = "raise",
+    exact_pixels: bool = False,
     notify: Callable[[Answer], None] | None = None,
     progress: Progress = SILENT,
 ) -> Classified:
     """Label image files one at a time, with the exit at which each was decided and the milliseconds that took.
+
+    Decoding, preparing and the network are timed apart; a deadline is the network's.
 
     The whole network runs where neither a policy, a threshold nor an exit is given. An image that cannot be read is
     reported in its answer. For images in memory, and for batches, use `load` and `AnytimeClassifier.classify`.
@@ -113,6 +129,7 @@ def classify(
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
         on_failure: `degrade` answers with an earlier exit where a segment fails; see `AnytimeClassifier.load`.
+        exact_pixels: give very large images the pixels of training, too, which takes longer.
         notify: called with each answer at once.
         progress: receives how many images are done.
 
@@ -152,15 +169,17 @@ def classify(
         threads=threads,
         layout="prefixes" if fixed else "segments",
         on_failure=on_failure,
+        exact_pixels=exact_pixels,
     ) as classifier:
         _warm_up(classifier, exit)
         classifier.reset_statistics()
         progress.step("classifying, image")
         for done, file in enumerate(files, start=1):
             try:
-                [prediction] = classifier.classify(file, chosen)
+                ready, decode_ms, prepare_ms = classifier.preprocessor.timed(file)
+                [prediction] = classifier.classify(ready[None], chosen)
                 late = None if deadline_ms is None else prediction.milliseconds > deadline_ms
-                answers.append(Answer(file, prediction, late=late))
+                answers.append(Answer(file, prediction, late=late, decode_ms=decode_ms, prepare_ms=prepare_ms))
             except ImageError as error:
                 answers.append(Answer(file, None, error=str(error)))
             if notify is not None:
@@ -187,6 +206,6 @@ def _warm_up(classifier: AnytimeClassifier, exit: int | None) -> None:
 
     from edgemate.policies import FixedExit
 
-    zeros = np.zeros(classifier.input.shape(1), dtype=np.float32)
+    zeros = np.zeros(classifier.input.shape(1), dtype=classifier.input.dtype)
     for _ in range(3):
         classifier.classify(zeros, FixedExit(exit or len(classifier.exits)))

@@ -49,6 +49,7 @@ def evaluate(
     against: BundleLike | None = None,
     trusted_keys: PathLike | None = None,
     trust_engines: bool = False,
+    exact_pixels: bool = False,
     progress: Progress = SILENT,
 ) -> Evaluation | RunEvaluation:
     """Classify the test split with skipping, in the runtime, and compare with what was predicted.
@@ -70,6 +71,7 @@ def evaluate(
         against: report drift from the operating points of this bundle; of `bundle` itself if None.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
+        exact_pixels: give very large images the pixels of training, too, which takes longer.
         progress: receives the steps and how far each is.
 
     Returns:
@@ -96,6 +98,7 @@ def evaluate(
     if isinstance(bundle, Run) or is_run_folder(bundle):
         for_bundles = {"policies": policies, "data": data, "images": images, "threads": threads, "against": against}
         for_bundles |= {"trusted_keys": trusted_keys, "trust_engines": trust_engines or None}
+        for_bundles |= {"exact_pixels": exact_pixels or None}
         _refuse(bundle, for_bundles, "a run is evaluated by its stored logits; export it, and evaluate the bundle")
         return evaluate_run(open_run(bundle), split or "test", thresholds)
     _refuse(
@@ -118,7 +121,7 @@ def evaluate(
     compared = [(other or points).get(point.name) for point in chosen]
     everything = _read_images(opened, data)
     found = _spread(everything, images)
-    with AnytimeClassifier.load(opened, backend, threads=threads) as classifier:
+    with AnytimeClassifier.load(opened, backend, threads=threads, exact_pixels=exact_pixels) as classifier:
         measured = []
         for point in chosen:
             progress.step(f"operating point {point.name}, image")
@@ -127,10 +130,13 @@ def evaluate(
                     classifier, found.images, found.labels, point.name, batches=(1, batch), progress=progress
                 )
             )
-        whole = next((one for one, *_ in measured if one.statistics.fractions[-1] == 1), None)
-        if whole is None and found.labels is not None:
+        wholes = next((every for every in measured if every[0].statistics.fractions[-1] == 1), [])
+        if not wholes and found.labels is not None:
             progress.step("the whole network, image")
-            [whole] = evaluate_policy(classifier, found.images, found.labels, None, batches=(batch,), progress=progress)
+            wholes = evaluate_policy(
+                classifier, found.images, found.labels, None, batches=(1, batch), progress=progress
+            )
+        whole = wholes[0] if wholes else None
         report = None
         if found.labels is not None:
             progress.step("every exit, image")
@@ -156,7 +162,7 @@ def evaluate(
             predicted_times=times,
             warnings=tuple(warnings),
             points=tuple(
-                _point(*three, full, table, comparable=times is not None and times.comparable)
+                _point(*three, full, table, wholes, comparable=times is not None and times.comparable)
                 for three in zip(chosen, compared, measured, strict=True)
             ),
         )
@@ -225,6 +231,7 @@ def _point(
     measured: Sequence[Measured],
     full: FullAccuracy,
     table: LatencyTable | None,
+    wholes: Sequence[Measured],
     *,
     comparable: bool,
 ) -> PointEvaluation:
@@ -252,14 +259,17 @@ def _point(
     return PointEvaluation(
         name=point.name,
         predicted=predicted,
-        measured=tuple(_measured(one, full.measured) for one in measured),
+        measured=tuple(_measured(one, full.measured, wholes) for one in measured),
         accuracy_gap=gap,
         gaps=tuple(gaps),
         drift_alerts=tuple(drift_alerts(first.statistics, calibrated)),
     )
 
 
-def _measured(found: Measured, full: float | None) -> MeasuredFigures:
+def _measured(found: Measured, full: float | None, wholes: Sequence[Measured]) -> MeasuredFigures:
+    whole = next((one for one in wholes if one.batch == found.batch), None)
+    # The same decoding and preparing in both: it is the network that differs.
+    before = found.decode_ms + found.prepare_ms
     return MeasuredFigures(
         batch=found.batch,
         accuracy=found.accuracy,
@@ -271,6 +281,11 @@ def _measured(found: Measured, full: float | None) -> MeasuredFigures:
         fractions=found.statistics.fractions,
         mean_probability=found.statistics.mean_probability,
         non_finite=found.statistics.non_finite,
+        decode_ms=found.decode_ms,
+        prepare_ms=found.prepare_ms,
+        total_ms=found.total_ms,
+        speedup=None if whole is None else whole.ms_per_image / found.ms_per_image,
+        total_speedup=None if whole is None else (before + whole.ms_per_image) / found.total_ms,
     )
 
 

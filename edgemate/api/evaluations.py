@@ -50,6 +50,11 @@ class MeasuredFigures:
         fractions: of the images that stopped at each exit, `(K,)`.
         mean_probability: of the answers.
         non_finite: times the logits of an exit were not finite.
+        decode_ms: reading and decoding, per image; 0 for arrays.
+        prepare_ms: from the decoded image to the network's input, per image.
+        total_ms: both and `ms_per_image`.
+        speedup: how many times as long the whole network takes with batches of this size; None where not measured.
+        total_speedup: the same with decoding and preparing, which early exit does not shorten.
     """
 
     batch: int
@@ -62,6 +67,11 @@ class MeasuredFigures:
     fractions: tuple[float, ...]
     mean_probability: float
     non_finite: int
+    decode_ms: float
+    prepare_ms: float
+    total_ms: float
+    speedup: float | None
+    total_speedup: float | None
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""

@@ -22,6 +22,8 @@ def export(
     layouts: Sequence[Layout] = ("segments", "prefixes"),
     precision: Precision = "fp32",
     tolerance: float | None = None,
+    input: Literal["float32", "uint8"] = "float32",
+    frame: str | Sequence[int] | None = None,
     batch: str | Sequence[int] | None = None,
     require_engines: bool = False,
     compute_capability: Sequence[str] = (),
@@ -40,6 +42,9 @@ def export(
         precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`.
         tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
             1); what is usual for the precision if None.
+        input: `uint8` for graphs that take pixels (N, H, W, C), as decoded, resized and cropped, and normalize them.
+        frame: with `uint8`, size of the only images that the graphs take, which they resize and crop too: `WxH`, such
+            as `1920x1080`, or (height, width).
         batch: images at a time of the engines, `min:opt:max`; for `trt`, `trt-rtx` and `triton`.
         require_engines: fail where no engine can be built; for `trt`.
         compute_capability: GPUs to build for ahead of time, such as `8.6`; for `trt-rtx`.
@@ -67,7 +72,7 @@ def export(
     from typing import get_args
 
     from edgemate.api.opening import open_run
-    from edgemate.api.options import batch_range, check_layouts, check_tolerance
+    from edgemate.api.options import batch_range, check_layouts, check_tolerance, frame_size
     from edgemate.bundle import BundleWriter
     from edgemate.bundle.manifest import Precision
     from edgemate.data import check_data
@@ -91,6 +96,11 @@ def export(
     cut = check_layouts(layouts)
     if precision not in get_args(Precision):
         raise UsageError(f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}")
+    if input not in ("float32", "uint8"):
+        raise UsageError(f"input {input!r}: must be float32 or uint8")
+    if frame is not None and input != "uint8":
+        raise UsageError("frame: is for input uint8, whose graphs can resize")
+    size = frame_size(frame)
     engine_batch = batch_range(batch)
     opened = open_run(run, allow_plugins=allow_plugins)
     folder = Path("bundles") / opened.name if output is None else Path(output)
@@ -104,6 +114,8 @@ def export(
         layouts=cut,
         precision=precision,
         tolerance=tolerance,
+        input=input,
+        frame=size,
         engine_batch=None if engine_batch is None else (engine_batch.min, engine_batch.opt, engine_batch.max),
         require_engines=require_engines,
         compute_capabilities=tuple(compute_capability),

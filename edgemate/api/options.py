@@ -43,3 +43,21 @@ def batch_range(given: str | Sequence[int] | None) -> BatchRange | None:
     if len(given) != 3:
         raise UsageError(f"batch {tuple(given)}: give three numbers (min, opt, max), such as (1, 1, 8)")
     return BatchRange(*given)
+
+
+def frame_size(given: str | Sequence[int] | None) -> tuple[int, int] | None:
+    """(height, width) of frames, from `WxH` as text or two numbers; None stays None. UsageError for anything else."""
+    import re
+
+    from edgemate.errors import UsageError
+
+    if given is None:
+        return None
+    if isinstance(given, str):
+        found = re.fullmatch(r"([0-9]{1,6})[x×]([0-9]{1,6})", given.strip())
+        if found is None:
+            raise UsageError(f"frame {given!r}: give width and height, such as 1920x1080")
+        given = (int(found[2]), int(found[1]))
+    if len(given) != 2 or min(given) < 1:
+        raise UsageError(f"frame {tuple(given)}: give height and width, 1 or more, such as (1080, 1920)")
+    return given[0], given[1]

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from edgemate.core.input_spec import InputSpec
+from edgemate.core.input_spec import InputSpec, Pixels
 from edgemate.core.split_options import is_nameable, refused_option
-from edgemate.limits import BUNDLE_FILES, CLASSES, COST, EXITS
+from edgemate.limits import BUNDLE_FILES, CLASSES, COST, EXITS, INPUT_PIXELS
 from edgemate.trust.folder import inside
 from edgemate.trust.verifying import MANIFEST_FILE as MANIFEST_FILE
 from edgemate.trust.verifying import SIGNATURE_FILE as SIGNATURE_FILE
@@ -48,16 +48,48 @@ class _Metadata(BaseModel):
 
 
 class InputContract(InputSpec):
-    """The tensor the network takes, and how an image becomes one.
+    """The tensor the graphs take, and how an image becomes one.
 
     Decode, convert to gray or RGB, `resize`, `center_crop` to `(height, width)`, then `(pixel / divisor - mean) / std`
     per channel: float32 `(N, channels, height, width)`.
+
+    With dtype `uint8` and layout `NHWC` the graphs do the last step: they take pixels `(N, height, width, channels)`.
+    With `frame`, (height, width), they resize and crop too: they take frames of that size, and of no other.
     """
 
     name: Literal["image"] = "image"
-    layout: Literal["NCHW"] = "NCHW"
-    dtype: Literal["float32"] = "float32"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["float32", "uint8"] = "float32"
     divisor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 255.0
+    frame: tuple[Pixels, Pixels] | None = None
+
+    def shape(self, batch: int) -> tuple[int, int, int, int]:
+        """The shape of the tensor that the graphs take for `batch` images."""
+        if self.layout == "NCHW":
+            return super().shape(batch)
+        height, width = self.frame or (self.height, self.width)
+        return (batch, height, width, self.channels)
+
+    @model_validator(mode="after")
+    def _check_pixels_in(self) -> InputContract:
+        if (self.layout == "NHWC") != (self.dtype == "uint8"):
+            raise ValueError("float32 is of layout NCHW, and uint8 of layout NHWC")
+        if self.frame is None:
+            return self
+        if self.dtype != "uint8":
+            raise ValueError("frame is for dtype uint8")
+        height, width = self.frame
+        if height * width > INPUT_PIXELS.most:
+            raise ValueError(f"frame: {height} × {width} are too many pixels; the limit is {INPUT_PIXELS.most:,}")
+        if self.resize is None and self.center_crop is None and self.frame != (self.height, self.width):
+            raise ValueError(f"frame {self.frame} without a resize or a crop is not ({self.height}, {self.width})")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_frame(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the key where it says nothing, so that earlier versions read the manifest."""
+        found: dict[str, Any] = serialize(self)
+        return {key: value for key, value in found.items() if key != "frame" or value is not None}
 
 
 class ExitMetadata(_Metadata):
@@ -79,7 +111,7 @@ class Tensor(_Metadata):
     """A named input or output of a graph. The first dimension is the batch, except in a conditional graph."""
 
     name: Name
-    dtype: Literal["float32", "float16", "int32"] = "float32"
+    dtype: Literal["float32", "float16", "int32", "uint8"] = "float32"
     shape: tuple[Size | Literal["batch"], ...]
 
     @model_validator(mode="after")
@@ -192,7 +224,8 @@ class BundleMetadata(_Metadata):
         exits = len(self.exits)
         if exits < 2:
             raise ValueError("graphs.conditional: a network with one exit has no decision to make")
-        takes = {Tensor(name=self.input.name, shape=self.input.shape(1)), Tensor(name="thresholds", shape=(exits - 1,))}
+        image = Tensor(name=self.input.name, dtype=self.input.dtype, shape=self.input.shape(1))
+        takes = {image, Tensor(name="thresholds", shape=(exits - 1,))}
         gives = {Tensor(name="logits", shape=(1, len(self.classes))), Tensor(name="exit", dtype="int32", shape=(1,))}
         found = [(graph.exit, set(graph.inputs), set(graph.outputs)) for graph in graphs]
         if found != [(exits, takes, gives)]:

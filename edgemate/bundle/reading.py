@@ -35,11 +35,11 @@ LATENCY_FOLDER = "latency"
 class Golden:
     """Golden samples: real inputs with the reference network's logits.
 
-    `images` float32 `(N, channels, height, width)`, ready for the network; `labels` int64 `(N,)`; `logits` float32
-    `(N, K, C)`, one row per exit.
+    `images` as the graphs take them, float32 `(N, channels, height, width)` or uint8 (`InputContract`); `labels` int64
+    `(N,)`; `logits` float32 `(N, K, C)`, one row per exit.
     """
 
-    images: npt.NDArray[np.float32]
+    images: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
 

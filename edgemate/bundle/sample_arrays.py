@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def read_sample_arrays(path: Path, names: tuple[str, ...], manifest: Manifest) -> dict[str, Array]:
-    """`images` float32 (N, C, H, W), `labels` int64 (N,) and `logits` float32 (N, exits, classes), of these the named.
+    """The named of `images` as the graphs take them, `labels` int64 (N,) and `logits` float32 (N, exits, classes).
 
     Args:
         path: the `.npz` file.
@@ -52,7 +52,7 @@ def _check_headers(archive: ArrayArchive, path: Path, names: tuple[str, ...], ma
     stated = (headers[name].shape for name in ("labels", "images", "logits") if name in headers)
     samples = next((shape[0] for shape in stated if shape), 0)
     known: dict[str, tuple[type[Any], tuple[int, ...]]] = {
-        "images": (np.float32, manifest.input.shape(samples)),
+        "images": (np.dtype(manifest.input.dtype).type, manifest.input.shape(samples)),
         "labels": (np.int64, (samples,)),
         "logits": (np.float32, (samples, len(manifest.exits), len(manifest.classes))),
     }

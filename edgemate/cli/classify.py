@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.pixels import ExactPixels
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json, say
 from edgemate.cli.trust import TrustedKeys, TrustEngines
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
-    from edgemate.api import Answer
-    from edgemate.runtime import Prediction
+    from edgemate.api import Answer, Classified
+
+STEPS = ("decode", "prepare", "network", "total")
+"""What the milliseconds of an image are of."""
 
 
 def classify(
@@ -38,14 +41,16 @@ def classify(
     on_failure: Annotated[
         str, typer.Option(help="raise, or degrade: answer with an earlier exit where a segment fails.")
     ] = "raise",
+    exact_pixels: ExactPixels = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Label images, and say at which exit each was decided and how long that took.
 
-    Without --policy, --threshold or --exit the whole network runs. The milliseconds are one image's own, network and
-    exit policy; reading and preparing it come on top. An image that cannot be read is named, and the exit code is 1.
-    Under a deadline the answers that came late are counted; with --json each says if it did.
+    Without --policy, --threshold or --exit the whole network runs. The milliseconds are one image's own: decoding the
+    file, preparing it (resize, crop, normalization), and the network with its exit policy. An image that cannot be
+    read is named, and the exit code is 1. A deadline is the network's; the answers that came late are counted, and
+    with --json each says if it did.
     """
     from edgemate import api
 
@@ -61,13 +66,14 @@ def classify(
             threads=threads,
             trusted_keys=trusted_keys,
             trust_engines=trust_engines,
+            exact_pixels=exact_pixels,
             on_failure=on_failure,  # type: ignore[arg-type]  # which is checked there
             notify=_print_json if as_json else _print_error,
             progress=progress,
         )
-    predictions, statistics = found.predictions, found.statistics
+    statistics = found.statistics
     if not as_json:
-        _print_table(predictions, found.exits)
+        _print_table(found)
     if statistics.deadlines:  # standard output is the answers' alone with --json
         late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
         say(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
@@ -78,7 +84,7 @@ def classify(
         )
     if statistics.non_finite:
         say(f"warning: {statistics.non_finite} times the logits of an exit were not finite", err=True)
-    if len(predictions) < len(found.answers):
+    if len(found.predictions) < len(found.answers):
         raise typer.Exit(1)
 
 
@@ -91,27 +97,35 @@ def _print_error(answer: Answer) -> None:
         say(f"error: {answer.error}", err=True)
 
 
-def _print_table(answers: list[tuple[Path, Prediction]], exits: int) -> None:
+def _print_table(found: Classified) -> None:
     from rich.table import Table
 
+    answers = [answer for answer in found.answers if answer.prediction is not None]
     if not answers:
         return
     table = Table()
     for column in ("image", "label"):
         table.add_column(column)
-    for column in ("probability", "exit", "ms"):
+    for column in ("probability", "exit", *STEPS):
         table.add_column(column, justify="right", no_wrap=True)
-    for file, prediction in answers:
+    rows = []
+    for answer in answers:
+        prediction = answer.prediction
+        assert prediction is not None
+        rows.append((answer.decode_ms, answer.prepare_ms, prediction.milliseconds, answer.total_ms))
         table.add_row(
-            str(file),
+            str(answer.image),
             "none" if prediction.label is None else prediction.label,
             f"{prediction.probability:.3f}",
             str(prediction.exit),
-            f"{prediction.milliseconds:.2f}",
+            *(f"{ms:.2f}" for ms in rows[-1]),
         )
     console = make_console()
     print_table(table, console)
-    mean = sum(prediction.milliseconds for _, prediction in answers) / len(answers)
-    taken = [prediction.exit for _, prediction in answers]
-    fractions = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in range(1, exits + 1))
-    console.out(f"{counted(len(answers), 'image')}, mean {mean:.2f} ms; {fractions}")
+    means = (
+        f"{step} {sum(column) / len(rows):.2f}" for step, column in zip(STEPS, zip(*rows, strict=True), strict=True)
+    )
+    taken = [prediction.exit for _, prediction in found.predictions]
+    exits = range(1, found.exits + 1)
+    fractions = ", ".join(f"exit {k} {100 * taken.count(k) / len(taken):.1f} %" for k in exits)
+    console.out(f"{counted(len(answers), 'image')}, mean ms: {', '.join(means)}; {fractions}")

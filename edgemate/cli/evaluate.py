@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.pixels import ExactPixels
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.cli.thresholds import parse_thresholds
@@ -37,6 +38,7 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
+    exact_pixels: ExactPixels = False,
     against: Annotated[
         Path | None,
         typer.Option(help="Bundle whose calibrated fractions and probabilities are compared with, for drift alerts."),
@@ -81,6 +83,7 @@ def evaluate(
                 threads=threads,
                 trusted_keys=trusted_keys,
                 trust_engines=trust_engines,
+                exact_pixels=exact_pixels,
                 against=against,
                 progress=progress,
             )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _LEGEND = (
     "gap: points of accuracy measured over those predicted, ± its standard error; drop: points below the whole "
     "network, on the same images",
+    "decode: reading and decoding; prepare: resize, crop and normalization; faster: than the whole network",
     "* a gap of more than 0.3 points, or of 10 % of a time; ** and of more than two standard errors",
 )
 
@@ -24,6 +25,7 @@ def print_report(report: dict[str, Any]) -> None:
     if "statistics" not in report:
         print_table(_accuracies(report), console)
         print_table(_times(report), console)
+        print_table(_totals(report), console)
         metadata = {**report["machine"], **report["backend"]}
         _say(console, *_LEGEND, ", ".join(f"{key} {value}" for key, value in metadata.items()))
         times = report["predicted_times"]
@@ -97,6 +99,24 @@ def _times(report: dict[str, Any]) -> Table:
                 _time(found["p50_ms"]),
                 _time(found["p99_ms"]) + mark.get("p99_ms", ""),
                 _time(found["ms_per_image"]),
+            )
+    return table
+
+
+def _totals(report: dict[str, Any]) -> Table:
+
+    table = _table("ms of an image, from file or array to answer", "decode", "prepare", "network", "total")
+    for column in ("faster", "in all"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in report["points"]:
+        for number, found in enumerate(row["measured"]):
+            times = (found[key] for key in ("decode_ms", "prepare_ms", "ms_per_image", "total_ms"))
+            ratios = (found[key] for key in ("speedup", "total_speedup"))
+            table.add_row(
+                row["name"] if not number else "",
+                f"batch {found['batch']}",
+                *map(_time, times),
+                *("–" if ratio is None else f"{ratio:.2f}×" for ratio in ratios),
             )
     return table
 

@@ -39,6 +39,13 @@ def export(
             show_default=False,
         ),
     ] = None,
+    input: Annotated[
+        str, typer.Option(help="float32, or uint8: the graphs take pixels (N, H, W, C) and normalize them.")
+    ] = "float32",
+    frame: Annotated[
+        str | None,
+        typer.Option(help="With --input uint8: the graphs take frames of this size, such as 1920x1080, and resize."),
+    ] = None,
     batch: Annotated[
         str | None,
         typer.Option(help="trt, trt-rtx, triton: batch sizes of the engines, min:opt:max.", show_default="1:1:8"),
@@ -69,6 +76,8 @@ def export(
             layouts=split_layouts(layouts),
             precision=cast("Precision", precision),
             tolerance=tolerance,
+            input=input,  # type: ignore[arg-type]  # which is checked there
+            frame=frame,
             batch=batch,
             require_engines=require_engines,
             compute_capability=_capabilities(compute_capability),

@@ -147,7 +147,12 @@ def _input(given: dict[str, Any]) -> str:
         steps.append("center crop")
     numbers = {key: ", ".join(f"{value:.4g}" for value in given[key]) for key in ("mean", "std")}
     steps.append(f"mean {numbers['mean']}, std {numbers['std']}")
-    return f"{kind} {given['height']}×{given['width']}; {'; '.join(steps)}"
+    taken = ""
+    if given.get("dtype") == "uint8":
+        frame = given.get("frame")
+        which = f"frames {frame[0]}×{frame[1]}" if frame else "pixels, resized and cropped"
+        taken = f"; the graphs take uint8 {which} (N, H, W, C)"
+    return f"{kind} {given['height']}×{given['width']}; {'; '.join(steps)}{taken}"
 
 
 def _graphs(metadata: dict[str, Any]) -> str:

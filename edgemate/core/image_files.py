@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,6 +31,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Orientations after which what was the right or lower edge is the left or the upper one.
+_MIRRORED_X, _MIRRORED_Y = frozenset({2, 3, 6, 7}), frozenset({3, 4, 7, 8})
 # What Pillow may try on a file, whatever its name says. It knows 50 formats more; one of them runs Ghostscript.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Pillow itself finds a truncated WebP file when it opens it.
@@ -58,8 +62,47 @@ def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str
     Raises:
         ImageError: it cannot be read, has no pixels or has no known range.
     """
+    return decode_reduced(image, channels, lambda size: None, name).image
+
+
+Size = tuple[int, int]
+
+
+class Reduced(NamedTuple):
+    """A decoded image, which may be smaller than the one in the file.
+
+    Attributes:
+        image: of mode L or RGB, upright.
+        size: (width, height) of the whole image in the file, upright.
+        box: (left, upper, right, lower) of that in pixels of `image`, whose last row and column may be part of a pixel.
+    """
+
+    image: Image.Image
+    size: Size
+    box: tuple[float, float, float, float]
+
+
+def decode_reduced(
+    image: str | os.PathLike[str] | Image.Image,
+    channels: int,
+    least: Callable[[Size], Size | None],
+    name: str = "PIL image",
+) -> Reduced:
+    """As `decode`, but a JPEG file is decoded at a half, a quarter or an eighth where that is large enough.
+
+    libjpeg then computes fewer values of each block; the pixels are close to, but not those of a box filter.
+
+    Args:
+        image: as for `decode`; a PIL image is never reduced, as it is not changed.
+        channels: as for `decode`.
+        least: from the (width, height) in the file, upright, to the smallest one that will do; None for no reduction.
+        name: as for `decode`.
+
+    Raises:
+        ImageError: as `decode`.
+    """
     if isinstance(image, Image.Image):
-        return _guarded(image, channels, name)
+        return _guarded(image, channels, name, lambda size: None)
     name = os.fspath(image)
     try:
         _require_regular(image)
@@ -67,7 +110,7 @@ def decode(image: str | os.PathLike[str] | Image.Image, channels: int, name: str
     except Exception as error:  # a damaged file can make Pillow raise almost anything
         raise _problem(name, error) from error
     with opened:
-        return _guarded(opened, channels, name)
+        return _guarded(opened, channels, name, least)
 
 
 @dataclass(frozen=True)
@@ -131,28 +174,46 @@ def _require_regular(path: str | os.PathLike[str]) -> None:
         raise OSError("not a regular file, but a pipe, a socket or a device")
 
 
-def _guarded(image: Image.Image, channels: int, name: str) -> Image.Image:
+def _guarded(image: Image.Image, channels: int, name: str, least: Callable[[Size], Size | None]) -> Reduced:
     try:
-        return _decoded(image, "L" if channels == 1 else "RGB", name)
+        return _decoded(image, "L" if channels == 1 else "RGB", name, least)
     except ImageError:
         raise
     except Exception as error:  # as in decode
         raise _problem(name, error) from error
 
 
-def _decoded(image: Image.Image, mode: str, name: str) -> Image.Image:
+def _decoded(image: Image.Image, mode: str, name: str, least: Callable[[Size], Size | None]) -> Reduced:
     if 0 in image.size:
         raise ImageError(f"{name}: has no pixels ({image.width} × {image.height})")
     _check_size(image.size, name)
+    size: Size = image.size
+    drafted = _draft(image, least) if image.format in ("JPEG", "MPO") else None
     image.load()
-    turn = _UPRIGHT.get(_orientation(image))
+    if drafted is None:  # only now: loading turns TIFF files
+        size = image.size
+    width, height = drafted or size
+    orientation = _orientation(image)
+    turn = _UPRIGHT.get(orientation)
     plain = _eight_bits(image, name)
     if turn is not None:
         plain = plain.transpose(turn)
     # `_eight_bits` has made a new image: the caller may change the given one, and its file is closed afterwards.
     ready = plain if plain.mode == mode else plain.convert(mode)
     ready.info.clear()  # an orientation that was applied must not be applied again
-    return ready
+    if orientation > 4:
+        size, width, height = size[::-1], height, width
+    left = ready.width - width if orientation in _MIRRORED_X else 0.0
+    upper = ready.height - height if orientation in _MIRRORED_Y else 0.0
+    return Reduced(ready, size, (left, upper, left + width, upper + height))
+
+
+def _draft(image: Image.Image, least: Callable[[Size], Size | None]) -> tuple[float, float] | None:
+    """Let a JPEG file be decoded smaller; (width, height) of the whole image in pixels of that, or None."""
+    turned = _orientation(image) > 4
+    wanted = least(image.size[::-1] if turned else image.size)
+    drafted = None if wanted is None else image.draft(image.mode, wanted[::-1] if turned else wanted)
+    return None if drafted is None else drafted[1][2:]
 
 
 def _check_size(size: tuple[int, int], name: str) -> None:

@@ -11,7 +11,7 @@ from edgemate.core.input_spec import Resize
 from edgemate.errors import ImageError
 from edgemate.limits import IMAGE_PIXELS
 
-_RESAMPLING = {
+RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -34,7 +34,7 @@ def resize(image: Image.Image, rule: Resize, name: str = "image") -> Image.Image
     if (width, height) == image.size:
         return image
     require_small(image.size, rule, name)
-    return image.resize((width, height), _RESAMPLING[rule.interpolation])
+    return image.resize((width, height), RESAMPLING[rule.interpolation])
 
 
 def require_small(size: tuple[int, int], rule: Resize, name: str) -> None:

@@ -27,8 +27,12 @@ def bundle_metadata(
     graphs: Mapping[Layout, Sequence[Graph]],
     precision: PrecisionMetadata | None = None,
     engine_batch: tuple[int, int, int] | None = None,
+    contract: InputContract | None = None,
 ) -> BundleMetadata:
-    """The metadata of the bundle of `run`: input, classes, exits with costs and accuracy, graphs, tools and source."""
+    """The metadata of the bundle of `run`: input, classes, exits with costs and accuracy, graphs, tools and source.
+
+    The input is that of `input_contract`, or `contract`.
+    """
     metadata, recipe = run.read_metadata(), run.read_recipe()
     accuracy = {split: exit_accuracy(*run.read_logits(split)).tolist() for split in ("calibration", "test")}
     return BundleMetadata(
@@ -45,7 +49,7 @@ def bundle_metadata(
         },
         data_options=portable_options(recipe.data.name, recipe.data.options, recipe.data.skip_damaged),
         test_limit=recipe.data.test_limit,
-        input=_input_contract(run, metadata),
+        input=contract or input_contract(run, metadata),
         classes=metadata.classes,
         exits=tuple(
             ExitMetadata(
@@ -64,7 +68,8 @@ def bundle_metadata(
     )
 
 
-def _input_contract(run: Run, metadata: RunMetadata) -> InputContract:
+def input_contract(run: Run, metadata: RunMetadata) -> InputContract:
+    """How an image becomes the network's input, float32. Raises RunError where the run does not say it."""
     try:
         return InputContract.model_validate(metadata.input)
     except ValidationError as error:

@@ -23,6 +23,8 @@ class ExportOptions:
         layouts: the layouts to export, each a way to cut the network into graphs.
         precision: precision of the graphs. All but `fp32` need the run's dataset, for calibration and verification.
         tolerance: replaces the precision's limit on the difference from the network; see `Limits`.
+        input: `float32`, or `uint8` for graphs that take pixels (N, H, W, C) and normalize them themselves.
+        frame: (height, width) of frames that the graphs resize and crop too; for `uint8`.
         samples: number of golden samples in the bundle.
         engine_batch: smallest, usual and largest batch of the engines; None for the builder's. For `trt`, `trt-rtx`;
             for `triton` the largest is that of its models.
@@ -36,6 +38,8 @@ class ExportOptions:
     layouts: tuple[Layout, ...] = ("segments", "prefixes")
     precision: Precision = "fp32"
     tolerance: float | None = None
+    input: Literal["float32", "uint8"] = "float32"
+    frame: tuple[int, int] | None = None
     samples: int = 16
     engine_batch: tuple[int, int, int] | None = None
     require_engines: bool = False

@@ -22,6 +22,7 @@ from edgemate.exporting.rounding import with_rounding
 from edgemate.wording import counted
 
 Float = npt.NDArray[np.float32]
+Images = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 BATCH = 32
@@ -54,7 +55,7 @@ def verify_layout(
     folder: Path,
     layout: Layout,
     graphs: Sequence[Graph],
-    images: Float,
+    images: Images,
     reference: Float,
     limits: Limits,
     labels: Labels | None = None,
@@ -66,7 +67,7 @@ def verify_layout(
         layout: segments are chained, each with the outputs of the one before it; prefixes are run from the image; the
             conditional graph is run once per exit, with thresholds that lead to it.
         graphs: one per exit, in order, or the one conditional graph.
-        images: float32 (n, C, H, W).
+        images: float32 (n, C, H, W), or uint8 (n, H, W, C) where the graphs take that.
         reference: the network's logits, float32 (n, K, C).
         limits: limits on the difference.
         labels: int64 (n,); if given, the accuracy is compared too.
@@ -88,7 +89,7 @@ def verify_layout(
     return tuple(_compare(layout, k + 1, logits[:, k], reference[:, k], labels, limits) for k in exits)
 
 
-def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images: Float) -> Float:
+def layout_logits(folder: Path, layout: Layout, graphs: Sequence[Graph], images: Images) -> Float:
     """Logits of a layout's graphs on images (n, C, H, W), with float16 values rounded: float32 (n, K, classes)."""
     protos = [onnx.load(folder / graph.file) for graph in graphs]
     if layout == "conditional":  # its segments have been verified by themselves, rounded
@@ -150,7 +151,7 @@ def _beyond_chance(count: int, changed: int, *, limit: float, images: int) -> bo
     return count > limit * images + math.sqrt(changed)
 
 
-def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Graph], images: Float) -> Float:
+def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Graph], images: Images) -> Float:
     """Logits (n, K, C) of all graphs, in order."""
     tensors: dict[str, Any] = {"image": images}
     for session, graph in zip(sessions, graphs, strict=True):
@@ -159,7 +160,7 @@ def _run(sessions: Sequence[onnxruntime.InferenceSession], graphs: Sequence[Grap
     return np.stack([tensors[f"logits_{graph.exit}"] for graph in graphs], axis=1)
 
 
-def _run_conditional(session: onnxruntime.InferenceSession, images: Float, exits: int) -> Float:
+def _run_conditional(session: onnxruntime.InferenceSession, images: Images, exits: int) -> Float:
     """Logits (n, K, C): a threshold of 0 stops every image, one of 1 none."""
     logits = []
     for image in range(len(images)):

@@ -93,7 +93,7 @@ def network_of(manifest: Manifest) -> dict[str, Any]:
     """What two profiles of the same network have in common; see `Profile.network`."""
     return {
         "classes": len(manifest.classes),
-        "input": list(manifest.input.shape(1)[1:]),
+        "input": [manifest.input.channels, manifest.input.height, manifest.input.width],
         "exits": [exit.name for exit in manifest.exits],
     }
 

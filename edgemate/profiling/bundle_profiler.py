@@ -24,7 +24,7 @@ from edgemate.profiling.scored_images import ScoredImages, Split
 from edgemate.profiling.timed_points import simulated_latency_points
 from edgemate.profiling.tradeoff import MEASURED_THRESHOLDS, measured_points, simulated_points, spread_thresholds
 from edgemate.progress import SILENT, Progress
-from edgemate.runtime import AnytimeClassifier, Preprocessor
+from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.labeled import LabeledImages
 from edgemate.sensors.memory import reset_peak_memory
 
@@ -143,7 +143,7 @@ def _labels(data: LabeledImages, name: str | None) -> npt.NDArray[np.int64]:
 
 def _logits(classifier: AnytimeClassifier, data: LabeledImages, progress: Progress) -> Array:
     """Logits of every exit on all images: float32 (N, K, C)."""
-    preprocessor, found = Preprocessor(classifier.input), []
+    preprocessor, found = classifier.preprocessor, []
     progress.step("computing the logits of every exit, image")
     for start in range(0, len(data.images), LOGITS_BATCH):
         progress.advance(start, len(data.images))
@@ -164,8 +164,7 @@ def _measure(
 ) -> list[Point]:
     segments, prefixes = (loaded.classifiers["onnxruntime", layout] for layout in ("segments", "prefixes"))
     rows = np.linspace(0, len(data.images) - 1, min(images, len(data.images))).astype(np.intp)
-    preprocessor = Preprocessor(segments.input)
-    ready = np.concatenate(list(preprocessor.batches([data.images[row] for row in rows], LOGITS_BATCH)))
+    ready = np.concatenate(list(segments.preprocessor.batches([data.images[row] for row in rows], LOGITS_BATCH)))
     chained = [exit.chained_macs for exit in segments.exits]
     thresholds = spread_thresholds(logits, chained, MEASURED_THRESHOLDS)
     return measured_points(segments, prefixes, ready, labels[rows], thresholds, named, progress)

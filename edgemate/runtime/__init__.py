@@ -3,6 +3,7 @@
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.evaluate import Measured, evaluate_policy
 from edgemate.runtime.exit_latency import ExitLatency, measure_exits, slower_than_later
+from edgemate.runtime.input_latency import measure_input
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import Preprocessor
 from edgemate.runtime.stop_times import measure_stops
@@ -19,6 +20,7 @@ __all__ = [
     "measure",
     "measure_alternately",
     "measure_exits",
+    "measure_input",
     "measure_stops",
     "slower_than_later",
 ]

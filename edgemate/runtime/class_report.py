@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edgemate.core.class_report import ClassReport
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
-from edgemate.runtime.preprocessing import ImageInput, Preprocessor
+from edgemate.runtime.preprocessing import ImageInput
 
 
 def report_exits(
@@ -34,7 +34,7 @@ def report_exits(
         DataError: an image cannot be read.
     """
     batch = min(batch, classifier.backend.largest_batch or batch)
-    preprocessor = Preprocessor(classifier.input)
+    preprocessor = classifier.preprocessor
     reports, start = [], 0
     for start in range(0, len(images), batch):
         progress.advance(start, len(images))

@@ -56,7 +56,13 @@ class AnytimeClassifier:
     """
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, *, layout: Layout = "segments", on_failure: OnFailure = "raise"
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        layout: Layout = "segments",
+        on_failure: OnFailure = "raise",
+        exact_pixels: bool = False,
     ) -> None:
         self.bundle = bundle
         self.backend = backend
@@ -64,7 +70,7 @@ class AnytimeClassifier:
         self.on_failure = on_failure
         self._closed = False
         self._counts = Counts(len(bundle.manifest.exits))
-        self._preprocessor = Preprocessor(bundle.manifest.input)
+        self._preprocessor = Preprocessor(bundle.manifest.input, exact=exact_pixels)
         self._points = read_operating_points(bundle) if bundle.has(POLICIES_FILE) else None
         fitted = None if self._points is None else self._points.temperatures
         self._temperatures = None if fitted is None else tuple(found.temperature for found in fitted)
@@ -84,6 +90,7 @@ class AnytimeClassifier:
         trusted_keys: str | os.PathLike[str] | None = None,
         trust_engines: bool = False,
         on_failure: OnFailure = "raise",
+        exact_pixels: bool = False,
         **options: Any,
     ) -> AnytimeClassifier:
         """Open the bundle in folder `path`.
@@ -101,6 +108,7 @@ class AnytimeClassifier:
             on_failure: where a segment fails, or the last exit's logits are not finite: `raise` the error, or answer
                 with logits that are not finite; `degrade` answers with the deepest exit before it whose logits are
                 finite, marked `degraded`, and raises only where there is none. For layout `segments`.
+            exact_pixels: give very large images the pixels of training, too, which takes longer (docs/images.md).
             options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:
@@ -130,7 +138,7 @@ class AnytimeClassifier:
             else:
                 bundle = Bundle.open(folder, verify=verify, trust_engines=given.trust.engines)
             made = factory(bundle, layout=layout, threads=threads, **options)
-            return cls(bundle, made, layout=layout, on_failure=on_failure)
+            return cls(bundle, made, layout=layout, on_failure=on_failure, exact_pixels=exact_pixels)
 
         return consistently(folder, opened, AnytimeClassifier.close)
 
@@ -148,6 +156,11 @@ class AnytimeClassifier:
     def input(self) -> InputContract:
         """What the network takes, and how an image becomes that."""
         return self.bundle.manifest.input
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """What makes the tensor of an image, and says how long that took."""
+        return self._preprocessor
 
     @property
     def temperatures(self) -> tuple[float, ...] | None:
@@ -253,7 +266,7 @@ class AnytimeClassifier:
         """
         self._need_open()
         self._need_segments("measure_segments")
-        images = np.zeros(self.input.shape(batch), dtype=np.float32)
+        images = np.zeros(self.input.shape(batch), dtype=self.input.dtype)
         exits = len(self.exits)
         samples = np.empty((repeats, exits))
         never = Confidence(Confidence.highest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.runtime.counting import Counts
 from edgemate.runtime.prediction import Prediction
-from edgemate.runtime.preprocessing import ImageInput, Preprocessor
+from edgemate.runtime.preprocessing import ImageInput
 from edgemate.timing import Latency, report_between_calls, time_in_turns
 
 BLOCK = 256
@@ -33,6 +33,8 @@ class Measured:
         latency: of a batch, from ready tensor to answers, in milliseconds.
         ms_per_image: all of that time over all images.
         statistics: the exits taken, and what else the classifier counts.
+        decode_ms: reading and decoding, per image.
+        prepare_ms: resize, crop and normalization, per image.
     """
 
     batch: int
@@ -40,6 +42,13 @@ class Measured:
     latency: Latency
     ms_per_image: float
     statistics: Statistics
+    decode_ms: float = 0.0
+    prepare_ms: float = 0.0
+
+    @property
+    def total_ms(self) -> float:
+        """Per image, from the file or array to the answer."""
+        return self.decode_ms + self.prepare_ms + self.ms_per_image
 
 
 def evaluate_policy(
@@ -53,7 +62,7 @@ def evaluate_policy(
 ) -> list[Measured]:
     """Classify every image once with each batch size; the sizes take turns over blocks of images.
 
-    Reading and preparing the images is not timed.
+    Decoding and preparing the images is timed apart, once, one image at a time.
 
     Args:
         classifier: the bundle, loaded with layout `segments`.
@@ -72,11 +81,13 @@ def evaluate_policy(
     deadline = classifier.deadline_ms(policy)
     start, done, batch = 0, 0, next(iter(batches), 1)
     report = report_between_calls(lambda: progress.advance(start, len(images), f"{done} in batches of {batch}"))
-    preprocessor = Preprocessor(classifier.input)
+    decode_ms = prepare_ms = 0.0
     for start in range(0, len(images), BLOCK):
         progress.advance(start, len(images))
-        block = [images[i] for i in range(start, min(start + BLOCK, len(images)))]
-        [ready] = preprocessor.batches(block, len(block))
+        block = [classifier.preprocessor.timed(images[i]) for i in range(start, min(start + BLOCK, len(images)))]
+        decode_ms += sum(prepared.decode_ms for prepared in block)
+        prepare_ms += sum(prepared.prepare_ms for prepared in block)
+        ready = np.stack([prepared.array for prepared in block])
         calls = {
             i: [
                 _call(classifier, ready[row : row + tally.batch], policy, tally.batch)
@@ -89,7 +100,8 @@ def evaluate_policy(
             tally, (answers, non_finite) = tallies[timed.key], timed.result
             tally.add(answers, timed.milliseconds, deadline, non_finite)
             done, batch = (timed.index + 1) * tally.batch, tally.batch
-    return [tally.measured(labels) for tally in tallies]
+    per_image = (decode_ms / len(images), prepare_ms / len(images))
+    return [replace(tally.measured(labels), decode_ms=per_image[0], prepare_ms=per_image[1]) for tally in tallies]
 
 
 def _call(

@@ -17,8 +17,8 @@ class Prediction:
         label: the name of the class; None likewise.
         probability: softmax probability of the class; NaN likewise.
         exit: the exit that answered, counted from 1.
-        milliseconds: from the start of the image's batch to this answer, network and policy, without reading and
-            preparing the image.
+        milliseconds: from the start of the image's batch to this answer, network and policy, without decoding and
+            preparing the image, which `Preprocessor.timed` times.
         logits: of that exit, float32 `(C,)`.
         final: false for an answer that the stream it came from can still better.
         degraded: a later exit was to answer and failed; this is the deepest one before it with finite logits.

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from edgemate.bundle import Bundle
 from edgemate.cli.bench import bench
+from edgemate.errors import ImageError
 from edgemate.runtime import ExitLatency, Latency
 from edgemate.sensors.energy import Consumed
 from edgemate.sensors.energy.sensor import PowerSensor
@@ -40,6 +42,23 @@ def test_every_exit_is_measured_and_the_machine_is_named(small_bundle: Bundle, t
             assert row[layout]["repeats"] == 5
     assert (report["batch"], report["unit"], report["backend"]["threads"]) == (30, "ms", "1")
     assert report["machine"]["processor"]
+    before = report["input"]["decode"]["p50"] + report["input"]["prepare"]["p50"]
+    assert report["input"]["image"] == "a JPEG of 1920x1080, tiled with the golden samples"
+    whole = report["exits"][-1]["prefix"]["p50"]
+    for row in report["exits"]:
+        network = row["segments"]["p50"]
+        assert row["total_ms"] == pytest.approx(before + network / 30)
+        assert row["speedup"] == pytest.approx(whole / network)
+        # What comes before the network is not shortened: the gain is closer to none.
+        assert abs(row["total_speedup"] - 1) <= abs(row["speedup"] - 1)
+
+
+def test_the_image_that_is_decoded_can_be_named(small_bundle: Bundle, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "own.png")
+    report = json.loads(run(small_bundle.path, "--image", tmp_path / "own.png", "--json").stdout)
+    assert report["input"]["image"] == str(tmp_path / "own.png")
+    assert report["input"]["decode"]["repeats"] == 5
+    assert isinstance(run(small_bundle.path, "--image", tmp_path / "none.png").exception, ImageError)
 
 
 @pytest.mark.parametrize(("medians", "marked"), [((3.0, 2.0, 4.0), [1]), ((2.0, 3.0, 4.0), [])])

@@ -55,12 +55,17 @@ def test_every_image_is_answered_sorted_as_the_classifier_would(small_bundle: Bu
             assert answer["exit"] == expected.exit
             assert answer["probability"] == pytest.approx(expected.probability)
             assert 0 < answer["milliseconds"] < 1e4
+            assert min(answer["decode_ms"], answer["prepare_ms"]) > 0
+            steps = answer["decode_ms"] + answer["prepare_ms"] + answer["milliseconds"]
+            assert answer["total_ms"] == pytest.approx(steps)
 
 
 def test_the_table_names_images_and_closes_with_the_shares(small_bundle: Bundle, images: Path) -> None:
     result = run(small_bundle.path, images / "b.png", "--exit", 2)
     assert result.exit_code == 0, result.output
-    assert "1 image, mean" in result.stdout
+    assert "1 image, mean ms: decode " in result.stdout
+    for column in ("decode", "prepare", "network", "total"):
+        assert column in result.stdout.splitlines()[1]
     assert "exit 1 0.0 %, exit 2 100.0 %, exit 3 0.0 %" in result.stdout.replace("\n", " ")
 
 

@@ -57,6 +57,13 @@ def test_measured_figures_stand_beside_what_was_predicted(own_bundle: Path, imag
                 fractions = np.bincount([answer.exit for answer in answers], minlength=4)[1:] / 40
                 assert found["fractions"] == pytest.approx(fractions.tolist())
                 assert 0 < found["p50_ms"] <= found["p99_ms"]
+                steps = found["decode_ms"] + found["prepare_ms"] + found["ms_per_image"]
+                assert found["total_ms"] == pytest.approx(steps)
+                assert found["prepare_ms"] > 0
+                whole = report["points"][1]["measured"][batch == 7]
+                assert found["speedup"] == pytest.approx(whole["ms_per_image"] / found["ms_per_image"])
+                whole_ms = found["decode_ms"] + found["prepare_ms"] + whole["ms_per_image"]
+                assert found["total_speedup"] == pytest.approx(whole_ms / found["total_ms"])
             assert "accuracy" in point["gaps"]
             predicted, measured = point["predicted"]["accuracy"], point["measured"][0]["accuracy"]
             gap = point["accuracy_gap"]
@@ -134,7 +141,8 @@ def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.M
     monkeypatch.setattr("edgemate.cli.console.is_screen", lambda **_: True)
     figures = {"accuracy": 0.98765, "drop": 0.01234, "mean_ms": 1234.5, "p50_ms": 1111.1, "p99_ms": 2222.2}
     fractions = [0.111, 0.222, 0.333, 0.134, 0.2]
-    found = {**figures, "fractions": fractions, "ms_per_image": 123.45}
+    before = {"decode_ms": 432.1, "prepare_ms": 765.4, "total_ms": 1320.9, "speedup": 12.34, "total_speedup": None}
+    found = {**figures, **before, "fractions": fractions, "ms_per_image": 123.45}
     row = {
         "name": "guaranteed",
         "predicted": {**figures, "fractions": fractions},

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import small_network
 from built_here import record_as_built
+from bundles import CONTRACT
 from fake_cuda import FakeCuda
 
 from edgemate import files
@@ -33,6 +34,7 @@ from edgemate.runtime.backends.tensorrt.device import Device, this_system
 from edgemate.runtime.backends.tensorrt.engine_metadata import EngineMetadata, metadata_path
 from edgemate.runtime.backends.tensorrt.loading import engine_name, engine_tag
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.preprocessing import Preprocessor
 
 DEVICE = Device("Fake GPU", "8.7", "CUDA 12.6", this_system(), "Fake board", 16, 64)
 SCRATCH_BYTES = 64
@@ -42,6 +44,7 @@ class DataType(enum.Enum):
     FLOAT = 0
     HALF = 1
     INT32 = 3
+    UINT8 = 5
 
 
 class TensorIOMode(enum.Enum):
@@ -146,7 +149,8 @@ class FakeEngine:
         return TensorIOMode.INPUT if name in self.plan["inputs"] else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        return {"float32": DataType.FLOAT, "float16": DataType.HALF, "int32": DataType.INT32}[self.tensors[name][0]]
+        kinds = {"float32": DataType.FLOAT, "float16": DataType.HALF, "int32": DataType.INT32, "uint8": DataType.UINT8}
+        return kinds[self.tensors[name][0]]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.tensors[name][1])
@@ -230,6 +234,12 @@ class FakeContext:
 
     def _answers(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         plan = self._engine.plan
+        if "image" in inputs and inputs["image"].dtype == np.uint8:  # with the nodes of `exporting/uint8_input.py`
+            prepared = [
+                Preprocessor(CONTRACT.model_copy(update={"resize": None, "center_crop": None})).prepare(image)
+                for image in inputs["image"]
+            ]
+            inputs = inputs | {"image": np.stack(prepared)}
         run = partial(small_network.run, plan["stages"], network=plan["network"])
         if plan["layout"] != "conditional":
             return run(inputs)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +13,14 @@ import onnx
 import torch
 
 from edgemate import files
-from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, PrecisionMetadata
+from edgemate.bundle import CALIBRATION_FILE, BundleWriter, Graph, InputContract, PrecisionMetadata
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.calibration import CalibrationOptions, OperatingPoints, calibrate
 from edgemate.calibration.operating_points import FORMAT_VERSION, POLICIES_FILE, REMEDY
 from edgemate.evaluation import collect_logits, trained_model
 from edgemate.exporting.agreement import Agreement, Limits
-from edgemate.exporting.bundle_metadata import bundle_metadata
+from edgemate.exporting.bundle_metadata import bundle_metadata, input_contract
 from edgemate.exporting.calibration_logits import calibration_logits
 from edgemate.exporting.composing import prefix_of
 from edgemate.exporting.conditional import conditional_graph
@@ -27,13 +29,23 @@ from edgemate.exporting.graphs import ExportedGraph, export_graphs
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.precision import convert_layout
 from edgemate.exporting.precision_images import precision_images
+from edgemate.exporting.uint8_input import (
+    FRAME_DIFFERENCE,
+    frames_of,
+    memory_limited,
+    pixels_of,
+    uint8_contract,
+    with_uint8_input,
+)
 from edgemate.exporting.verify import BATCH, check_graph, verify_layout
 from edgemate.models import MultiExitModel, count_costs
 from edgemate.runs import Run, SplitLogits
+from edgemate.runtime import Preprocessor
 from edgemate.wording import counted
 
 Float = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
 
 
 def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
@@ -45,6 +57,10 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
         costs = count_costs(model, golden.images.shape[1:])
         reference = _reference_logits(model, golden.images)
 
+        contract = input_contract(run, run.read_metadata())
+        asked = contract if options.input == "float32" else uint8_contract(contract, options.frame)
+        samples = golden_samples(golden, reference, options.samples)
+
         work = _Graphs(writer.path, model, options)
         work.make(golden.images, reference)
         precision = work.convert(run) if options.precision != "fp32" else None
@@ -52,12 +68,14 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
             work.assemble_conditional(golden.images, reference)
         logits, labels = work.calibration_logits(run)
         work.prune_unrequested()
+        if asked.dtype == "uint8":
+            samples = work.take_pixels(contract, asked, samples)
 
-        files.write_arrays(writer.path / "golden.npz", golden_samples(golden, reference, options.samples))
+        files.write_arrays(writer.path / "golden.npz", samples)
         files.write_arrays(writer.path / CALIBRATION_FILE, {"logits": logits, "labels": labels})
         points = _points(run, logits, labels, [cost.chained_macs for cost in costs.exits], options.precision)
         files.write_json(writer.path / POLICIES_FILE, points.model_dump(mode="json"))
-        metadata = bundle_metadata(run, costs, work.graphs, precision, options.engine_batch)
+        metadata = bundle_metadata(run, costs, work.graphs, precision, options.engine_batch, asked)
         return Exported(writer.finish(metadata), work.agreement)
 
 
@@ -118,6 +136,32 @@ class _Graphs:
         self._write("conditional", conditional_graph(protos, segments))
         self._verify("conditional", images, reference, self._limits())
 
+    def take_pixels(
+        self, contract: InputContract, asked: InputContract, samples: Mapping[str, npt.NDArray[Any]]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Let every graph take pixels, or frames, and verify them on these golden samples; those with such images.
+
+        With frames the samples are enlarged to them, and the network's logits are those of what `Preprocessor` makes of
+        the frames, with the pixels of training.
+        """
+        self._options.progress.step("letting the graphs take pixels")
+        pixels, reference, labels = pixels_of(samples["images"], contract), samples["logits"], samples["labels"]
+        if asked.frame is not None:
+            count = memory_limited(asked.shape(1), len(pixels))
+            pixels, labels = frames_of(pixels[:count], asked), labels[:count]
+            preprocessor = Preprocessor(contract, exact=True)
+            reference = _reference_logits(self._model, np.stack([preprocessor.prepare(frame) for frame in pixels]))
+        limits = self._limits()
+        if asked.frame is not None:  # a few pixels are one level off
+            limits = replace(limits, difference=max(limits.difference, FRAME_DIFFERENCE))
+        for layout, graphs in self.graphs.items():
+            float_graphs, self.graphs[layout] = graphs, []
+            for graph in float_graphs:
+                proto = onnx.load(self._folder / graph.file)
+                self._write(layout, with_uint8_input(proto, graph, asked))
+            self._verify(layout, pixels, reference, limits)
+        return {"images": pixels, "labels": labels, "logits": reference}
+
     def calibration_logits(self, run: Run) -> SplitLogits:
         """Logits of the graphs on the calibration split."""
         self._options.progress.step("computing the logits of the calibration split")
@@ -145,7 +189,7 @@ class _Graphs:
     def _verify(
         self,
         layout: Layout,
-        images: Float,
+        images: Float | Pixels,
         reference: Float,
         limits: Limits,
         labels: npt.NDArray[np.int64] | None = None,

@@ -58,6 +58,7 @@ class TensorRTBackend(Backend):
         self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
         self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
         self._shape = bundle.manifest.input.shape(1)[1:]
+        self._dtype = bundle.manifest.input.dtype
         self._cuda_graphs = cuda_graphs
         self._speculate = speculate
         self._lock = threading.Lock()
@@ -139,10 +140,10 @@ class TensorRTBackend(Backend):
 
     def _begin(self, chain: _Chain, images: Array, **others: Array) -> _TensorRTPass:
         batch = chain.batch
-        if images.shape[1:] != self._shape or not 1 <= len(images) <= batch.max:
+        if images.shape[1:] != self._shape or images.dtype != self._dtype or not 1 <= len(images) <= batch.max:
             raise BackendError(
-                f"{chain.engines[0].path}: takes float32 images (N, {', '.join(map(str, self._shape))}) with N from 1 "
-                f"to {batch.max}, not {images.dtype} {images.shape}; edgemate build --batch min:opt:max sets N"
+                f"{chain.engines[0].path}: takes {self._dtype} images (N, {', '.join(map(str, self._shape))}) with N "
+                f"from 1 to {batch.max}, not {images.dtype} {images.shape}; edgemate build --batch min:opt:max sets N"
             )
         with self._lock:
             lane = chain.lane()

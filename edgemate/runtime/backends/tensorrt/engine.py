@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgemate.runtime.backends.tensorrt.compat import TensorRT
 
 # By TensorRT's names, since its own nptype() breaks on numpy 1.24 and later up to version 8.5.
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32"}
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "UINT8": "uint8"}
 
 
 @dataclass(frozen=True)
