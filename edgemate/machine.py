@@ -77,7 +77,7 @@ def nominal_gib(size: int) -> int:
     61.4 or 62.8, is rounded up to 64.
     """
     gib = max(size, 1) / 2**30
-    step = max(1, 2 ** math.ceil(math.log2(max(gib, 1))) // 8)
+    step = max(1, (1 << math.ceil(math.log2(max(gib, 1)))) // 8)
     return math.ceil(gib / step) * step
 
 
