@@ -35,6 +35,8 @@ class TensorRTBackend(Backend):
             that the engines are tuned for are made now, others when they are first met.
         speculate: enqueue the next segment while the host decides about the last. An image that stops has then kept
             the GPU busy for one segment more; what is gained is the host's time between two segments.
+        zero_copy: let the GPU read images and write logits in host memory, instead of copying them; where both share
+            one memory, as on a Jetson, if None.
         engines: run these, in the order of the layout's graphs; those that fit this device if None.
     """
 
@@ -48,6 +50,7 @@ class TensorRTBackend(Backend):
         threads: int | None,
         cuda_graphs: bool = True,
         speculate: bool = False,
+        zero_copy: bool | None = None,
         engines: Sequence[EngineFile] | None = None,
     ) -> None:
         self._trt = load_tensorrt(self.flavour)
@@ -57,6 +60,7 @@ class TensorRTBackend(Backend):
         self._shape = bundle.manifest.input.shape(1)[1:]
         self._cuda_graphs = cuda_graphs
         self._speculate = speculate
+        self._zero_copy = self._cuda.is_integrated() if zero_copy is None else zero_copy
         self._lock = threading.Lock()
         self._chains: dict[int, _Chain] = {}  # exit of the last engine → engines
         if layout == "segments":
@@ -95,7 +99,7 @@ class TensorRTBackend(Backend):
         engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
-        return {
+        found = {
             self.flavour: self._trt.version_text,
             "gpu": self._trt.require_device().name,
             "precision": engine.precision,
@@ -103,6 +107,7 @@ class TensorRTBackend(Backend):
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",
             "speculation": "on" if self._speculate else "off",
         }
+        return found | ({"zero copy": "on"} if self._zero_copy else {})
 
     def close(self) -> None:
         """Wait for the GPU, then free everything on it. Passes that are still under way cannot go on."""
@@ -113,7 +118,7 @@ class TensorRTBackend(Backend):
         engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
         # What decides on the device which branch to run cannot be captured.
         graphs = self._cuda_graphs and files[0].metadata.layout != "conditional"
-        chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs)
+        chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs, self._zero_copy)
         chain.lane()  # the first now, so that what can fail does so when the bundle is loaded
         self._chains[engines[-1].exit] = chain
 
@@ -150,6 +155,7 @@ class _Chain:
         steps: Sequence[Step],
         fetched: Sequence[tuple[str, ...]],
         cuda_graphs: bool,
+        zero_copy: bool,
     ) -> None:
         self.engines = engines
         self.steps = steps
@@ -160,6 +166,7 @@ class _Chain:
         self._cuda = cuda
         self._fetched = fetched
         self._cuda_graphs = cuda_graphs
+        self._zero_copy = zero_copy
 
     def lane(self) -> Lane:
         """A lane whose last pass is gone, else a new one.
@@ -170,7 +177,15 @@ class _Chain:
             if lane.holder is None or lane.holder() is None:
                 return lane
         warm = {self.batch.min, self.batch.opt}
-        lane = Lane(self._cuda, self.engines, self._fetched, self.batch.max, cuda_graphs=self._cuda_graphs, warm=warm)
+        lane = Lane(
+            self._cuda,
+            self.engines,
+            self._fetched,
+            self.batch.max,
+            cuda_graphs=self._cuda_graphs,
+            warm=warm,
+            zero_copy=self._zero_copy,
+        )
         self.lanes.append(lane)
         return lane
 

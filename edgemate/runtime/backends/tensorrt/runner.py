@@ -33,6 +33,7 @@ class Lane:
         rows: the most images at a time.
         cuda_graphs: whether batch sizes become CUDA graphs.
         warm: batch sizes to run once, and to make graphs of, now.
+        zero_copy: let the device read images and write answers in host memory, instead of copying them.
 
     Raises:
         BackendError: a call of CUDA or TensorRT failed; nothing is held then.
@@ -47,6 +48,7 @@ class Lane:
         *,
         cuda_graphs: bool,
         warm: Iterable[int] = (),
+        zero_copy: bool = False,
     ) -> None:
         self.holder: weakref.ref[object] | None = None  # the pass that it serves, or served last
         self._cuda = cuda
@@ -59,6 +61,7 @@ class Lane:
             self._tensors: dict[str, DeviceTensor] = {}
             self.given: dict[str, npt.NDArray[Any]] = {}
             self._answers: list[list[npt.NDArray[Any]]] = []
+            self._shared = _shareable(engines, fetched) if zero_copy else frozenset()
             for engine, names in zip(engines, fetched, strict=True):
                 self._add(engine, names, rows, scratch, cuda_graphs)
             for size in sorted(warm):
@@ -100,20 +103,27 @@ class Lane:
         self._cuda.destroy_stream(self._stream)
 
     def _add(self, engine: Engine, fetched: Sequence[str], rows: int, scratch: int, cuda_graphs: bool) -> None:
-        uploads = []
+        uploads, downloads = [], []
+        answers: dict[str, npt.NDArray[Any]] = {}
         for slot in engine.slots.values():
             if slot.name in self._tensors:
+                continue
+            if slot.name in self._shared:
+                pinned, self._tensors[slot.name] = self._memory.shared((rows, *slot.shape), slot.dtype)
+                (self.given if slot.is_input else answers)[slot.name] = pinned.array
                 continue
             self._tensors[slot.name] = self._memory.tensor(rows, slot.row_bytes)
             if slot.is_input:
                 pinned = self._memory.pinned((rows, *slot.shape), slot.dtype)
                 self.given[slot.name] = pinned.array
                 uploads.append(Transfer(pinned, self._tensors[slot.name]))
-        downloads = []
         for name in fetched:
+            if name in answers:
+                continue
             pinned = self._memory.pinned((rows, *engine.slots[name].shape), engine.slots[name].dtype)
+            answers[name] = pinned.array
             downloads.append(Transfer(pinned, self._tensors[name]))
-        self._answers.append([transfer.host.array for transfer in downloads])
+        self._answers.append([answers[name] for name in fetched])
         self._events.append(self._cuda.create_event())
         self.runners.append(
             Runner(
@@ -127,6 +137,18 @@ class Lane:
                 cuda_graphs,
             )
         )
+
+
+def _shareable(engines: Sequence[Engine], fetched: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Tensors that only one engine and the host touch: images that the first engine alone takes, and answers.
+
+    What several engines read stays on the device, whose caches may not hold host memory (CUDA for Tegra, "Memory
+    Management").
+    """
+    taken = [name for engine in engines for name, slot in engine.slots.items() if slot.is_input]
+    given = {name for engine in engines for name, slot in engine.slots.items() if not slot.is_input}
+    images = {name for name in taken if name not in given and taken.count(name) == 1}
+    return frozenset(images | {name for names in fetched for name in names if name not in taken})
 
 
 @dataclass(frozen=True)
