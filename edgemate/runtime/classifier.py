@@ -335,6 +335,12 @@ class AnytimeClassifier:
                 self._counts.add([answer], None if policy is None else policy.deadline_ms)
 
     def _classify_batch(self, images: Array, policy: Policy) -> list[Prediction]:
+        if len(images) == 1 and self.on_failure == "raise":
+            started = time.perf_counter_ns()
+            decided = self.backend.decide(images, policy)
+            if decided is not None:
+                self._counts.add_non_finite(decided.non_finite)
+                return self._predictions(decided.logits, decided.exit, started)
         exits = len(self.exits)
         if policy.needs_segment_ms:
             policy = policy.with_segment_ms(self._segment_times(len(images)))

@@ -7,15 +7,27 @@ happens there too. Only images go in and logits come out as numpy arrays.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
+from edgemate.policies import Policy
 
 Array = npt.NDArray[Any]
+
+
+class Decided(NamedTuple):
+    """The answer to one image: float32 `(1, C)`, and the exit that gave it, counted from 1.
+
+    `non_finite` counts the exits before it that were passed because a logit was no finite number.
+    """
+
+    logits: Array
+    exit: int
+    non_finite: int
 
 
 class Backend(ABC):
@@ -43,6 +55,13 @@ class Backend(ABC):
     @abstractmethod
     def begin(self, images: Array) -> ForwardPass:
         """Start a forward pass of float32 images `(N, channels, height, width)`; no segment runs yet."""
+
+    def decide(self, image: Array, policy: Policy) -> Decided | None:
+        """Run one image, float32 `(1, channels, height, width)`, where the device itself can tell where it stops.
+
+        None where this backend, or this policy, leaves that to the host; `begin` serves then.
+        """
+        return None
 
     @abstractmethod
     def run_prefix(self, exit: int, images: Array) -> Array:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
-from edgemate.errors import BackendError
-from edgemate.runtime.backends.base import Array, Backend, ForwardPass
+from edgemate.errors import BackendError, UsageError
+from edgemate.policies import Policy
+from edgemate.runtime.backends.base import Array, Backend, Decided, ForwardPass
 from edgemate.runtime.backends.tensorrt.compat import Flavour, load_tensorrt
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
+from edgemate.runtime.backends.tensorrt.deciding import DecidingGraph, proved_graph
 from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
 from edgemate.runtime.backends.tensorrt.options import BatchRange
 from edgemate.runtime.backends.tensorrt.runner import Lane
 from edgemate.runtime.backends.wiring import Step, wire
+
+Decide = Literal["auto", "device", "host"]
 
 
 class TensorRTBackend(Backend):
@@ -37,6 +42,8 @@ class TensorRTBackend(Backend):
             the GPU busy for one segment more; what is gained is the host's time between two segments.
         zero_copy: let the GPU read images and write logits in host memory, instead of copying them; where both share
             one memory, as on a Jetson, if None.
+        decide: `device` lets one CUDA graph run all segments for one image and decide itself where it stops; `host`
+            does not; `auto` does so where runtime, driver and engines can, and it answers as the segments do.
         engines: run these, in the order of the layout's graphs; those that fit this device if None.
     """
 
@@ -51,8 +58,11 @@ class TensorRTBackend(Backend):
         cuda_graphs: bool = True,
         speculate: bool = False,
         zero_copy: bool | None = None,
+        decide: Decide = "auto",
         engines: Sequence[EngineFile] | None = None,
     ) -> None:
+        if decide not in get_args(Decide):
+            raise UsageError(f"decide: must be {' or '.join(map(repr, get_args(Decide)))}, not {decide!r}")
         self._trt = load_tensorrt(self.flavour)
         self._cuda = Cuda.load()
         self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
@@ -63,8 +73,12 @@ class TensorRTBackend(Backend):
         self._zero_copy = self._cuda.is_integrated() if zero_copy is None else zero_copy
         self._lock = threading.Lock()
         self._chains: dict[int, _Chain] = {}  # exit of the last engine → engines
+        self._deciding: DecidingGraph | None = None
+        self._decides = threading.Lock()  # it serves one image at a time
+        self.decides_on_host: str | None = None  # why, where it was to decide on the device
         if layout == "segments":
             self._open(self._files, wire([file.graph for file in self._files]))
+            self._decide_on_device(decide)
         elif layout == "conditional":
             [file] = self._files
             names = tuple(tensor.name for tensor in file.graph.inputs)
@@ -78,6 +92,15 @@ class TensorRTBackend(Backend):
     def begin(self, images: Array) -> ForwardPass:
         """A pass over the segments."""
         return self._begin(self._chains[len(self._files)], images)
+
+    def decide(self, image: Array, policy: Policy) -> Decided | None:
+        """The answer of the graph that decides itself; None without one, while it is in use, or for other policies."""
+        if self._deciding is None or image.shape[1:] != self._shape or not self._decides.acquire(blocking=False):
+            return None
+        try:
+            return self._deciding.decide(image, policy)
+        finally:
+            self._decides.release()
 
     def run_prefix(self, exit: int, images: Array) -> Array:
         """Run the prefix of `exit`."""
@@ -107,10 +130,17 @@ class TensorRTBackend(Backend):
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",
             "speculation": "on" if self._speculate else "off",
         }
-        return found | ({"zero copy": "on"} if self._zero_copy else {})
+        if self._zero_copy:
+            found["zero copy"] = "on"
+        if self._deciding is not None:
+            found["decides"] = "on the device"
+        return found
 
     def close(self) -> None:
         """Wait for the GPU, then free everything on it. Passes that are still under way cannot go on."""
+        if self._deciding is not None:
+            self._deciding.close()
+            self._deciding = None
         while self._chains:
             self._chains.popitem()[1].close()
 
@@ -121,6 +151,26 @@ class TensorRTBackend(Backend):
         chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs, self._zero_copy)
         chain.lane()  # the first now, so that what can fail does so when the bundle is loaded
         self._chains[engines[-1].exit] = chain
+
+    def _decide_on_device(self, decide: Decide) -> None:
+        if decide == "host" or (decide == "auto" and not self._cuda_graphs):
+            return
+        try:
+            self._deciding = self._deciding_graph()
+        except BackendError as error:
+            if decide == "device":
+                self.close()
+                raise BackendError(f"decide: 'device' is not possible here: {error}") from error
+            self.decides_on_host = str(error)
+
+    def _deciding_graph(self) -> DecidingGraph:
+        [chain] = self._chains.values()
+
+        def run(image: Array) -> list[Array]:
+            flow = self.begin(image)
+            return [flow.advance() for _ in chain.engines]
+
+        return proved_graph(self._cuda, chain.engines, run, zero_copy=self._zero_copy)
 
     def _begin(self, chain: _Chain, images: Array, **others: Array) -> _TensorRTPass:
         batch = chain.batch
