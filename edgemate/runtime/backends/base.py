@@ -2,11 +2,15 @@
 
 Features between two segments stay inside a `ForwardPass`: a backend may keep them on its own device, and compaction
 happens there too. Only images go in and logits come out as numpy arrays.
+
+One image at a time has ways of its own. A backend need not offer them: `begin_one` is a batch of one by default, and
+`answering` says that the host decides.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,20 +18,27 @@ import numpy.typing as npt
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
-from edgemate.policies import Policy
+from edgemate.policies.single import StopRule
 
 Array = npt.NDArray[Any]
 
 
-class Decided(NamedTuple):
-    """The answer to one image: float32 `(1, C)`, and the exit that gave it, counted from 1.
+class Answered(NamedTuple):
+    """What became of one image that a backend decided about by itself.
 
-    `non_finite` counts the exits before it that were passed because a logit was no finite number.
+    Attributes:
+        logits: of the exit taken, float32 `(C,)`; they stay what they are.
+        exit: counted from 1.
+        passed_on: at how many exits before it a logit was NaN or infinite, which stops nothing.
     """
 
     logits: Array
     exit: int
-    non_finite: int
+    passed_on: int
+
+
+Answering = Callable[[Array], Answered]
+"""Answers one image, float32 `(1, channels, height, width)`. Several threads may call it at the same time."""
 
 
 class Backend(ABC):
@@ -56,10 +67,15 @@ class Backend(ABC):
     def begin(self, images: Array) -> ForwardPass:
         """Start a forward pass of float32 images `(N, channels, height, width)`; no segment runs yet."""
 
-    def decide(self, image: Array, policy: Policy) -> Decided | None:
-        """Run one image, float32 `(1, channels, height, width)`, where the device itself can tell where it stops.
+    def begin_one(self, image: Array) -> SinglePass:
+        """Start a pass of one float32 image `(1, channels, height, width)`; no segment runs yet."""
+        return _PassOfOne(self.begin(image))
 
-        None where this backend, or this policy, leaves that to the host; `begin` serves then.
+    def answering(self, rule: StopRule) -> Answering | None:
+        """What answers an image by `rule` without the host between two segments; None where the host is to decide.
+
+        It is asked once per policy, not once per image. Where an answer fails, or the logits of the last exit are not
+        finite, the classifier may answer the image again with `begin_one`.
         """
         return None
 
@@ -103,3 +119,31 @@ class ForwardPass(ABC):
     @abstractmethod
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         """Drop every image whose row is not among the indices `kept`, ascending, before the next segment."""
+
+
+class SinglePass(ABC):
+    """One image on its way through the segments."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def advance(self) -> Array:
+        """Run the next segment: its exit's logits, float32 `(C,)`, which are there until the pass is ended.
+
+        Raises:
+            BackendError, BundleError: as `ForwardPass.advance`.
+        """
+
+    def end(self) -> None:  # noqa: B027
+        """Give back what the pass holds; it is not used after that. A pass that is dropped instead is ended by that."""
+
+
+class _PassOfOne(SinglePass):
+    __slots__ = ("_flow",)
+
+    def __init__(self, flow: ForwardPass) -> None:
+        self._flow = flow
+
+    def advance(self) -> Array:
+        row: Array = self._flow.advance()[0]
+        return row

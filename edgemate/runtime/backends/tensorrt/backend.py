@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,8 +14,8 @@ import numpy.typing as npt
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, UsageError
-from edgemate.policies import Policy
-from edgemate.runtime.backends.base import Array, Backend, Decided, ForwardPass
+from edgemate.policies.single import StopRule
+from edgemate.runtime.backends.base import Answering, Array, Backend, ForwardPass
 from edgemate.runtime.backends.tensorrt.compat import Flavour, load_tensorrt
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.deciding import DecidingGraph, proved_graph
@@ -74,7 +75,6 @@ class TensorRTBackend(Backend):
         self._lock = threading.Lock()
         self._chains: dict[int, _Chain] = {}  # exit of the last engine → engines
         self._deciding: DecidingGraph | None = None
-        self._decides = threading.Lock()  # it serves one image at a time
         self.decides_on_host: str | None = None  # why, where it was to decide on the device
         if layout == "segments":
             self._open(self._files, wire([file.graph for file in self._files]))
@@ -93,14 +93,9 @@ class TensorRTBackend(Backend):
         """A pass over the segments."""
         return self._begin(self._chains[len(self._files)], images)
 
-    def decide(self, image: Array, policy: Policy) -> Decided | None:
-        """The answer of the graph that decides itself; None without one, while it is in use, or for other policies."""
-        if self._deciding is None or image.shape[1:] != self._shape or not self._decides.acquire(blocking=False):
-            return None
-        try:
-            return self._deciding.decide(image, policy)
-        finally:
-            self._decides.release()
+    def answering(self, rule: StopRule) -> Answering | None:
+        """The graph that decides itself, where there is one."""
+        return None if self._deciding is None else partial(self._deciding.answer, rule=rule)
 
     def run_prefix(self, exit: int, images: Array) -> Array:
         """Run the prefix of `exit`."""

@@ -9,6 +9,7 @@ with lies before the image and is uploaded with it; so another policy needs no o
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -17,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.errors import BackendError
-from edgemate.policies import Confidence, Entropy, FixedExit, Margin, Policy
-from edgemate.policies.rules import Rule, rule_of
-from edgemate.runtime.backends.base import Decided
+from edgemate.policies import Confidence, Entropy, FixedExit, Margin, ScorePolicy
+from edgemate.policies.single import StopRule
+from edgemate.runtime.backends.base import Answered
 from edgemate.runtime.backends.tensorrt.conditional import ConditionalGraph, conditional_problem
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.engine import Engine
@@ -88,7 +89,7 @@ def deciding_problem(cuda: Cuda, engines: Sequence[Engine]) -> str | None:
 
 
 class DecidingGraph:
-    """The graph, its memory, its stream and its contexts. It serves one image at a time.
+    """The graph, its memory, its stream and its contexts. Threads may share it; it serves one image at a time.
 
     Args:
         cuda: the CUDA runtime.
@@ -106,9 +107,8 @@ class DecidingGraph:
         self._contexts: list[Any] = []
         self._kernel: DecisionKernel | None = None
         self._graph: Any = None
-        self._policy: Policy | None = None
-        self._rule: Rule | None = None
-        self._fits = False
+        self._rule: StopRule | None = None
+        self._lock = threading.Lock()
         self._stream = cuda.create_stream()
         try:
             self._kernel = DecisionKernel()
@@ -121,26 +121,22 @@ class DecidingGraph:
                 self.close()
             raise
 
-    def decide(self, image: npt.NDArray[Any], policy: Policy) -> Decided | None:
-        """Run one image, `(1, channels, height, width)`, to where the policy stops it; None if no kernel can say that.
+    def answer(self, image: npt.NDArray[Any], rule: StopRule) -> Answered:
+        """Run one image, float32 `(1, channels, height, width)`, to where the rule stops it.
 
         Raises:
-            BackendError: a call of CUDA failed.
-            UsageError: the policy does not fit a network of so many exits.
+            BackendError: a call of CUDA failed, or it was closed.
         """
-        if policy is not self._policy:
-            rule = rule_of(policy, self._exits)
-            if rule is not None and rule != self._rule:
+        with self._lock:
+            if self._graph is None:
+                raise BackendError("the graph that decides on the device was closed")
+            if rule is not self._rule:
                 self._write(rule)
-            self._policy, self._rule = policy, rule or self._rule
-            self._fits = rule is not None
-        if not self._fits:
-            return None
-        self._image[...] = image
-        self._cuda.launch(self._graph, self._stream)
-        self._cuda.synchronize(self._stream)
-        exit, non_finite, _, _ = self._header.tolist()
-        return Decided(self._logits.copy(), exit, non_finite)
+            self._image[...] = image
+            self._cuda.launch(self._graph, self._stream)
+            self._cuda.synchronize(self._stream)
+            exit, non_finite, _, _ = self._header.tolist()
+            return Answered(self._logits.copy(), exit, non_finite)
 
     def close(self) -> None:
         """Wait for the device and give everything back."""
@@ -167,7 +163,7 @@ class DecidingGraph:
         self._rules = given.array[: (self._exits - 1) * RULE.itemsize].view(RULE)
         self._image = given.array[rules:].view(slot.dtype).reshape(1, *slot.shape)
         self._header = answer.array[: ANSWER.itemsize].view(np.int32)
-        self._logits = answer.array[ANSWER.itemsize :].view(np.float32).reshape(1, self._classes)
+        self._logits = answer.array[ANSWER.itemsize :].view(np.float32)
         self._addresses = {name: self._given.address + rules}
         for engine in engines:
             for other in engine.slots.values():
@@ -235,10 +231,12 @@ class DecidingGraph:
         assert self._down is not None
         self._cuda.download(self._down.address, self._answer.address, self._down.array.nbytes, self._stream)
 
-    def _write(self, rule: Rule) -> None:
-        self._rules["score"] = SCORES.index(rule.score)
+    def _write(self, rule: StopRule) -> None:
+        self._rule = None
+        self._rules["score"] = SCORES.index(rule.kind)
         self._rules["threshold"] = rule.thresholds
         self._rules["temperature"] = rule.temperatures
+        self._rule = rule
 
 
 def disagreement(graph: DecidingGraph, image: npt.NDArray[Any], logits: Sequence[npt.NDArray[Any]]) -> str | None:
@@ -249,28 +247,29 @@ def disagreement(graph: DecidingGraph, image: npt.NDArray[Any], logits: Sequence
         image: float32 `(1, channels, height, width)`.
         logits: what the segments give for it, float32 `(1, C)` per exit.
     """
+    exits = len(logits)
     for exit, expected in enumerate(logits, start=1):
-        found = graph.decide(image, FixedExit(exit))
-        if found is None or found.exit != exit:
-            return f"it answers at exit {found and found.exit} where exit {exit} is asked for"
+        found = graph.answer(image, FixedExit(exit).rule(exits))
+        if found.exit != exit:
+            return f"it answers at exit {found.exit} where exit {exit} is asked for"
         scale = float(np.abs(expected).max())
-        if not np.allclose(found.logits, expected, rtol=TOLERANCE, atol=TOLERANCE * scale):
+        if not np.allclose(found.logits, expected[0], rtol=TOLERANCE, atol=TOLERANCE * scale):
             return f"its logits of exit {exit} are not those of the segments run one by one"
     for policy, stops in _around(logits[0]):
-        found = graph.decide(image, policy)
-        if found is None or (found.exit == 1) != stops:
-            return f"it answers at exit {found and found.exit} under {policy.description}"
+        rule = policy.rule(exits)
+        stopped = None if rule is None else graph.answer(image, rule).exit
+        if stopped is None or (stopped == 1) != stops:
+            return f"it answers at exit {stopped} under {policy.description}"
     return None
 
 
-def _around(logits: npt.NDArray[Any]) -> Iterator[tuple[Policy, bool]]:
+def _around(logits: npt.NDArray[Any]) -> Iterator[tuple[ScorePolicy, bool]]:
     """Policies that compare with a little less and a little more than an image's score, and whether it stops there."""
     for kind in (Confidence, Entropy, Margin):
         score = float(kind.score(logits)[0])
         if score > 0.001:
             for factor in (1 - TOLERANCE, 1 + TOLERANCE):
-                policy = kind(min(factor * score, kind.highest), temperature=1.0)
-                yield policy, (factor < 1) == kind.rises
+                yield kind(min(factor * score, kind.highest), temperature=1.0), (factor < 1) == kind.rises
 
 
 def _given(engines: Sequence[Engine]) -> list[str]:

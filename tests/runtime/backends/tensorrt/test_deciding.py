@@ -19,6 +19,7 @@ from fake_engine import fake_tensorrt, write_engines
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError, UsageError
 from edgemate.policies import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy
+from edgemate.policies.single import StopRule
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt import backend as module
 from edgemate.runtime.backends.tensorrt import deciding, kernel
@@ -26,6 +27,7 @@ from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 
+RULE = StopRule("confidence", (0.5, 0.5), (1.0, 1.0))
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 TREE = ["segments 2", "decide 2", ["segments 3", "decide 3"]]
 POLICIES: list[Policy | None] = [
@@ -164,11 +166,23 @@ def test_several_images_go_through_the_segments(fake: Fake, golden) -> None:
     np.testing.assert_allclose([answer.logits for answer in answers], golden.logits[:5, 1], **CLOSE)
 
 
-def test_where_a_failure_is_to_be_bridged_the_segments_run(fake: Fake, golden) -> None:
-    with AnytimeClassifier(fake.bundle, fake.open(), on_failure="degrade") as classifier:
-        fake.forget()
-        classifier.classify(golden.images[0], FixedExit(2))
-        assert fake.cuda.calls.count("cudaGraphLaunch") == 2
+def test_where_the_last_exit_has_no_answer_an_earlier_one_answers(
+    fake: Fake, golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = fake.open()
+    compute = small_network.run
+
+    def spoiled(stages: Any, tensors: Any, **options: Any) -> Any:
+        found = compute(stages, tensors, **options)
+        if 3 in stages:
+            found["logits_3"] = np.full_like(found["logits_3"], np.nan)
+        return found
+
+    monkeypatch.setattr(small_network, "run", spoiled)
+    with AnytimeClassifier(fake.bundle, backend, on_failure="degrade") as classifier:
+        [answer] = classifier.classify(golden.images[0])
+    assert (answer.exit, answer.degraded) == (2, True)
+    np.testing.assert_allclose(answer.logits, golden.logits[0, 1], **CLOSE)
 
 
 def test_a_policy_that_does_not_fit_is_refused_as_ever(fake: Fake, golden) -> None:
@@ -181,26 +195,36 @@ def test_a_policy_that_does_not_fit_is_refused_as_ever(fake: Fake, golden) -> No
         assert answer.exit == 2
 
 
-def test_while_the_graph_is_in_use_other_threads_take_the_segments(fake: Fake, golden) -> None:
-    backend = fake.open()
-    with AnytimeClassifier(fake.bundle, backend) as classifier:
-        assert backend._decides.acquire()
-        answers = []
-        thread = threading.Thread(target=lambda: answers.extend(classifier.classify(golden.images[0], FixedExit(1))))
-        thread.start()
-        thread.join()
-        backend._decides.release()
-        np.testing.assert_allclose(answers[0].logits, golden.logits[0, 0], **CLOSE)
+def test_threads_share_the_graph_and_each_gets_its_own_answer(fake: Fake, golden) -> None:
+    with AnytimeClassifier(fake.bundle, fake.open()) as classifier:
+        answers: dict[int, list[Any]] = {}
+
+        def work(row: int) -> None:
+            policy = FixedExit(1 + row % 3)
+            answers[row] = [classifier.classify(golden.images[row], policy)[0] for _ in range(8)]
+
+        threads = [threading.Thread(target=work, args=(row,)) for row in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for row, found in answers.items():
+        for answer in found:
+            np.testing.assert_allclose(answer.logits, golden.logits[row, row % 3], **CLOSE)
 
 
 def test_closing_gives_everything_back(fake: Fake, golden) -> None:
     backend = fake.open()
-    backend.decide(golden.images[:1], Confidence(0.5))
+    answering = backend.answering(RULE)
+    assert answering is not None
+    answering(golden.images[:1])
     assert backend.metadata()["decides"] == "on the device"
     backend.close()
     gc.collect()
     assert not fake.cuda.held()
     assert fake.driver.modules == 0
+    with pytest.raises(BackendError, match="was closed"):
+        answering(golden.images[:1])
 
 
 # Where it is not possible, all goes on as without it.
@@ -212,7 +236,7 @@ def assert_on_host(fake: Fake, golden, why: str) -> None:
     assert why in backend.decides_on_host
     assert "\n" not in backend.decides_on_host
     assert "decides" not in backend.metadata()
-    assert backend.decide(golden.images[:1], Confidence(0.5)) is None
+    assert backend.answering(RULE) is None
     with AnytimeClassifier(fake.bundle, backend) as classifier:
         [answer] = classifier.classify(golden.images[0], FixedExit(2))
         np.testing.assert_allclose(answer.logits, golden.logits[0, 1], **CLOSE)
@@ -322,11 +346,11 @@ def test_scores_that_are_not_the_policies_are_found_at_load(
 
 
 def test_wrong_logits_are_found_at_load(fake: Fake, golden, monkeypatch: pytest.MonkeyPatch) -> None:
-    decide = deciding.DecidingGraph.decide
+    answer = deciding.DecidingGraph.answer
     monkeypatch.setattr(
         deciding.DecidingGraph,
-        "decide",
-        lambda graph, *given: (found := decide(graph, *given))._replace(logits=found.logits + 1000),
+        "answer",
+        lambda graph, *given: (found := answer(graph, *given))._replace(logits=found.logits + 1000),
     )
     assert_on_host(fake, golden, "its logits of exit 1 are not those of the segments")
 

@@ -19,7 +19,7 @@ from decision_kernel import PTX, RULE, SOURCE, HostKernel, compile_ptx, find_nvc
 
 from edgemate.errors import BackendError
 from edgemate.policies import Confidence, Entropy, Margin, Patience, Policy
-from edgemate.policies.rules import Rule, rule_of
+from edgemate.policies.single import StopRule
 from edgemate.runtime.backends.tensorrt import kernel as module
 from edgemate.runtime.backends.tensorrt.deciding import ANSWER, SCORES
 from edgemate.runtime.backends.tensorrt.deciding import RULE as SHIPPED_RULE
@@ -38,9 +38,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> HostKernel:
     return HostKernel(tmp_path_factory.mktemp("kernel"), compiler)
 
 
-def rules_of(rule: Rule) -> np.ndarray:
+def rules_of(rule: StopRule) -> np.ndarray:
     rules = np.zeros(len(rule.thresholds), RULE)
-    rules["score"] = SCORES.index(rule.score)
+    rules["score"] = SCORES.index(rule.kind)
     rules["threshold"], rules["temperature"] = rule.thresholds, rule.temperatures
     return rules
 
@@ -99,7 +99,7 @@ def test_it_stops_where_the_policy_does(host: HostKernel, kind: Any, classes: in
             if np.any(np.abs(thresholds - score) < near / 2):
                 continue
             policy = kind(thresholds.tolist(), temperature=temperature)
-            rule = rule_of(policy, 3)
+            rule = policy.rule(3)
             assert rule is not None
             exit, found, _ = OnHost(host).run(logits, rules_of(rule))
             assert (exit, 0) == by_the_policy(policy, logits), (seed, thresholds - score)
@@ -111,7 +111,7 @@ def test_it_stops_where_the_policy_does(host: HostKernel, kind: Any, classes: in
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_patience_counts_classes_in_a_row_and_starts_anew_with_each_image(host: HostKernel, times: int) -> None:
     policy = Patience(times)
-    rule = rule_of(policy, 5)
+    rule = policy.rule(5)
     assert rule is not None
     stopped = set()
     for seed in range(60):
@@ -131,7 +131,7 @@ def test_an_exit_with_a_logit_that_is_no_number_is_passed_and_counted(
 ) -> None:
     logits = logits_of(1, 131, 3)
     logits[0, place] = value
-    rule = rule_of(Confidence(0.0), 3)
+    rule = Confidence(0.0).rule(3)
     assert rule is not None
     exit, _, header = OnHost(host).run(logits, rules_of(rule))
     assert (exit, header[1]) == (2, 1) == by_the_policy(Confidence(0.0), logits)
@@ -158,7 +158,7 @@ def test_the_reference_does_what_the_kernel_does(host: HostKernel) -> None:
             logits[1, 0] = np.inf
         kind = SCORES[seed % len(SCORES)]
         threshold = 2.0 if kind == "patience" else 0.37
-        rules = rules_of(Rule(kind, (threshold,) * 3, (1.0, 0.7, 2.0)))
+        rules = rules_of(StopRule(kind, (threshold,) * 3, (1.0, 0.7, 2.0)))
         exit, _, header = OnHost(host).run(logits, rules)
         own = np.full(4, -1, np.int32)
         for number in range(1, 5):
