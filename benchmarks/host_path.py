@@ -203,6 +203,11 @@ def _no_cuda(cuda: Any) -> Any:
     """An object of the class `cuda` whose calls do nothing, but for pinned memory, which numpy needs."""
 
     class NoCuda(cuda):  # type: ignore[misc]
+        version = 0  # so that segments are launched one by one: what decides on a device costs the host less
+
+        def is_integrated(self) -> bool:
+            return False
+
         def __init__(self) -> None:
             self._pinned: list[Any] = []
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from edgemate.errors import UsageError
 from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
-from edgemate.policies.single import Kind, Single, SingleScore, StopRule, float32s, stands_for
+from edgemate.policies.single import Kind, Single, SingleEntropy, SingleScore, StopRule, float32s, stands_for
 from edgemate.wording import counted
 
 
@@ -69,7 +69,7 @@ class ScorePolicy(Policy):
         rule = self.rule(exits)
         if rule is None:
             return super().single(exits)
-        decider = SingleScore(rule)
+        decider = SingleEntropy(rule) if rule.kind == "entropy" else SingleScore(rule)
         return lambda: decider
 
     def rule(self, exits: int) -> StopRule | None:

@@ -78,11 +78,12 @@ def margin_of(row: Array) -> np.float32:
     """`margin` of one row."""
     if len(row) == 1:
         return _ONE
-    exponentials = row - row[row.argmax()]
+    top = row.argmax()
+    exponentials = row - row[top]
     np.exp(exponentials, exponentials)
     total = np.add.reduce(exponentials)
-    exponentials.partition(-2)  # dividing by the total does not change their order
-    lead: np.float32 = exponentials[-1] / total - exponentials[-2] / total
+    exponentials[top] = -1  # it was 1; the largest of the others is the second, and dividing keeps the order
+    lead: np.float32 = _ONE / total - exponentials[exponentials.argmax()] / total
     return lead
 
 

@@ -6,6 +6,7 @@ than on their numbers. What is decided is the same.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from edgemate.policies import scores
 
 Row = npt.NDArray[Any]
 Kind = Literal["confidence", "entropy", "margin", "patience"]
+
+_MOST_CLASSES = 4096
+_NEAR = 1e-3
 
 
 class SingleDecider(ABC):
@@ -82,6 +86,32 @@ class SingleScore(SingleDecider):
         if self._rises:
             return score > self._thresholds[exit - 1]
         return score < self._thresholds[exit - 1]
+
+
+class SingleEntropy(SingleScore):
+    """The same for `entropy`, whose exact value takes longest: where a faster sum is far enough from the threshold.
+
+    All terms of the entropy are positive, so that the float32 sums of n terms, in whatever order, are within n · 2^-24
+    of each other, relative to the entropy and, through the logarithm, in nats. That is a quarter of `_NEAR` for the
+    most classes that take this way.
+    """
+
+    __slots__ = ()
+
+    def stop(self, exit: int, row: Row, elapsed_ms: float) -> bool | np.bool_:
+        """As its base."""
+        if len(row) > _MOST_CLASSES:
+            return super().stop(exit, row, elapsed_ms)
+        temperature = self._temperatures[exit - 1]
+        shifted = row if temperature is None else row / temperature
+        shifted = shifted - shifted[shifted.argmax()]
+        exponentials = np.exp(shifted)
+        total = float(np.add.reduce(exponentials))
+        nats = math.log(total) - float(exponentials.dot(shifted)) / total if total >= 1 else math.nan
+        threshold = self._thresholds[exit - 1]
+        if abs(nats - threshold) > _NEAR * (1 + nats):  # false where they are no numbers, too
+            return nats < threshold
+        return super().stop(exit, row, elapsed_ms)
 
 
 def float32s(numbers: Sequence[float]) -> tuple[np.float32, ...]:

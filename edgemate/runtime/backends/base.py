@@ -135,7 +135,7 @@ class SinglePass(ABC):
         """
 
     def end(self) -> None:  # noqa: B027
-        """Give back what the pass holds; it is not used after that. A pass that is dropped instead is ended by that."""
+        """Give back what the pass holds. Every pass must be ended, whatever became of it; it is not used after that."""
 
 
 class _PassOfOne(SinglePass):

@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, UsageError
 from edgemate.policies.single import StopRule
-from edgemate.runtime.backends.base import Answering, Array, Backend, ForwardPass
+from edgemate.runtime.backends.base import Answering, Array, Backend, ForwardPass, SinglePass
 from edgemate.runtime.backends.tensorrt.compat import Flavour, load_tensorrt
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.deciding import DecidingGraph, proved_graph
 from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
 from edgemate.runtime.backends.tensorrt.options import BatchRange
+from edgemate.runtime.backends.tensorrt.passes import TensorRTPass, TensorRTSinglePass
 from edgemate.runtime.backends.tensorrt.runner import Lane
 from edgemate.runtime.backends.wiring import Step, wire
 
@@ -69,6 +67,7 @@ class TensorRTBackend(Backend):
         self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
         self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
         self._shape = bundle.manifest.input.shape(1)[1:]
+        self._one_image = bundle.manifest.input.shape(1)
         self._cuda_graphs = cuda_graphs
         self._speculate = speculate
         self._zero_copy = self._cuda.is_integrated() if zero_copy is None else zero_copy
@@ -92,6 +91,16 @@ class TensorRTBackend(Backend):
     def begin(self, images: Array) -> ForwardPass:
         """A pass over the segments."""
         return self._begin(self._chains[len(self._files)], images)
+
+    def begin_one(self, image: Array) -> SinglePass:
+        """A pass of one image over the segments: the same object for each image that a lane gets."""
+        chain = self._chains[len(self._files)]
+        if image.shape != self._one_image:
+            raise self._refused(chain, image)
+        with self._lock:
+            flow = chain.single_pass(self._speculate)
+        flow.start(image)
+        return flow
 
     def answering(self, rule: StopRule) -> Answering | None:
         """The graph that decides itself, where there is one."""
@@ -167,21 +176,24 @@ class TensorRTBackend(Backend):
 
         return proved_graph(self._cuda, chain.engines, run, zero_copy=self._zero_copy)
 
-    def _begin(self, chain: _Chain, images: Array, **others: Array) -> _TensorRTPass:
+    def _begin(self, chain: _Chain, images: Array, **others: Array) -> TensorRTPass:
         batch = chain.batch
         if images.shape[1:] != self._shape or not 1 <= len(images) <= batch.max:
-            raise BackendError(
-                f"{chain.engines[0].path}: takes float32 images (N, {', '.join(map(str, self._shape))}) with N from 1 "
-                f"to {batch.max}, not {images.dtype} {images.shape}; edgemate build --batch min:opt:max sets N"
-            )
+            raise self._refused(chain, images)
         with self._lock:
             lane = chain.lane()
-            flow = _TensorRTPass(lane, chain.steps, batch.min, self._speculate, len(images))
+            flow = TensorRTPass(lane, chain.steps, batch.min, self._speculate, len(images))
             lane.holder = weakref.ref(flow)
         lane.given["image"][: len(images)] = images
         for name, array in others.items():
             lane.given[name][0] = array
         return flow
+
+    def _refused(self, chain: _Chain, images: Array) -> BackendError:
+        return BackendError(
+            f"{chain.engines[0].path}: takes float32 images (N, {', '.join(map(str, self._shape))}) with N from 1 "
+            f"to {chain.batch.max}, not {images.dtype} {images.shape}; edgemate build --batch min:opt:max sets N"
+        )
 
 
 class TensorRTRTXBackend(TensorRTBackend):
@@ -208,6 +220,7 @@ class _Chain:
         least, most = max(batch.min for batch in batches), min(batch.max for batch in batches)
         self.batch = BatchRange(least, min(max(batches[0].opt, least), most), most)
         self.lanes: list[Lane] = []
+        self._singles: dict[Lane, TensorRTSinglePass] = {}
         self._cuda = cuda
         self._fetched = fetched
         self._cuda_graphs = cuda_graphs
@@ -234,49 +247,23 @@ class _Chain:
         self.lanes.append(lane)
         return lane
 
+    def single_pass(self, speculate: bool) -> TensorRTSinglePass:
+        """The pass of one image of a free lane, which is not free until that is ended."""
+        lane = self.lane()
+        lane.holder = _busy
+        flow = self._singles.get(lane)
+        if flow is None:
+            flow = self._singles[lane] = TensorRTSinglePass(lane, self.batch.min, speculate)
+        return flow
+
     def close(self) -> None:
+        self._singles = {}
         while self.lanes:
             self.lanes.pop().close()
         for engine in self.engines:
             engine.close()
 
 
-class _TensorRTPass(ForwardPass):
-    def __init__(self, lane: Lane, steps: Sequence[Step], least: int, speculate: bool, rows: int) -> None:
-        self._lane = lane
-        self._steps = steps
-        self._least = least
-        self._speculate = speculate
-        self._rows = rows
-        self._live = {"image"}  # tensors on the device that a segment not yet enqueued takes
-        self._enqueued: list[int] = []  # images in each segment's batch when it was enqueued
-        self._answered = 0
-        self._late: npt.NDArray[np.intp] | None = None  # rows kept since the segment to answer next was enqueued
-
-    def advance(self) -> Array:
-        logits: Array = self.fetch()[0]
-        return logits
-
-    def fetch(self) -> list[Array]:
-        index = self._answered
-        late, self._late = self._late, None
-        if index == len(self._enqueued):
-            self._enqueue()
-        if self._speculate and len(self._enqueued) < len(self._steps):
-            self._enqueue()
-        arrays = self._lane.answer(index, self._enqueued[index])
-        self._answered += 1
-        return arrays if late is None else [array[late] for array in arrays]
-
-    def keep(self, kept: npt.NDArray[np.intp]) -> None:
-        if self._answered < len(self._enqueued):  # its answer is on the way, with the rows of images that have left
-            self._late = kept if self._late is None else self._late[kept]
-        self._lane.keep(sorted(self._live), kept)
-        self._rows = len(kept)
-
-    def _enqueue(self) -> None:
-        step = self._steps[len(self._enqueued)]
-        # Below the least batch that the engines take, rows of earlier images are computed along and not looked at.
-        self._lane.enqueue(len(self._enqueued), max(self._rows, self._least))
-        self._enqueued.append(self._rows)
-        self._live = (self._live | set(step.gives)) - set(step.done)
+def _busy() -> bool:
+    """The holder of a lane whose pass says itself when it ends."""
+    return True

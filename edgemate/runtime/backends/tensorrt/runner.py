@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +49,7 @@ class Lane:
         warm: Iterable[int] = (),
         zero_copy: bool = False,
     ) -> None:
-        self.holder: weakref.ref[object] | None = None  # the pass that it serves, or served last
+        self.holder: Callable[[], object] | None = None  # gives the pass that it serves, or None where that is gone
         self._cuda = cuda
         self._memory = Memory(cuda)
         self._events: list[Any] = []
@@ -81,9 +80,22 @@ class Lane:
         self.runners[index].enqueue(rows)
         self._cuda.record(self._events[index], self._stream)
 
+    def run(self, index: int, rows: int) -> None:
+        """`enqueue`, and wait until the stream is empty: one call less than for an event."""
+        self.runners[index].enqueue(rows)
+        self._cuda.synchronize(self._stream)
+
+    def wait(self, index: int) -> None:
+        """Wait for engine `index` and nothing behind it."""
+        self._cuda.wait(self._events[index])
+
+    def fetched(self, index: int) -> list[npt.NDArray[Any]]:
+        """Where the fetched outputs of engine `index` arrive, all rows of each: there until it is enqueued again."""
+        return self._answers[index]
+
     def answer(self, index: int, rows: int) -> list[npt.NDArray[Any]]:
         """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each."""
-        self._cuda.wait(self._events[index])
+        self.wait(index)
         return [array[:rows].copy() for array in self._answers[index]]
 
     def keep(self, names: Iterable[str], kept: npt.NDArray[np.intp]) -> None:
@@ -196,8 +208,9 @@ class Runner:
         Raises:
             BackendError: a call of CUDA or TensorRT failed.
         """
-        if rows in self._graphs:
-            self._cuda.launch(self._graphs[rows][0], self._stream)
+        captured = self._graphs.get(rows)
+        if captured is not None:
+            self._cuda.launch(captured[0], self._stream)
         elif self.capturable and len(self._graphs) < MAX_GRAPHS:
             context = self._engine.create_context(self._scratch)
             self._engine.bind(context, rows, self._addresses)
