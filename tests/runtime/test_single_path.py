@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
 from scripted_backend import StoredBackend
 
@@ -43,6 +43,9 @@ NUMBERS = st.one_of(
     st.integers(-2, 2).map(float),  # ties
     st.sampled_from([math.nan, math.inf, -math.inf, 3e38, -3e38, 1e20, 1e-40]),
 )
+
+LATE = np.array([[[math.nan, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]], np.float32)
+"""The first exit says nothing, and those after it do not agree."""
 
 
 class Collision(ScorePolicy):
@@ -169,6 +172,8 @@ def outcome(network: Network, call: Any) -> tuple[Any, int]:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=120, deadline=None)
 @given(case=cases(), works=st.integers(0, 5), degrades=st.booleans())
+@example(case=(LATE, Deadline(1e9, segment_ms=[0, 2e9, 0, 0], inner=Confidence(1.0)), None), works=5, degrades=False)
+@example(case=(LATE, Deadline(1e9, segment_ms=[0, 0, 0, 0], inner=Patience(1)), None), works=2, degrades=True)
 def test_the_answer_is_that_of_a_batch(
     small_bundle: Bundle, case: tuple[np.ndarray, Policy, Any], works: int, degrades: bool
 ) -> None:
