@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Sequence
@@ -161,6 +162,8 @@ class TensorRTBackend(Backend):
             return
         try:
             self._deciding = self._deciding_graph()
+            # For those who never call close(); at the end of the process the driver may be gone before this.
+            weakref.finalize(self, _let_go, self._deciding).atexit = False
         except BackendError as error:
             if decide == "device":
                 self.close()
@@ -200,6 +203,11 @@ class TensorRTRTXBackend(TensorRTBackend):
     """The same with TensorRT-RTX."""
 
     flavour: Flavour = "tensorrt_rtx"
+
+
+def _let_go(graph: DecidingGraph) -> None:
+    with contextlib.suppress(BackendError):  # nobody is there to be told
+        graph.close()
 
 
 class _Chain:

@@ -109,6 +109,7 @@ class DecidingGraph:
         self._graph: Any = None
         self._rule: StopRule | None = None
         self._lock = threading.Lock()
+        self._closed = False
         self._stream = cuda.create_stream()
         try:
             self._kernel = DecisionKernel()
@@ -139,7 +140,10 @@ class DecidingGraph:
             return Answered(self._logits.copy(), exit, non_finite)
 
     def close(self) -> None:
-        """Wait for the device and give everything back."""
+        """Wait for the device and give everything back. Closing again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self._cuda.synchronize(self._stream)
         if self._graph is not None:
             self._cuda.destroy_graph(self._graph)

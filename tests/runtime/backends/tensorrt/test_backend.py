@@ -174,6 +174,44 @@ def test_speculation_enqueues_the_next_segment_before_it_waits(fake: Fake, golde
     assert fake.ran == [(2, 4), (3, 2)]
 
 
+def test_a_segment_of_one_image_is_one_launch_and_one_wait(fake: Fake, golden) -> None:
+    backend = fake.open()
+    for row in range(3):
+        flow = backend.begin_one(golden.images[row : row + 1])
+        for exit in range(3):
+            fake.forget()
+            np.testing.assert_allclose(flow.advance(), golden.logits[row, exit], **CLOSE)
+            assert fake.cuda.calls == ["cudaGraphLaunch", "cudaStreamSynchronize"]
+            assert fake.cuda.done == SEGMENT[exit]
+        flow.end()
+    assert fake.cuda.held()["Stream"] == 1
+
+
+def test_speculation_with_one_image_enqueues_the_next_segment_before_it_waits(fake: Fake, golden) -> None:
+    backend = fake.open(speculate=True)
+    for row in range(3):
+        flow = backend.begin_one(golden.images[row : row + 1])
+        fake.forget()
+        np.testing.assert_allclose(flow.advance(), golden.logits[row, 0], **CLOSE)
+        assert fake.cuda.calls == ["cudaGraphLaunch", "cudaEventRecord"] * 2 + ["cudaEventSynchronize"]
+        if row == 2:  # given up with a segment under way, in one pass of three
+            np.testing.assert_allclose(flow.advance(), golden.logits[row, 1], **CLOSE)
+        flow.end()
+    assert fake.cuda.held()["Stream"] == 1
+
+
+def test_a_lane_is_not_given_to_another_before_its_pass_of_one_image_is_ended(fake: Fake, golden) -> None:
+    backend = fake.open()
+    flows = [backend.begin_one(golden.images[row : row + 1]) for row in range(3)]
+    assert fake.cuda.held()["Stream"] == 3
+    for row, flow in enumerate(flows):
+        np.testing.assert_allclose(flow.advance(), golden.logits[row, 0], **CLOSE)
+        flow.end()
+    backend.begin(golden.images[:4])
+    backend.begin_one(golden.images[:1]).end()
+    assert fake.cuda.held()["Stream"] == 3
+
+
 @pytest.mark.parametrize("speculate", [False, True])
 def test_speculation_changes_no_answer(fake: Fake, golden, speculate: bool) -> None:
     with AnytimeClassifier(fake.bundle, fake.open(speculate=speculate)) as classifier:

@@ -227,6 +227,14 @@ def test_closing_gives_everything_back(fake: Fake, golden) -> None:
         answering(golden.images[:1])
 
 
+def test_a_backend_that_nobody_closes_gives_the_graph_back(fake: Fake) -> None:
+    backend = fake.open(decide="device")
+    assert fake.driver.modules == 1
+    del backend
+    gc.collect()
+    assert fake.driver.modules == 0
+
+
 # Where it is not possible, all goes on as without it.
 
 
