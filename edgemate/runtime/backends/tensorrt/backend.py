@@ -43,7 +43,8 @@ class TensorRTBackend(Backend):
         zero_copy: let the GPU read images and write logits in host memory, instead of copying them; where both share
             one memory, as on a Jetson, if None.
         decide: `device` lets one CUDA graph run all segments for one image and decide itself where it stops; `host`
-            does not; `auto` does so where runtime, driver and engines can, and it answers as the segments do.
+            does not; `auto` does so where runtime, driver and engines can, and it answers as the segments do, unless it
+            was told to speculate or to make no CUDA graphs.
         engines: run these, in the order of the layout's graphs; those that fit this device if None.
     """
 
@@ -158,7 +159,7 @@ class TensorRTBackend(Backend):
         self._chains[engines[-1].exit] = chain
 
     def _decide_on_device(self, decide: Decide) -> None:
-        if decide == "host" or (decide == "auto" and not self._cuda_graphs):
+        if decide == "host" or (decide == "auto" and (self._speculate or not self._cuda_graphs)):
             return
         try:
             self._deciding = self._deciding_graph()

@@ -82,6 +82,21 @@ def _nothing(kind: Any) -> Any:
     return None if kind is ctypes.c_void_p or issubclass(kind, ctypes._Pointer) else 0
 
 
+def test_the_real_functions_take_what_a_graph_is_put_together_with(without_gpu: Cudart) -> None:
+    if not hasattr(without_gpu.functions, "cudaGraphAddNode"):
+        pytest.skip(f"CUDA {without_gpu.version_text} has no conditional nodes")
+    nodes, place, count = (ctypes.c_void_p * 2)(), ctypes.c_void_p(), ctypes.c_size_t()
+    node, functions = ConditionalNode(type=13, handle=2**63, condition=0, size=1), without_gpu.functions
+    answers = [
+        functions.cudaGraphCreate(0)[0],
+        functions.cudaGraphConditionalHandleCreate(0, 0, 0)[0],
+        functions.cudaStreamBeginCaptureToGraph(0, 0, nodes, None, 2, 1),
+        functions.cudaStreamGetCaptureInfo(0, None, None, ctypes.byref(place), None, ctypes.byref(count))[0],
+        functions.cudaGraphAddNode(0, nodes, None, 2, ctypes.byref(node))[0],
+    ]
+    assert set(answers) <= set(NO_DRIVER)
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -363,7 +363,8 @@ def test_wrong_logits_are_found_at_load(fake: Fake, golden, monkeypatch: pytest.
     assert_on_host(fake, golden, "its logits of exit 1 are not those of the segments")
 
 
-def test_without_cuda_graphs_it_decides_on_the_host_unless_it_is_asked_for(fake: Fake) -> None:
+def test_without_cuda_graphs_and_speculating_it_decides_on_the_host_unless_it_is_asked_for(fake: Fake) -> None:
+    assert "decides" not in fake.open(speculate=True).metadata()
     assert "decides" not in fake.open(cuda_graphs=False).metadata()
     assert fake.open(cuda_graphs=False, decide="device").metadata()["decides"] == "on the device"
     assert "decides" not in fake.open(decide="host").metadata()

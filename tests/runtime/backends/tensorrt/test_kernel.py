@@ -244,3 +244,10 @@ def test_without_a_driver_it_is_one_line() -> None:
             DecisionKernel()
     else:
         pytest.skip("this machine has a driver")
+
+
+def test_the_kernel_is_in_the_package() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    root = Path(__file__).parents[4]
+    data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["edgemate"]
+    assert {PTX, SOURCE} <= {path for pattern in data for path in (root / "edgemate").glob(pattern)}
