@@ -129,7 +129,7 @@ def stands_for(cls: type, shortcut: str, *members: str) -> bool:
     return depth(shortcut) <= min(map(depth, members))
 
 
-_SCORES: dict[Kind, Callable[[Row], Any]] = {
+_SCORES: dict[Kind, Callable[[Row], np.float32]] = {
     "confidence": scores.max_probability_of,
     "entropy": scores.entropy_of,
     "margin": scores.margin_of,

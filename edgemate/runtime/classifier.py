@@ -178,10 +178,10 @@ class AnytimeClassifier:
         chosen = None if policy is None else self._plans.timed(self._plans.of(policy).policy, 1)
         if chosen is not None:
             chosen.check(len(self.exits))
-        image = next(self._preprocessor.batches(image, 2), None)
-        if image is None or len(image) != 1:
+        ready = next(self._preprocessor.batches(image, 2), None)
+        if ready is None or len(ready) != 1:
             raise UsageError("stream: takes one image at a time; use classify for several")
-        return stream_image(self._network, image, chosen)
+        return stream_image(self._network, ready, chosen)
 
     def classify(
         self,

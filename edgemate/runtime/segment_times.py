@@ -9,6 +9,7 @@ import numpy as np
 from edgemate.latency_tables import LatencyTable, matching_latency_table
 from edgemate.policies import Confidence
 from edgemate.policies.scores import finite_of
+from edgemate.runtime.backends.base import Array
 from edgemate.runtime.batch_path import predictions
 from edgemate.runtime.network import FAILURES, Network
 from edgemate.runtime.single_path import RowAnswers
@@ -62,7 +63,7 @@ class SegmentTimes:
                 samples[repeat] = times
         return tuple(Latency.of(samples[:, exit].tolist()).p99 for exit in range(self._network.exits))
 
-    def _time_batch(self, images: np.ndarray) -> list[float]:
+    def _time_batch(self, images: Array) -> list[float]:
         network = self._network
         decider = _NEVER.begin(len(images), network.exits)
         flow = network.backend.begin(images)
@@ -76,7 +77,7 @@ class SegmentTimes:
             times.append((perf_counter_ns() - started) * 1e-6)
         return times
 
-    def _time_one(self, image: np.ndarray) -> list[float]:
+    def _time_one(self, image: Array) -> list[float]:
         network = self._network
         answers = RowAnswers(network)
         decider = _NEVER.single(network.exits)()

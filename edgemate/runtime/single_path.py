@@ -19,6 +19,8 @@ from edgemate.runtime.backends.base import Answering, Array
 from edgemate.runtime.network import FAILURES, Network
 from edgemate.runtime.prediction import Prediction
 
+_NO_ROW: Row = np.empty(0, dtype=np.float32)
+
 
 class SinglePath:
     """Answers single images by `policy`, whose segment times are known where it needs them. Threads may share it.
@@ -52,6 +54,7 @@ class SinglePath:
                 return found
         started = perf_counter_ns()
         last = self._last
+        exit, row = 0, _NO_ROW
         finite = degraded = False
         passed_on = 0
         known: tuple[int, Row] | None = None  # the deepest exit so far with finite logits

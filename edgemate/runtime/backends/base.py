@@ -38,7 +38,10 @@ class Answered(NamedTuple):
 
 
 Answering = Callable[[Array], Answered]
-"""Answers one image, float32 `(1, channels, height, width)`. Several threads may call it at the same time."""
+"""Answers one image, float32 `(1, channels, height, width)`, not always contiguous.
+
+Several threads may call it at the same time.
+"""
 
 
 class Backend(ABC):
@@ -68,7 +71,10 @@ class Backend(ABC):
         """Start a forward pass of float32 images `(N, channels, height, width)`; no segment runs yet."""
 
     def begin_one(self, image: Array) -> SinglePass:
-        """Start a pass of one float32 image `(1, channels, height, width)`; no segment runs yet."""
+        """Start a pass of one float32 image `(1, channels, height, width)`, not always contiguous; no segment runs yet.
+
+        The caller ends it.
+        """
         return _PassOfOne(self.begin(image))
 
     def answering(self, rule: StopRule) -> Answering | None:

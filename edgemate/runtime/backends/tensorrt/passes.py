@@ -81,7 +81,7 @@ class TensorRTSinglePass(SinglePass):
         self._size = max(1, least)  # below the least batch, rows of earlier images are computed along
         self._speculate = speculate
         self._image = lane.given["image"][:1]
-        self._rows = [lane.fetched(index)[0][0] for index in range(self._engines)]
+        self._rows: list[Array] = [lane.fetched(index)[0][0] for index in range(self._engines)]
         self._enqueued = self._answered = 0
 
     def start(self, image: Array) -> None:
