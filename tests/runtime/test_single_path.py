@@ -236,7 +236,8 @@ def test_numbers_for_a_backend_are_those_of_the_policy() -> None:
     assert rule == StopRule("entropy", (0.5, math.inf), (2.0, 0.5))
     assert rule_of(Margin(0.25), 2) == StopRule("margin", (0.25,), (1.0,))
     assert rule_of(FixedExit(2), 3) == StopRule("confidence", (1.0, 0.0), (1.0, 1.0))
-    for other in (Patience(1), Deadline(5.0), Collision(0.5), Reversed(0.5), Never(1)):
+    assert rule_of(Patience(2), 3) == StopRule("patience", (2.0, 2.0), (1.0, 1.0))
+    for other in (Deadline(5.0), Collision(0.5), Reversed(0.5), Never(1)):
         assert rule_of(other, 3) is None
 
 
