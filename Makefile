@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install wheel test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
+.PHONY: kernel install wheel test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -100,3 +100,7 @@ screenshots: install
 
 clean:
 	rm -rf $(VENV) .venv-device-* .venv-lowest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The kernel that decides on the GPU, from its source. Needs nvcc of CUDA 13; what it gives is in the repository.
+kernel: install
+	$(BIN)/python tests/support/decision_kernel.py

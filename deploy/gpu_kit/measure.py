@@ -4,7 +4,8 @@
 
 Reads the output of prepare.py, with engines built into its bundles. First it compares every exit of every layout with
 ONNX Runtime's logits of the same graphs. Then it times, one image at a time and in turn: chained segments, the single
-engine of the whole network, and the conditional engine, with and without speculation and CUDA graphs. The conditional
+engine of the whole network, the conditional engine, and the CUDA graph that decides on the device, with and without
+speculation, CUDA graphs and zero copy. That graph must answer at the same exits as the host does. The conditional
 engine runs without CUDA graphs only, since a graph would freeze its branch. Last it runs early exit on all test
 images, with thresholds calibrated with the measured times for at most half a point less accuracy.
 
@@ -44,12 +45,18 @@ CHAINED_OVER_ENGINE = 1.05  # at fp16, batch 1, with CUDA graphs
 SPEED_UP = 1.5  # of early exit over the engine of the whole network
 MAX_DROP = 0.005  # of accuracy, as a fraction
 
-Variants = dict[str, tuple[Layout, dict[str, bool]]]
+SAME_EXIT = 0.999  # of images, decided on the device and on the host: scores at a threshold may round apart
+
+DECIDING = "deciding on the device"
+Variants = dict[str, tuple[Layout, dict[str, bool | str]]]
 VARIANTS: dict[bool, Variants] = {
     True: {
-        "segments": ("segments", {}),
-        "segments, speculating": ("segments", {"speculate": True}),
-        "segments, no CUDA graphs": ("segments", {"cuda_graphs": False}),
+        "segments": ("segments", {"decide": "host"}),
+        "segments, speculating": ("segments", {"decide": "host", "speculate": True}),
+        "segments, no CUDA graphs": ("segments", {"decide": "host", "cuda_graphs": False}),
+        "segments, zero copy": ("segments", {"decide": "host", "zero_copy": True}),
+        DECIDING: ("segments", {"decide": "device"}),
+        f"{DECIDING}, zero copy": ("segments", {"decide": "device", "zero_copy": True}),
         "prefix": ("prefixes", {}),
         "prefix, no CUDA graphs": ("prefixes", {"cuda_graphs": False}),
         "conditional": ("conditional", {}),
@@ -141,14 +148,14 @@ def _write(
 
 
 def _open(bundle: Path, backend: str) -> tuple[dict[str, AnytimeClassifier], dict[str, str]]:
-    """Classifiers by variant, and why a variant is unavailable: not every TensorRT builds a conditional engine."""
+    """Classifiers by variant, and why one is unavailable: a conditional engine or a CUDA graph that decides may be."""
     opened: dict[str, AnytimeClassifier] = {}
     unavailable = {}
     for variant, (layout, switches) in VARIANTS[backend != "onnxruntime"].items():
         try:
             opened[variant] = AnytimeClassifier.load(bundle, backend, layout=layout, verify=False, **switches)
         except BackendError as error:
-            if layout != "conditional":
+            if layout != "conditional" and not variant.startswith(DECIDING):
                 for classifier in opened.values():
                     classifier.close()
                 raise
@@ -164,7 +171,8 @@ def _agreement(
     for variant, classifier in opened.items():
         rows[variant] = []
         for exit in range(1, reference.shape[1] + 1):
-            predictions = classifier.classify(images, FixedExit(exit), batch_size=8)
+            batch = 1 if variant.startswith(DECIDING) else 8  # it takes one image
+            predictions = classifier.classify(images, FixedExit(exit), batch_size=batch)
             logits, expected = np.stack([prediction.logits for prediction in predictions]), reference[:, exit - 1]
             same = logits.argmax(axis=1) == expected.argmax(axis=1)
             difference = float(np.abs(logits - expected).max())
@@ -227,6 +235,7 @@ def _operating_point(
             variant: {
                 **asdict(Latency.of(times[variant])),
                 "accuracy": float(np.mean(correct[variant])),
+                "same_exit": float(np.mean(np.equal(exits[variant], exits["segments"]))),
                 "fractions": (np.bincount(exits[variant], minlength=point.exits + 1)[1:] / len(images)).tolist(),
             }
             for variant in policies
@@ -253,6 +262,10 @@ def _judge(found: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
             judged.append(
                 _line(what + "points lost", point["points_lost"], 100 * MAX_DROP, at_least=False, timed=False)
             )
+            for variant, timed in point["variants"].items():
+                if variant.startswith(DECIDING):
+                    same = f"{what}{variant}: same exit as on the host"
+                    judged.append(_line(same, timed["same_exit"], SAME_EXIT, at_least=True, timed=False))
             faster = what + "speed-up over the single engine"
             judged.append(_line(faster, point["speed_up"], SPEED_UP, at_least=True, timed=True))
     return judged

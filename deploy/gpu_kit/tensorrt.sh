@@ -12,7 +12,7 @@
 #
 # Environment variables: the limits of the machine, in limits.sh (COMMAND_SECONDS limits all steps of one command together);
 # KIT, folder of the kit; KEEP, RESULTS and OUT, see remote.sh; PYTHON310; TENSORRT, version of the wheel or path of a
-# downloaded one; CUDA_BINDINGS, requirement (its major version must not be above the driver's CUDA).
+# downloaded one; CUDA_RUNTIME, the requirement that brings libcudart (its CUDA must not be above the driver's).
 #
 # Not run on a GPU yet. `rehearse` shows what works without one.
 set -euo pipefail
@@ -24,7 +24,7 @@ KIT=${KIT:-$PWD/build/gpu-kit}
 BIN=${BIN:-$PWD/.venv/bin}
 PYTHON310=${PYTHON310:-}
 TENSORRT=${TENSORRT:-8.5.3.1}
-CUDA_BINDINGS=${CUDA_BINDINGS:-cuda-bindings>=12,<13}
+CUDA_RUNTIME=${CUDA_RUNTIME:-nvidia-cuda-runtime-cu12}
 DEADLINE=$((SECONDS + COMMAND_SECONDS))
 STARTED=$SECONDS
 STEP=
@@ -126,7 +126,7 @@ pack_python() {
 
 # With Python 3.10's own pip, so that requirements are resolved for 3.10.
 pack_packages() {
-    local wanted=(numpy pillow pydantic pyyaml typer rich "$CUDA_BINDINGS" pytest pytest-timeout hypothesis)
+    local wanted=(numpy pillow pydantic pyyaml typer rich "$CUDA_RUNTIME" pytest pytest-timeout hypothesis)
     [ -z "${REHEARSING:-}" ] || wanted+=(onnxruntime)
     "$(find_python310)" -m pip install -qq --no-warn-conflicts --disable-pip-version-check --only-binary=:all: \
         --target "$KIT/tree/site" "${wanted[@]}"

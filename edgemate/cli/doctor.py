@@ -28,7 +28,6 @@ EXTRAS = {
         "torchvision",
     ),
     "export": ("onnx", "onnxscript"),
-    "trt": ("cuda-bindings",),
 }
 
 # Dataset → where below the data root its files lie, any of them.
@@ -85,6 +84,7 @@ def _metadata() -> dict[str, Any]:
             extra: {package: package_version(package) for package in packages} for extra, packages in EXTRAS.items()
         },
         "tensorrt": [asdict(found) for found in survey()],
+        "cuda_runtime": _cuda_runtime(),
         "gpus": [asdict(gpu) for gpu in find_gpus()],
         "onnxruntime_providers": _providers(),
         "data_root": str(root),
@@ -93,6 +93,17 @@ def _metadata() -> dict[str, Any]:
             **{name: any((root / place).exists() for place in places) for name, places in DATASETS.items()},
         },
     }
+
+
+def _cuda_runtime() -> dict[str, str | None]:
+    from edgemate.errors import BackendError
+    from edgemate.runtime.backends.tensorrt.cuda_libraries import find_cudart
+
+    try:
+        found = find_cudart()
+    except BackendError as error:
+        return {"version": None, "library": None, "problem": str(error)}
+    return {"version": found.version_text, "library": found.path, "problem": None}
 
 
 def _providers() -> list[str]:
@@ -118,6 +129,14 @@ def _print(metadata: dict[str, Any]) -> None:
     console.out(f"NVIDIA GPUs: {', '.join(map(_gpu, metadata['gpus'])) or 'none found'}")
     if metadata["identity"] is not None:
         console.out(f"engines and timings are kept for: {metadata['identity']['tag']}")
+    runtime = metadata["cuda_runtime"]
+    console.out(
+        f"CUDA runtime: {runtime['version']} ({runtime['library']})"
+        if runtime["problem"] is None
+        else f"CUDA runtime: cannot be used here: {runtime['problem']}"
+        if metadata["gpus"]
+        else "CUDA runtime: not needed without a GPU"
+    )
     for found in metadata["tensorrt"]:
         console.out(_tensorrt(found))
     if not metadata["tensorrt"]:

@@ -9,6 +9,7 @@ from edgemate.policies.margin import Margin
 from edgemate.policies.patience import Patience
 from edgemate.policies.policy import Decider, Policy
 from edgemate.policies.score_policy import ScorePolicy
+from edgemate.policies.single import SingleDecider, StopRule
 
 __all__ = [
     "Confidence",
@@ -21,4 +22,6 @@ __all__ = [
     "Patience",
     "Policy",
     "ScorePolicy",
+    "SingleDecider",
+    "StopRule",
 ]

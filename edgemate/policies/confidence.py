@@ -15,6 +15,7 @@ class Confidence(ScorePolicy):
 
     name = "confidence"
     highest = 1.0
+    kind = "confidence"
 
     @staticmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.errors import UsageError
-from edgemate.policies.policy import Decider, Mask, Policy
+from edgemate.policies.policy import Decider, Mask, Policy, single_of
 from edgemate.policies.serialization import policy_from_json
+from edgemate.policies.single import Row, Single, SingleDecider
 from edgemate.wording import counted
 
 
@@ -106,6 +107,15 @@ class Deadline(Policy):
         inner = None if self.inner is None else self.inner.begin(images, exits)
         return _DeadlineDecider(self.ms, self.segment_ms, inner)
 
+    def single(self, exits: int) -> Single:
+        """A decider with that of the inner policy; UsageError when there is not one segment time per exit."""
+        if self.segment_ms is None:
+            return super().single(exits)  # which raises
+        self.check(exits)
+        ms, segment_ms = self.ms, self.segment_ms
+        inner = None if self.inner is None else single_of(self.inner, exits)
+        return lambda: _SingleDeadline(ms, segment_ms, None if inner is None else inner())
+
 
 class _DeadlineDecider(Decider):
     def __init__(self, ms: float, segment_ms: tuple[float, ...], inner: Decider | None) -> None:
@@ -130,6 +140,27 @@ class _DeadlineDecider(Decider):
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         if self._inner is not None:
             self._inner.keep(kept)
+
+
+class _SingleDeadline(SingleDecider):
+    __slots__ = ("_inner", "_ms", "_over", "_segment_ms")
+
+    def __init__(self, ms: float, segment_ms: tuple[float, ...], inner: SingleDecider | None) -> None:
+        self._ms = ms
+        self._segment_ms = segment_ms
+        self._inner = inner
+        self._over = False
+
+    def stop(self, exit: int, row: Row, elapsed_ms: float) -> bool | np.bool_:
+        if self._over or elapsed_ms + self._segment_ms[exit] > self._ms:
+            return True
+        return self._inner is not None and self._inner.stop(exit, row, elapsed_ms)
+
+    def disregard(self, exit: int, row: Row, elapsed_ms: float) -> None:
+        if self._over or elapsed_ms + self._segment_ms[exit] > self._ms:
+            self._over = True  # as in a batch: it stops as soon as there is a prediction
+        elif self._inner is not None:
+            self._inner.disregard(exit, row, elapsed_ms)
 
 
 def _renamed(inner: Any) -> dict[str, Any]:

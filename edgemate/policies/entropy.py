@@ -17,6 +17,7 @@ class Entropy(ScorePolicy):
     name = "entropy"
     highest = math.inf
     rises = False
+    kind = "entropy"
 
     @staticmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgemate.errors import UsageError
 from edgemate.policies.policy import Decider, Mask, Policy
+from edgemate.policies.single import Row, Single, SingleDecider, StopRule
 
 
 class FixedExit(Policy):
@@ -52,6 +53,16 @@ class FixedExit(Policy):
             raise UsageError(f"exit: {self.exit} asked for; this network has exits 1 to {exits}")
         return _FixedDecider(self.exit)
 
+    def single(self, exits: int) -> Single:
+        """A decider without state."""
+        self.check(exits)
+        decider = _SingleFixed(self.exit)
+        return lambda: decider
+
+    def rule(self, exits: int) -> StopRule:
+        """Thresholds on the largest probability that none is above, and from the exit on all are."""
+        return StopRule("confidence", self.confidence_thresholds(exits), (1.0,) * (exits - 1))
+
 
 class _FixedDecider(Decider):
     def __init__(self, exit: int) -> None:
@@ -59,3 +70,13 @@ class _FixedDecider(Decider):
 
     def decide(self, exit: int, logits: npt.NDArray[Any], elapsed_ms: float) -> Mask:
         return np.full(len(logits), exit >= self._exit)
+
+
+class _SingleFixed(SingleDecider):
+    __slots__ = ("_exit",)
+
+    def __init__(self, exit: int) -> None:
+        self._exit = exit
+
+    def stop(self, exit: int, row: Row, elapsed_ms: float) -> bool:
+        return exit >= self._exit

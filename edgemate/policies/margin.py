@@ -15,6 +15,7 @@ class Margin(ScorePolicy):
 
     name = "margin"
     highest = 1.0
+    kind = "margin"
 
     @staticmethod
     def score(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:

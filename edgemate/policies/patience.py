@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from edgemate.errors import UsageError
 from edgemate.policies.policy import Decider, Mask, Policy
+from edgemate.policies.single import Row, Single, SingleDecider, StopRule
 
 
 class Patience(Policy):
@@ -42,6 +44,14 @@ class Patience(Policy):
         """A decider that remembers each image's last class and how often it was repeated."""
         return _PatienceDecider(self.patience, images)
 
+    def single(self, exits: int) -> Single:
+        """A decider that remembers the last class and how often it was repeated."""
+        return partial(_SinglePatience, self.patience)
+
+    def rule(self, exits: int) -> StopRule:
+        """The patience as every exit's threshold."""
+        return StopRule("patience", (float(self.patience),) * (exits - 1), (1.0,) * (exits - 1))
+
 
 class _PatienceDecider(Decider):
     def __init__(self, patience: int, images: int) -> None:
@@ -63,3 +73,22 @@ class _PatienceDecider(Decider):
     def keep(self, kept: npt.NDArray[np.intp]) -> None:
         self._last = self._last[kept]
         self._agreed = self._agreed[kept]
+
+
+class _SinglePatience(SingleDecider):
+    __slots__ = ("_agreed", "_last", "_patience")
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._last = -1
+        self._agreed = 0
+
+    def stop(self, exit: int, row: Row, elapsed_ms: float) -> bool:
+        predicted = int(row.argmax())
+        self._agreed = self._agreed + 1 if predicted == self._last else 0
+        self._last = predicted
+        return self._agreed >= self._patience
+
+    def disregard(self, exit: int, row: Row, elapsed_ms: float) -> None:
+        self._last = -1
+        self._agreed = 0

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemate.policies import scores
+from edgemate.policies.single import Row, Single, SingleDecider, StopRule, stands_for
 
 Mask = npt.NDArray[np.bool_]
 
 
 class Policy(ABC):
-    """When to stop. A policy holds parameters only; the state of one batch is in its `Decider`.
+    """When to stop. A policy holds parameters only, which do not change; the state of one batch is in its `Decider`.
 
     A new policy is one file with a subclass and one line in `registry.POLICIES`. It must define `name`, `begin`,
     `parameters` and `description`; the other members have defaults for a policy that compares no probabilities and
@@ -58,6 +60,26 @@ class Policy(ABC):
         """UsageError when the parameters do not fit a network of `exits` exits."""
         self.begin(0, exits)
 
+    def single(self, exits: int) -> Single:
+        """What makes the deciders of single images, on a network of `exits` exits. By default each is a batch of one.
+
+        A class that defines this must decide as its `begin` does; it is not used where a class below it has another
+        `begin` (`edgemate.policies.single.stands_for`).
+
+        Raises:
+            UsageError: as `begin`.
+        """
+        self.check(exits)
+        return partial(_BatchOfOne, self, exits)
+
+    def rule(self, exits: int) -> StopRule | None:
+        """The same as numbers, for a backend that decides by itself; None where the policy is no such rule.
+
+        Raises:
+            UsageError: as `begin`.
+        """
+        return None
+
     def with_temperatures(self, temperatures: Sequence[float]) -> Policy:
         """The same policy on logits that are divided by `temperatures` `(K-1,)` first.
 
@@ -98,6 +120,18 @@ class Policy(ABC):
     def fits(self, exit: int, elapsed_ms: float) -> bool:
         """Whether segment `exit`, counted from 1, may be started after `elapsed_ms` milliseconds."""
         return True
+
+
+def single_of(policy: Policy, exits: int) -> Single:
+    """`policy.single(exits)`, or batches of one where a class has another `begin` than the one that it stands for."""
+    if stands_for(type(policy), "single", "begin"):
+        return policy.single(exits)
+    return Policy.single(policy, exits)
+
+
+def rule_of(policy: Policy, exits: int) -> StopRule | None:
+    """`policy.rule(exits)`, where no class has another `begin` than the one that it stands for."""
+    return policy.rule(exits) if stands_for(type(policy), "rule", "begin") else None
 
 
 class Decider(ABC):
@@ -143,3 +177,16 @@ class Decider(ABC):
 
     def keep(self, kept: npt.NDArray[np.intp]) -> None:  # noqa: B027
         """Keep the state of the images at row indices `kept`; the others have stopped."""
+
+
+class _BatchOfOne(SingleDecider):
+    __slots__ = ("_decider",)
+
+    def __init__(self, policy: Policy, exits: int) -> None:
+        self._decider = policy.begin(1, exits)
+
+    def stop(self, exit: int, row: Row, elapsed_ms: float) -> bool:
+        return bool(self._decider.stop(exit, row[None], elapsed_ms)[0])
+
+    def disregard(self, exit: int, row: Row, elapsed_ms: float) -> None:
+        self._decider.stop(exit, row[None], elapsed_ms)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgemate.errors import UsageError
 from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
+from edgemate.policies.single import Kind, Single, SingleEntropy, SingleScore, StopRule, float32s, stands_for
 from edgemate.wording import counted
 
 
@@ -26,6 +27,7 @@ class ScorePolicy(Policy):
     Attributes:
         highest: the largest threshold allowed; the smallest is 0.
         rises: whether an image stops above the threshold, as with a confidence score, or below it.
+        kind: which score of `StopRule` it is, declared beside `score`; None for another one.
 
     Raises:
         UsageError: a number out of range.
@@ -33,6 +35,7 @@ class ScorePolicy(Policy):
 
     highest: ClassVar[float]
     rises: ClassVar[bool] = True
+    kind: ClassVar[Kind | None] = None
 
     def __init__(
         self, threshold: float | Sequence[float], *, temperature: float | Sequence[float] | None = None
@@ -60,6 +63,23 @@ class ScorePolicy(Policy):
         """A decider; UsageError when a list has not one number per exit."""
         temperatures = None if self.temperature is None else self.temperatures(exits)
         return _ScoreDecider(self, self.thresholds(exits), temperatures)
+
+    def single(self, exits: int) -> Single:
+        """A decider without state where the score is one of `StopRule`."""
+        rule = self.rule(exits)
+        if rule is None:
+            return super().single(exits)
+        decider = SingleEntropy(rule) if rule.kind == "entropy" else SingleScore(rule)
+        return lambda: decider
+
+    def rule(self, exits: int) -> StopRule | None:
+        """Its thresholds and temperatures, where the score is one of `StopRule`."""
+        if self.kind is None or not stands_for(type(self), "kind", "score", "passes", "rises", "begin"):
+            return None
+        thresholds, temperatures = (
+            tuple(map(float, float32s(numbers))) for numbers in (self.thresholds(exits), self.temperatures(exits))
+        )
+        return StopRule(self.kind, thresholds, temperatures)
 
     def thresholds(self, exits: int) -> tuple[float, ...]:
         """The threshold of each of `exits` exits but the last; UsageError when a list has not one number per exit."""

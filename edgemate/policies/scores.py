@@ -1,17 +1,21 @@
 """Scores of logits: float32 `(N, C)` in, one number per image out, float32 `(N,)`.
 
 All take finite logits. They run between two segments of a network that may take a millisecond, so each is a few numpy
-calls.
+calls. Those that end in `_of` take one row, `(C,)`, and give one float32, bit by bit the same as for a batch.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+_ONE = np.float32(1)
+_ZERO = np.float32(0)
 
 
 def softmax(logits: Array) -> Array:
@@ -51,6 +55,42 @@ def finite(logits: Array) -> npt.NDArray[np.bool_]:
     """Which images have finite logits only: bool `(N,)`."""
     mask: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(logits), axis=1)
     return mask
+
+
+def max_probability_of(row: Array) -> np.float32:
+    """`max_probability` of one row."""
+    shifted = row - row[row.argmax()]
+    np.exp(shifted, shifted)
+    largest: np.float32 = _ONE / np.add.reduce(shifted)
+    return largest
+
+
+def entropy_of(row: Array) -> np.float32:
+    """`entropy` of one row."""
+    shifted = row - row[row.argmax()]
+    exponentials = np.exp(shifted)
+    total = np.add.reduce(exponentials)
+    nats: np.float32 = np.log(total) - np.add.reduce(exponentials * shifted) / total
+    return nats if not nats < _ZERO else _ZERO
+
+
+def margin_of(row: Array) -> np.float32:
+    """`margin` of one row."""
+    if len(row) == 1:
+        return _ONE
+    top = row.argmax()
+    exponentials = row - row[top]
+    np.exp(exponentials, exponentials)
+    total = np.add.reduce(exponentials)
+    exponentials[top] = -1  # it was 1; the largest of the others is the second, and dividing keeps the order
+    lead: np.float32 = _ONE / total - exponentials[exponentials.argmax()] / total
+    return lead
+
+
+def finite_of(row: Array) -> bool:
+    """Whether all logits of one row `(C,)` are finite."""
+    # One call where the squares do not overflow; a NaN or an infinity is never lost in a sum of squares.
+    return math.isfinite(row.dot(row)) or bool(np.isfinite(row).all())
 
 
 def _exponentials(logits: Array) -> Array:

@@ -15,7 +15,8 @@ from edgemate.cli.doctor import EXTRAS, doctor
 from edgemate.errors import BackendError
 from edgemate.machine import package_version
 from edgemate.registry import DATASETS as REGISTERED
-from edgemate.runtime.backends.tensorrt import survey
+from edgemate.runtime import gpus
+from edgemate.runtime.backends.tensorrt import cuda_libraries, survey
 from edgemate.runtime.backends.tensorrt.survey import Installed
 
 try:
@@ -43,12 +44,12 @@ def test_it_says_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def test_what_is_missing_comes_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EXTRAS, "trt", ("no-such-package",))
+    monkeypatch.setitem(EXTRAS, "ort", ("no-such-package",))
     monkeypatch.setitem(EXTRAS, "train", ("numpy",))
     result = invoke(doctor)
     assert result.exit_code == 0, result.output
     assert "no no-such-package" in result.stdout
-    assert "pip install 'edgemate[trt]'" in result.stdout
+    assert "pip install 'edgemate[ort]'" in result.stdout
     assert "pip install 'edgemate[train]'" not in result.stdout
 
 
@@ -83,6 +84,24 @@ def test_an_orin_nano_says_what_it_is_and_that_it_has_no_dla(monkeypatch: pytest
     assert "TensorRT 10.3.0: builds and runs engines; no DLA cores" in shown
     identity = json.loads(invoke(doctor, "--json").stdout)["identity"]
     assert (identity["board"], identity["multiprocessors"]) == ("NVIDIA Orin Nano Developer Kit", 8)
+
+
+def test_a_cuda_runtime_is_named_with_its_place_and_a_missing_one_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> None:
+        raise BackendError("libcudart is not found")
+
+    monkeypatch.setattr(survey, "survey", tuple)
+    monkeypatch.setattr(cuda_libraries, "find_cudart", missing)
+    monkeypatch.setattr(gpus, "find_gpus", lambda: (gpus.Gpu("Orin", "8.7"),))
+    assert "CUDA runtime: cannot be used here: libcudart is not found" in invoke(doctor).stdout.splitlines()
+    monkeypatch.setattr(gpus, "find_gpus", tuple)
+    assert "CUDA runtime: not needed without a GPU" in invoke(doctor).stdout.splitlines()
+    found = cuda_libraries.Cudart("/usr/local/cuda/lib64/libcudart.so.12", 12060, None)
+    monkeypatch.setattr(cuda_libraries, "find_cudart", lambda: found)
+    assert "CUDA runtime: 12.6 (/usr/local/cuda/lib64/libcudart.so.12)" in invoke(doctor).stdout.splitlines()
+    assert json.loads(invoke(doctor, "--json").stdout)["cuda_runtime"]["version"] == "12.6"
 
 
 def test_a_tensorrt_that_cannot_be_used_is_an_error_after_the_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 # What is shipped to a device, what else can be installed, and the tools of edgemate's own development.
 DEVICE, OPTIONAL, TOOLS = (
     ("", "ort"),
-    ("report", "train", "export", "cluster", "tune", "parquet", "serve", "trt", "rtx"),
+    ("report", "train", "export", "cluster", "tune", "parquet", "serve", "rtx"),
     ("dev",),
 )
 

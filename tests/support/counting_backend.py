@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemate.runtime.backends.base import Backend, ForwardPass
+from edgemate.runtime.backends.base import Backend, ForwardPass, SinglePass
 
 
 class CountingBackend(Backend):
@@ -20,6 +20,9 @@ class CountingBackend(Backend):
 
     def begin(self, images: np.ndarray) -> ForwardPass:
         return _CountingPass(self.inner.begin(images), self.calls)
+
+    def begin_one(self, image: np.ndarray) -> SinglePass:
+        return _CountingSinglePass(self.inner.begin_one(image), self.calls)
 
     def run_prefix(self, exit: int, images: np.ndarray) -> np.ndarray:
         return self.inner.run_prefix(exit, images)
@@ -48,3 +51,19 @@ class _CountingPass(ForwardPass):
 
     def keep(self, kept: np.ndarray) -> None:
         self._inner.keep(kept)
+
+
+class _CountingSinglePass(SinglePass):
+    def __init__(self, inner: SinglePass, calls: list[tuple[int, int]]) -> None:
+        self._inner = inner
+        self._calls = calls
+        self._exit = 0
+
+    def advance(self) -> np.ndarray:
+        self._exit += 1
+        row = self._inner.advance()
+        self._calls.append((self._exit, 1))
+        return row
+
+    def end(self) -> None:
+        self._inner.end()

@@ -1,4 +1,4 @@
-"""As much of `cuda.bindings.runtime` as the runner calls, on a machine without a GPU.
+"""As much of the CUDA runtime as the runner calls, on a machine without a GPU.
 
 It does no work before it is waited for, as late as a real device may, so that what was read too early shows. What a
 real device answers with undefined behavior is an AssertionError here: memory that is not there or not pinned, copies
@@ -39,6 +39,7 @@ class cudaStreamCaptureMode(enum.IntEnum):
 
 
 SUCCESS = cudaError_t.cudaSuccess
+NON_BLOCKING, DISABLE_TIMING, MAPPED, INTEGRATED = 1, 2, 2, 18
 Work = tuple[str, Callable[[], None]]
 
 
@@ -76,13 +77,8 @@ class Graph:
 class FakeCuda:
     """The module. `calls` lists the calls by name, copies with their kind; `fails` names calls that are to fail."""
 
-    cudaError_t = cudaError_t
-    cudaMemcpyKind = cudaMemcpyKind
-    cudaStreamCaptureMode = cudaStreamCaptureMode
-    cudaStreamNonBlocking = 1
-    cudaEventDisableTiming = 2
-
-    def __init__(self) -> None:
+    def __init__(self, *, integrated: bool = False) -> None:
+        self.integrated = integrated
         self.calls: list[str] = []
         self.fails: dict[str, cudaError_t] = {}
         self.done: list[str] = []  # what the device did, in order
@@ -97,7 +93,7 @@ class FakeCuda:
     def view(self, kind: str, address: int, size: int) -> memoryview:
         """`size` bytes of `kind` ("device" or "pinned") memory, which must have been allocated as one piece."""
         for start, (known, block) in self._memory.items():
-            if known == kind and start <= address and address + size <= start + len(block):
+            if (known == kind or known == "mapped") and start <= address and address + size <= start + len(block):
                 return memoryview(block).cast("B")[address - start : address - start + size]
         raise AssertionError(f"no {size} bytes of {kind} memory at {address}")
 
@@ -125,22 +121,36 @@ class FakeCuda:
     def cudaMallocHost(self, size: int) -> tuple[Any, ...]:
         return self._allocate("cudaMallocHost", "pinned", size)
 
-    def cudaFree(self, address: int) -> tuple[Any, ...]:
+    def cudaHostAlloc(self, size: int, flags: int) -> tuple[Any, ...]:
+        assert flags == MAPPED
+        return self._allocate("cudaHostAlloc", "mapped", size)
+
+    def cudaHostGetDevicePointer(self, address: int, flags: int) -> tuple[Any, ...]:
+        status = self._called("cudaHostGetDevicePointer")
+        assert flags == 0
+        assert self._memory[address][0] == "mapped"
+        return (status, 0 if status else address)
+
+    def cudaDeviceGetAttribute(self, attribute: int, device: int) -> tuple[Any, ...]:
+        assert (attribute, device) == (INTEGRATED, 0)
+        return (self._called("cudaDeviceGetAttribute"), int(self.integrated))
+
+    def cudaFree(self, address: int) -> cudaError_t:
         return self._free("cudaFree", "device", address)
 
-    def cudaFreeHost(self, address: int) -> tuple[Any, ...]:
+    def cudaFreeHost(self, address: int) -> cudaError_t:
         return self._free("cudaFreeHost", "pinned", address)
 
-    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: cudaMemcpyKind, stream: Stream) -> tuple[Any, ...]:
+    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: Stream) -> cudaError_t:
         status = self._called("cudaMemcpyAsync")
         if status:
-            return (status,)
+            return status
         pinned_or_device = {
             cudaMemcpyKind.cudaMemcpyHostToDevice: ("upload", "pinned", "device"),
             cudaMemcpyKind.cudaMemcpyDeviceToHost: ("download", "device", "pinned"),
             cudaMemcpyKind.cudaMemcpyDeviceToDevice: ("move", "device", "device"),
         }
-        name, source_kind, to_kind = pinned_or_device[kind]
+        name, source_kind, to_kind = pinned_or_device[cudaMemcpyKind(kind)]
         assert size > 0
         assert abs(to - source) >= size, "a copy overlaps itself"
         self.view(source_kind, source, size), self.view(to_kind, to, size)
@@ -149,56 +159,56 @@ class FakeCuda:
             self.view(to_kind, to, size)[:] = self.view(source_kind, source, size)
 
         self._put(stream, (name, copy))
-        return (SUCCESS,)
+        return SUCCESS
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
-        assert flags == self.cudaStreamNonBlocking
+        assert flags == NON_BLOCKING
         return self._made("cudaStreamCreateWithFlags", Stream(1000 + len(self._handles)))
 
-    def cudaStreamDestroy(self, stream: Stream) -> tuple[Any, ...]:
+    def cudaStreamDestroy(self, stream: Stream) -> cudaError_t:
         assert not stream.waiting, "work is under way"
         return self._destroyed("cudaStreamDestroy", stream)
 
-    def cudaStreamSynchronize(self, stream: Stream) -> tuple[Any, ...]:
+    def cudaStreamSynchronize(self, stream: Stream) -> cudaError_t:
         status = self._called("cudaStreamSynchronize")
         if stream.recording is not None:
             stream.broken = True
             status = cudaError_t.cudaErrorStreamCaptureUnsupported
         if not status:
             self._work_off(stream, None)
-        return (status,)
+        return status
 
     def cudaEventCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
-        assert flags == self.cudaEventDisableTiming
+        assert flags == DISABLE_TIMING
         return self._made("cudaEventCreateWithFlags", Event())
 
-    def cudaEventDestroy(self, event: Event) -> tuple[Any, ...]:
+    def cudaEventDestroy(self, event: Event) -> cudaError_t:
         return self._destroyed("cudaEventDestroy", event)
 
-    def cudaEventRecord(self, event: Event, stream: Stream) -> tuple[Any, ...]:
+    def cudaEventRecord(self, event: Event, stream: Stream) -> cudaError_t:
         status = self._called("cudaEventRecord")
         if not status:
             assert event.alive
             event.stream, event.marker = stream, ("event", lambda: None)
             self._put(stream, event.marker)
-        return (status,)
+        return status
 
-    def cudaEventSynchronize(self, event: Event) -> tuple[Any, ...]:
+    def cudaEventSynchronize(self, event: Event) -> cudaError_t:
         status = self._called("cudaEventSynchronize")
         if not status:
             assert event.alive
             assert event.stream is not None, "nothing was recorded"
             if event.marker in event.stream.waiting:
                 self._work_off(event.stream, event.marker)
-        return (status,)
+        return status
 
-    def cudaStreamBeginCapture(self, stream: Stream, mode: cudaStreamCaptureMode) -> tuple[Any, ...]:
+    def cudaStreamBeginCapture(self, stream: Stream, mode: int) -> cudaError_t:
         status = self._called("cudaStreamBeginCapture")
         if not status:
             assert stream.recording is None
-            assert mode is cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal, "other threads would be disturbed"
+            assert mode == cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal, "other threads would be disturbed"
             stream.recording, stream.broken = [], False
-        return (status,)
+        return status
 
     def cudaStreamEndCapture(self, stream: Stream) -> tuple[Any, ...]:
         status = self._called("cudaStreamEndCapture")
@@ -210,32 +220,32 @@ class FakeCuda:
             return (status, None)
         return self._made("", Graph(recorded))
 
-    def cudaGraphInstantiate(self, graph: Graph, flags: int) -> tuple[Any, ...]:
+    def cudaGraphInstantiateWithFlags(self, graph: Graph, flags: int) -> tuple[Any, ...]:
         assert graph.alive
-        return self._made("cudaGraphInstantiate", Graph(graph.works))
+        return self._made("cudaGraphInstantiateWithFlags", Graph(graph.works))
 
-    def cudaGraphDestroy(self, graph: Graph) -> tuple[Any, ...]:
+    def cudaGraphDestroy(self, graph: Graph) -> cudaError_t:
         return self._destroyed("cudaGraphDestroy", graph)
 
-    def cudaGraphExecDestroy(self, graph: Graph) -> tuple[Any, ...]:
+    def cudaGraphExecDestroy(self, graph: Graph) -> cudaError_t:
         return self._destroyed("cudaGraphExecDestroy", graph)
 
-    def cudaGraphLaunch(self, graph: Graph, stream: Stream) -> tuple[Any, ...]:
+    def cudaGraphLaunch(self, graph: Graph, stream: Stream) -> cudaError_t:
         status = self._called("cudaGraphLaunch")
         if not status:
             assert graph.alive
             for work in graph.works:
                 self._put(stream, work)
-        return (status,)
+        return status
 
-    def cudaGetLastError(self) -> tuple[Any, ...]:
-        return (SUCCESS,)
+    def cudaGetLastError(self) -> cudaError_t:
+        return SUCCESS
 
-    def cudaGetErrorName(self, status: cudaError_t) -> tuple[Any, ...]:
-        return (SUCCESS, status.name.encode())
+    def cudaGetErrorName(self, status: cudaError_t) -> bytes:
+        return status.name.encode()
 
-    def cudaGetErrorString(self, status: cudaError_t) -> tuple[Any, ...]:
-        return (SUCCESS, b"what it means")
+    def cudaGetErrorString(self, status: cudaError_t) -> bytes:
+        return b"what it means"
 
     # Below: what the above need
 
@@ -253,12 +263,12 @@ class FakeCuda:
         self._memory[ctypes.addressof(block)] = (kind, block)
         return (SUCCESS, ctypes.addressof(block))
 
-    def _free(self, name: str, kind: str, address: int) -> tuple[Any, ...]:
+    def _free(self, name: str, kind: str, address: int) -> cudaError_t:
         status = self._called(name)
         if not status:
-            assert self._memory[address][0] == kind
+            assert self._memory[address][0] in {"device": ("device",), "pinned": ("pinned", "mapped")}[kind]
             del self._memory[address]
-        return (status,)
+        return status
 
     def _made(self, name: str, handle: Stream | Event | Graph) -> tuple[Any, ...]:
         status = self._called(name) if name else SUCCESS
@@ -267,12 +277,12 @@ class FakeCuda:
         self._handles.append(handle)
         return (SUCCESS, handle)
 
-    def _destroyed(self, name: str, handle: Stream | Event | Graph) -> tuple[Any, ...]:
+    def _destroyed(self, name: str, handle: Stream | Event | Graph) -> cudaError_t:
         status = self._called(name)
         if not status:
             assert handle.alive, "given back twice"
             handle.alive = False
-        return (status,)
+        return status
 
     def _stream(self, number: int) -> Stream:
         [found] = [one for one in self._handles if isinstance(one, Stream) and one.number == number and one.alive]

@@ -24,6 +24,12 @@ _TYPES = {
 }
 """A dtype of the manifest as ONNX Runtime names it."""
 
+_Expected = tuple[str, np.dtype[Any], tuple[int, ...]]
+"""Name, dtype and shape of an output."""
+
+_MOST_EXPECTED = 64
+"""Batch sizes that are remembered."""
+
 
 class ONNXRuntimeBackend(Backend):
     """One session per graph: a prefix is loaded when it is first run, the others at once."""
@@ -118,6 +124,7 @@ class _Session:
     def __init__(self, library: Any, path: Path, threads: int) -> None:
         self.path = path
         self._outputs: dict[str, tuple[np.dtype[Any], bool, tuple[int, ...]]] = {}
+        self._expected: dict[tuple[tuple[str, ...], int], list[_Expected]] = {}  # by outputs and rows
         options = library.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -159,18 +166,25 @@ class _Session:
         except Exception as error:
             raise BackendError(f"{self.path}: ONNX Runtime cannot run it: {_one_line(error)}") from error
         rows = len(next(iter(tensors.values())))
-        for name, array in zip(gives, outputs, strict=True):
-            dtype, batch, rest = self._outputs[name]
-            if (
-                type(array) is not np.ndarray
-                or array.dtype != dtype
-                or array.shape != ((rows, *rest) if batch else rest)
-            ):
-                shape = (rows, *rest) if batch else rest
+        expected = self._expected.get((gives, rows))
+        if expected is None:
+            expected = self._expect(gives, rows)
+        for array, (name, dtype, shape) in zip(outputs, expected, strict=True):
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
                 raise BundleError(
                     f"{self.path}: gives {name} as {_described(array)}; the manifest says {dtype} {shape}"
                 )
         return outputs
+
+    def _expect(self, gives: tuple[str, ...], rows: int) -> list[_Expected]:
+        """What these outputs must be for so many images; kept for the next time."""
+        expected: list[_Expected] = []
+        for name in gives:
+            dtype, batch, rest = self._outputs[name]
+            expected.append((name, dtype, (rows, *rest) if batch else rest))
+        if len(self._expected) < _MOST_EXPECTED:
+            self._expected[gives, rows] = expected
+        return expected
 
 
 def _described(value: Any) -> str:

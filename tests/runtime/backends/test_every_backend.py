@@ -84,6 +84,39 @@ def test_a_pass_that_was_given_up_leaves_no_trace(segments: Backend, golden) -> 
         np.testing.assert_allclose(flow.advance(), golden.logits[9:10, exit], **CLOSE)
 
 
+def test_one_image_gives_the_golden_logits_segment_by_segment(segments: Backend, golden) -> None:
+    for image, expected in zip(golden.images[:6], golden.logits[:6], strict=True):
+        flow = segments.begin_one(image[None])
+        for exit in range(3):
+            row = flow.advance()
+            assert (row.dtype, row.shape) == (np.float32, expected[exit].shape)
+            np.testing.assert_allclose(row, expected[exit], **CLOSE)
+        with pytest.raises(BackendError, match="no segment is left"):
+            flow.advance()
+        flow.end()
+
+
+def test_passes_of_one_image_do_not_mix_with_each_other_or_with_a_batch(segments: Backend, golden) -> None:
+    first, batch, second = (
+        segments.begin_one(golden.images[:1]),
+        segments.begin(golden.images[2:5]),
+        segments.begin_one(golden.images[1:2]),
+    )
+    for exit in range(3):
+        rows = [first.advance(), *batch.advance(), second.advance()]
+        np.testing.assert_allclose(rows, golden.logits[[0, 2, 3, 4, 1], exit], **CLOSE)
+    first.end(), second.end()
+
+
+def test_logits_of_one_image_stay_until_the_pass_is_ended(segments: Backend, golden) -> None:
+    flow = segments.begin_one(golden.images[:1])
+    rows = [flow.advance() for _ in range(3)]
+    other = segments.begin_one(golden.images[5:6])
+    other.advance()
+    np.testing.assert_allclose(rows, golden.logits[0], **CLOSE)
+    flow.end(), other.end()
+
+
 def test_prefixes_give_the_golden_logits(opener: Opener, golden) -> None:
     backend = opener("prefixes")
     for exit in (1, 2, 3):
@@ -94,8 +127,11 @@ def test_prefixes_give_the_golden_logits(opener: Opener, golden) -> None:
 def test_images_of_another_shape_are_one_line(segments: Backend) -> None:
     with pytest.raises(BackendError) as caught:
         segments.begin(np.zeros((1, 5, 8, 8), np.float32)).advance()
-    assert "segment_1" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    with pytest.raises(BackendError) as caught_one:
+        segments.begin_one(np.zeros((1, 5, 8, 8), np.float32)).advance()
+    for error in (caught, caught_one):
+        assert "segment_1" in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_it_says_what_it_is(segments: Backend) -> None:

@@ -6,22 +6,26 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from functools import partial
+from typing import Literal, get_args
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
-from edgemate.errors import BackendError
-from edgemate.runtime.backends.base import Array, Backend, ForwardPass
+from edgemate.errors import BackendError, UsageError
+from edgemate.policies.single import StopRule
+from edgemate.runtime.backends.base import Answering, Array, Backend, ForwardPass, SinglePass
 from edgemate.runtime.backends.tensorrt.compat import Flavour, load_tensorrt
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
+from edgemate.runtime.backends.tensorrt.deciding import DecidingGraph, proved_graph
 from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.first_load import prove_at_first_load
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
 from edgemate.runtime.backends.tensorrt.options import BatchRange
+from edgemate.runtime.backends.tensorrt.passes import TensorRTPass, TensorRTSinglePass
 from edgemate.runtime.backends.tensorrt.runner import Lane
 from edgemate.runtime.backends.wiring import Step, wire
+
+Decide = Literal["auto", "device", "host"]
 
 
 class TensorRTBackend(Backend):
@@ -38,6 +42,11 @@ class TensorRTBackend(Backend):
             that the engines are tuned for are made now, others when they are first met.
         speculate: enqueue the next segment while the host decides about the last. An image that stops has then kept
             the GPU busy for one segment more; what is gained is the host's time between two segments.
+        zero_copy: let the GPU read images and write logits in host memory, instead of copying them; where both share
+            one memory, as on a Jetson, if None.
+        decide: `device` lets one CUDA graph run all segments for one image and decide itself where it stops; `host`
+            does not; `auto` does so where runtime, driver and engines can, and it answers as the segments do, unless it
+            was told to speculate or to make no CUDA graphs.
         engines: run these, in the order of the layout's graphs; those that fit this device if None.
     """
 
@@ -51,21 +60,29 @@ class TensorRTBackend(Backend):
         threads: int | None,
         cuda_graphs: bool = True,
         speculate: bool = False,
+        zero_copy: bool | None = None,
+        decide: Decide = "auto",
         engines: Sequence[EngineFile] | None = None,
     ) -> None:
+        if decide not in get_args(Decide):
+            raise UsageError(f"decide: must be {' or '.join(map(repr, get_args(Decide)))}, not {decide!r}")
         self._trt = load_tensorrt(self.flavour)
         self._cuda = Cuda.load()
         self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
         self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
         self._shape = bundle.manifest.input.shape(1)[1:]
         self._dtype = bundle.manifest.input.dtype
+        self._one_image = bundle.manifest.input.shape(1)
         self._cuda_graphs = cuda_graphs
         self._speculate = speculate
+        self._zero_copy = self._cuda.is_integrated() if zero_copy is None else zero_copy
         self._lock = threading.Lock()
         self._chains: dict[int, _Chain] = {}  # exit of the last engine → engines
         # For those who never call close(). At the end of the process the driver frees everything by itself, and may be
         # gone before this could.
         weakref.finalize(self, _let_go, self._chains).atexit = False
+        self._deciding: DecidingGraph | None = None
+        self.decides_on_host: str | None = None  # why, where it was to decide on the device
         if layout == "segments":
             self._open(self._files, wire([file.graph for file in self._files]))
         elif layout == "conditional":
@@ -78,6 +95,8 @@ class TensorRTBackend(Backend):
             except BaseException:
                 self.close()
                 raise
+        if layout == "segments":  # by engines that are proved
+            self._decide_on_device(decide)
         self._keep_kernels()
 
     @property
@@ -88,6 +107,20 @@ class TensorRTBackend(Backend):
     def begin(self, images: Array) -> ForwardPass:
         """A pass over the segments."""
         return self._begin(self._chains[len(self._files)], images)
+
+    def begin_one(self, image: Array) -> SinglePass:
+        """A pass of one image over the segments: the same object for each image that a lane gets."""
+        chain = self._chains[len(self._files)]
+        if image.shape != self._one_image:
+            raise self._refused(chain, image)
+        with self._lock:
+            flow = chain.single_pass(self._speculate)
+        flow.start(image)
+        return flow
+
+    def answering(self, rule: StopRule) -> Answering | None:
+        """The graph that decides itself, where there is one."""
+        return None if self._deciding is None else partial(self._deciding.answer, rule=rule)
 
     def run_prefix(self, exit: int, images: Array) -> Array:
         """Run the prefix of `exit`."""
@@ -109,7 +142,7 @@ class TensorRTBackend(Backend):
         engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
-        return {
+        found = {
             self.flavour: self._trt.version_text,
             **self._trt.require_device().metadata(),
             "precision": engine.precision,
@@ -117,6 +150,11 @@ class TensorRTBackend(Backend):
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",
             "speculation": "on" if self._speculate else "off",
         }
+        if self._zero_copy:
+            found["zero copy"] = "on"
+        if self._deciding is not None:
+            found["decides"] = "on the device"
+        return found
 
     def close(self) -> None:
         """Wait for the GPU, then free everything on it. Passes that are still under way cannot go on.
@@ -124,6 +162,9 @@ class TensorRTBackend(Backend):
         A backend that nobody holds any more, and no pass either, is closed by itself.
         """
         self._keep_kernels()
+        if self._deciding is not None:
+            self._deciding.close()
+            self._deciding = None
         _close(self._chains)
 
     def _keep_kernels(self) -> None:
@@ -134,26 +175,51 @@ class TensorRTBackend(Backend):
         engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
         # What decides on the device which branch to run cannot be captured.
         graphs = self._cuda_graphs and files[0].metadata.layout != "conditional"
-        chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs)
+        chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs, self._zero_copy)
         chain.lane()  # the first now, so that what can fail does so when the bundle is loaded
         self._chains[engines[-1].exit] = chain
 
-    def _begin(self, chain: _Chain, images: Array, **others: Array) -> _TensorRTPass:
+    def _decide_on_device(self, decide: Decide) -> None:
+        if decide == "host" or (decide == "auto" and (self._speculate or not self._cuda_graphs)):
+            return
+        try:
+            self._deciding = self._deciding_graph()
+            # For those who never call close(); at the end of the process the driver may be gone before this.
+            weakref.finalize(self, _let_go_graph, self._deciding).atexit = False
+        except BackendError as error:
+            if decide == "device":
+                self.close()
+                raise BackendError(f"decide: 'device' is not possible here: {error}") from error
+            self.decides_on_host = str(error)
+
+    def _deciding_graph(self) -> DecidingGraph:
+        [chain] = self._chains.values()
+
+        def run(image: Array) -> list[Array]:
+            flow = self.begin(image)
+            return [flow.advance() for _ in chain.engines]
+
+        return proved_graph(self._cuda, chain.engines, run, zero_copy=self._zero_copy)
+
+    def _begin(self, chain: _Chain, images: Array, **others: Array) -> TensorRTPass:
         batch = chain.batch
         if images.shape[1:] != self._shape or images.dtype != self._dtype or not 1 <= len(images) <= batch.max:
-            raise BackendError(
-                f"{chain.engines[0].path}: takes {self._dtype} images (N, {', '.join(map(str, self._shape))}) with N "
-                f"from 1 to {batch.max}, not {images.dtype} {images.shape}; edgemate build --batch min:opt:max sets N"
-            )
+            raise self._refused(chain, images)
         with self._lock:
             lane = chain.lane()
-            flow = _TensorRTPass(lane, chain.steps, batch.min, self._speculate, len(images))
+            flow = TensorRTPass(lane, chain.steps, batch.min, self._speculate, len(images))
             flow.backend = self
             lane.holder = weakref.ref(flow)
         lane.given["image"][: len(images)] = images
         for name, array in others.items():
             lane.given[name][0] = array
         return flow
+
+    def _refused(self, chain: _Chain, images: Array) -> BackendError:
+        return BackendError(
+            f"{chain.engines[0].path}: takes {self._dtype} images (N, {', '.join(map(str, self._shape))}) with N from "
+            f"1 to {chain.batch.max}, not {images.dtype} {images.shape}; edgemate build --batch min:opt:max sets N"
+        )
 
 
 class TensorRTRTXBackend(TensorRTBackend):
@@ -172,6 +238,7 @@ class _Chain:
         steps: Sequence[Step],
         fetched: Sequence[tuple[str, ...]],
         cuda_graphs: bool,
+        zero_copy: bool,
     ) -> None:
         self.engines = engines
         self.steps = steps
@@ -179,9 +246,11 @@ class _Chain:
         least, most = max(batch.min for batch in batches), min(batch.max for batch in batches)
         self.batch = BatchRange(least, min(max(batches[0].opt, least), most), most)
         self.lanes: list[Lane] = []
+        self._singles: dict[Lane, TensorRTSinglePass] = {}
         self._cuda = cuda
         self._fetched = fetched
         self._cuda_graphs = cuda_graphs
+        self._zero_copy = zero_copy
 
     def lane(self) -> Lane:
         """A lane whose last pass is gone, else a new one.
@@ -192,11 +261,29 @@ class _Chain:
             if lane.holder is None or lane.holder() is None:
                 return lane
         warm = {self.batch.min, self.batch.opt}
-        lane = Lane(self._cuda, self.engines, self._fetched, self.batch.max, cuda_graphs=self._cuda_graphs, warm=warm)
+        lane = Lane(
+            self._cuda,
+            self.engines,
+            self._fetched,
+            self.batch.max,
+            cuda_graphs=self._cuda_graphs,
+            warm=warm,
+            zero_copy=self._zero_copy,
+        )
         self.lanes.append(lane)
         return lane
 
+    def single_pass(self, speculate: bool) -> TensorRTSinglePass:
+        """The pass of one image of a free lane, which is not free until that is ended."""
+        lane = self.lane()
+        lane.holder = _busy
+        flow = self._singles.get(lane)
+        if flow is None:
+            flow = self._singles[lane] = TensorRTSinglePass(lane, self.batch.min, speculate)
+        return flow
+
     def close(self) -> None:
+        self._singles = {}
         while self.lanes:
             self.lanes.pop().close()
         for engine in self.engines:
@@ -208,6 +295,11 @@ def _close(chains: dict[int, _Chain]) -> None:
         chains.popitem()[1].close()
 
 
+def _let_go_graph(graph: DecidingGraph) -> None:
+    with contextlib.suppress(BackendError):  # nobody is there to be told
+        graph.close()
+
+
 def _let_go(chains: dict[int, _Chain]) -> None:
     # Nobody is there to be told of an error.
     while chains:
@@ -215,44 +307,6 @@ def _let_go(chains: dict[int, _Chain]) -> None:
             chains.popitem()[1].close()
 
 
-class _TensorRTPass(ForwardPass):
-    backend: TensorRTBackend | None = None  # which is not closed by itself while a pass is under way
-
-    def __init__(self, lane: Lane, steps: Sequence[Step], least: int, speculate: bool, rows: int) -> None:
-        self._lane = lane
-        self._steps = steps
-        self._least = least
-        self._speculate = speculate
-        self._rows = rows
-        self._live = {"image"}  # tensors on the device that a segment not yet enqueued takes
-        self._enqueued: list[int] = []  # images in each segment's batch when it was enqueued
-        self._answered = 0
-        self._late: npt.NDArray[np.intp] | None = None  # rows kept since the segment to answer next was enqueued
-
-    def advance(self) -> Array:
-        logits: Array = self.fetch()[0]
-        return logits
-
-    def fetch(self) -> list[Array]:
-        index = self._answered
-        late, self._late = self._late, None
-        if index == len(self._enqueued):
-            self._enqueue()
-        if self._speculate and len(self._enqueued) < len(self._steps):
-            self._enqueue()
-        arrays = self._lane.answer(index, self._enqueued[index])
-        self._answered += 1
-        return arrays if late is None else [array[late] for array in arrays]
-
-    def keep(self, kept: npt.NDArray[np.intp]) -> None:
-        if self._answered < len(self._enqueued):  # its answer is on the way, with the rows of images that have left
-            self._late = kept if self._late is None else self._late[kept]
-        self._lane.keep(sorted(self._live), kept)
-        self._rows = len(kept)
-
-    def _enqueue(self) -> None:
-        step = self._steps[len(self._enqueued)]
-        # Below the least batch that the engines take, rows of earlier images are computed along and not looked at.
-        self._lane.enqueue(len(self._enqueued), max(self._rows, self._least))
-        self._enqueued.append(self._rows)
-        self._live = (self._live | set(step.gives)) - set(step.done)
+def _busy() -> bool:
+    """The holder of a lane whose pass says itself when it ends."""
+    return True

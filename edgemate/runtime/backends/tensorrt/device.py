@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgemate.errors import BackendError
 from edgemate.machine import nominal_gib, processor
+from edgemate.runtime.backends.tensorrt.cuda_libraries import find_cudart
 from edgemate.runtime.gpus import find_gpus
 
 _LONGEST = 60  # characters of a board's name in a tag; file systems allow 255 for the whole
@@ -89,7 +90,7 @@ def require_gpu(wanted_by: str) -> Device:
         wanted_by: what that is, for the message.
 
     Raises:
-        BackendError: there is none, or its driver is older than the CUDA that is installed here.
+        BackendError: there is none, or no CUDA runtime here works with its driver.
     """
     device = find_device()
     if device is None:
@@ -99,23 +100,17 @@ def require_gpu(wanted_by: str) -> Device:
         )
     problem = _runtime_problem()
     if problem:
-        raise BackendError(
-            f"{wanted_by} cannot use {device.name}: {problem}; install a newer NVIDIA driver, or the cuda-bindings of "
-            f"the driver's CUDA, such as pip install 'cuda-bindings<13' for CUDA 12"
-        )
+        raise BackendError(f"{wanted_by} cannot use {device.name}: {problem}")
     return device
 
 
 def _runtime_problem() -> str | None:
     # A driver that answers may still be too old for the CUDA runtime, which is what kills the process then.
     try:
-        from cuda.bindings import runtime
-    except ImportError:
-        return None
-    status, count = runtime.cudaGetDeviceCount()
-    if status != runtime.cudaError_t.cudaSuccess:
-        return f"cudaGetDeviceCount says {status.name}"
-    return None if count else "cudaGetDeviceCount finds no device"
+        find_cudart()
+    except BackendError as error:
+        return str(error)
+    return None
 
 
 def _driver() -> str:

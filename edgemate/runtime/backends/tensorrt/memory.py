@@ -54,10 +54,17 @@ class Memory:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = self._cuda.allocate_pinned(max(size, 1))
         self._pinned.append(address)
-        memory = memoryview((ctypes.c_uint8 * size).from_address(address))
-        array = np.frombuffer(memory, dtype=np.dtype(dtype)).reshape(shape)
-        array.fill(0)
-        return PinnedTensor(address, array)
+        return PinnedTensor(address, _array(address, shape, dtype))
+
+    def shared(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> tuple[PinnedTensor, DeviceTensor]:
+        """A zeroed array that host and device both work in, so nothing is copied: the same place, for each.
+
+        Where both have one memory that costs nothing. Elsewhere every access of the device crosses the bus.
+        """
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        address, device = self._cuda.allocate_mapped(max(size, 1))
+        self._pinned.append(address)
+        return PinnedTensor(address, _array(address, shape, dtype)), DeviceTensor(device, size // shape[0])
 
     def free(self) -> None:
         """Give everything back; the device must be done with it."""
@@ -97,3 +104,11 @@ def moves(kept: npt.NDArray[np.intp]) -> Iterator[tuple[int, int, int]]:
         if gap:
             yield source, to, length
         to += length
+
+
+def _array(address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = memoryview((ctypes.c_uint8 * size).from_address(address))
+    array: npt.NDArray[Any] = np.frombuffer(memory, dtype=np.dtype(dtype)).reshape(shape)
+    array.fill(0)
+    return array

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ class Lane:
         rows: the most images at a time.
         cuda_graphs: whether batch sizes become CUDA graphs.
         warm: batch sizes to run once, and to make graphs of, now.
+        zero_copy: let the device read images and write answers in host memory, instead of copying them.
 
     Raises:
         BackendError: a call of CUDA or TensorRT failed; nothing is held then.
@@ -47,8 +47,9 @@ class Lane:
         *,
         cuda_graphs: bool,
         warm: Iterable[int] = (),
+        zero_copy: bool = False,
     ) -> None:
-        self.holder: weakref.ref[object] | None = None  # the pass that it serves, or served last
+        self.holder: Callable[[], object] | None = None  # gives the pass that it serves, or None where that is gone
         self._cuda = cuda
         self._memory = Memory(cuda)
         self._events: list[Any] = []
@@ -59,6 +60,7 @@ class Lane:
             self._tensors: dict[str, DeviceTensor] = {}
             self.given: dict[str, npt.NDArray[Any]] = {}
             self._answers: list[list[npt.NDArray[Any]]] = []
+            self._shared = _shareable(engines, fetched) if zero_copy else frozenset()
             for engine, names in zip(engines, fetched, strict=True):
                 self._add(engine, names, rows, scratch, cuda_graphs)
             for size in sorted(warm):
@@ -78,12 +80,25 @@ class Lane:
         self.runners[index].enqueue(rows)
         self._cuda.record(self._events[index], self._stream)
 
+    def run(self, index: int, rows: int) -> None:
+        """`enqueue`, and wait until the stream is empty: one call less than for an event."""
+        self.runners[index].enqueue(rows)
+        self._cuda.synchronize(self._stream)
+
+    def wait(self, index: int) -> None:
+        """Wait for engine `index` and nothing behind it."""
+        self._cuda.wait(self._events[index])
+
+    def fetched(self, index: int) -> list[npt.NDArray[Any]]:
+        """Where the fetched outputs of engine `index` arrive, all rows of each: there until it is enqueued again."""
+        return self._answers[index]
+
     def answer(self, index: int, rows: int) -> list[npt.NDArray[Any]]:
         """Wait for engine `index` and nothing behind it: copies of its fetched outputs, `(rows, …)` each.
 
         What a DLA gives in float16 is float32 here.
         """
-        self._cuda.wait(self._events[index])
+        self.wait(index)
         wide = {np.dtype(np.float16): np.dtype(np.float32)}
         return [array[:rows].astype(wide.get(array.dtype, array.dtype)) for array in self._answers[index]]
 
@@ -104,22 +119,29 @@ class Lane:
         self._cuda.destroy_stream(self._stream)
 
     def _add(self, engine: Engine, fetched: Sequence[str], rows: int, scratch: int, cuda_graphs: bool) -> None:
-        uploads = []
+        uploads, downloads = [], []
+        answers: dict[str, npt.NDArray[Any]] = {}
         for slot in engine.slots.values():
             if slot.name in self._tensors:
                 if self._tensors[slot.name].row_bytes != slot.row_bytes:
                     raise BackendError(f"{engine.path}: takes {slot.name} in another precision than it is given in")
+                continue
+            if slot.name in self._shared:
+                pinned, self._tensors[slot.name] = self._memory.shared((rows, *slot.shape), slot.dtype)
+                (self.given if slot.is_input else answers)[slot.name] = pinned.array
                 continue
             self._tensors[slot.name] = self._memory.tensor(rows, slot.row_bytes)
             if slot.is_input:
                 pinned = self._memory.pinned((rows, *slot.shape), slot.dtype)
                 self.given[slot.name] = pinned.array
                 uploads.append(Transfer(pinned, self._tensors[slot.name]))
-        downloads = []
         for name in fetched:
+            if name in answers:
+                continue
             pinned = self._memory.pinned((rows, *engine.slots[name].shape), engine.slots[name].dtype)
+            answers[name] = pinned.array
             downloads.append(Transfer(pinned, self._tensors[name]))
-        self._answers.append([transfer.host.array for transfer in downloads])
+        self._answers.append([answers[name] for name in fetched])
         self._events.append(self._cuda.create_event())
         self.runners.append(
             Runner(
@@ -133,6 +155,18 @@ class Lane:
                 cuda_graphs,
             )
         )
+
+
+def _shareable(engines: Sequence[Engine], fetched: Sequence[Sequence[str]]) -> frozenset[str]:
+    """Tensors that only one engine and the host touch: images that the first engine alone takes, and answers.
+
+    What several engines read stays on the device, whose caches may not hold host memory (CUDA for Tegra, "Memory
+    Management").
+    """
+    taken = [name for engine in engines for name, slot in engine.slots.items() if slot.is_input]
+    given = {name for engine in engines for name, slot in engine.slots.items() if not slot.is_input}
+    images = {name for name in taken if name not in given and taken.count(name) == 1}
+    return frozenset(images | {name for names in fetched for name in names if name not in taken})
 
 
 @dataclass(frozen=True)
@@ -182,8 +216,9 @@ class Runner:
         Raises:
             BackendError: a call of CUDA or TensorRT failed.
         """
-        if rows in self._graphs:
-            self._cuda.launch(self._graphs[rows][0], self._stream)
+        captured = self._graphs.get(rows)
+        if captured is not None:
+            self._cuda.launch(captured[0], self._stream)
         elif self.capturable and len(self._graphs) < MAX_GRAPHS:
             context = self._engine.create_context(self._scratch)
             self._engine.bind(context, rows, self._addresses)

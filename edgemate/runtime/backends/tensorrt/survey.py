@@ -7,7 +7,7 @@ from importlib import metadata
 
 from edgemate.errors import BackendError
 from edgemate.runtime.backends.tensorrt.compat import FLAVOURS, Flavour, is_installed, load_tensorrt
-from edgemate.runtime.backends.tensorrt.device import require_gpu
+from edgemate.runtime.backends.tensorrt.device import find_device, require_gpu
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _look_at(flavour: Flavour) -> Installed:
     try:
         require_gpu(name)
     except BackendError as error:
-        if flavour == "tensorrt_rtx":
+        if flavour == "tensorrt_rtx" and find_device() is None:
             return Installed(name, ahead_of_time=True)
         return Installed(name, str(error))
     try:

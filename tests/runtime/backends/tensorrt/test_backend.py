@@ -84,7 +84,7 @@ def golden(written: Bundle):
 def test_loading_runs_and_captures_one_image_and_the_tuned_batch(fake: Fake) -> None:
     fake.open()
     assert fake.ran == [(1, 1), (2, 1), (3, 1), (1, 4), (2, 4), (3, 4)]
-    assert fake.cuda.calls.count("cudaGraphInstantiate") == 6
+    assert fake.cuda.calls.count("cudaGraphInstantiateWithFlags") == 6
 
 
 @pytest.mark.parametrize("rows", [1, 4])
@@ -116,7 +116,7 @@ def test_there_is_a_bound_on_graphs_and_beyond_it_answers_are_the_same(fake: Fak
         for exit in range(3):
             np.testing.assert_allclose(flow.advance(), golden.logits[:rows, exit], **CLOSE)
         del flow
-    assert fake.cuda.calls.count("cudaGraphInstantiate") == 3 * MAX_GRAPHS
+    assert fake.cuda.calls.count("cudaGraphInstantiateWithFlags") == 3 * MAX_GRAPHS
 
 
 def test_without_graphs_nothing_is_captured(fake: Fake, golden) -> None:
@@ -172,6 +172,44 @@ def test_speculation_enqueues_the_next_segment_before_it_waits(fake: Fake, golde
     flow.keep(np.array([1]))
     np.testing.assert_allclose(flow.advance(), golden.logits[[3], 2], **CLOSE)
     assert fake.ran == [(2, 4), (3, 2)]
+
+
+def test_a_segment_of_one_image_is_one_launch_and_one_wait(fake: Fake, golden) -> None:
+    backend = fake.open()
+    for row in range(3):
+        flow = backend.begin_one(golden.images[row : row + 1])
+        for exit in range(3):
+            fake.forget()
+            np.testing.assert_allclose(flow.advance(), golden.logits[row, exit], **CLOSE)
+            assert fake.cuda.calls == ["cudaGraphLaunch", "cudaStreamSynchronize"]
+            assert fake.cuda.done == SEGMENT[exit]
+        flow.end()
+    assert fake.cuda.held()["Stream"] == 1
+
+
+def test_speculation_with_one_image_enqueues_the_next_segment_before_it_waits(fake: Fake, golden) -> None:
+    backend = fake.open(speculate=True)
+    for row in range(3):
+        flow = backend.begin_one(golden.images[row : row + 1])
+        fake.forget()
+        np.testing.assert_allclose(flow.advance(), golden.logits[row, 0], **CLOSE)
+        assert fake.cuda.calls == ["cudaGraphLaunch", "cudaEventRecord"] * 2 + ["cudaEventSynchronize"]
+        if row == 2:  # given up with a segment under way, in one pass of three
+            np.testing.assert_allclose(flow.advance(), golden.logits[row, 1], **CLOSE)
+        flow.end()
+    assert fake.cuda.held()["Stream"] == 1
+
+
+def test_a_lane_is_not_given_to_another_before_its_pass_of_one_image_is_ended(fake: Fake, golden) -> None:
+    backend = fake.open()
+    flows = [backend.begin_one(golden.images[row : row + 1]) for row in range(3)]
+    assert fake.cuda.held()["Stream"] == 3
+    for row, flow in enumerate(flows):
+        np.testing.assert_allclose(flow.advance(), golden.logits[row, 0], **CLOSE)
+        flow.end()
+    backend.begin(golden.images[:4])
+    backend.begin_one(golden.images[:1]).end()
+    assert fake.cuda.held()["Stream"] == 3
 
 
 @pytest.mark.parametrize("speculate", [False, True])
@@ -253,6 +291,32 @@ def test_a_pass_that_was_dropped_under_way_harms_nobody(fake: Fake, golden) -> N
     assert fake.cuda.held()["Stream"] == 1
 
 
+def test_where_host_and_device_share_one_memory_nothing_is_copied(fake: Fake, golden) -> None:
+    fake.cuda.integrated = True
+    backend = fake.open()
+    flow = backend.begin(golden.images[:4])
+    fake.forget()
+    np.testing.assert_allclose(flow.advance(), golden.logits[:4, 0], **CLOSE)
+    flow.keep(np.array([1, 3]))
+    np.testing.assert_allclose(flow.advance(), golden.logits[[1, 3], 1], **CLOSE)
+    np.testing.assert_allclose(flow.advance(), golden.logits[[1, 3], 2], **CLOSE)
+    assert not {"upload", "download"} & set(fake.cuda.done)
+    assert fake.cuda.done.count("move") == 4  # the features stay on the device and are compacted there
+    assert backend.metadata()["zero copy"] == "on"
+    backend.close()
+    assert not fake.cuda.held()
+
+
+@pytest.mark.parametrize("layout", ["segments", "prefixes", "conditional"])
+@pytest.mark.parametrize("zero_copy", [True, False])
+def test_zero_copy_changes_no_answer(fake: Fake, golden, layout: Layout, zero_copy: bool) -> None:
+    backend = fake.open(layout, zero_copy=zero_copy)
+    with AnytimeClassifier(fake.bundle, backend, layout=layout) as classifier:
+        for image, logits in zip(golden.images[:6], golden.logits, strict=False):
+            [answer] = classifier.classify(image)
+            np.testing.assert_allclose(answer.logits, logits[2], **CLOSE)
+
+
 @pytest.mark.parametrize("layout", ["segments", "prefixes", "conditional"])
 def test_closing_gives_everything_back(fake: Fake, golden, layout: Layout) -> None:
     backend = fake.open(layout)
@@ -270,6 +334,7 @@ def test_closing_gives_everything_back(fake: Fake, golden, layout: Layout) -> No
 
 def use(fake: Fake, images: np.ndarray) -> None:
     """All that a backend does."""
+    fake.open(zero_copy=True).close()
     backend = fake.open()
     flow = backend.begin(images)
     flow.advance()
@@ -298,7 +363,9 @@ def test_whatever_call_fails_is_one_line_that_names_it(fake: Fake, golden, name:
     assert str(caught.value) == f"CUDA: {name} failed: cudaErrorIllegalAddress (what it means)"
 
 
-@pytest.mark.parametrize("name", ["cudaMalloc", "cudaMallocHost", "cudaEventCreateWithFlags", "cudaGraphInstantiate"])
+@pytest.mark.parametrize(
+    "name", ["cudaMalloc", "cudaMallocHost", "cudaEventCreateWithFlags", "cudaGraphInstantiateWithFlags"]
+)
 def test_a_backend_that_cannot_be_loaded_holds_nothing(fake: Fake, name: str) -> None:
     fake.cuda.fails[name] = cudaError_t.cudaErrorMemoryAllocation
     with pytest.raises(BackendError):

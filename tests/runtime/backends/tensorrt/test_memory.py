@@ -60,3 +60,19 @@ def test_pinned_memory_starts_as_zeros_and_all_memory_is_given_back() -> None:
     assert fake.held() == {"device": 2, "pinned": 1}
     memory.free()
     assert not fake.held()
+
+
+def test_shared_memory_is_one_place_for_host_and_device() -> None:
+    fake = FakeCuda()
+    cuda = Cuda(fake)
+    memory, stream = Memory(cuda), cuda.create_stream()
+    host, device = memory.shared((3, 4), np.float32)
+    assert not host.array.any()
+    assert device.row_bytes == 16
+    host.array[:] = np.arange(12).reshape(3, 4)
+    compact(cuda, [device], np.array([2]), stream)
+    cuda.synchronize(stream)
+    assert host.array[0].tolist() == [8, 9, 10, 11]
+    memory.free()
+    cuda.destroy_stream(stream)
+    assert not fake.held()

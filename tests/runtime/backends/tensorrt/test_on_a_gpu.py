@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from bundles import write_small_bundle
 from edgemate import files
 from edgemate.bundle import Bundle
 from edgemate.errors import BackendError
-from edgemate.policies import Confidence
+from edgemate.policies import Confidence, Entropy, FixedExit, Margin, Patience, Policy
 from edgemate.registry import BACKENDS
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt import first_load
@@ -66,6 +66,62 @@ def test_speculation_changes_no_answer(built: Bundle, flavour: str, speculate: b
                 classifier.classify(golden.images, policy, batch_size=batch_size), golden.logits, strict=True
             ):
                 np.testing.assert_allclose(answer.logits, logits[answer.exit - 1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(params=[False, True], ids=["copies", "zero copy"])
+def deciding(request: pytest.FixtureRequest, built: Bundle, flavour: str) -> Iterator[AnytimeClassifier]:
+    """Decides on the device; a CUDA older than 12.4 cannot."""
+    try:
+        opened = AnytimeClassifier.load(built.path, flavour, decide="device", zero_copy=request.param)
+    except BackendError as error:
+        if "conditional nodes need" not in str(error):
+            raise
+        pytest.skip(str(error))
+    with opened:
+        yield opened
+
+
+def near_scores(logits: np.ndarray) -> Iterator[Policy]:
+    """Policies whose thresholds lie between the scores of these images at each exit but the last; `(N, K, C)`."""
+    early = [logits[:, exit] for exit in range(logits.shape[1] - 1)]
+    for kind in (Confidence, Entropy, Margin):
+        for quantile in (0.1, 0.5, 0.9):
+            for temperature in (None, 1.7):
+                scores = [np.sort(kind.score(one / (temperature or 1.0))) for one in early]
+                places = [int(quantile * (len(one) - 1)) for one in scores]
+                yield kind(
+                    [float(one[at] + one[at + 1]) / 2 for one, at in zip(scores, places, strict=True)],
+                    temperature=temperature,
+                )
+    yield from (Patience(times) for times in (1, 2))
+    yield from (FixedExit(exit) for exit in range(1, logits.shape[1] + 1))
+
+
+def test_the_graph_that_decides_stops_where_the_host_does(
+    built: Bundle, flavour: str, deciding: AnytimeClassifier
+) -> None:
+    golden = built.golden()
+    stopped = set()
+    with AnytimeClassifier.load(built.path, flavour, decide="host") as host:
+        for policy in near_scores(golden.logits):
+            for image in golden.images:
+                [found], [expected] = deciding.classify(image, policy), host.classify(image, policy)
+                assert found.exit == expected.exit, policy.description
+                np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-3, atol=1e-3)
+                stopped.add(found.exit)
+    assert stopped == {1, 2, 3}
+    assert deciding.backend.metadata()["decides"] == "on the device"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_of_no_numbers_becomes_on_the_device_what_it_does_on_the_host(
+    built: Bundle, flavour: str, deciding: AnytimeClassifier, value: float
+) -> None:
+    image = np.full(deciding.input.shape(1)[1:], value, np.float32)
+    with AnytimeClassifier.load(built.path, flavour, decide="host") as host:
+        [found], [expected] = deciding.classify(image, Confidence(0.9)), host.classify(image, Confidence(0.9))
+        assert (found.exit, found.index) == (expected.exit, expected.index)
+        assert deciding.non_finite == host.non_finite
 
 
 def test_a_truncated_engine_is_refused(built: Bundle, flavour: str, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def test_without_a_gpu_nothing_is_imported(monkeypatch: pytest.MonkeyPatch) -> N
         raise BackendError(f"{wanted_by} needs an NVIDIA GPU")
 
     monkeypatch.setattr(module, "require_gpu", no_gpu)
+    monkeypatch.setattr(module, "find_device", lambda: None)
     monkeypatch.setattr(module, "load_tensorrt", pytest.fail)
     assert survey() == (
         Installed("TensorRT 11.4.0", "TensorRT 11.4.0 needs an NVIDIA GPU"),
@@ -41,6 +42,18 @@ def test_with_a_gpu_the_library_says_what_it_is(monkeypatch: pytest.MonkeyPatch)
     assert survey() == (
         Installed("TensorRT 10.3.0", dla_cores=2),
         Installed("TensorRT-RTX 1.7.1", "TensorRT-RTX cannot be imported (a library is missing)"),
+    )
+
+
+def test_a_gpu_without_a_cuda_runtime_is_a_problem_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_runtime(wanted_by: str) -> None:
+        raise BackendError(f"{wanted_by} cannot use Orin: libcudart is not found")
+
+    monkeypatch.setattr(module, "require_gpu", no_runtime)
+    monkeypatch.setattr(module, "find_device", lambda: ORIN)
+    monkeypatch.setattr(module, "load_tensorrt", pytest.fail)
+    assert survey() == tuple(
+        Installed(name, f"{name} cannot use Orin: libcudart is not found") for name in NAMES.values()
     )
 
 
