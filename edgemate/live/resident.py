@@ -15,6 +15,8 @@ from edgemate.live.overlay import Overlay
 from edgemate.live.ready import Ready
 from edgemate.live.replacement import Replacement
 from edgemate.monitoring import drift_alerts
+from edgemate.runtime import Prediction
+from edgemate.runtime.preprocessing import ImageInput
 from edgemate.wording import counted
 
 _LOOK_SECONDS = 0.1
@@ -116,7 +118,10 @@ class Resident:
                 return
 
     def _answer(self, frame: Frame, age: float) -> None:
-        prediction, still, error, image = None, False, None, None
+        prediction: Prediction | None = None
+        image: ImageInput | None = None
+        error: str | None = None
+        still = False
         try:
             image = frame.image()
             prediction, still = self._ready.classify(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -50,16 +51,16 @@ class GStreamer(Source):
             raise DataError(f"{self.name}: GStreamer cannot start it; try it with gst-launch-1.0")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.period = 1 / rate if 0 < rate < 1000 else None
-        self._closed = False
+        self._closed = threading.Event()
 
     def frames(self) -> Iterator[Frame]:
         """The frames, until the pipeline ends."""
         index, start = 0, time.monotonic()
-        while not self._closed:
+        while not self._closed.is_set():
             good, pixels = self._capture.read()
             now = time.monotonic()
             if not good:
-                if self._closed or index:
+                if self._closed.is_set() or index:
                     return
                 raise DataError(f"{self.name}: gives no frame; try it with gst-launch-1.0")
             yield Frame(index, partial(_rgb, pixels), now - start, now)
@@ -68,7 +69,7 @@ class GStreamer(Source):
 
     def close(self) -> None:
         """End it after the frame that is being read."""
-        self._closed = True
+        self._closed.set()
 
 
 def _rgb(bgr: npt.NDArray[Any]) -> npt.NDArray[Any]:

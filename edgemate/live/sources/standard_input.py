@@ -19,6 +19,7 @@ from edgemate.limits import IMAGE_PIXELS, IMAGE_SIDE
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
 from edgemate.live.sources.image_stream import ImageSplitter
+from edgemate.runtime.preprocessing import ImageInput
 
 _CHUNK = 1 << 16
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})(?::(rgb|gray))?")
@@ -56,7 +57,7 @@ class StandardInput(Source):
         """End it with what comes next; a read that waits ends with the process."""
         self._closed = True
 
-    def _encoded(self) -> Iterator[Callable[[], Image.Image]]:
+    def _encoded(self) -> Iterator[Callable[[], ImageInput]]:
         splitter = ImageSplitter()
         while data := self._read():
             for image in splitter.feed(data):
@@ -64,7 +65,7 @@ class StandardInput(Source):
         if rest := splitter.finish():
             yield partial(_open, rest)
 
-    def _raw(self, shape: tuple[int, ...]) -> Iterator[Callable[[], npt.NDArray[Any]]]:
+    def _raw(self, shape: tuple[int, ...]) -> Iterator[Callable[[], ImageInput]]:
         size, waiting = int(np.prod(shape)), bytearray()
         while data := self._read():
             waiting += data

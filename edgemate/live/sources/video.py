@@ -59,7 +59,9 @@ class _Video(Source):
         self._closed = True
 
     def _decoded(self) -> Iterator[Frame]:
-        index, first, behind = 0, None, FallingBehind() if self.live else None
+        index = 0
+        first: float | None = None
+        behind = FallingBehind() if self.live else None
         for packet in self._container.demux(self._stream):
             if self._closed:
                 return
