@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from graphs import Layouts, write_conditional, write_layouts
 
-from edgemate.bundle import InputContract
 from edgemate.bundle.manifest import Precision
 from edgemate.config import Exits, Model
-from edgemate.core.input_spec import Resize
 from edgemate.exporting.precision import convert_layout
-from edgemate.exporting.uint8_input import uint8_contract, with_uint8_input
 from edgemate.exporting.verify import check_graph
 from edgemate.models import build_model
 from edgemate.runtime.backends.tensorrt.builder import build_engine
@@ -76,36 +72,3 @@ def test_every_layout_builds(network: Network, precision: Precision, tmp_path: P
         check_graph(tmp_path / graph.file, graph)
         plan = build_engine(trt, tmp_path / graph.file, options, precision)
         assert len(plan) > 1000, graph.file
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("frame", [None, (72, 128)], ids=["pixels", "frames"])
-def test_graphs_that_take_pixels_build(
-    network: Network, precision: Precision, frame: tuple[int, int] | None, tmp_path: Path
-) -> None:
-    shutil.copytree(network.folder / "onnx", tmp_path / "onnx")
-    channels, height, width = network.shape
-    asked = uint8_contract(
-        InputContract(
-            channels=channels,
-            height=height,
-            width=width,
-            resize=Resize(mode="shorter_side", size=height + 2),
-            center_crop=(height, width),
-            mean=(0.5,) * channels,
-            std=(0.25,) * channels,
-        ),
-        frame,
-    )
-    segment = network.graphs["segments"][0]
-    if precision != "fp32":
-        images = np.random.default_rng(0).standard_normal((8, *network.shape)).astype(np.float32)
-        convert_layout(tmp_path, [segment], precision, images)
-    conditional = write_conditional(network.graphs["segments"], tmp_path)
-    options = BuildOptions(batch=BatchRange(1, 1, 8), compute_capabilities=COMPUTE_CAPABILITIES)
-    trt = load_tensorrt("tensorrt_rtx")
-    for graph in (segment, conditional):
-        made = with_uint8_input(onnx.load(tmp_path / graph.file), graph, asked)
-        (tmp_path / graph.file).write_bytes(made.proto.SerializeToString())
-        check_graph(tmp_path / graph.file, made.metadata)
-        assert len(build_engine(trt, tmp_path / graph.file, options, precision)) > 1000, graph.file

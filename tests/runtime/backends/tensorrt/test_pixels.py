@@ -1,4 +1,4 @@
-"""Engines that take pixels, over the fake device: uint8 images reach it as they are."""
+"""Engines that take pixels: over the fake device, and built by the real TensorRT-RTX, which needs no GPU for it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError
 from edgemate.policies import Confidence, FixedExit
 from edgemate.runtime import AnytimeClassifier, Preprocessor
+from edgemate.runtime.backends.tensorrt.builder import build_engine
+from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
 onnx = pytest.importorskip("onnx")
 
@@ -62,3 +65,21 @@ def test_pixels_go_to_the_device_and_are_answered(tmp_path: Path, monkeypatch: p
     with AnytimeClassifier.load(bundle, "tensorrt", layout="prefixes") as classifier:
         [one] = classifier.classify(golden.images[:1], FixedExit(2))
         np.testing.assert_allclose(one.logits, golden.logits[0, 1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.tensorrt
+@pytest.mark.parametrize("frame", [None, (72, 128)], ids=["pixels", "frames"])
+@pytest.mark.parametrize("layout", ["segments", "conditional"])
+def test_graphs_that_take_pixels_build(tmp_path: Path, layout: Layout, frame: tuple[int, int] | None) -> None:
+    from edgemate.exporting.uint8_input import uint8_contract, with_uint8_input
+    from edgemate.exporting.verify import check_graph
+
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this Python or system")
+    metadata = write_graphs(tmp_path, conditional=True)
+    graph = metadata.graphs[layout][0]
+    asked = uint8_contract(metadata.input, frame)
+    made = with_uint8_input(onnx.load(tmp_path / graph.file), graph, asked)
+    (tmp_path / graph.file).write_bytes(made.proto.SerializeToString())
+    check_graph(tmp_path / graph.file, made.metadata)
+    options = BuildOptions(batch=BatchRange(1, 1, 8), compute_capabilities=("8.6", "12.0"))
+    assert len(build_engine(load_tensorrt("tensorrt_rtx"), tmp_path / graph.file, options, "fp32")) > 1000
