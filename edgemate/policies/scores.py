@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_ONE = np.float32(1)
-_ZERO = np.float32(0)
+_ONE: np.float32 = np.float32(1)
+_ZERO: np.float32 = np.float32(0)
 
 
 def softmax(logits: Array) -> Array:

@@ -25,6 +25,7 @@ from edgemate.runtime.plans import Plan, Plans
 from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.preprocessing import ImageInput, Preprocessor
 from edgemate.runtime.segment_times import SegmentTimes
+from edgemate.runtime.single_path import RowAnswers
 from edgemate.runtime.streaming import stream_image
 from edgemate.runtime.whole_graphs import classify_whole
 
@@ -66,6 +67,7 @@ class AnytimeClassifier:
         self._network = Network(bundle, backend, layout, on_failure == "degrade", temperatures)
         self._times = SegmentTimes(self._network, None if points is None else points.device)
         self._plans = Plans(self._network, points, self._times)
+        self._row_answers = RowAnswers(self._network)
         self._preprocessor = Preprocessor(bundle.manifest.input, exact=exact_pixels)
         self._shape = bundle.manifest.input.shape(1)
         self._dtype = np.dtype(bundle.manifest.input.dtype)
@@ -195,7 +197,7 @@ class AnytimeClassifier:
         ready = next(self._preprocessor.batches(image, 2), None)
         if ready is None or len(ready) != 1:
             raise UsageError("stream: takes one image at a time; use classify for several")
-        return stream_image(self._network, ready, chosen)
+        return stream_image(self._network, self._row_answers, ready, chosen)
 
     def classify(
         self,

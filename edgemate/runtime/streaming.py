@@ -15,16 +15,16 @@ from edgemate.runtime.prediction import Prediction
 from edgemate.runtime.single_path import RowAnswers
 
 
-def stream_image(network: Network, image: Array, policy: Policy | None) -> Iterator[Prediction]:
+def stream_image(network: Network, answers: RowAnswers, image: Array, policy: Policy | None) -> Iterator[Prediction]:
     """One answer per exit; see `AnytimeClassifier.stream`. The last one taken is counted.
 
     Args:
         network: with layout `segments`.
+        answers: of this network.
         image: float32 `(1, channels, height, width)`.
         policy: where it ends, with segment times where it needs them; None at the last exit.
     """
     exits = network.exits
-    answers = RowAnswers(network)
     answer: Prediction | None = None
     finite: Prediction | None = None  # the last one that is an answer
     started = perf_counter_ns()
