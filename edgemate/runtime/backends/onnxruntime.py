@@ -16,7 +16,7 @@ from edgemate.runtime.backends.base import Array, Backend, ForwardPass
 from edgemate.runtime.backends.onnx_header import OnnxHeader, lowest_onnxruntime, read_onnx_header
 from edgemate.runtime.backends.wiring import Step, wire
 
-_TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)", "int32": "tensor(int32)"}
+_TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)", "int8": "tensor(int8)", "int32": "tensor(int32)"}
 """A dtype of the manifest as ONNX Runtime names it."""
 
 
