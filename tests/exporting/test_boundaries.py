@@ -14,11 +14,15 @@ from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout, Precision
 from edgemate.exporting import Exported, ExportOptions, Limits, export_run
 from edgemate.exporting.boundaries import choose_boundaries
+from edgemate.exporting.conditional import conditional_graph
 from edgemate.exporting.fp16 import LARGEST
 from edgemate.exporting.precision import convert_graph, convert_layout
 from edgemate.exporting.verify import layout_logits, open_session
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier
+from edgemate.runtime.backends.tensorrt.builder import build_engine
+from edgemate.runtime.backends.tensorrt.compat import is_installed, load_tensorrt
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
 PRECISIONS: tuple[Precision, ...] = ("fp16", "int8", "int8+fp16")
 FEATURES = {"fp16": "float16", "int8": "int8", "int8+fp16": "int8"}
@@ -147,3 +151,18 @@ def test_both_sides_have_one_scale(exported: Exported, folder: Path, images: np.
                 if name in ("features_1", "features_2") and "quantize" in node.op_type.lower():
                     scales.setdefault(name, set()).add(float(constants[node.input[1]]))
     assert {name: len(found) for name, found in scales.items()} == {"features_1": 1, "features_2": 1}
+
+
+@pytest.mark.tensorrt
+@pytest.mark.skipif(not is_installed("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensorrt_rtx_builds_both_sides(
+    exported: Exported, folder: Path, images: np.ndarray, precision: Precision
+) -> None:
+    graphs = convert_layout(folder, exported.bundle.manifest.graphs["segments"], precision, images).graphs
+    conditional = conditional_graph([onnx.load(folder / graph.file) for graph in graphs], graphs)
+    onnx.save(conditional.proto, folder / conditional.metadata.file)
+    library = load_tensorrt("tensorrt_rtx")
+    options = BuildOptions(batch=BatchRange(1, 2, 8), compute_capabilities=("8.6",))
+    for graph in (*graphs, conditional.metadata):
+        assert build_engine(library, folder / graph.file, options, precision)
