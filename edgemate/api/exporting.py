@@ -36,7 +36,8 @@ def export(
         output: the bundle's folder; `bundles/NAME` if None.
         target: what the bundle is for: `onnx`, `trt`, `trt-rtx`, or another registered target.
         layouts: how the network is cut into graphs: `segments`, `prefixes`, `conditional`.
-        precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`.
+        precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`; for `trt` and `trt-rtx` `int8` is
+            `int8+fp16`.
         tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
             1); what is usual for the precision if None.
         batch: images at a time of the engines, `min:opt:max`; for `trt` and `trt-rtx`.
