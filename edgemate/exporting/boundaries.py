@@ -74,9 +74,9 @@ def choose_boundaries(
     taken = {tensor.name for graph in graphs for tensor in graph.inputs} & given
     features = sorted(name for name in taken if not name.startswith(f"{RAW_LOGITS}_"))
     largest = {name: float(np.abs(values[name]).max(initial=0.0)) for name in features}
-    int8 = {}
+    int8: dict[str, float] = {}
     if "int8" in precision:
-        floats = set().union(*(_read_as_float(proto) for proto in protos))
+        floats = {name for proto in protos for name in _read_as_float(proto)}
         int8 = {name: scale_of(largest[name]) for name in features if name not in floats}
     float16: frozenset[str] = frozenset()
     if "fp16" in precision:

@@ -22,7 +22,7 @@ class ExportOptions:
     Attributes:
         layouts: the layouts to export, each a way to cut the network into graphs.
         precision: precision of the graphs. All but `fp32` need the run's dataset, for calibration and verification.
-            For `trt` and `trt-rtx` `int8` is `int8+fp16`, since what TensorRT leaves float is faster in fp16.
+            For `trt` and `trt-rtx` `int8` is `int8+fp16`, so that nothing needs to compute in fp32.
         tolerance: replaces the precision's limit on the difference from the network; see `Limits`.
         samples: number of golden samples in the bundle.
         engine_batch: smallest, usual and largest batch of the engines; None for the builder's. For `trt`, `trt-rtx`.
