@@ -77,8 +77,8 @@ def _measure(
     for precision in TARGETS:
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(bundle.path / "onnx", Path(folder) / "onnx")
-            kept = convert_layout(Path(folder), graphs, precision, ranges)
-            logits = layout_logits(Path(folder), layout, graphs, images)
+            converted = convert_layout(Path(folder), graphs, precision, ranges)
+            logits = layout_logits(Path(folder), layout, converted.graphs, images)
         for k in range(logits.shape[1]):
             reference, predicted = full[:, k].argmax(1), logits[:, k].argmax(1)
             before, after = int((reference == labels).sum()), int((predicted == labels).sum())
@@ -93,7 +93,7 @@ def _measure(
                     "agreement": float((reference == predicted).mean()),
                     "difference": float(np.abs(logits[:, k] - full[:, k]).max()),
                     "largest_logit": float(np.abs(full[:, k]).max()),
-                    "kept_fp32": len(kept),
+                    "kept_fp32": len(converted.kept_fp32),
                 }
             )
     return rows

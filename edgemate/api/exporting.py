@@ -39,7 +39,8 @@ def export(
         output: the bundle's folder; `bundles/NAME` if None.
         target: what the bundle is for: `onnx`, `triton`, `trt`, `trt-rtx`, or another registered target.
         layouts: how the network is cut into graphs: `segments`, `prefixes`, `conditional`.
-        precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`.
+        precision: what the graphs compute in: `fp32`, `fp16`, `int8` or `int8+fp16`; for `trt` and `trt-rtx` `int8` is
+            `int8+fp16`.
         tolerance: largest difference of a logit from the network's, in units of the exit's largest logit (at least of
             1); what is usual for the precision if None.
         input: `uint8` for graphs that take pixels (N, H, W, C), as decoded, resized and cropped, and normalize them.

@@ -111,7 +111,7 @@ class Tensor(_Metadata):
     """A named input or output of a graph. The first dimension is the batch, except in a conditional graph."""
 
     name: Name
-    dtype: Literal["float32", "float16", "int32", "uint8"] = "float32"
+    dtype: Literal["float32", "float16", "int8", "int32", "uint8"] = "float32"
     shape: tuple[Size | Literal["batch"], ...]
 
     @model_validator(mode="after")
@@ -155,7 +155,7 @@ class FileMetadata(FileContent):
 
 
 class PrecisionMetadata(_Metadata):
-    """In which precision the graphs compute; they take and give float32 in every one.
+    """In which precision the graphs compute; images and logits are float32 in every one.
 
     `kept_fp32` names the nodes, as `<file stem>: <node> (<operator>)`, that float16 might not hold and that stayed in
     float32. `calibration_samples` are the training images, by index in the dataset, that the INT8 ranges and the

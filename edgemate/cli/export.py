@@ -30,7 +30,13 @@ def export(
         str,
         typer.Option(help="How the network is cut into graphs, comma-separated: segments, prefixes, conditional."),
     ] = "segments,prefixes",
-    precision: Annotated[str, typer.Option(help="Precision of the graphs: fp32, fp16, int8 or int8+fp16.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Precision of the graphs: fp32, fp16, int8 or int8+fp16. For trt and trt-rtx int8 is int8+fp16, which "
+            "TensorRT 8 cannot read: for that, --target onnx."
+        ),
+    ] = "fp32",
     tolerance: Annotated[
         float | None,
         typer.Option(

@@ -30,6 +30,7 @@ class LayerWork:
         input_values: values of its activations that it reads. A kernel smaller than its stride reads only a part.
         reread_values: of these, values that an earlier layer of the same segment has read too.
         output_values: values that it writes.
+        stays_float: INT8 leaves it in float32, as the last linear layer before the logits.
     """
 
     path: str
@@ -45,9 +46,12 @@ class LayerWork:
     input_values: int = 0
     reread_values: int = 0
     output_values: int = 0
+    stays_float: bool = False
 
     def weight_bytes(self, precision: Precision) -> int:
         """Bytes of its constants as exported. INT8 keeps biases in float32 and adds float32 scales."""
+        if precision == "int8" and self.stays_float:
+            return VALUE_BYTES["fp32"] * (self.weights + self.other_values)
         if precision == "int8":
             return self.weights + 4 * (self.other_values + self.scales)
         return VALUE_BYTES[precision] * (self.weights + self.other_values)

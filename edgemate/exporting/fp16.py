@@ -1,4 +1,4 @@
-"""Mixed-precision ONNX: float32 in and out, float16 inside, and float32 where float16 might overflow.
+"""Mixed-precision ONNX: float16, and float32 where float16 might overflow.
 
 ONNX Runtime's own converter casts every value between two float32 nodes to float16, where it would overflow, so this
 module places the casts itself.
@@ -16,7 +16,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgemate.errors import ExportError
-from edgemate.exporting.verify import BATCH, open_session
+from edgemate.exporting.ranges import largest_values
 
 # These exponentiate, or add up many values and divide only afterwards, so their intermediate values may be far larger
 # than their inputs and outputs.
@@ -45,6 +45,8 @@ _MEANS = frozenset(("AveragePool", "GlobalAveragePool", "ReduceMean"))
 # Other images may have larger values; a quarter of float16's largest leaves a margin for them.
 HEADROOM = 4
 LARGEST = float(np.finfo(np.float16).max) / HEADROOM
+
+_WORDS: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 
 # Inputs that are float32 whatever the rest of the node is.
 _ALWAYS_FLOAT32 = {"Resize": (1, 2)}
@@ -75,31 +77,33 @@ def fragile_nodes(proto: ModelProto, feeds: Mapping[str, npt.NDArray[np.float32]
     return kept
 
 
-def to_float16(proto: ModelProto, keep: Container[str]) -> ModelProto:
-    """Convert all nodes to float16 except those named in `keep`; the graph's inputs and outputs stay float32.
+def to_float16(proto: ModelProto, keep: Container[str], crossing: Container[str] = ()) -> ModelProto:
+    """Convert all nodes to float16 except those named in `keep`.
 
     Args:
         proto: a float32 graph; with Q/DQ pairs it must be of opset 19 or later.
         keep: names of the nodes that stay in float32.
+        crossing: names of the inputs and outputs that become float16; the others keep their type.
 
     Raises:
         ExportError: the graph has control flow or functions, which are not supported.
     """
     if proto.functions or any(_has_subgraph(node) for node in proto.graph.node):
         raise ExportError(f"{proto.graph.name}: float16 does not support control flow; export in fp32")
-    return _Converter(proto, keep).convert()
+    return _Converter(proto, keep, crossing).convert()
 
 
 class _Converter:
     """Converts the nodes in order, and keeps the name of each value in each type."""
 
-    def __init__(self, proto: ModelProto, keep: Container[str]) -> None:
+    def __init__(self, proto: ModelProto, keep: Container[str], crossing: Container[str]) -> None:
         self._proto = proto
         self._keep = keep
+        self._crossing = crossing
         self._floats = set(_float_shapes(proto))
         self._constants = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._named: dict[tuple[str, int], str] = {(name, TensorProto.FLOAT): name for name in self._constants}
-        self._named |= {(value.name, TensorProto.FLOAT): value.name for value in proto.graph.input}
+        self._named |= {(value.name, self._outside(value.name)): value.name for value in proto.graph.input}
         self._outputs = {value.name for value in proto.graph.output}
         self._nodes: list[NodeProto] = []
         self._takers: dict[str, list[NodeProto]] = {}
@@ -118,7 +122,14 @@ class _Converter:
         graph.node.extend(self._nodes)
         read = {name for node in self._nodes for name in node.input}
         graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in read)
+        for value in (*graph.input, *graph.output):
+            if value.name in self._floats:
+                value.type.tensor_type.elem_type = self._outside(value.name)
         return converted
+
+    def _outside(self, name: str) -> int:
+        """The float type of an input or output of the graph."""
+        return TensorProto.FLOAT16 if name in self._crossing else TensorProto.FLOAT
 
     def _convert_node(self, original: NodeProto) -> None:
         node = NodeProto()
@@ -134,10 +145,11 @@ class _Converter:
         for i, name in enumerate(original.output):
             if name not in self._floats:
                 continue
-            if kind == TensorProto.FLOAT16 and name in self._outputs:
-                node.output[i] = f"{name}_float16"
-                self._cast(node.output[i], name, TensorProto.FLOAT)
-                self._named[name, TensorProto.FLOAT] = name
+            outside = self._outside(name)
+            if name in self._outputs and kind != outside:
+                node.output[i] = f"{name}_{_WORDS[kind]}"
+                self._cast(node.output[i], name, outside)
+                self._named[name, outside] = name
             self._named[name, kind] = node.output[i]
 
     def _kind(self, node: NodeProto) -> int:
@@ -157,7 +169,7 @@ class _Converter:
         """The name of value `name` in that type. The first time, a constant is converted, and any other value cast."""
         if (name, kind) not in self._named:
             other = TensorProto.FLOAT if kind == TensorProto.FLOAT16 else TensorProto.FLOAT16
-            wanted = f"{name}_float16" if kind == TensorProto.FLOAT16 else f"{name}_float32"
+            wanted = f"{name}_{_WORDS[kind]}"
             if name in self._constants:
                 self._constants[wanted] = _half(self._constants[name], wanted)
             else:
@@ -208,25 +220,7 @@ def _largest_values(
     """Name of every float32 value, constants included → its largest absolute number over the images."""
     constants = {tensor.name: np.abs(numpy_helper.to_array(tensor)) for tensor in proto.graph.initializer}
     found = {name: float(values.max(initial=0.0)) for name, values in constants.items() if name in shapes}
-    probed = ModelProto()
-    probed.CopyFrom(proto)
-    del probed.graph.output[:]
-    watched = [name for name in shapes if name not in found]
-    for name in watched:
-        probed.graph.node.extend(
-            [
-                helper.make_node("Abs", [name], [f"{name}_absolute"]),
-                helper.make_node("ReduceMax", [f"{name}_absolute"], [f"{name}_largest"], keepdims=0),
-            ]
-        )
-        probed.graph.output.append(helper.make_tensor_value_info(f"{name}_largest", TensorProto.FLOAT, []))
-    session = open_session(probed.SerializeToString())
-    images = len(next(iter(feeds.values())))
-    for start in range(0, images, BATCH):
-        largest = session.run(None, {name: values[start : start + BATCH] for name, values in feeds.items()})
-        for name, value in zip(watched, largest, strict=True):
-            found[name] = max(found.get(name, 0.0), float(value))
-    return found
+    return found | largest_values(proto, [name for name in shapes if name not in found], feeds)
 
 
 def _averaged(shapes: Mapping[str, tuple[int, ...]], node: NodeProto) -> float:

@@ -22,6 +22,7 @@ class ExportOptions:
     Attributes:
         layouts: the layouts to export, each a way to cut the network into graphs.
         precision: precision of the graphs. All but `fp32` need the run's dataset, for calibration and verification.
+            For `trt` and `trt-rtx` `int8` is `int8+fp16`, so that nothing needs to compute in fp32.
         tolerance: replaces the precision's limit on the difference from the network; see `Limits`.
         input: `float32`, or `uint8` for graphs that take pixels (N, H, W, C) and normalize them themselves.
         frame: (height, width) of frames that the graphs resize and crop too; for `uint8`.

@@ -14,10 +14,12 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 def with_rounding(proto: ModelProto) -> ModelProto:
     """The graph in float32, with every float16 value rounded to float16, overflow included.
 
-    Products are summed in float32 before they are rounded, as GPUs do. A graph without float16 is returned unchanged.
+    Products are summed in float32 before they are rounded, as GPUs do. Inputs and outputs of float16 become float32. A
+    graph without float16 is returned unchanged.
     """
     graph = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph
-    halves = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    known = (*graph.input, *graph.value_info, *graph.output)
+    halves = {value.name for value in known if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     if not halves:
         return proto
     rounded = ModelProto()
@@ -26,6 +28,9 @@ def with_rounding(proto: ModelProto) -> ModelProto:
         del items[:]
     for tensor in rounded.graph.initializer:
         _widen(tensor)
+    for value in (*rounded.graph.input, *rounded.graph.output):
+        if value.name in halves:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
     for original in proto.graph.node:
         rounded.graph.node.extend(_rounding(original, halves))
     return rounded

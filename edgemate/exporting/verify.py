@@ -32,8 +32,8 @@ def check_graph(path: Path, metadata: Graph) -> None:
     """Check one ONNX file with `onnx.checker` and as a device does, and its inputs and outputs against the manifest.
 
     Raises:
-        ExportError: the graph is not valid, has what no bundle may have, or a name or shape differs, such as a batch
-            that is not dynamic.
+        ExportError: the graph is not valid, has what no bundle may have, or a name, type or shape differs, such as a
+            batch that is not dynamic.
     """
     proto = onnx.load(path)
     try:
@@ -45,8 +45,8 @@ def check_graph(path: Path, metadata: Graph) -> None:
     except BundleError as error:
         raise ExportError(f"{error}, so no device would load it; replace the layer that needs it") from error
     for declared, actual in ((metadata.inputs, proto.graph.input), (metadata.outputs, proto.graph.output)):
-        expected = [(tensor.name, tensor.shape) for tensor in declared]
-        found = [(value.name, _shape(value)) for value in actual]
+        expected = [(tensor.name, tensor.dtype, tensor.shape) for tensor in declared]
+        found = [(value.name, _dtype(value), _shape(value)) for value in actual]
         if expected != found:
             raise ExportError(f"{metadata.file}: has tensors {found} instead of {expected}")
 
@@ -177,3 +177,7 @@ def _run_conditional(session: onnxruntime.InferenceSession, images: Images, exit
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     return tuple(size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim)
+
+
+def _dtype(value: onnx.ValueInfoProto) -> str:
+    return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))

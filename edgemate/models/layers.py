@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ def count_layers(model: MultiExitModel, image_shape: Sequence[int]) -> CountedLa
     reached = [ancestors([logits]) for logits in walk.outputs]
     segments = [[node for node in walk.nodes if walk.place(node).exit == exit] for exit in range(1, model.exits + 1)]
     return CountedLayers(
-        layers=tuple(walk.layers.values()),
+        layers=_with_float_classifiers(tuple(walk.layers.values())),
         prefixes=tuple(tuple(i for i, node in enumerate(walk.layers) if node in these) for these in reached),
         prefix_peaks=tuple(
             peak_bytes([node for node in walk.nodes if node in these], [logits])
@@ -89,6 +89,13 @@ class _Chained(nn.Module):
             features, logits = segment(features)
             returned.append(logits)
         return tuple(returned)
+
+
+def _with_float_classifiers(layers: tuple[LayerWork, ...]) -> tuple[LayerWork, ...]:
+    """Mark what INT8 leaves in float32: the last product of a head where that is a linear layer."""
+    last = {layer.exit: place for place, layer in enumerate(layers) if layer.part == "head" and layer.weights}
+    marked = {place for place in last.values() if layers[place].type == "Linear"}
+    return tuple(replace(layer, stays_float=place in marked) for place, layer in enumerate(layers))
 
 
 def _passed_on(nodes: Sequence[Node], outputs: Sequence[Node]) -> list[Node]:

@@ -62,13 +62,15 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_every_layout_builds(network: Network, precision: Precision, tmp_path: Path) -> None:
     shutil.copytree(network.folder / "onnx", tmp_path / "onnx")
     images = np.random.default_rng(0).standard_normal((8, *network.shape)).astype(np.float32)
-    for graphs in network.graphs.values():
-        if precision != "fp32":
-            convert_layout(tmp_path, graphs, precision, images)
-    conditional = write_conditional(network.graphs["segments"], tmp_path)
+    layouts = dict(network.graphs)
+    if precision != "fp32":
+        layouts = {
+            layout: convert_layout(tmp_path, graphs, precision, images).graphs for layout, graphs in layouts.items()
+        }
+    conditional = write_conditional(layouts["segments"], tmp_path)
     options = BuildOptions(batch=BatchRange(1, 1, 8), compute_capabilities=COMPUTE_CAPABILITIES)
     trt = load_tensorrt("tensorrt_rtx")
-    for graph in (*network.graphs["segments"], *network.graphs["prefixes"], conditional):
+    for graph in (*layouts["segments"], *layouts["prefixes"], conditional):
         check_graph(tmp_path / graph.file, graph)
         plan = build_engine(trt, tmp_path / graph.file, options, precision)
         assert len(plan) > 1000, graph.file

@@ -36,22 +36,32 @@ def makers(proto: ModelProto) -> dict[str, NodeProto]:
     return {name: node for node in proto.graph.node for name in node.output}
 
 
-def test_every_product_reads_int8_and_gives_float(quantized: ModelProto) -> None:
+def test_products_but_the_last_read_int8_and_give_float(quantized: ModelProto) -> None:
     onnx.checker.check_model(quantized, full_check=True)
     made_by = makers(quantized)
     products = [node for node in quantized.graph.node if node.op_type in ("Conv", "Gemm")]
     assert len(products) == 10
-    for node in products:
+    for node in products[:-1]:
         assert [made_by[name].op_type for name in node.input[:2]] == ["DequantizeLinear"] * 2
     given = {node.output[0] for node in products}
-    assert not any(node.op_type == "QuantizeLinear" and node.input[0] in given for node in quantized.graph.node)
+    # A convolution whose result is a shortcut gives int8; no other product does, so that the sum can become part of it.
+    shortcuts = {
+        made_by[made_by[name].input[0]].input[0]
+        for node in quantized.graph.node
+        if node.op_type == "Add"
+        for name in node.input
+        if made_by[name].op_type == "DequantizeLinear"
+    }
+    read = {node.input[0] for node in quantized.graph.node if node.op_type == "QuantizeLinear"}
+    assert read & given <= shortcuts
     assert made_by["logits_3"].op_type == "Gemm"
+    assert constants(quantized)[made_by["logits_3"].input[1]].dtype == np.float32
 
 
 def test_weights_are_int8_with_a_scale_per_channel(quantized: ModelProto) -> None:
     known, made_by = constants(quantized), makers(quantized)
     for node in quantized.graph.node:
-        if node.op_type in ("Conv", "Gemm"):
+        if node.op_type == "Conv":
             weights, scale, zero = (known[name] for name in made_by[node.input[1]].input)
             assert weights.dtype == np.int8
             assert scale.shape == weights.shape[:1]
@@ -66,8 +76,7 @@ def test_ranges_are_symmetric_and_cover_what_the_images_give(quantized: ModelPro
     scales = {node.input[0]: known[node.input[1]] for node in quantized.graph.node if node.op_type == "QuantizeLinear"}
     zeros = [known[node.input[2]] for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
     assert all(zero.dtype == np.int8 and zero == 0 for zero in zeros)
-    # ONNX Runtime spreads the range over -127 … 127.
-    assert scales["image"] == pytest.approx(np.abs(images).max() / 127, rel=1e-2)
+    assert scales["image"] == pytest.approx(np.abs(images).max() / 127)
 
 
 def test_answers_change_little(full: ModelProto, quantized: ModelProto, images: np.ndarray) -> None:

@@ -143,6 +143,7 @@ def test_what_is_read_and_written_is_counted_by_hand() -> None:
     assert again.activation_bytes("fp16") == 2 * (4 * 8 * 8 + 6 * 4 * 4)
     assert again.weight_bytes("int8") == 9 * 4 * 6 + 4 * (6 + 6)
     assert (classifier.macs, classifier.output_shape) == (30, (5,))
+    assert classifier.weight_bytes("int8") == classifier.weight_bytes("fp32") == 4 * (6 * 5 + 5)  # it gives the logits
     kinds = {one.operator: one.kind for one in layers.uncounted}
     assert kinds["aten::special_bessel_j0"] == UNKNOWN
     assert kinds["aten::relu"] == "activation"

@@ -43,6 +43,7 @@ SCRATCH_BYTES = 64
 class DataType(enum.Enum):
     FLOAT = 0
     HALF = 1
+    INT8 = 2
     INT32 = 3
     UINT8 = 5
 
@@ -53,7 +54,10 @@ class TensorIOMode(enum.Enum):
 
 
 def fake_tensorrt(cuda: FakeCuda) -> TensorRT:
-    """TensorRT as edgemate knows it, over the fake; `.module.ran` lists what its engines ran: `(exit, images)`."""
+    """TensorRT as edgemate knows it, over the fake; `.module.ran` lists what its engines ran: `(exit, images)`.
+
+    `.module.formats` has the formats that are not linear: `(exit, tensor)` → name.
+    """
 
     class ILogger:
         pass
@@ -75,6 +79,7 @@ def fake_tensorrt(cuda: FakeCuda) -> TensorRT:
         ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
         ran=[],
         uncapturable=set(),
+        formats={},
     )
     return TensorRT(module, "tensorrt", DEVICE)
 
@@ -149,8 +154,11 @@ class FakeEngine:
         return TensorIOMode.INPUT if name in self.plan["inputs"] else TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> DataType:
-        kinds = {"float32": DataType.FLOAT, "float16": DataType.HALF, "int32": DataType.INT32, "uint8": DataType.UINT8}
-        return kinds[self.tensors[name][0]]
+        kinds = {"float32": "FLOAT", "float16": "HALF", "int8": "INT8", "int32": "INT32", "uint8": "UINT8"}
+        return DataType[kinds[self.tensors[name][0]]]
+
+    def get_tensor_format(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(name=self.module.formats.get((self.plan["exit"], name), "LINEAR"))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(self.tensors[name][1])
@@ -225,7 +233,7 @@ class FakeContext:
         rows = shapes["image"][0] if "image" in shapes else next(iter(shapes.values()))[0]
         # Working memory is written all over, as a real engine would.
         self._cuda.view("device", self._scratch, SCRATCH_BYTES)[:] = bytes([plan["exit"]]) * SCRATCH_BYTES
-        inputs = {name: self._array(name, rows, addresses[name]).copy() for name in plan["inputs"]}
+        inputs = {name: self._array(name, rows, addresses[name]).astype(np.float32) for name in plan["inputs"]}
         with np.errstate(all="ignore"):  # rows of no image hold anything
             computed = self._answers(inputs)
         for name in plan["outputs"]:

@@ -29,7 +29,8 @@ class FakeTensorRT(ModuleType):
     """The module of one version.
 
     Attributes:
-        inputs: name → shape, of every network that is parsed.
+        inputs: name → shape, of every network that is parsed; `outputs` likewise.
+        types: name → type of those that are not FLOAT.
         layers: (type, dtype of the input, dtype of the output) of every network that is parsed.
         parse_errors: what the parser finds wrong with the next file, and `parse_node` at which node.
         build_errors: what the builder logs instead of building.
@@ -37,13 +38,16 @@ class FakeTensorRT(ModuleType):
         ignores_hardware_compatibility: build for this GPU alone whatever was asked.
         dla_cores: how many there are.
         capturable: whether contexts can be captured in a CUDA graph.
-        configs: of every build, in order.
+        configs: of every build, in order; `networks` likewise.
     """
 
     def __init__(self, version: str) -> None:
         super().__init__("tensorrt_rtx" if version.startswith("rtx") else "tensorrt")
         self.__version__ = version.removeprefix("rtx")
         self.inputs: dict[str, tuple[int, ...]] = {"image": (-1, 3, 8, 8)}
+        self.outputs: dict[str, tuple[int, ...]] = {}
+        self.types: dict[str, str] = {}
+        self.networks: list[Any] = []
         self.layers: list[tuple[str, str, str]] = [("CONVOLUTION", "FLOAT", "FLOAT")]
         self.parse_errors: list[str] = []
         self.parse_node = 7
@@ -203,7 +207,16 @@ class _Network:
     def __init__(self, flags: set[str]) -> None:
         self._flags = flags
         self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
         self._layers: list[Any] = []
+        self._module.networks.append(self)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._outputs)
+
+    def get_output(self, index: int) -> Any:
+        return self._outputs[index]
 
     @property
     def num_inputs(self) -> int:
@@ -211,10 +224,6 @@ class _Network:
 
     def get_input(self, index: int) -> Any:
         return self._inputs[index]
-
-    @property
-    def num_outputs(self) -> int:
-        return 0
 
     @property
     def num_layers(self) -> int:
@@ -227,6 +236,7 @@ class _Network:
 class _Tensor:
     def __init__(self, name: str, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self.name, self.dtype, self.shape = name, dtype, shape
+        self.allowed_formats = 1 << int(self._module.TensorFormat.LINEAR)
 
 
 class _Layer:
@@ -260,8 +270,10 @@ class _Parser:
         module, network = self._module, self._network
         self._errors = [module.member("ParserError", text=text) for text in module.parse_errors]
         types, kinds = module.DataType, module.LayerType
-        for name, shape in module.inputs.items():
-            network._inputs.append(module.member("ITensor", name=name, dtype=types.FLOAT, shape=shape))
+        for tensors, made in ((module.inputs, network._inputs), (module.outputs, network._outputs)):
+            for name, shape in tensors.items():
+                dtype = types[module.types.get(name, "FLOAT")]
+                made.append(module.member("ITensor", name=name, dtype=dtype, shape=shape))
         for index, (kind, takes, gives) in enumerate(module.layers):
             inputs = [module.member("ITensor", name=f"tensor_{index}", dtype=types[takes])]
             output = module.member("ITensor", name=f"tensor_{index + 1}", dtype=types[gives])

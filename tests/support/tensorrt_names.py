@@ -16,7 +16,8 @@ API: dict[str, dict[Range, str]] = {
     "module": {
         ALWAYS: "Builder BuilderFlag DataType DeviceType EngineInspector IBuilderConfig ICudaEngine IExecutionContext "
         "ILogger INetworkDefinition IOptimizationProfile ITimingCache LayerInformationFormat LayerType Logger "
-        "MemoryPoolType NetworkDefinitionCreationFlag OnnxParser ProfilingVerbosity Refitter Runtime TacticSource",
+        "MemoryPoolType NetworkDefinitionCreationFlag OnnxParser ProfilingVerbosity Refitter Runtime TacticSource "
+        "TensorFormat",
         ("8.6", None): "HardwareCompatibilityLevel",
         (None, "10.16"): "IInt8EntropyCalibrator2 QuantizationFlag",
         ("10.3", None): "ExecutionContextAllocationStrategy IProgressMonitor OnnxParserRefitter",
@@ -46,6 +47,7 @@ API: dict[str, dict[Range, str]] = {
     "TacticSource": {ALWAYS: "EDGE_MASK_CONVOLUTIONS JIT_CONVOLUTIONS", (None, "10.16"): "CUBLAS CUBLAS_LT CUDNN"},
     "MemoryPoolType": {ALWAYS: "WORKSPACE DLA_MANAGED_SRAM DLA_LOCAL_DRAM DLA_GLOBAL_DRAM"},
     "DataType": {ALWAYS: "FLOAT HALF INT8 INT32 BOOL", ("10.3", None): "BF16 INT64"},
+    "TensorFormat": {ALWAYS: "LINEAR CHW2 CHW4 CHW16 CHW32 HWC8 HWC HWC16"},
     "DeviceType": {ALWAYS: "GPU DLA"},
     "LayerInformationFormat": {ALWAYS: "ONELINE JSON"},
     "LayerType": {
@@ -81,7 +83,7 @@ API: dict[str, dict[Range, str]] = {
         (None, "10.16"): "precision precision_is_set set_output_type",
     },
     "ITensor": {
-        ALWAYS: "dtype is_network_input is_network_output name shape",
+        ALWAYS: "allowed_formats dtype is_network_input is_network_output name shape",
         (None, "10.16"): "dynamic_range set_dynamic_range",
     },
     "IOptimizationProfile": {ALWAYS: "get_shape set_shape"},
@@ -97,7 +99,8 @@ API: dict[str, dict[Range, str]] = {
         ("8.6", None): "engine_host_code_allowed load_runtime",
     },
     "ICudaEngine": {
-        ALWAYS: "create_engine_inspector create_execution_context get_tensor_name num_io_tensors num_layers serialize",
+        ALWAYS: "create_engine_inspector create_execution_context get_tensor_format get_tensor_name num_io_tensors "
+        "num_layers serialize",
         ("8.6", None): "hardware_compatibility_level num_aux_streams",
         (None, "8.6"): "binding_is_input get_binding_shape max_batch_size num_bindings",
         (None, "10.16"): "create_execution_context_without_device_memory device_memory_size",

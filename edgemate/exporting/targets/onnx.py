@@ -112,12 +112,14 @@ class _Graphs:
         reference = _reference_logits(self._model, images.images)
         limits = self._limits()
         kept: list[str] = []
-        for layout, graphs in self.graphs.items():
+        for layout in self.graphs:
             self._options.progress.step(
                 f"{layout}: converting to {precision} on {counted(len(images.ranges), 'image')}"
             )
-            kept += convert_layout(self._folder, graphs, precision, images.ranges)
-            for graph in graphs:
+            converted = convert_layout(self._folder, self.graphs[layout], precision, images.ranges)
+            self.graphs[layout] = list(converted.graphs)
+            kept += converted.kept_fp32
+            for graph in converted.graphs:
                 check_graph(self._folder / graph.file, graph)
             self._verify(layout, images.images, reference, limits, images.labels)
         return PrecisionMetadata(

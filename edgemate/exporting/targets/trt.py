@@ -19,6 +19,8 @@ from edgemate.runtime.backends.tensorrt.proving import build_proved_engines
 def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
     """The ONNX bundle, and its engines if this machine has TensorRT and a GPU. Arguments and errors are `export_run`'s.
 
+    Precision `int8` is `int8+fp16` here, see `with_fp16`.
+
     Raises:
         BackendError: no engine can be built here and `options.require_engines` is set, which leaves no bundle; or
             TensorRT fails to build one, which leaves the bundle without it.
@@ -34,11 +36,22 @@ def export_trt(run: Run, output: Path, options: ExportOptions) -> Exported:
         if options.require_engines:
             raise BackendError(f"{output}: require_engines: {error}") from error
         problem = str(error)
-    exported = export_onnx(run, output, options)
+    exported = export_onnx(run, output, with_fp16(options, trt))
     exported = replace(exported, misread=misread_in(exported.bundle))
     if trt is None:
         return replace(exported, no_engines=problem)
     return with_engines(exported, trt, options)
+
+
+def with_fp16(options: ExportOptions, trt: TensorRT | None) -> ExportOptions:
+    """`int8` as these targets mean it: what is not INT8 computes in fp16.
+
+    TensorRT 8 cannot read such a graph. Where it is the one that is here, the graph is `int8`, and its builder has a
+    flag for the rest.
+    """
+    if options.precision != "int8" or (trt is not None and not trt.is_strongly_typed(BuildOptions())):
+        return options
+    return replace(options, precision="int8+fp16")
 
 
 def build_options(options: ExportOptions) -> BuildOptions:

@@ -19,6 +19,7 @@ from edgemate.runtime.backends.wiring import Step, wire
 _TYPES = {
     "float32": "tensor(float)",
     "float16": "tensor(float16)",
+    "int8": "tensor(int8)",
     "int32": "tensor(int32)",
     "uint8": "tensor(uint8)",
 }

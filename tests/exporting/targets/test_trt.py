@@ -15,8 +15,10 @@ from fake_tensorrt import opened
 from golden_backend import GoldenBackend
 
 from edgemate.bundle import Bundle
+from edgemate.bundle.manifest import Precision
 from edgemate.errors import BackendError
 from edgemate.exporting import Exported, ExportOptions, export_run
+from edgemate.exporting.targets.trt import with_fp16
 from edgemate.registry import BACKENDS
 from edgemate.runs import Run
 from edgemate.runtime.backends.tensorrt.options import BatchRange
@@ -53,6 +55,29 @@ def test_without_a_gpu_the_bundle_is_made_and_the_reason_given(
     assert found.engines == ()
     assert found.misread == ()
     assert exports == [options]
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "wanted"),
+    [
+        (None, "int8", "int8+fp16"),
+        ("10.3.0", "int8", "int8+fp16"),
+        ("8.6.1", "int8", "int8"),  # which cannot read the other
+        ("10.3.0", "fp16", "fp16"),
+        (None, "fp32", "fp32"),
+    ],
+)
+def test_int8_computes_the_rest_in_fp16(version: str | None, precision: Precision, wanted: str) -> None:
+    trt = None if version is None else opened(version)
+    assert with_fp16(ExportOptions(precision=precision), trt).precision == wanted
+
+
+def test_int8_is_exported_so(
+    finished_run: Run, exports: list[ExportOptions], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(LOAD, no_gpu)
+    export_run(finished_run, tmp_path / "bundle", target="trt", options=ExportOptions(precision="int8"))
+    assert [options.precision for options in exports] == ["int8+fp16"]
 
 
 def test_tensorrt_is_not_used_without_a_gpu(

@@ -19,6 +19,7 @@ from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.deciding import DecidingGraph, proved_graph
 from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.first_load import prove_at_first_load
+from edgemate.runtime.backends.tensorrt.formats import check_formats
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
 from edgemate.runtime.backends.tensorrt.options import BatchRange
 from edgemate.runtime.backends.tensorrt.passes import TensorRTPass, TensorRTSinglePass
@@ -173,6 +174,7 @@ class TensorRTBackend(Backend):
 
     def _open(self, files: Sequence[EngineFile], steps: Sequence[Step], fetched: int = 1) -> None:
         engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
+        check_formats(engines)
         # What decides on the device which branch to run cannot be captured.
         graphs = self._cuda_graphs and files[0].metadata.layout != "conditional"
         chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs, self._zero_copy)

@@ -26,6 +26,7 @@ from edgemate.runtime.backends.tensorrt.engine_metadata import (
     layers_off_dla,
     metadata_path,
 )
+from edgemate.runtime.backends.tensorrt.formats import set_formats
 from edgemate.runtime.backends.tensorrt.loading import (
     EngineFile,
     check_engine,
@@ -130,6 +131,7 @@ def build_engine(
     network = trt.create_network(builder, options)
     parser = trt.module.OnnxParser(network, trt.logger)  # it owns the weights, and so must outlive the build
     _parse(trt, parser, onnx)
+    set_formats(trt, network, options)
     config = builder.create_builder_config()
     trt.apply(config, options, builder)
     trt.set_precision(config, network, precision, options)

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgemate.bundle import Graph
 from edgemate.errors import BackendError
+from edgemate.runtime.backends.tensorrt.formats import LINEAR
 from edgemate.runtime.backends.tensorrt.options import BatchRange
 from edgemate.wording import counted
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from edgemate.runtime.backends.tensorrt.compat import TensorRT
 
 # By TensorRT's names, since its own nptype() breaks on numpy 1.24 and later up to version 8.5.
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "UINT8": "uint8"}
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "UINT8": "uint8"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Slot:
     """An input or output of an engine.
 
     `shape` is one row's: an image's, or the whole tensor's where it has no batch (`batched` is false), as in the
-    conditional graph.
+    conditional graph. `format` is TensorRT's name of how it lies in memory; see `formats.py`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Slot:
     shape: tuple[int, ...]
     batched: bool
     is_input: bool
+    format: str = LINEAR
 
     @property
     def row_bytes(self) -> int:
@@ -125,7 +127,8 @@ class Engine:
                     f"{self.path}: {name} is {_words(found.get(name))} where the manifest says "
                     f"{_words(recorded.get(name))}; build the engines again with edgemate build"
                 )
-            slots[name] = Slot(name, dtype, row, name in batched, mode == "INPUT")
+            layout = str(opened.get_tensor_format(name).name)
+            slots[name] = Slot(name, dtype, row, name in batched, mode == "INPUT", layout)
         return slots
 
     def _describe(self, name: str) -> tuple[str, str, tuple[int, ...]]:
