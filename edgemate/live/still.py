@@ -71,8 +71,11 @@ class Still:
 
 def difference(features: Features, reference: Features) -> float:
     """The mean absolute difference of all features, in units of the mean absolute value of the reference's."""
-    total = sum(float(np.abs(features[name] - array).sum(dtype=np.float64)) for name, array in reference.items())
-    scale = sum(float(np.abs(array).sum(dtype=np.float64)) for array in reference.values())
+    total = scale = 0.0
+    for name, array in reference.items():
+        before, now = (one.astype(np.float32, copy=False) for one in (array, features[name]))  # int8 would overflow
+        total += float(np.abs(now - before).sum(dtype=np.float64))
+        scale += float(np.abs(before).sum(dtype=np.float64))
     if scale == 0:
         return 0.0 if total == 0 else float("inf")
     return total / scale

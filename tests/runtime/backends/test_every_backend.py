@@ -30,6 +30,29 @@ def test_segments_give_the_golden_logits(segments: Backend, golden) -> None:
         np.testing.assert_allclose(logits, golden.logits[:, exit], **CLOSE)
 
 
+def test_features_between_segments_are_those_of_onnxruntime(segments: Backend, golden, opener: Opener) -> None:
+    pytest.importorskip("onnxruntime")
+    from edgemate.runtime.backends.onnxruntime import ONNXRuntimeBackend
+
+    reference = ONNXRuntimeBackend(opener.bundle, layout="segments", threads=1)
+    kept = np.array([1, 4])
+    flows = [backend.begin(golden.images[:6]) for backend in (segments, reference)]
+    for _ in range(2):
+        found, expected = [], []
+        for flow, into in zip(flows, (found, expected), strict=True):
+            flow.advance()
+            into.append(flow.features())
+            flow.keep(kept)
+            into.append(flow.features())
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours
+            assert set(ours) == set(theirs)
+            for name, array in ours.items():
+                np.testing.assert_allclose(array, theirs[name], **CLOSE)
+        kept = np.array([1])
+    reference.close()
+
+
 @pytest.mark.parametrize("rows", [1, 2, 4, 5, 24])
 def test_any_batch_size_gives_the_same(segments: Backend, golden, rows: int) -> None:
     for _ in range(3):  # the first may be run in another way than those after it

@@ -64,6 +64,18 @@ class TensorRTPass(ForwardPass):
         self._lane.keep(sorted(self._live), kept)
         self._rows = len(kept)
 
+    def features(self) -> dict[str, Array]:
+        """Copies of what the last segment handed on; it waits for the device.
+
+        Raises:
+            BackendError: the pass speculates, so the next segment may have taken them.
+        """
+        if self._speculate:
+            raise BackendError(
+                "speculate: the next segment is under way, so the features between the two are not there"
+            )
+        return self._lane.copies(sorted(self._live), self._rows)
+
     def _enqueue(self) -> None:
         step = self._steps[len(self._enqueued)]
         # Below the least batch that the engines take, rows of earlier images are computed along and not looked at.

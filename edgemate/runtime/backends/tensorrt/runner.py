@@ -58,6 +58,9 @@ class Lane:
         try:
             scratch = self._memory.scratch(max(engine.scratch_bytes for engine in engines))
             self._tensors: dict[str, DeviceTensor] = {}
+            self._rows = rows
+            self._copied: dict[str, PinnedTensor] = {}  # where `copies` go
+            self._slots = {slot.name: slot for engine in engines for slot in engine.slots.values()}
             self.given: dict[str, npt.NDArray[Any]] = {}
             self._answers: list[list[npt.NDArray[Any]]] = []
             self._shared = _shareable(engines, fetched) if zero_copy else frozenset()
@@ -101,6 +104,21 @@ class Lane:
         self.wait(index)
         wide = {np.dtype(np.float16): np.dtype(np.float32)}
         return [array[:rows].astype(wide.get(array.dtype, array.dtype)) for array in self._answers[index]]
+
+    def copies(self, names: Iterable[str], rows: int) -> dict[str, npt.NDArray[Any]]:
+        """The named tensors, `(rows, …)` each, once the stream has done what it was given.
+
+        In a format of several channels at a time the values of a row are in that format's order.
+        """
+        found = {}
+        for name in names:
+            slot, tensor = self._slots[name], self._tensors[name]
+            if name not in self._copied:
+                self._copied[name] = self._memory.pinned((self._rows, *slot.shape), slot.dtype)
+            found[name] = self._copied[name]
+            self._cuda.download(found[name].address, tensor.address, rows * tensor.row_bytes, self._stream)
+        self._cuda.synchronize(self._stream)
+        return {name: pinned.array[:rows].copy() for name, pinned in found.items()}
 
     def keep(self, names: Iterable[str], kept: npt.NDArray[np.intp]) -> None:
         """Bring the rows `kept` of the named tensors to the front, when the stream gets there."""
