@@ -47,6 +47,8 @@ def flat_manifest(bundle: Bundle, policy: str) -> Iterator[str]:
     """The lines. UsageError for a policy or a name that they cannot hold; BundleError as `read_operating_points`."""
     manifest = bundle.manifest
     contract = manifest.input
+    if contract.dtype != "float32":
+        raise UsageError(f"{bundle.path}: its graphs take {contract.dtype}; export it without --input {contract.dtype}")
     yield f"input {contract.channels} {contract.height} {contract.width}"
     yield _numbers("normalize", (contract.divisor, *contract.mean, *contract.std))
     yield f"classes {len(manifest.classes)}"

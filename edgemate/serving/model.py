@@ -65,7 +65,8 @@ class ServedModel:
         while sizes[-1] < self.max_batch:
             sizes.append(min(2 * sizes[-1], self.max_batch))
         for size in sizes:
-            self.classifier.classify(np.zeros(self.classifier.input.shape(size), np.float32), batch_size=size)
+            contract = self.classifier.input
+            self.classifier.classify(np.zeros(contract.shape(size), contract.dtype), batch_size=size)
             if self._longest_ms is not None:
                 self._segment_ms[size] = self._times(size)
         self.classifier.reset_statistics()
@@ -98,7 +99,7 @@ class ServedModel:
         """Predictions of a batch, which is over when the first of its deadlines is.
 
         Args:
-            images: ready `(n, C, H, W)`.
+            images: ready, as the network takes them.
             choice: of all of them.
             due: when each request is due, as `time.perf_counter()` tells it.
 

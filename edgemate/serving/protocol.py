@@ -21,7 +21,12 @@ from edgemate.serving.tensors import Array, from_bytes, from_list
 from edgemate.wording import shortened
 
 READY, PIXELS = "image", "pixels"
-"""The two inputs, of which a request has one: FP32 (N, C, H, W), ready for the network, or UINT8 (N, H, W, C)."""
+"""The two inputs, of which a request has one: what the network takes, and images, UINT8 (N, height, width, channels).
+
+The first is FP32 (N, C, H, W), or UINT8 (N, H, W, C) where the graphs take pixels.
+"""
+READY_TYPES = {"float32": "FP32", "uint8": "UINT8"}
+"""The datatype of the first by that of the bundle's input."""
 OUTPUTS = {
     "label": "BYTES",
     "index": "INT64",
@@ -42,7 +47,8 @@ class InferRequest:
 
     Attributes:
         id: the client's own, which the answer repeats.
-        images: FP32 `(N, C, H, W)`, finite, or UINT8 `(N, H, W, C)`, which is still to be prepared.
+        images: what the network takes, finite, or UINT8 `(N, height, width, channels)`, which is still to be prepared.
+        ready: which of both.
         policy: the operating point that it chooses, if it does.
         deadline_ms: likewise.
         outputs: the names of the outputs, each with whether its tensor is to be binary.
@@ -50,6 +56,7 @@ class InferRequest:
 
     id: str | None
     images: Array
+    ready: bool
     policy: str | None
     deadline_ms: float | None
     outputs: dict[str, bool]
@@ -81,23 +88,25 @@ def parse_infer(body: memoryview, json_bytes: int | None, contract: InputContrac
     for name in parameters:
         if name not in _PARAMETERS:
             raise bad(f"unknown parameter {_shown(name)}; known: {', '.join(_PARAMETERS)}")
+    images, ready = _images(fields, body[length:], contract, max_batch)
     return InferRequest(
         id=_optional(fields, "id", str, "a string"),
-        images=_images(fields, body[length:], contract, max_batch),
+        images=images,
+        ready=ready,
         policy=_optional(parameters, "policy", str, "a string"),
         deadline_ms=_deadline(parameters),
         outputs=_outputs(fields, _flag(parameters, "binary_data_output")),
     )
 
 
-def _images(fields: dict[str, Any], binary: memoryview, contract: InputContract, max_batch: int) -> Array:
+def _images(fields: dict[str, Any], binary: memoryview, contract: InputContract, max_batch: int) -> tuple[Array, bool]:
     inputs = _tensors(fields, "inputs")
     if len(inputs) != 1:
         raise bad(f"a request has one input, {READY} or {PIXELS}, not {len(inputs)}")
     [tensor] = inputs
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), _shape(tensor)
     if name == READY:
-        expected, wanted = "FP32", f"[N, {', '.join(map(str, contract.shape(1)[1:]))}]"
+        expected, wanted = READY_TYPES[contract.dtype], f"[N, {', '.join(map(str, contract.shape(1)[1:]))}]"
         fits = len(shape) == 4 and tuple(shape[1:]) == contract.shape(1)[1:]
     elif name == PIXELS:
         expected, wanted = "UINT8", "[N, height, width, 1, 3 or 4]"
@@ -114,7 +123,7 @@ def _images(fields: dict[str, Any], binary: memoryview, contract: InputContract,
     array = _array(tensor, binary, expected, shape)
     if expected == "FP32" and not np.isfinite(array).all():
         raise bad(f"input {name} has a number that is not finite")
-    return array
+    return array, name == READY
 
 
 def _array(tensor: dict[str, Any], binary: memoryview, datatype: str, shape: list[int]) -> Array:

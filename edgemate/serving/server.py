@@ -29,7 +29,7 @@ from edgemate.serving.connections import HttpServer, json_error
 from edgemate.serving.metrics import Metrics
 from edgemate.serving.model import Choice, ServedModel
 from edgemate.serving.options import ServeOptions
-from edgemate.serving.protocol import OUTPUTS, PIXELS, READY, InferRequest, parse_infer
+from edgemate.serving.protocol import OUTPUTS, PIXELS, READY, READY_TYPES, InferRequest, parse_infer
 from edgemate.serving.refusal import RefusedError, bad
 from edgemate.serving.signals import Stop
 from edgemate.wording import shortened
@@ -198,7 +198,7 @@ class _Service:
     def _metadata(self) -> dict[str, Any]:
         contract = self._model.classifier.input
         classes = len(self._model.classifier.classes)
-        inputs = [(READY, "FP32", contract.shape(-1)), (PIXELS, "UINT8", (-1, -1, -1, -1))]
+        inputs = [(READY, READY_TYPES[contract.dtype], contract.shape(-1)), (PIXELS, "UINT8", (-1, -1, -1, -1))]
         rows = {name: [-1, classes] if name in ("logits", "probabilities") else [-1] for name in OUTPUTS}
         return {
             "name": self._model.name,
@@ -225,7 +225,7 @@ class _Service:
         due = None if deadline_ms is None else arrived + deadline_ms / 1000
         images = asked.images
         with self._batcher.place(len(images)):
-            if images.dtype == "u1":
+            if not asked.ready:
                 images = await self._aside(partial(model.prepare, images))
             predictions = await self._batcher.answer(images, choice, due)
         for number, prediction in enumerate(predictions, start=1):

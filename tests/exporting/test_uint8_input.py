@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from commands import invoke
+from fake_triton import Request, loaded_model
 from PIL import Image
 
 from edgemate.bundle import Bundle, Graph, InputContract, Tensor
@@ -21,6 +23,7 @@ from edgemate.core.input_spec import Resize
 from edgemate.errors import ExportError, ImageError
 from edgemate.exporting import Exported, ExportOptions, export_run
 from edgemate.exporting.graphs import ExportedGraph
+from edgemate.exporting.triton import write_repository
 from edgemate.exporting.uint8_input import frames_of, pixels_of, resize_matrices, uint8_contract, with_uint8_input
 from edgemate.exporting.verify import check_graph, open_session
 from edgemate.policies import Confidence, FixedExit
@@ -184,6 +187,41 @@ def test_commands_take_a_bundle_of_pixels(of_pixels: Bundle, tmp_path: Path) -> 
     ):
         result = invoke(command, of_pixels.path, *arguments, "--threads", 1)
         assert result.exit_code == 0, result.output
+
+
+def test_triton_s_models_take_pixels(of_pixels: Bundle, tmp_path: Path) -> None:
+    repository = write_repository(
+        of_pixels, tmp_path / "repository", platform="onnxruntime", engines=(), max_batch=8, overwrite=False
+    )
+    name = of_pixels.manifest.name
+    first = next((repository / f"{name}_segment_1").glob("config.pbtxt")).read_text()
+    for config in (first, (repository / name / "config.pbtxt").read_text()):
+        assert 'name: "image" data_type: TYPE_UINT8 dims: [ 8, 8, 1 ]' in config
+    taken = of_pixels.golden().images[:5]
+    with loaded_model(repository, name) as (model, _), AnytimeClassifier.load(of_pixels, threads=1) as classifier:
+        [response] = model.execute([Request(taken)])
+        policy = json.loads((repository / name / "1" / "plan.json").read_text())["default"]
+        expected = classifier.classify(taken, policy)
+    assert response["exit"].ravel().tolist() == [answer.exit for answer in expected]
+    np.testing.assert_allclose(response["logits"], [answer.logits for answer in expected], rtol=1e-5, atol=1e-5)
+
+
+def test_a_server_takes_pixels(of_pixels: Bundle) -> None:
+    pytest.importorskip("aiohttp")
+    from served import serving
+
+    taken = of_pixels.golden().images[:3]
+    with AnytimeClassifier.load(of_pixels, threads=1) as classifier:
+        expected = [answer.label for answer in classifier.classify(taken)]
+    with serving(of_pixels.path) as served:
+        for name in ("image", "pixels"):  # these need no resizing, so both are the same
+            tensor = {"name": name, "datatype": "UINT8", "shape": list(taken.shape), "data": taken.tolist()}
+            asked = {"inputs": [tensor], "outputs": [{"name": "label"}]}
+            status, content, _ = served.ask("POST", f"/v2/models/{of_pixels.manifest.name}/infer", asked)
+            assert status == 200, content
+            assert json.loads(content)["outputs"][0]["data"] == expected
+        wrong = {"name": "image", "datatype": "FP32", "shape": list(taken.shape), "data": taken.tolist()}
+        assert served.ask("POST", f"/v2/models/{of_pixels.manifest.name}/infer", {"inputs": [wrong]})[0] == 400
 
 
 @pytest.mark.parametrize("precision", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])

@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-_DTYPES = {"TYPE_FP32": np.float32, "TYPE_FP16": np.float16, "TYPE_INT32": np.int32, "TYPE_STRING": np.object_}
+_DTYPES = {
+    "TYPE_FP32": np.float32,
+    "TYPE_UINT8": np.uint8,
+    "TYPE_INT8": np.int8,
+    "TYPE_FP16": np.float16,
+    "TYPE_INT32": np.int32,
+    "TYPE_STRING": np.object_,
+}
 
 
 def parsed_config(path: Path) -> Any:

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgemate.bundle import Graph
+from edgemate.bundle import Graph, InputContract
 
-_TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "int32": "TYPE_INT32"}
+_TYPES = {
+    "float32": "TYPE_FP32",
+    "float16": "TYPE_FP16",
+    "int8": "TYPE_INT8",
+    "int32": "TYPE_INT32",
+    "uint8": "TYPE_UINT8",
+}
 
 
 class Field(NamedTuple):
@@ -41,8 +47,8 @@ def segment_config(name: str, platform: str, graph: Graph, max_batch: int) -> st
     )
 
 
-def exits_config(name: str, image: Sequence[int], classes: int, max_batch: int) -> str:
-    """The configuration of the model that runs the segments; `image` is (channels, height, width)."""
+def exits_config(name: str, contract: InputContract, classes: int, max_batch: int) -> str:
+    """The configuration of the model that runs the segments, which take what `contract` says."""
     outputs = [
         Field("logits", "TYPE_FP32", [classes]),
         Field("label", "TYPE_STRING", [1]),
@@ -52,7 +58,7 @@ def exits_config(name: str, image: Sequence[int], classes: int, max_batch: int) 
     return "".join(
         (
             f'name: {_quoted(name)}\nbackend: "python"\nmax_batch_size: {max_batch}\n',
-            _fields("input", [Field("image", "TYPE_FP32", image)]),
+            _fields("input", [Field("image", _TYPES[contract.dtype], contract.shape(1)[1:])]),
             _fields("output", outputs),
             "dynamic_batching { }\n",
             "instance_group [ { kind: KIND_CPU count: 1 } ]\n",

@@ -67,8 +67,7 @@ def write_repository(
         (model / "1").mkdir(parents=True)
         shutil.copyfile(Path(__file__).with_name("model.py"), model / "1" / "model.py")
         files.write_json(model / "1" / "plan.json", plan)
-        image = manifest.input.shape(1)[1:]
-        _write(model / _CONFIG, exits_config(name, image, len(manifest.classes), max_batch))
+        _write(model / _CONFIG, exits_config(name, manifest.input, len(manifest.classes), max_batch))
         put_in_place(made, folder)
     return folder
 
