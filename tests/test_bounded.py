@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,9 +15,19 @@ BOUNDED = Path(__file__).parent / "support" / "bounded.py"
 ROOT = Path(__file__).parents[1]
 
 
+def heed_interrupts() -> None:
+    """In the child, also where these tests run in the background, which ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def bounded(minutes: float, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(BOUNDED), str(minutes), *command], capture_output=True, text=True, timeout=120, cwd=cwd
+        [sys.executable, str(BOUNDED), str(minutes), *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        preexec_fn=heed_interrupts,
     )
 
 

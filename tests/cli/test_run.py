@@ -31,6 +31,11 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+def heed_interrupts() -> None:
+    """In the child, also where these tests run in the background, which ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def started(small_bundle: Bundle, folder: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
@@ -38,6 +43,7 @@ def started(small_bundle: Bundle, folder: Path) -> Iterator[subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     try:
         yield process

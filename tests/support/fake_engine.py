@@ -233,7 +233,9 @@ class FakeContext:
         rows = shapes["image"][0] if "image" in shapes else next(iter(shapes.values()))[0]
         # Working memory is written all over, as a real engine would.
         self._cuda.view("device", self._scratch, SCRATCH_BYTES)[:] = bytes([plan["exit"]]) * SCRATCH_BYTES
-        inputs = {name: self._array(name, rows, addresses[name]).astype(np.float32) for name in plan["inputs"]}
+        given = {name: self._array(name, rows, addresses[name]) for name in plan["inputs"]}
+        # It computes in float32 whatever it is given, but for pixels, which are prepared first.
+        inputs = {name: one.astype(one.dtype if one.dtype == np.uint8 else np.float32) for name, one in given.items()}
         with np.errstate(all="ignore"):  # rows of no image hold anything
             computed = self._answers(inputs)
         for name in plan["outputs"]:

@@ -68,6 +68,7 @@ class TensorRTBackend(Backend):
         if decide not in get_args(Decide):
             raise UsageError(f"decide: must be {' or '.join(map(repr, get_args(Decide)))}, not {decide!r}")
         self._trt = load_tensorrt(self.flavour)
+        self._trt.require_device()  # TensorRT-RTX loads without one, and CUDA's own message would not help
         self._cuda = Cuda.load()
         self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
         self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
