@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: kernel install wheel test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
+.PHONY: kernel gpu install wheel test fuzz lint test-slow test-device test-lowest audit demo screenshots clean
 
 install: $(VENV)/.installed
 
@@ -104,3 +104,7 @@ clean:
 # The kernel that decides on the GPU, from its source. Needs nvcc of CUDA 13; what it gives is in the repository.
 kernel: install
 	$(BIN)/python tests/support/decision_kernel.py
+
+# Everything that only a GPU can show, in ten minutes at most; docs/gpu.md lists it.
+gpu: install
+	$(BIN)/python tests/support/bounded.py 10 $(BIN)/python deploy/gpu_kit/checks.py
