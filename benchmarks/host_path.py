@@ -133,6 +133,7 @@ class _Package:
         backend.load_tensorrt = lambda flavour: _NoTensorRT()
         backend.find_engines = lambda bundle, trt, layout: found
         backend.open_engine = lambda trt, file: _NoEngine(file.graph)
+        backend.prove_at_first_load = lambda *given: None
         backend.Cuda = SimpleNamespace(load=lambda: cuda)
         opened = backend.TensorRTBackend(bundle, layout="segments", threads=None)
         cuda.fill()
@@ -172,6 +173,9 @@ class _NoEngine:
     def get_tensor_name(self, index: int) -> str:
         return list(self._tensors)[index]
 
+    def get_tensor_format(self, name: str) -> Any:
+        return SimpleNamespace(name="LINEAR")
+
     def get_tensor_mode(self, name: str) -> Any:
         return SimpleNamespace(name="INPUT" if name in self._inputs else "OUTPUT")
 
@@ -187,11 +191,19 @@ class _NoEngine:
 
 class _NoTensorRT:
     version_text = "none"
+    kernels = None
+    has_graphs = False
+
+    def is_capturable(self, context: Any, stream: Any) -> bool:
+        return True
+
+    def require_device(self) -> None:
+        """It needs none."""
 
     def scratch_bytes(self, opened: Any) -> int:
         return 1
 
-    def create_execution_context(self, opened: Any, scratch: int) -> Any:
+    def create_execution_context(self, opened: Any, scratch: int, **options: Any) -> Any:
         return SimpleNamespace(
             set_input_shape=lambda name, shape: True,
             set_tensor_address=lambda name, address: True,
@@ -216,6 +228,10 @@ def _no_cuda(cuda: Any) -> Any:
             for block in self._pinned:
                 array = np.frombuffer(block, dtype=np.float32)
                 array[:] = np.random.default_rng(0).normal(size=len(array))
+
+        def call(self, name: str, *arguments: Any) -> int:
+            """What is not named below."""
+            return 0
 
         def allocate(self, size: int) -> int:
             return 4096
