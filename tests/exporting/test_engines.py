@@ -42,7 +42,7 @@ class Network:
 
 
 # Those of the slow suite take most of the time.
-SLOW = {"fashion_mnist", "mobilenet_v3_small"}
+SLOW = {"fashion_mnist", "resnet18", "mobilenet_v3_small"}
 
 
 @pytest.fixture(

@@ -119,7 +119,10 @@ def test_the_bundle_states_costs_with_mixing_and_golden_answers(mixed: tuple[Run
     np.testing.assert_allclose(golden.logits, reference_logits(model, golden.images), atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int8+fp16"])
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param("fp16", marks=pytest.mark.slow), pytest.param("int8", marks=pytest.mark.slow), "int8+fp16"],
+)
 def test_lower_precisions_leave_the_sum_in_float32(finished_run: Run, tmp_path: Path, precision: Any) -> None:
     run = mixing_run(finished_run, MIXINGS["boosted"], tmp_path / "run")
     options = ExportOptions(layouts=("segments", "conditional"), precision=precision)

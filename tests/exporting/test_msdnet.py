@@ -27,7 +27,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("layout", ["segments", "prefixes"])
+@pytest.mark.parametrize("layout", ["segments", pytest.param("prefixes", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["cifar", pytest.param("imagenet", marks=pytest.mark.slow)])
 def test_graphs_agree_with_the_network_for_one_image_and_for_five(name: str, layout: Layout, tmp_path: Path) -> None:
     options, size = NETWORKS[name]

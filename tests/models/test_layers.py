@@ -62,7 +62,7 @@ def counted(model: MultiExitModel, name: str) -> CountedLayers:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in NETWORKS])
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("mixed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_layers_add_up_to_the_costs_of_every_exit(name: str, mixed: bool) -> None:
     model = built(name)
     if mixed:
