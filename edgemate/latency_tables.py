@@ -23,13 +23,15 @@ from edgemate.machine import memory_gib, processor
 from edgemate.registry import closest
 from edgemate.sensors.speed import read_speed_settings, speed_differences
 from edgemate.trust import Ledger
-from edgemate.wording import counted
+from edgemate.wording import counted, shortened
 
 FORMAT_VERSION: Literal[2] = 2
 MOST_BYTES = 1 << 20
 QUANTILES = (*range(100), 99.5, 99.9, 100)
 
-Milliseconds = Annotated[float, Field(ge=0)]
+_LONGEST_MS = 1e9
+"""11 days. Sums of numbers near the largest ones are not finite any more."""
+Milliseconds = Annotated[float, Field(ge=0, le=_LONGEST_MS)]
 _MEMORY = "memory_gib"  # of `machine_metadata`
 TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -189,7 +191,7 @@ def read_latency_table(bundle: Bundle, device: str) -> LatencyTable:
     remedy = "run edgemate bench --device again"
     table = read_versioned(path, LatencyTable, FORMAT_VERSION, remedy=remedy, content=content)
     if table.device != device:
-        raise BundleError(f"{path}: is of device {table.device!r}; {remedy}")
+        raise BundleError(f"{path}: is of device {shortened(table.device)!r}; {remedy}")
     if len(table.exits) != len(bundle.manifest.exits):
         raise BundleError(
             f"{path}: is for {counted(len(table.exits), 'exit')}; the bundle has {len(bundle.manifest.exits)}"

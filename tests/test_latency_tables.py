@@ -122,3 +122,11 @@ def test_a_table_that_does_not_have_the_memory_is_of_any(own_bundle: Path) -> No
     assert table("more", machine=here).differences(BACKEND) == [
         f"memory {here['memory_gib']} GiB, here {memory_gib()} GiB"
     ]
+
+
+@pytest.mark.parametrize("field", ["mean_ms", "segment_p99_ms", "quantiles_ms"])
+def test_times_whose_sums_are_not_finite_are_refused(field: str) -> None:
+    times: dict[str, object] = {"exit": 1, "mean_ms": 1.0, "quantiles_ms": (1.0,) * 103, "segment_p99_ms": 1.0}
+    StopTimes.model_validate(times)
+    with pytest.raises(ValueError, match="less than or equal to 1000000000"):
+        StopTimes.model_validate({**times, field: (1e308,) * 103 if field == "quantiles_ms" else 1e308})

@@ -54,7 +54,9 @@ def bundle_targets(folder: Path) -> dict[str, Target]:
         own = copy(place)
         _rewrite(own / "bundle.json", random)
         found = Bundle.open(own, verify=random.random() < 0.5)
-        json.dumps(_either(api.inspect, own).to_json() if random.random() < 0.3 else {})
+        shown = _either(api.inspect, own) if random.random() < 0.3 else None
+        if shown is not None:
+            json.dumps(shown.to_json())
         _either(found.golden)
         _either(found.calibration)
         _classify(own, random)
