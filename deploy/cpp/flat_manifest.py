@@ -21,6 +21,8 @@ Files are relative to the bundle, and their hashes are checked here, not by the 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,10 +39,12 @@ from edgemate.wording import shortened
 def main() -> None:
     options = _options()
     try:
-        for line in flat_manifest(Bundle.open(options.bundle), options.policy):
-            print(line)
-    except EdgemateError as error:
-        raise SystemExit(f"error: {error}") from None
+        lines = list(flat_manifest(Bundle.open(options.bundle), options.policy))  # all of them, or none
+        print("\n".join(lines), flush=True)
+    except (EdgemateError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)  # at a normal end a full standard output would be reported once more
 
 
 def flat_manifest(bundle: Bundle, policy: str) -> Iterator[str]:

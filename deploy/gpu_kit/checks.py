@@ -45,8 +45,13 @@ def main() -> None:
     """Run all of it; exit code 1 where a test or a way of answering fails, 2 where there is no GPU or TensorRT."""
     options = _options()
     started = time.monotonic()
+    if options.repeats < 1:
+        _end(f"--repeats {options.repeats}: must be 1 or more")
     backend = "onnxruntime" if options.rehearse else _backend()
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _end(f"{options.output}: cannot be made: {error.strerror}")
     tests = None if options.rehearse else _tests()
     bundle = _bundle(options.output / "resnet18", 32 if options.rehearse else 224)
     if not options.rehearse:

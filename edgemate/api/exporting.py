@@ -106,6 +106,8 @@ def export(
     opened = open_run(run, allow_plugins=allow_plugins)
     folder = Path("bundles") / opened.name if output is None else Path(output)
     BundleWriter(folder, overwrite=overwrite).check()
+    if target == "triton":
+        _check_repository(folder, platform, overwrite)
     if precision != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)
 
@@ -125,3 +127,14 @@ def export(
         progress=progress,
     )
     return export_run(opened, folder, target=target, options=options)
+
+
+def _check_repository(folder: Path, platform: str, overwrite: bool) -> None:
+    """What would end an export for Triton after minutes."""
+    from edgemate.bundle.model_repository import check_repository, repository_of
+
+    check_repository(repository_of(folder), overwrite=overwrite)
+    if platform == "tensorrt":
+        from edgemate.runtime.backends.tensorrt.device import require_gpu
+
+        require_gpu("platform tensorrt")

@@ -50,14 +50,19 @@ def frame_size(given: str | Sequence[int] | None) -> tuple[int, int] | None:
     import re
 
     from edgemate.errors import UsageError
+    from edgemate.limits import INPUT_SIDE
 
     if given is None:
         return None
+    size: tuple[int, ...]
     if isinstance(given, str):
         found = re.fullmatch(r"([0-9]{1,6})[x×]([0-9]{1,6})", given.strip())
         if found is None:
             raise UsageError(f"frame {given!r}: give width and height, such as 1920x1080")
-        given = (int(found[2]), int(found[1]))
-    if len(given) != 2 or min(given) < 1:
-        raise UsageError(f"frame {tuple(given)}: give height and width, 1 or more, such as (1080, 1920)")
-    return given[0], given[1]
+        size = (int(found[2]), int(found[1]))
+    else:
+        size = tuple(given)
+    if len(size) != 2 or not 1 <= min(size) <= max(size) <= INPUT_SIDE.most:
+        wanted = "width and height, such as 1920x1080" if isinstance(given, str) else "(height, width)"
+        raise UsageError(f"frame {given}: give {wanted}, each from 1 to {INPUT_SIDE.most:,} pixels")
+    return size[0], size[1]

@@ -28,6 +28,12 @@ EXTRAS = {
         "torchvision",
     ),
     "export": ("onnx", "onnxscript"),
+    "report": ("bokeh", "jinja2"),
+    "serve": ("aiohttp", "prometheus-client"),
+    "sign": ("cryptography",),
+    "tune": ("optuna",),
+    "cluster": ("ray",),
+    "parquet": ("pyarrow",),
 }
 
 # Dataset → where below the data root its files lie, any of them.

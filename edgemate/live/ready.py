@@ -104,7 +104,8 @@ def load(bundle: Bundle | str, options: LoadOptions, *, proved: bool) -> Ready:
         if proved:
             _prove(classifier)
         ready = Ready(classifier, options)
-        black = np.zeros((classifier.input.height, classifier.input.width, 3), dtype=np.uint8)
+        contract = classifier.input
+        black = np.zeros((*(contract.frame or (contract.height, contract.width)), 3), dtype=np.uint8)
         for _ in range(_WARM_UP):
             ready.classify(black)
         ready.forget()

@@ -169,8 +169,8 @@ class Preprocessor:
             raise ImageError(f"{name}: its shape after preprocessing is {array.shape}; the network takes {expected}")
         height, width, channels = expected
         raise ImageError(
-            f"{name}: is {array.shape[1]}x{array.shape[0]}; this bundle takes frames of {width}x{height} with "
-            f"{channels} channels only; export one without a frame size for other images"
+            f"{name}: is {array.shape[1]}x{array.shape[0]}; this bundle takes {'gray' if channels == 1 else 'RGB'} "
+            f"frames of {width}x{height} only; export one without a frame size for other images"
         )
 
 

@@ -46,6 +46,13 @@ def lines(bundle: Bundle, policy: str) -> list[str]:
     return list(load_script("deploy/cpp/flat_manifest.py").flat_manifest(bundle, policy))
 
 
+@pytest.mark.parametrize("policy", ["nope", "patience"])
+def test_a_manifest_is_written_whole_or_not_at_all(bundle: Bundle, policy: str) -> None:
+    command = [sys.executable, FOLDER / "flat_manifest.py", bundle.path, "--policy", policy]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled example, with the library of the Python package."""

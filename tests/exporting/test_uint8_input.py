@@ -19,6 +19,7 @@ from edgemate.cli.bench import bench
 from edgemate.cli.classify import classify
 from edgemate.cli.evaluate import evaluate
 from edgemate.cli.profile import profile
+from edgemate.cli.run import run
 from edgemate.core.input_spec import Resize
 from edgemate.errors import ExportError, ImageError
 from edgemate.exporting import Exported, ExportOptions, export_run
@@ -255,8 +256,15 @@ def test_a_bundle_of_frames_takes_them_straight_and_nothing_else(
         limit = 0.01 * max(1, np.abs(wanted).max())
         np.testing.assert_allclose(np.stack([answer.logits for answer in found]), wanted, atol=limit)
         assert classifier.preprocessor.prepare(frames[0][:, :, 0]).base is not None  # passed on, not copied
-        with pytest.raises(ImageError, match="takes frames of 64x48"):
+        with pytest.raises(ImageError, match="takes gray frames of 64x48 only"):
             classifier.classify(pixels(24, 32))
     result = invoke(bench, bundle.path, "--repeats", 2, "--warmup", 0, "--threads", 1)
     assert result.exit_code == 0, result.output
     assert "a JPEG of 64x48" in result.stdout
+    for number, frame in enumerate(frames[:2]):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(frame[:, :, 0]).save(tmp_path / "images" / f"{number}.png")
+    result = invoke(run, bundle.path, "--source", tmp_path / "images", "--threads", 1)
+    assert result.exit_code == 0, result.output
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["label"] for answer in answers] == [classifier.classes[answer.index or 0] for answer in found[:2]]

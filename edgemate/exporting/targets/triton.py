@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from edgemate.bundle.model_repository import check_repository, repository_of
 from edgemate.errors import UsageError
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.targets.onnx import export_onnx
 from edgemate.exporting.targets.trt import build_options, export_trt
-from edgemate.exporting.triton import check_place, write_repository
+from edgemate.exporting.triton import write_repository
 from edgemate.runs import Run
 
 
@@ -22,8 +23,8 @@ def export_triton(run: Run, output: Path, options: ExportOptions) -> Exported:
     """
     if "segments" not in options.layouts:
         raise UsageError("layouts: a model repository is made of segments; name them too")
-    folder = output.with_name(f"{output.name}-triton")
-    check_place(folder, overwrite=options.overwrite)
+    folder = repository_of(output)
+    check_repository(folder, overwrite=options.overwrite)
     if options.platform == "tensorrt":
         exported = export_trt(run, output, replace(options, require_engines=True))
     else:

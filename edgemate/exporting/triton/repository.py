@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from edgemate import files
 from edgemate.bundle import Bundle
+from edgemate.bundle.model_repository import CONFIG_FILE, check_repository
 from edgemate.calibration import read_operating_points
 from edgemate.errors import BundleError, ExportError
 from edgemate.exporting.triton.configs import exits_config, segment_config
@@ -21,7 +22,6 @@ from edgemate.swapping import new_folder, put_in_place
 
 Platform = Literal["onnxruntime", "tensorrt"]
 
-_CONFIG = "config.pbtxt"
 _FILES: dict[Platform, tuple[str, str]] = {
     "onnxruntime": ("onnxruntime_onnx", "model.onnx"),
     "tensorrt": ("tensorrt_plan", "model.plan"),
@@ -49,7 +49,7 @@ def write_repository(
         BundleError: the folder exists and may not be replaced; or the bundle has no segments or operating points.
         ExportError: none of its operating points can be run by the repository.
     """
-    check_place(folder, overwrite=overwrite)
+    check_repository(folder, overwrite=overwrite)
     manifest = bundle.manifest
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", manifest.name)
     segments = manifest.graphs.get("segments")
@@ -62,24 +62,14 @@ def write_repository(
             model = made / f"{name}_segment_{graph.exit}"
             (model / "1").mkdir(parents=True)
             shutil.copyfile(engines[number] if platform == "tensorrt" else bundle.graph(graph), model / "1" / file)
-            _write(model / _CONFIG, segment_config(model.name, kind, graph, max_batch))
+            _write(model / CONFIG_FILE, segment_config(model.name, kind, graph, max_batch))
         model = made / name
         (model / "1").mkdir(parents=True)
         shutil.copyfile(Path(__file__).with_name("model.py"), model / "1" / "model.py")
         files.write_json(model / "1" / "plan.json", plan)
-        _write(model / _CONFIG, exits_config(name, manifest.input, len(manifest.classes), max_batch))
+        _write(model / CONFIG_FILE, exits_config(name, manifest.input, len(manifest.classes), max_batch))
         put_in_place(made, folder)
     return folder
-
-
-def check_place(folder: Path, *, overwrite: bool) -> None:
-    """Raise BundleError where a folder exists and is not a repository, or is one and may not be replaced."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir() or not all((model / _CONFIG).is_file() for model in folder.iterdir()):
-        raise BundleError(f"{folder}: exists and is not a model repository; choose another output")
-    if not overwrite:
-        raise BundleError(f"{folder}: already holds a model repository; `overwrite` replaces it")
 
 
 def _plan(bundle: Bundle, name: str) -> dict[str, Any]:
