@@ -77,6 +77,9 @@ class ImageLoader(DataLoader[LabeledBatch]):
     cannot pass batches on or are killed.
     """
 
+    def check_worker_number_rationality(self) -> None:
+        """Nothing: torch warns of more workers than cores with each loader, and the header of a training has both."""
+
     def __iter__(self) -> Iterator[LabeledBatch]:  # type: ignore[override]
         check_sockets(self.num_workers)
         with translate_worker_errors(self.num_workers):

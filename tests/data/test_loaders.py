@@ -91,6 +91,11 @@ def test_workers_give_the_same_batches_as_one_process():
         assert same(epoch_of(alone, epoch), epoch_of(with_workers, epoch))
 
 
+def test_more_workers_than_cores_are_no_warning(recwarn):
+    training(workers=500)  # none is started before it is iterated
+    assert not recwarn.list
+
+
 @given(
     n=st.integers(1, 200),
     batch_size=st.integers(1, 40),
