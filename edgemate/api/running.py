@@ -126,7 +126,7 @@ def run(
         policy, threshold, exit, deadline_ms, still, backend, threads, trusted_keys, trust_engines, on_failure
     )
     options.choose(opened)
-    if given != "-" and Path(given).is_fifo():
+    if _is_pipe(given):
         (note or _ignore)(f"source {given}: is a pipe, which is read once a program writes to it")
     wanted = SourceOptions(watch, None if done is None else Path(os.fspath(done)), raw)
     opened_source = _open_source(given, wanted, stops or _never)
@@ -155,6 +155,13 @@ def run(
         asks_report=asks_report or _never,
     )
     return resident.run(frames)
+
+
+def _is_pipe(given: str) -> bool:
+    try:
+        return given != "-" and Path(given).is_fifo()
+    except (OSError, ValueError):  # too long for a name, or with a null byte
+        return False
 
 
 def _open_source(given: str, options: SourceOptions, stops: Callable[[], bool]) -> Source | None:

@@ -90,8 +90,7 @@ def check_overlay(given: str, source: str | None = None) -> None:
 def _is_source(path: Path, source: str) -> bool:
     """Whether both are one file, whatever their names are."""
     try:
-        there = os.stat(path)
-        return os.path.samestat(there, os.fstat(0) if source == "-" else os.stat(source))
+        return os.path.samestat(path.stat(), os.fstat(0) if source == "-" else Path(source).stat())
     except (OSError, ValueError):  # one is not there, or no file
         return False
 
@@ -186,8 +185,8 @@ class _VideoFile(Overlay):
                 self._file.close()
 
     def _discard(self) -> None:
-        with contextlib.suppress(_Discarded), self._file:
-            raise _Discarded
+        with contextlib.suppress(_DiscardedError), self._file:
+            raise _DiscardedError
 
     @contextlib.contextmanager
     def _problems(self) -> Iterator[None]:
@@ -198,7 +197,7 @@ class _VideoFile(Overlay):
             raise DataError(f"overlay {self._path}: cannot be written: {reason}") from error
 
 
-class _Discarded(Exception):
+class _DiscardedError(Exception):
     """The file is not wanted."""
 
 

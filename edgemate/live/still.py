@@ -11,7 +11,6 @@ value: unlike a cosine it grows in proportion to a change, and sees one of brigh
 from __future__ import annotations
 
 import math
-
 import time
 from dataclasses import replace
 from typing import Any

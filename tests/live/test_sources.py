@@ -220,7 +220,7 @@ def test_a_port_that_cannot_be_and_long_names() -> None:
     for port in ("65536", "99999999999999999999"):
         with pytest.raises(UsageError, match="is above 65535"):
             open_source(f"udp://127.0.0.1:{port}")
-    for text in ("x" * 5000, "camera:" + "x" * 5000, "udp://host:70000/" + "x" * 5000):
+    for text in ("x" * 5000, "x\0", "camera:" + "x" * 5000, "udp://host:70000/" + "x" * 5000):
         with pytest.raises(UsageError) as error:
             open_source(text)
         assert len(str(error.value)) < 500

@@ -112,9 +112,8 @@ class Camera(_Video):
 
     def __init__(self, given: str) -> None:
         if not given.isdecimal() and not given.startswith("/dev/"):
-            raise UsageError(
-                f"source {shortened(f'camera:{given}')!r}: give the camera's number, such as camera:0, or camera:/dev/video0"
-            )
+            shown = shortened(f"camera:{given}")
+            raise UsageError(f"source {shown!r}: give the camera's number, such as camera:0, or camera:/dev/video0")
         device = f"/dev/video{given}" if given.isdecimal() else given
         super().__init__(f"camera {device}", device, kind="video4linux2", options={})
 
