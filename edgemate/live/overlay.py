@@ -135,6 +135,7 @@ class _VideoFile(Overlay):
         self._av: Any = av
         self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._path = path
+        self._failed = False  # which has been raised
         options = {"movflags": "frag_keyframe+empty_moov"} if path.suffix.lower() in (".mp4", ".mov") else {}
         self._file = contextlib.ExitStack()
         with self._problems():
@@ -170,6 +171,9 @@ class _VideoFile(Overlay):
             self._container.mux(packet)
 
     def close(self) -> None:
+        if self._failed:
+            self._discard()
+            return
         with self._problems():
             try:
                 if self._stream is not None:
@@ -193,6 +197,7 @@ class _VideoFile(Overlay):
         try:
             yield
         except (OSError, ValueError, self._av.error.FFmpegError) as error:
+            self._failed = True
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"overlay {self._path}: cannot be written: {reason}") from error
 
