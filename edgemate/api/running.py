@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
     from edgemate.live import LiveAnswer, LiveReport
     from edgemate.live.ready import LoadOptions
     from edgemate.live.replacement import Fingerprint, Replacement
-    from edgemate.live.sources.base import Pace
+    from edgemate.live.sources import SourceOptions
+    from edgemate.live.sources.base import Pace, Source
     from edgemate.policies import Policy
     from edgemate.runtime.classifier import OnFailure
 
@@ -98,10 +101,10 @@ def run(
     from edgemate.api.opening import open_bundle
     from edgemate.errors import UsageError
     from edgemate.live.latest_frame import FrameReader
-    from edgemate.live.overlay import open_overlay
+    from edgemate.live.overlay import check_overlay, open_overlay
     from edgemate.live.ready import load
     from edgemate.live.resident import Resident, Told
-    from edgemate.live.sources import SourceOptions, open_source
+    from edgemate.live.sources import SourceOptions
     from edgemate.live.sources.base import Pace
 
     # What is wrong and needs no backend to be found comes first: importing it takes time.
@@ -112,16 +115,24 @@ def run(
     for name, number in (("max_age_ms", max_age_ms), ("every", every), ("frames", frames)):
         if number is not None and not number > 0:
             raise UsageError(f"{name}: must be above 0, not {number}")
-    if still is not None and not still >= 0:
-        raise UsageError(f"still: must be 0 or more, not {still}")
+    if still is not None and not (still >= 0 and math.isfinite(still)):
+        raise UsageError(f"still: must be 0 or more, such as 0.05, not {still}")
+    given = os.fspath(source)
+    if overlay is not None:
+        check_overlay(os.fspath(overlay), given)
     before = _fingerprint(bundle)
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     options = _load_options(
         policy, threshold, exit, deadline_ms, still, backend, threads, trusted_keys, trust_engines, on_failure
     )
     options.choose(opened)
-    given = os.fspath(source)
-    opened_source = open_source(given, SourceOptions(watch, None if done is None else Path(os.fspath(done)), raw))
+    if _is_pipe(given):
+        (note or _ignore)(f"source {given}: is a pipe, which is read once a program writes to it")
+    wanted = SourceOptions(watch, None if done is None else Path(os.fspath(done)), raw)
+    opened_source = _open_source(given, wanted, stops or _never)
+    if opened_source is None:
+        return _nothing()
+    shown = None
     try:
         if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest" and given != "-":
             raise UsageError("pace 'real': images in a folder have no times; leave it out")
@@ -129,6 +140,8 @@ def run(
         ready = load(opened, options, proved=False)
     except BaseException:
         opened_source.close()
+        if shown is not None:
+            shown.close()
         raise
     oldest = opened_source.period if max_age_ms is None and not opened_source.live else None
     resident = Resident(
@@ -142,6 +155,72 @@ def run(
         asks_report=asks_report or _never,
     )
     return resident.run(frames)
+
+
+def _is_pipe(given: str) -> bool:
+    try:
+        return given != "-" and Path(given).is_fifo()
+    except (OSError, ValueError):  # too long for a name, or with a null byte
+        return False
+
+
+def _open_source(given: str, options: SourceOptions, stops: Callable[[], bool]) -> Source | None:
+    """The source; None if a stop was asked for before it could be opened, such as a stream that sends nothing."""
+    from edgemate.live.sources import open_source
+
+    lock, done, left = threading.Lock(), threading.Event(), False
+    found: list[Source] = []
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            source = open_source(given, options)
+            with lock:
+                if left:
+                    source.close()
+                else:
+                    found.append(source)
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="source", daemon=True).start()
+    try:
+        while not done.wait(0.05):
+            if stops():
+                return None
+        if problems:
+            raise problems[0]
+        return found.pop()
+    finally:
+        with lock:
+            left = True
+            for source in found:
+                source.close()
+
+
+def _nothing() -> LiveReport:
+    """The report of a call that was stopped before its source was opened."""
+    from edgemate.live import LiveReport
+
+    return LiveReport(
+        frames=0,
+        answered=0,
+        still=0,
+        replaced=0,
+        too_old=0,
+        lost=0,
+        unanswered=0,
+        unreadable=0,
+        exits={},
+        late=0,
+        oldest_ms=0.0,
+        mean_ms=0.0,
+        delayed_ms=0.0,
+        reloads=0,
+        refused=0,
+    )
 
 
 def _load_options(

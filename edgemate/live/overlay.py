@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from edgemate import files
 from edgemate.core.image_files import decode
-from edgemate.errors import UsageError
+from edgemate.durable import whole_file
+from edgemate.errors import DataError, UsageError
 from edgemate.live.answer import LiveAnswer
 from edgemate.runtime.preprocessing import ImageInput
+from edgemate.wording import shortened
 
 _TICKS = 90_000  # per second, as video formats count time
-_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi")
+_FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".avi": "avi"}
 
 
 class Overlay(ABC):
@@ -44,10 +50,49 @@ def open_overlay(given: str) -> Overlay:
     """
     if given == "window":
         return _Window()
-    path = Path(given)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise UsageError(f"overlay {given!r}: give window, or a file whose name ends with {', '.join(_SUFFIXES)}")
-    return _VideoFile(path)
+    check_overlay(given)
+    return _VideoFile(Path(given))
+
+
+def check_overlay(given: str, source: str | None = None) -> None:
+    """Check where an overlay is to be written, before anything is opened.
+
+    Args:
+        given: `window`, or the name of a video file.
+        source: the text that names the source.
+
+    Raises:
+        UsageError: it is no video file's name, is the source itself or in a bundle, or cannot be written.
+    """
+    if given == "window":
+        return
+    path, shown = Path(given), shortened(given)
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"overlay {shown!r}: give window, or a file whose name ends with {', '.join(_FORMATS)}")
+    if source is not None and _is_source(path, source):
+        raise UsageError(f"overlay {shown}: is the source itself; name another file")
+    if os.path.lexists(path):
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a link or no plain file"
+            raise UsageError(f"overlay {shown}: is {kind}; name another file")
+    if not os.path.isdir(path.parent):  # noqa: PTH112, a name that is too long is none
+        raise UsageError(f"overlay {shown}: there is no folder {shortened(str(path.parent))}; make it first")
+    for folder in (path.parent.resolve(), *path.parent.resolve().parents):
+        if (folder / "bundle.json").is_file():
+            raise UsageError(f"overlay {shown}: is inside the bundle {folder}; name a file outside")
+    try:
+        files.check_file(path)
+    except OSError as error:
+        raise UsageError(f"overlay {shown}: cannot be written: {error.strerror}") from error
+
+
+def _is_source(path: Path, source: str) -> bool:
+    """Whether both are one file, whatever their names are."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(0) if source == "-" else Path(source).stat())
+    except (OSError, ValueError):  # one is not there, or no file
+        return False
 
 
 def drawn(image: ImageInput, answer: LiveAnswer) -> Image.Image:
@@ -77,7 +122,7 @@ def drawn(image: ImageInput, answer: LiveAnswer) -> Image.Image:
 class _VideoFile(Overlay):
     """H.264 where PyAV has an encoder for it, else MPEG-4.
 
-    An MP4 is written in fragments, so that what a killed process leaves can be played.
+    It is written under a hidden name and takes its place at the end. Without a frame what is there stays.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,17 +134,26 @@ class _VideoFile(Overlay):
             ) from error
         self._av: Any = av
         self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        self._path = path
+        self._failed = False  # which has been raised
         options = {"movflags": "frag_keyframe+empty_moov"} if path.suffix.lower() in (".mp4", ".mov") else {}
-        try:
-            self._container: Any = av.open(str(path), "w", options=options)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UsageError(f"overlay {path}: cannot be written: {reason}") from error
+        self._file = contextlib.ExitStack()
+        with self._problems():
+            target = self._file.enter_context(whole_file(path))
+            try:
+                self._container: Any = av.open(target, "w", format=_FORMATS[path.suffix.lower()], options=options)
+            except BaseException:
+                self._discard()
+                raise
         self._stream: Any = None
         self._first = 0.0
         self._last = -1
 
     def _put(self, image: Image.Image, answer: LiveAnswer) -> None:
+        with self._problems():
+            self._encode(image, answer)
+
+    def _encode(self, image: Image.Image, answer: LiveAnswer) -> None:
         time = answer.captured if answer.timestamp is None else answer.timestamp
         if self._stream is None:
             self._first = time
@@ -117,10 +171,39 @@ class _VideoFile(Overlay):
             self._container.mux(packet)
 
     def close(self) -> None:
-        if self._stream is not None:
-            for packet in self._stream.encode():
-                self._container.mux(packet)
-        self._container.close()
+        if self._failed:
+            self._discard()
+            return
+        with self._problems():
+            try:
+                if self._stream is not None:
+                    for packet in self._stream.encode():
+                        self._container.mux(packet)
+                    self._container.close()
+            except BaseException:
+                self._discard()
+                raise
+            if self._stream is None:
+                self._discard()
+            else:
+                self._file.close()
+
+    def _discard(self) -> None:
+        with contextlib.suppress(_DiscardedError), self._file:
+            raise _DiscardedError
+
+    @contextlib.contextmanager
+    def _problems(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, self._av.error.FFmpegError) as error:
+            self._failed = True
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"overlay {self._path}: cannot be written: {reason}") from error
+
+
+class _DiscardedError(Exception):
+    """The file is not wanted."""
 
 
 class _Window(Overlay):

@@ -10,6 +10,7 @@ value: unlike a cosine it grows in proportion to a change, and sees one of brigh
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
@@ -38,7 +39,7 @@ class Still:
     """
 
     def __init__(self, loaded: AnytimeClassifier, threshold: float) -> None:
-        if not threshold >= 0:
+        if not (threshold >= 0 and math.isfinite(threshold)):
             raise UsageError(f"still: must be 0 or more, not {threshold}")
         if len(loaded.exits) < 2:
             raise UsageError("still: skips what follows the first segment, and this network has one exit only")

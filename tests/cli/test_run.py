@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -93,6 +94,45 @@ def test_what_is_wrong_is_one_line_with_the_flags(small_bundle: Bundle) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: --max-age-ms: must be above 0, not -1.0\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_stop_before_the_source_opens_is_a_good_end(small_bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [*COMMAND, small_bundle.path, "--source", source, "--threads", "1"], stderr=subprocess.PIPE, text=True
+        )
+        for source in (str(pipe), f"udp://127.0.0.1:{port}")
+    ]
+    try:
+        assert processes[0].stderr is not None
+        assert "is a pipe, which is read once a program writes to it" in processes[0].stderr.readline()
+        time.sleep(2)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=8)
+            assert process.returncode == 0, said
+            assert said.startswith("0 frames: 0 answered")
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_pipe_without_images_and_an_infinite_threshold_are_errors(small_bundle: Bundle) -> None:
+    command = [*COMMAND, small_bundle.path, "--source", "-", "--threads", "1"]
+    done = subprocess.run(command, input=b"garbage" * 99, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: standard input: no image was found in 693 bytes")
+    done = subprocess.run([*command, "--still", "inf"], capture_output=True, timeout=60, check=False, input=b"")
+    assert done.returncode == 2
+    assert done.stderr == b"error: --still: must be 0 or more, such as 0.05, not inf\n"
 
 
 @pytest.mark.slow

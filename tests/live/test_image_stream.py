@@ -81,3 +81,16 @@ def test_the_rest_is_an_image_that_is_not_whole() -> None:
     image = encoded("JPEG", 4)
     _, splitter = fed(image + image[:100], [])
     assert splitter.finish() == image[:100]
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.3, 0.6, 0.9])
+def test_a_jpeg_cut_short_between_whole_ones_is_given_as_it_is(kept: float) -> None:
+    """So that it is counted as unreadable."""
+    target = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(target, "JPEG")
+    whole = target.getvalue()
+    cut = whole[: int(kept * len(whole))]
+    found, splitter = fed(whole + cut + whole + whole, [])
+    assert found == [whole, cut, whole, whole]
+    assert splitter.finish() == b""
+    assert splitter.skipped == 0

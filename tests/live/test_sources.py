@@ -208,3 +208,19 @@ def test_a_folder_without_images_or_with_done_in_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"done .*: must not lie in the folder"):
         open_source(str(tmp_path), SourceOptions(done=tmp_path / "done"))
     assert issubclass(type(open_source(str(tmp_path))), Source)
+
+
+def test_a_stream_without_any_image_is_an_error() -> None:
+    with pytest.raises(DataError, match="no image was found in 3,000 bytes; give JPEG or PNG"):
+        piped(b"abc" * 1000)
+    assert piped(b"") == []
+
+
+def test_a_port_that_cannot_be_and_long_names() -> None:
+    for port in ("65536", "99999999999999999999"):
+        with pytest.raises(UsageError, match="is above 65535"):
+            open_source(f"udp://127.0.0.1:{port}")
+    for text in ("x" * 5000, "x\0", "camera:" + "x" * 5000, "udp://host:70000/" + "x" * 5000):
+        with pytest.raises(UsageError) as error:
+            open_source(text)
+        assert len(str(error.value)) < 500

@@ -79,7 +79,7 @@ def test_nothing_is_kept_after_forgetting(small_bundle: Bundle) -> None:
 
 def test_what_cannot_be_is_refused(small_bundle: Bundle) -> None:
     loaded = AnytimeClassifier.load(small_bundle, threads=1)
-    for threshold in (-0.1, float("nan")):
+    for threshold in (-0.1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match=r"^still: must be 0 or more"):
             Still(loaded, threshold)
     plain = CountingBackend(loaded.backend)  # gives no features

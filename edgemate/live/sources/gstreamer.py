@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgemate.errors import DataError, UsageError
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
+from edgemate.wording import shortened
 
 _NEEDS = "gst: needs an OpenCV that was built with GStreamer, as JetPack's is (apt install python3-opencv); "
 # GStreamer keeps the last frame itself, and drops those that nobody took.
@@ -35,7 +36,7 @@ class GStreamer(Source):
     usual_pace = "real"
 
     def __init__(self, pipeline: str) -> None:
-        self.name = f"gst:{pipeline}"
+        self.name = shortened(f"gst:{pipeline}")
         if not pipeline.strip():
             raise UsageError("source 'gst:': give a pipeline, such as gst:nvarguscamerasrc")
         try:

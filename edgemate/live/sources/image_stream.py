@@ -19,7 +19,7 @@ _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 
 
 class ImageSplitter:
-    """Takes bytes as they come and gives whole images.
+    """Takes bytes as they come and gives whole images, and JPEGs that were cut short before the next image.
 
     Attributes:
         skipped: bytes that belonged to no image.
@@ -98,7 +98,10 @@ class ImageSplitter:
                 return None
             marker = data[self._at + 1]
             if data[self._at] != 0xFF or marker == _SOI:  # cut short, and the next one has begun
-                self._drop(self._at if marker == _SOI and data[self._at] == 0xFF else 1)
+                end = self._at if marker == _SOI and data[self._at] == 0xFF else self._next_start()
+                if self._at > 2 and end:
+                    return end
+                self._drop(end or 1)
                 return 0
             if marker == _EOI:
                 return self._at + 2
@@ -109,6 +112,11 @@ class ImageSplitter:
             else:
                 self._at += 2 + int.from_bytes(data[self._at + 2 : self._at + 4], "big")
                 self._compressed = marker == _SOS
+
+    def _next_start(self) -> int:
+        """Where the next image seems to begin; 0 if nowhere."""
+        found = _STARTS.search(self._data, 1)
+        return 0 if found is None else found.start()
 
     def _drop(self, count: int) -> None:
         self.skipped += count

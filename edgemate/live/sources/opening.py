@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 from edgemate.core.image_search import IMAGE_SUFFIXES
 from edgemate.errors import UsageError
 from edgemate.live.sources.base import Source
+from edgemate.wording import shortened
 
 _URL = re.compile(r"^(rtsps?|https?|udp|rtp|tcp|srt)://", re.IGNORECASE)
+# Digits that end the host; those of a password are followed by @.
+_PORT = re.compile(r"://[^/?\s]*:(\d+)(?=[/?]|$)")
 _KINDS = "camera:0, gst:PIPELINE, rtsp://…, a video file, an image folder, or - for standard input"
 
 
@@ -38,7 +42,7 @@ def open_source(text: str, options: SourceOptions = SourceOptions()) -> Source:
     """
     if not text:
         raise UsageError(f"source: is empty; give {_KINDS}")
-    is_folder = not _is_special(text) and Path(text).is_dir()
+    is_folder = not _is_special(text) and os.path.isdir(text)  # noqa: PTH112, a name that is too long is none
     for option, given in (("watch", options.watch), ("done", options.done is not None)):
         if given and not is_folder:
             raise UsageError(f"`{option}` is for a folder of images, and the source is {_shown(text)}")
@@ -52,6 +56,8 @@ def open_source(text: str, options: SourceOptions = SourceOptions()) -> Source:
         from edgemate.live.sources.gstreamer import GStreamer
 
         return GStreamer(text.removeprefix("gst:"))
+    if _URL.match(text) and (port := _PORT.search(text)) and (len(port[1]) > 5 or int(port[1]) > 65_535):
+        raise UsageError(f"source {_shown(text)}: port {shortened(port[1])} is above 65535, the highest there is")
     if text.startswith("camera:") or _URL.match(text):
         from edgemate.live.sources.video import Camera, Stream
 
@@ -62,10 +68,10 @@ def open_source(text: str, options: SourceOptions = SourceOptions()) -> Source:
 def _from_path(path: Path, options: SourceOptions) -> Source:
     from edgemate.live.sources.folder import Folder
 
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112, likewise
         return Folder(path, watch=options.watch, done=options.done)
-    if not path.exists():
-        raise UsageError(f"source {path}: no such file or folder; give {_KINDS}")
+    if not os.path.exists(path):  # noqa: PTH110, likewise
+        raise UsageError(f"source {shortened(str(path))}: no such file or folder; give {_KINDS}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Folder(path)
     from edgemate.live.sources.video import VideoFile
@@ -79,4 +85,4 @@ def _is_special(text: str) -> bool:
 
 def _shown(text: str) -> str:
     """The text without what a URL says of a user and a password."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    return shortened(re.sub(r"(?<=://)[^/@\s]*@", "", text))

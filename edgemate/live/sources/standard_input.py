@@ -58,12 +58,19 @@ class StandardInput(Source):
         self._closed = True
 
     def _encoded(self) -> Iterator[Callable[[], ImageInput]]:
-        splitter = ImageSplitter()
+        splitter, found = ImageSplitter(), False
         while data := self._read():
             for image in splitter.feed(data):
+                found = True
                 yield partial(_open, image)
         if rest := splitter.finish():
+            found = True
             yield partial(_open, rest)
+        if splitter.skipped and not found and not self._closed:
+            raise DataError(
+                f"standard input: no image was found in {splitter.skipped:,} bytes; "
+                "give JPEG or PNG images, or state the size of raw frames with `raw`"
+            )
 
     def _raw(self, shape: tuple[int, ...]) -> Iterator[Callable[[], ImageInput]]:
         size, waiting = int(np.prod(shape)), bytearray()

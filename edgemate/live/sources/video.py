@@ -16,6 +16,7 @@ from edgemate.errors import DataError, ImageError, UsageError
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
 from edgemate.live.sources.falling_behind import FallingBehind
+from edgemate.wording import shortened
 
 _OPEN_SECONDS, _READ_SECONDS = 15.0, 15.0
 # A file may be a playlist: it opens no other file and no network.
@@ -34,7 +35,9 @@ class _Video(Source):
         self._closed = False
         try:
             self._container = self._av.open(place, format=kind, options=options, timeout=(_OPEN_SECONDS, _READ_SECONDS))
-        except (OSError, ValueError) as error:  # of which FFmpeg's errors are
+        except self._av.error.ExitError as error:  # as the timeout is called
+            raise DataError(f"{name}: cannot be opened: nothing came within {_OPEN_SECONDS:g} seconds") from error
+        except (OSError, ValueError, self._av.error.FFmpegError) as error:
             raise DataError(f"{name}: cannot be opened: {_reason(error)}") from error
         if not self._container.streams.video:
             self._container.close()
@@ -48,8 +51,10 @@ class _Video(Source):
         """The frames, until the video or stream ends."""
         try:
             yield from self._decoded()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, self._av.error.FFmpegError) as error:
             if not self._closed:
+                if isinstance(error, self._av.error.ExitError):
+                    raise DataError(f"{self.name}: ends: nothing came for {_READ_SECONDS:g} seconds") from error
                 raise DataError(f"{self.name}: ends with an error: {_reason(error)}") from error
         finally:
             self._container.close()
@@ -95,7 +100,7 @@ class Stream(_Video):
 
     def __init__(self, url: str) -> None:
         # A password does not belong into messages and logs.
-        shown = re.sub(r"(?<=://)[^/@\s]*@", "", url)
+        shown = shortened(re.sub(r"(?<=://)[^/@\s]*@", "", url))
         options = dict(_LIVE_OPTIONS) if url.lower().startswith("rtsp") else {"fflags": "nobuffer"}
         super().__init__(shown, url, options=options)
 
@@ -107,9 +112,8 @@ class Camera(_Video):
 
     def __init__(self, given: str) -> None:
         if not given.isdecimal() and not given.startswith("/dev/"):
-            raise UsageError(
-                f"source 'camera:{given}': give the camera's number, such as camera:0, or camera:/dev/video0"
-            )
+            shown = shortened(f"camera:{given}")
+            raise UsageError(f"source {shown!r}: give the camera's number, such as camera:0, or camera:/dev/video0")
         device = f"/dev/video{given}" if given.isdecimal() else given
         super().__init__(f"camera {device}", device, kind="video4linux2", options={})
 
