@@ -1,5 +1,5 @@
 """`python -m edgemate` is the `edgemate` command."""
 
-from edgemate.cli.main import main
+from edgemate.cli.start import main
 
 main()

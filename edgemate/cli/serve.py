@@ -9,6 +9,8 @@ import typer
 
 from edgemate.cli.screen import say
 from edgemate.cli.trust import TrustedKeys, TrustEngines
+from edgemate.errors import UsageError
+from edgemate.stopping import interruptible
 
 
 def serve(
@@ -52,26 +54,31 @@ def serve(
     """
     from edgemate import api
 
+    named = None if policies is None else [name.strip() for name in policies.split(",") if name.strip()]
+    if named == []:
+        raise UsageError("policies: names no operating point; leave it out for all of the bundle's")
+
     def ready(address: str, number: int) -> None:
         shown = f"[{address}]" if ":" in address else address
         say(f"serving at http://{shown}:{number}")
 
-    api.serve(
-        bundle,
-        host=host,
-        port=port,
-        policy=policy,
-        policies=None if policies is None else [name.strip() for name in policies.split(",") if name.strip()],
-        deadline_ms=deadline_ms,
-        max_batch=max_batch,
-        max_wait_ms=max_wait_ms,
-        max_queue=max_queue,
-        timeout_s=timeout_s,
-        backend=backend,
-        threads=threads,
-        trusted_keys=trusted_keys,
-        trust_engines=trust_engines,
-        on_failure=on_failure,  # type: ignore[arg-type]  # which is checked there
-        ready=ready,
-        report=lambda line: say(line, err=True),
-    )
+    with interruptible():
+        api.serve(
+            bundle,
+            host=host,
+            port=port,
+            policy=policy,
+            policies=named,
+            deadline_ms=deadline_ms,
+            max_batch=max_batch,
+            max_wait_ms=max_wait_ms,
+            max_queue=max_queue,
+            timeout_s=timeout_s,
+            backend=backend,
+            threads=threads,
+            trusted_keys=trusted_keys,
+            trust_engines=trust_engines,
+            on_failure=on_failure,  # type: ignore[arg-type]  # which is checked there
+            ready=ready,
+            report=lambda line: say(line, err=True),
+        )

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from edgemate.limits import BODIES_BYTES, REQUEST_BYTES
+from edgemate.serving.connections import close_unread
 from edgemate.serving.refusal import RefusedError, bad
 from edgemate.wording import shortened
 
@@ -46,6 +47,7 @@ class Bodies:
 
     def _check_head(self, request: web.BaseRequest) -> None:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            close_unread(request)
             raise RefusedError(415, "Content-Encoding: compressed bodies are not read")
         if (request.content_length or 0) > REQUEST_BYTES.most:
             raise RefusedError(413, f"the body {REQUEST_BYTES.exceeded(request.content_length)}")

@@ -8,11 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from edgemate.limits import CONNECTIONS
 from edgemate.wording import shortened
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_CLIENT_FAULTS = (ConnectionError, web.RequestPayloadError, web.PayloadAccessError, HttpProcessingError)
+
+
+def close_unread(request: web.BaseRequest) -> None:
+    """Let what is left of a request's body be unread: its connection ends with the answer."""
+    if isinstance(request.protocol, _Connection):
+        request.protocol.read_no_more()
 
 
 def json_error(status: int, message: str, headers: dict[str, str] | None = None, *, last: bool = False) -> web.Response:
@@ -33,11 +41,20 @@ class HttpServer(web.Server):
         handler: of requests.
         timeout_s: seconds that a connection may take to send a request's head, the first or the next.
         on_error: called with the status of an answer to what is no HTTP request.
+        report: called with one line for what fails by the server's fault.
     """
 
-    def __init__(self, handler: Handler, *, timeout_s: float, on_error: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        timeout_s: float,
+        on_error: Callable[[int], None],
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
         super().__init__(handler)
         self.on_error = on_error
+        self.report = report
         self._timeout_s = timeout_s
 
     def __call__(self) -> web.RequestHandler:
@@ -48,6 +65,7 @@ class HttpServer(web.Server):
             keepalive_timeout=self._timeout_s,
             lingering_time=min(self._timeout_s, 2.0),  # to read what is left of a refused body
             access_log=None,
+            auto_decompress=False,  # which the event loop would do, also with a body that is refused
         )
 
 
@@ -67,6 +85,16 @@ class _Connection(web.RequestHandler):
             )
             self.force_close()
 
+    def read_no_more(self) -> None:
+        """Close the connection after the answer to this request, whatever is left of its body."""
+        self._lingering_time = 0.0
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """One line for a fault of ours, and none for a body that cannot be read: aiohttp would print a traceback."""
+        error = kw.get("exc_info")
+        if not isinstance(error, _CLIENT_FAULTS):
+            self._server.report(f"a connection failed: {type(error).__name__}: {shortened(str(error))}")
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -75,6 +103,10 @@ class _Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp cannot read as HTTP. Its own log would have a traceback for each."""
+        if isinstance(exc, ConnectionError):  # nobody is there to be answered
+            raise exc
         self._server.on_error(status)
+        if status >= 500:
+            self.log_exception(exc_info=exc)
         reason = "the server failed; its log says how" if status >= 500 else f"not HTTP: {shortened(message or '')}"
         return json_error(status, reason, last=True)

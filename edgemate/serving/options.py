@@ -17,7 +17,7 @@ class ServeOptions:
         host: the address to listen at. The default can be reached from this machine only.
         port: 0 takes any that is free.
         policy: the operating point of requests that choose none; None runs the whole network.
-        policies: the operating points that a request may choose; None for all of the bundle's.
+        policies: the operating points that a request may choose; None for all of the bundle's, () for none.
         deadline_ms: milliseconds from the arrival of a request to its answer, of requests that choose none, and the
             most that one may choose; None for no deadline, and then no request may have one.
         max_batch: images that go through the network at a time, and the most in one request.
@@ -26,7 +26,7 @@ class ServeOptions:
         timeout_s: seconds for a request's head, for its body, and for its answer to be taken by the client.
 
     Raises:
-        UsageError: a number out of range.
+        UsageError: a number out of range, or an empty host.
     """
 
     host: str = "127.0.0.1"
@@ -40,6 +40,8 @@ class ServeOptions:
     timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
+        if not self.host.strip():
+            raise UsageError("host: must not be empty; 127.0.0.1 is this machine only, 0.0.0.0 every network it has")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port: must be from 0 to 65535, not {self.port}")
         if self.deadline_ms is not None and not 0 < self.deadline_ms < math.inf:

@@ -74,7 +74,10 @@ async def _serve(
 ) -> None:
     model.warm_up()
     service = _Service(model, options, report)
-    http = HttpServer(service.handle, timeout_s=options.timeout_s, on_error=service.metrics.count_request)
+    http = HttpServer(
+        service.handle, timeout_s=options.timeout_s, on_error=service.metrics.count_request, report=report
+    )
+    asyncio.get_running_loop().set_exception_handler(lambda loop, what: report(_fault(what)))
     runner = web.ServerRunner(http, shutdown_timeout=1.0)
     await runner.setup()
     with Stop() as stop:
@@ -82,8 +85,12 @@ async def _serve(
             site = web.TCPSite(runner, options.host, options.port)
             try:
                 await site.start()
+            except ValueError as error:  # of idna, for one
+                raise UsageError(
+                    f"host: {shortened(options.host)!r} is no address and no name of a machine; 127.0.0.1 is one"
+                ) from error
             except OSError as error:
-                place = f"{options.host}:{options.port}"
+                place = f"{shortened(options.host)}:{options.port}"
                 raise UsageError(f"host, port: nothing can listen at {place}: {error.strerror or error}") from error
             if ready is not None:
                 ready(*runner.addresses[0][:2])
@@ -273,6 +280,13 @@ class _Service:
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._helper, work)
+
+
+def _fault(what: dict[str, Any]) -> str:
+    """One line for what asyncio would print with a traceback."""
+    error = what.get("exception")
+    reason = "" if error is None else f": {type(error).__name__}: {shortened(str(error))}"
+    return f"a connection failed: {what.get('message')}{reason}"
 
 
 async def _sent(request: web.BaseRequest, response: web.Response) -> None:

@@ -17,6 +17,7 @@ from edgemate.cli.ending import how_to_continue
 from edgemate.durable import is_leftover
 from edgemate.runs import Run
 from edgemate.stopping import Terminated, on_request, terminable, terminated
+from edgemate.stopping import interruptible as interrupts
 
 RECIPE = """
 data: {name: digits}
@@ -181,3 +182,34 @@ def test_a_comparison_ends_its_trainings_and_continues(tmp_path: Path) -> None:
 
     with lock_file(run.path):  # its training has ended
         pass
+
+
+def test_an_interrupt_during_the_imports_is_one_line() -> None:
+    program = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder())
+from edgemate.cli.start import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "stopped\n")
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_that_a_library_makes_something_else_of_is_one() -> None:
+    def load() -> None:
+        with interrupts():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(10)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed") from None
+
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

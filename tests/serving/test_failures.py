@@ -26,6 +26,7 @@ from edgemate.limits import Limit  # noqa: E402
 from edgemate.serving import ServeOptions, connections  # noqa: E402
 from edgemate.serving.metrics import Metrics  # noqa: E402
 from edgemate.serving.model import ServedModel, offered_points  # noqa: E402
+from edgemate.serving.refusal import RefusedError  # noqa: E402
 from edgemate.serving.server import _Service  # noqa: E402
 
 SURE, UNSURE, NONE = [9.0, 0.0, 0.0, 0.0], [0.0, 0.1, 0.0, 0.0], [np.nan] * 4
@@ -134,3 +135,9 @@ def test_more_connections_than_the_limit_are_refused_and_closed(monkeypatch: pyt
     assert json.loads(body) == {"error": "there are 2 connections, which is the limit"}
     assert all(answer.endswith(b"here") for answer in answers)
     assert codes == [503]
+
+
+def test_a_server_may_let_no_operating_point_be_chosen(small_bundle: Bundle) -> None:
+    model = ServedModel(AnytimeClassifier(small_bundle, ScriptedBackend([SURE])), ServeOptions(policies=()))
+    with pytest.raises(RefusedError, match="none may be chosen"):
+        model.choose("fast", None)

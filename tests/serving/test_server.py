@@ -13,6 +13,7 @@ import pytest
 from served import Served, binary_request, ready_input, serving
 
 from edgemate.bundle import Bundle
+from edgemate.errors import EdgemateError
 from edgemate.runtime import AnytimeClassifier, Prediction
 
 INFER = "/v2/models/small/infer"
@@ -153,10 +154,21 @@ def test_a_full_queue_refuses_and_what_was_accepted_is_answered_after_the_signal
     small_bundle: Bundle, images: np.ndarray
 ) -> None:
     pytest.importorskip("aiohttp")
-    options = ("--max-batch", 8, "--max-queue", 8, "--max-wait-ms", 60_000, "--policies", "", "--deadline-ms", 60_000)
+    options = (
+        "--max-batch",
+        8,
+        "--max-queue",
+        8,
+        "--max-wait-ms",
+        60_000,
+        "--policies",
+        "full",
+        "--deadline-ms",
+        60_000,
+    )
     with serving(small_bundle.path, *options) as served:
         status, answer = served.infer({"inputs": [ready_input(images)], "parameters": {"policy": "fast"}})
-        assert (status, "none may be chosen" in answer["error"]) == (400, True)
+        assert (status, "full" in answer["error"]) == (400, True)
         answers: list[Any] = []
         waiting = [
             threading.Thread(target=lambda n=n: answers.append(served.infer({"inputs": [ready_input(images[:n])]})))
@@ -204,7 +216,14 @@ def test_what_cannot_be_served_is_one_line(small_bundle: Bundle, server: Served,
         (("--max-batch", 0), "max_batch: must be from 1"),
         (("--max-queue", 2), "max_queue: must be from max_batch"),
         (("--timeout-s", 0), "timeout_s: must be above 0"),
+        (("--host", "."), "host: '.' is no address"),
+        (("--host", "a..b"), "host: 'a..b' is no address"),
+        (("--host", "a" * 300), "is no address"),
+        (("--host", ""), "host: must not be empty"),
+        (("--policies", ""), "policies: names no operating point"),
+        (("--policies", ","), "policies: names no operating point"),
     ):
         found = invoke(serve, small_bundle.path, "--threads", 1, *options)
         assert found.exit_code == 1
+        assert isinstance(found.exception, EdgemateError)  # which is one line and exit code 2
         assert message in str(found.exception)
