@@ -52,7 +52,7 @@ def test_no_color_is_no_style_in_help_and_errors_too(arguments: list[str]) -> No
         (["trainx", "x"], "train"),
         (["calibrate", "x", "--max-drop", "1"], "--max-accuracy-drop"),
         (["bench", "x", "--repeats", "many"], "--repeats"),
-        (["recipes", "shwo"], "show"),
+        (["recipes", "showw"], "show"),
         (["trainx\x1b[31m\nb", "x"], "trainx"),
     ],
 )
