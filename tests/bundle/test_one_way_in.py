@@ -22,6 +22,7 @@ DEVICE_SIDE = ("bundle", "calibration", "latency_tables.py", "live", "monitoring
 # Those that call one of these, and on what.
 ALLOWED = {
     "bundle/consistent.py": "which folder and manifest are there now; nothing is read",
+    "bundle/model_repository.py": "a folder beside the bundle; nothing is read",
     "bundle/onnx_graph.py": "a path that `Bundle.file` has checked",
     "bundle/packing.py": "the one file, its folder, and a folder that was made a moment ago",
     "bundle/reading.py": "the folder itself; an .npz at a path that `Bundle.file` has checked",

@@ -130,5 +130,5 @@ def test_the_script_says_what_is_wrong(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr == f"error: {tmp_path}: not a bundle: it has no bundle.json\n"
