@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and what becomes of one that does not speak HTTP."""
+"""Connections: how many there may be, and how one ends that does not speak HTTP."""
 
 from __future__ import annotations
 

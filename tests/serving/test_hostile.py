@@ -52,7 +52,7 @@ BODIES = {
     "an input that is no object": {"inputs": [7]},
     "two inputs": {"inputs": [GOOD, GOOD]},
     "many inputs": {"inputs": [GOOD] * 100},
-    "another name": tensor(name="picture\x1b[2J\n"),
+    "another name": tensor(name="image\x1b[2J\n"),
     "no name": tensor(name=...),
     "another datatype": tensor(datatype="FP64"),
     "datatype BYTES": tensor(datatype="BYTES", data=["a"]),

@@ -162,7 +162,7 @@ def test_a_fake_without_any_of_this_still_runs() -> None:
 @pytest.mark.tensorrt
 @pytest.mark.skipif(not is_installed("tensorrt_rtx"), reason="tensorrt_rtx is not installed")
 def test_the_installed_one_takes_what_it_is_given() -> None:
-    """By the signatures in its documentation strings: a runtime configuration is had from an engine, so needs a GPU."""
+    """By the signatures in its documentation strings: an engine gives the runtime configuration, so it needs a GPU."""
     module = importlib.import_module("tensorrt_rtx")
 
     def signature(owner: str, member: str) -> str:
