@@ -56,10 +56,10 @@ class Answer:
             "label": self.prediction.label,
             "probability": None if math.isnan(probability) else probability,
             "exit": self.prediction.exit,
-            "milliseconds": self.prediction.milliseconds,
-            "decode_ms": self.decode_ms,
-            "prepare_ms": self.prepare_ms,
-            "total_ms": self.total_ms,
+            "milliseconds": round(self.prediction.milliseconds, 3),
+            "decode_ms": round(self.decode_ms, 3),
+            "prepare_ms": round(self.prepare_ms, 3),
+            "total_ms": round(self.total_ms, 3),
         }
         if self.prediction.degraded:
             found["degraded"] = True

@@ -42,7 +42,7 @@ class LiveAnswer:
         """The same as JSON values; `still`, `late`, `degraded`, `image` and `error` only where they say something."""
         found: dict[str, Any] = {
             "frame": self.frame,
-            "timestamp": self.timestamp,
+            "timestamp": None if self.timestamp is None else round(self.timestamp, 6),
             "captured": round(self.captured, 6),
             "age_ms": round(self.age_ms, 3),
             "latency_ms": round(self.latency_ms, 3),
@@ -57,7 +57,7 @@ class LiveAnswer:
             "label": self.prediction.label,
             "probability": None if math.isnan(probability) else probability,
             "exit": self.prediction.exit,
-            "milliseconds": self.prediction.milliseconds,
+            "milliseconds": round(self.prediction.milliseconds, 3),
         }
         if self.still:
             found["still"] = True
