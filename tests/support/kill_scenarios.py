@@ -365,8 +365,6 @@ class Build(_SmallBundle):
 
     def patch(self) -> None:
         super().patch()
-        import os
-
         from fake_tensorrt import opened
         from golden_backend import GoldenBackend
 
@@ -377,7 +375,6 @@ class Build(_SmallBundle):
         trt.module.information = json.dumps({"Layers": []})  # type: ignore[attr-defined]
         compat.load_tensorrt = lambda flavour=None: trt  # type: ignore[assignment]
         BACKENDS.get = lambda name: GoldenBackend  # type: ignore[method-assign]
-        os.environ["XDG_CACHE_HOME"] = str(Path.cwd() / "cache")
 
     def prepare(self, folder: Path) -> None:
         super().prepare(folder)
@@ -386,6 +383,7 @@ class Build(_SmallBundle):
         from edgemate import api
 
         os.chdir(folder)
+        os.environ["XDG_CACHE_HOME"] = str(folder.parent / "cache")
         self.patch()
         api.build("bundle", batch="1:1:2")
 

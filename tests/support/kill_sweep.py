@@ -70,6 +70,7 @@ def command(arguments: list[str], folder: Path) -> int:
     from edgemate.cli.main import main
 
     os.chdir(folder)
+    os.environ["XDG_CACHE_HOME"] = str(folder.parent / "cache")
     sys.argv = ["edgemate", *arguments]
     main()
     return 0
