@@ -95,6 +95,57 @@ def test_the_last_exit_may_have_a_primary_share_of_its_own() -> None:
     torch.testing.assert_close(fractions, torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.7, 0.15], [0.0, 0.0, 1.0]]))
 
 
+def test_the_last_exit_may_learn_less_from_the_teachers_than_the_others() -> None:
+    whole, spared, alone = (loss_of(scattered(alpha=a, alpha_last=last)) for a, last in ((2, None), (2, 0), (0, 2)))
+    torch.testing.assert_close(whole.terms["teachers"], spared.terms["teachers"] + alone.terms["teachers"])
+    (logits, _, _), labels = make_outputs(requires_grad=True)
+    method = scattered(alpha=2, alpha_last=0, moves_exits=False)
+    method(make_outputs()[0]._replace(logits=logits), batch_of(labels), START).total.backward()
+    of_labels = torch.softmax(logits[:, -1].detach(), -1) - F.one_hot(labels, C)
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[:, -1], of_labels / N)
+
+
+def test_an_exit_that_is_left_out_learns_from_what_the_others_say() -> None:
+    (logits, _, _), _ = make_outputs(1)
+    method = scattered(leave_out=True, alpha=2.0, temperature=3.0, primary=0.6)
+    weights, total = method.weights().detach(), torch.zeros(())
+    for i in range(K):
+        for k in range(K):
+            others = [j for j in range(K) if j != i]
+            target = sum(weights[k, j] * logits[:, j] for j in others) / sum(weights[k, j] for j in others)
+            p, q = F.log_softmax(target / 3, -1), F.log_softmax(logits[:, i] / 3, -1)
+            total = total + 2 * (0.6 if i == k else 0.2) * 9 * (p.exp() * (p - q)).sum(-1).mean()
+    torch.testing.assert_close(loss_of(method, 1).terms["teachers"], total)
+
+
+def test_leaving_out_the_only_exit_of_a_teacher_leaves_it_whole() -> None:
+    method = MATE(SETTING, leave_out=True, weights="last_exit", alpha=1.0)
+    (logits, _, _), labels = make_outputs(requires_grad=True)
+    method(make_outputs()[0]._replace(logits=logits), batch_of(labels), START).total.backward()
+    of_labels = torch.softmax(logits[:, -1].detach(), -1) - F.one_hot(labels, C)
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[:, -1], of_labels / N)
+
+
+def test_attention_leaves_out_too() -> None:
+    torch.testing.assert_close(
+        loss_of(scattered(attention=True, leave_out=True)).total, loss_of(scattered(leave_out=True)).total
+    )
+
+
+def test_a_teacher_held_near_the_next_exit_goes_there() -> None:
+    outputs, labels = make_outputs(3)
+    method = scattered(near="next", proximity=100.0)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
+    for _ in range(500):
+        optimizer.zero_grad()
+        method(outputs, batch_of(labels), START).total.backward()
+        optimizer.step()
+    assert method.weights().argmax(1)[:-1].tolist() == list(range(1, K))
+    torch.testing.assert_close(method.weights()[-1], torch.full((K,), 1 / K), rtol=0, atol=0.05)
+
+
 def test_the_ramp_raises_the_teachers_term_alone() -> None:
     method, plain = scattered(ramp_up=0.5), loss_of(scattered())
     for fraction, factor in ((0.0, math.exp(-5)), (0.25, math.exp(-1.25)), (0.5, 1.0), (0.9, 1.0)):

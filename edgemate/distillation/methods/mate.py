@@ -28,6 +28,7 @@ from edgemate.distillation.methods.mate_ensemble import (
     own_exits,
     primary_teachers,
     teacher_fractions,
+    weighted_without,
 )
 from edgemate.distillation.terms import ramp, weighted
 from edgemate.distributed.reduce import mean_over_ranks
@@ -35,6 +36,7 @@ from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, softmax_mixing
 
 Weights = Literal["learned", "uniform", "geometric", "last_exit"]
+Near = Literal["own", "next"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -67,7 +69,13 @@ class MATE(Method):
         primary: λ, weight of the primary teacher.
         primary_last: λ of the last exit, which is the one that may pay for learning from weaker ones; as the others
             if absent.
-        proximity: μ, pull of teacher k towards its own exit.
+        alpha_last: α of the last exit, for the same reason; as the others if absent.
+        leave_out: exit i learns from teacher k without its own part, Σ_{j≠i} a'_kj · z_j with a' = softmax(a_k) without
+            i, scaled to sum to 1. Otherwise that part of the teacher asks the exit to stay as it is. A teacher of exit
+            i alone stays whole.
+        proximity: μ, pull of teacher k towards the exit that it is held near.
+        near: that exit: `own`, or the `next` one, so that a gap stays between an exit and its teacher; then the
+            teachers of the last exit are held near the mean of all exits.
         start: every row of `a` starts as `start` on its own exit and 0 elsewhere.
         reach: teacher k is made of exits ≤ k + reach only; of all of them if absent.
         attention: weights differ from image to image: to `a` come scores from the exits' pooled features
@@ -97,7 +105,10 @@ class MATE(Method):
         ramp_up: Fraction = 0.0,
         primary: Annotated[float, Field(ge=0, le=1), Tune(0.3, 1.0)] = 0.7,
         primary_last: Fraction | None = None,
+        alpha_last: Annotated[float, Field(ge=0)] | None = None,
+        leave_out: bool = False,
         proximity: Annotated[float, Field(ge=0), Tune(0.1, 4.0, log=True)] = 1.0,
+        near: Near = "own",
         start: Annotated[float, Field(ge=0)] = 0.5,
         reach: Annotated[int, Field(ge=0)] | None = None,
         attention: bool = False,
@@ -107,8 +118,8 @@ class MATE(Method):
         weights: Weights = "learned",
     ) -> None:
         super().__init__(setting)
-        self.temperature, self.alpha, self.ramp_up, self.proximity = temperature, alpha, ramp_up, proximity
-        self.teacher_rate, self.moves_exits = teacher_rate, moves_exits
+        self.temperature, self.ramp_up, self.proximity = temperature, ramp_up, proximity
+        self.teacher_rate, self.moves_exits, self.leave_out, self.near = teacher_rate, moves_exits, leave_out, near
         self.learned = weights == "learned"
         if not self.learned and (attention or reach is not None):
             given = "attention" if attention else "reach"
@@ -125,6 +136,11 @@ class MATE(Method):
         last = primary if primary_last is None else primary_last
         self.register_buffer("fractions", teacher_fractions(k, t, primary, last), persistent=False)
         self.fractions: Tensor
+        strengths = torch.full((k,), float(alpha))
+        if alpha_last is not None:
+            strengths[-1] = alpha_last
+        self.register_buffer("strengths", strengths, persistent=False)
+        self.strengths: Tensor
         self.attention = Attention(setting.pooled_widths, own) if attention else None
         if attention:
             self.register_buffer("mean_weights", F.softmax(scores + self.limits, -1))
@@ -143,15 +159,17 @@ class MATE(Method):
         exits_log = F.log_softmax(logits / self.temperature, -1)
         teachers_log = F.log_softmax(teachers / self.temperature, -1)
         hard = self.hard_labels(logits, batch.labels).sum()
-        soft = (
-            self.alpha * ramp(progress.fraction, self.ramp_up) * self._from_teachers(exits_log, teachers_log.detach())
-        )
+        if self.leave_out:
+            taught = self._from_others(exits_log, weighted_without(logits.detach(), weights.detach()))
+        else:
+            taught = self._from_teachers(exits_log, teachers_log.detach())
+        soft = ramp(progress.fraction, self.ramp_up) * taught
         total = hard + soft
         terms = {"labels": hard.detach(), "teachers": soft.detach()}
         if self.learned:
             judged = weighted(logits, weights) if self.moves_exits else teachers
             own = self.hard_labels(judged, batch.labels).sum()
-            near = self.proximity * self._gap(teachers_log, exits_log.detach())
+            near = self.proximity * self._gap(teachers_log, self._held_near(logits, exits_log).detach())
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}
         return Loss(total, terms)
@@ -193,17 +211,30 @@ class MATE(Method):
         return weights if self.teacher_rate == 1 else rescale_gradient(weights, self.teacher_rate)
 
     def _from_teachers(self, exits: Tensor, teachers: Tensor) -> Tensor:
-        """Σ_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)), through the mixture Σ_k g_ik s_T(t_k): K terms instead of K².
+        """Σ_i α_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)).
 
+        Through the mixture Σ_k g_ik s_T(t_k), which takes K terms instead of K².
         Both are logarithms of s_T, (N, K, C) and (N, T, C).
         """
         probabilities = teachers.exp()
         mixture = weighted(probabilities, self.fractions)
         # Subtracted class by class: the two sums are large beside their difference.
         negative_entropy = weighted(probabilities * teachers, self.fractions)
-        return self.temperature**2 * (negative_entropy - mixture * exits).sum((-2, -1)).mean()
+        return self.temperature**2 * ((negative_entropy - mixture * exits).sum(-1).mean(0) @ self.strengths)
 
-    def _gap(self, teachers: Tensor, exits: Tensor) -> Tensor:
-        """Σ_k T² · KL(s_T(t'_k) ‖ s_T(z_k)), from logarithms of s_T: gradients reach the teacher, not the exit."""
-        gap = teachers - exits[:, self.own_exits]
-        return self.temperature**2 * (teachers.exp() * gap).sum((-2, -1)).mean()
+    def _from_others(self, exits: Tensor, teachers: Tensor) -> Tensor:
+        """The same where every exit has teachers of its own: logarithms of s_T (N, K, C), and logits (N, T, K, C)."""
+        log = F.log_softmax(teachers / self.temperature, -1)
+        gaps = (log.exp() * (log - exits.unsqueeze(1))).sum(-1).mean(0)
+        return self.temperature**2 * ((self.fractions * gaps.T).sum(1) @ self.strengths)
+
+    def _held_near(self, logits: Tensor, exits: Tensor) -> Tensor:
+        """What the teachers are pulled towards, (N, T, C), of logits (N, K, C); `exits` and the result: logs of s_T."""
+        if self.near == "own":
+            return exits[:, self.own_exits]
+        mean = F.log_softmax(logits.mean(1, keepdim=True) / self.temperature, -1)
+        return torch.cat([exits, mean], 1)[:, self.own_exits + 1]
+
+    def _gap(self, teachers: Tensor, near: Tensor) -> Tensor:
+        """Σ_k T² · KL(s_T(t'_k) ‖ sg near_k), from logarithms of s_T: gradients reach the teacher, not the exit."""
+        return self.temperature**2 * (teachers.exp() * (teachers - near)).sum((-2, -1)).mean()

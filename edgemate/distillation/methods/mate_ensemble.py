@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 _WIDTH = 32
 
+_ALONE = 1e-6
+"""A teacher whose other exits have less than this in all is one of that exit alone."""
+
 
 def primary_teachers(exits: int, teachers: int) -> list[int]:
     """For each exit its primary teacher, both from 0: the nearest in relative depth, the shallower in a tie.
@@ -43,6 +46,18 @@ def frozen_scores(weights: str, exits: int, teachers: int) -> Tensor:
         row = torch.full((exits,), -torch.inf)
         row[-1] = 0.0
     return row.expand(teachers, exits).clone()
+
+
+def weighted_without(logits: Tensor, weights: Tensor) -> Tensor:
+    """For every exit the teachers without it: (N, K, C), and (T, K) or of every image (N, T, K) → (N, T, K, C).
+
+    What remains is scaled to sum to 1. A teacher of one exit alone stays whole for that exit.
+    """
+    exits = logits.shape[1]
+    kept = weights.unsqueeze(-2) * (1 - torch.eye(exits, device=logits.device, dtype=weights.dtype))
+    total = kept.sum(-1, keepdim=True)
+    others = torch.where(total > _ALONE, kept / total.clamp(min=_ALONE), weights.unsqueeze(-2))
+    return torch.einsum("ntij,njc->ntic" if others.dim() == 4 else "tij,njc->ntic", others, logits)
 
 
 class Attention(nn.Module):

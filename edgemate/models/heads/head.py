@@ -86,8 +86,11 @@ def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, stride: int =
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
-def widths(tap: Tap) -> list[int]:
-    """Channels after each of the remaining halvings: geometric steps from the map's own to the final ones."""
-    ratio = tap.final_channels / tap.channels
+def widths(tap: Tap, final: int | None = None) -> list[int]:
+    """Channels after each of the remaining halvings: geometric steps from the map's own to `final`.
+
+    Those of the network's last map if `final` is absent.
+    """
+    ratio = (final or tap.final_channels) / tap.channels
     steps = tap.reductions
     return [round(tap.channels * ratio ** (i / steps)) for i in range(1, steps + 1)]
