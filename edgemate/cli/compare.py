@@ -93,7 +93,8 @@ def compare(
             progress=progress,
         )
     folder = compared.path
-    found = (folder / "comparison.md").read_text(encoding="utf-8")
+    tables = [(folder / name).read_text(encoding="utf-8") for name in ("comparison.md", "gains.md")]
+    found = "\n".join(tables)
     if is_screen():
         from rich.markdown import Markdown
 
@@ -101,4 +102,5 @@ def compare(
     else:  # Markdown fills the whole width of a line, and none is too wide for a pipe
         for line in found.removesuffix("\n").split("\n"):
             console.out(line)
-    notify(f"written: {', '.join(str(folder / f'comparison.{kind}') for kind in ('html', 'json', 'md', 'png'))}")
+    written = [*(f"comparison.{kind}" for kind in ("html", "json", "md", "png")), "gains.json", "gains.md"]
+    notify(f"written: {', '.join(str(folder / name) for name in written)}")

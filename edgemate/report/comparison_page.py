@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgemate import __version__, files
-from edgemate.calibration import StoredSplit, simulate_split
 from edgemate.comparison import Comparison, MethodFigures
 from edgemate.comparison.settings import described
-from edgemate.policies import Confidence
-from edgemate.profiling.at_thresholds import fitted_temperatures
+from edgemate.file_group import together
 from edgemate.progress import SILENT, Progress
-from edgemate.report.budgets import solve_budgets
 from edgemate.report.environment import environment_rows
+from edgemate.report.gains import Column, MethodGain, columns, gains_json, gains_markdown, method_gains
 from edgemate.report.methods_chart import ExitMark, MethodCurve, methods_chart
 from edgemate.report.rendering import render
-from edgemate.runs import Run
 
 SCRIPTS = ("numbers.js", "theme.js", "charts.js", "controls.js", "comparison.js")
-LEVELS = 13
-"""Budgets per method."""
-
 KEY = (
     ("here", "the budget above"),
     ("budgeted", "thresholds solved for each budget, mean over seeds"),
@@ -34,7 +27,7 @@ KEY = (
 
 
 @dataclass(frozen=True)
-class Level:
+class MeanLevel:
     """A method at one budget, over its seeds.
 
     Attributes:
@@ -51,7 +44,7 @@ class Level:
 
 
 def write_comparison_report(found: Comparison, folder: Path, *, progress: Progress = SILENT) -> Path:
-    """Write `comparison.html` into the folder of a comparison; returns its path.
+    """Write `comparison.html`, `gains.md` and `gains.json` into the folder of a comparison; returns the page's path.
 
     Nothing is trained or run: the budgeted curves are simulated from the logits that the runs stored, with thresholds
     that the solver finds on the calibration split.
@@ -64,44 +57,35 @@ def write_comparison_report(found: Comparison, folder: Path, *, progress: Progre
     Raises:
         RunError: a run's logits cannot be read.
     """
-    progress.step("solving budgets, run")
-    total = sum(len(method.runs) for method in found.methods)
-    levels = []
-    for number, method in enumerate(found.methods):
-        progress.advance(number * total // len(found.methods), total)
-        levels.append(method_levels(method, [Run(folder / run.run) for run in method.runs]))
+    gains = method_gains(found, folder, progress=progress)
     path = folder / "comparison.html"
-    files.write_text(path, comparison_html(found, levels))
+    with together(folder):
+        files.write_text(folder / "gains.md", gains_markdown(found, gains))
+        files.write_json(folder / "gains.json", gains_json(gains))
+        files.write_text(path, comparison_html(found, gains))
     return path
 
 
-def method_levels(method: MethodFigures, runs: Sequence[Run]) -> list[Level]:
-    """A method at `LEVELS` budgets between its first and its last exit; none for a network with one exit."""
-    outcomes = []
-    budgets: list[int] = []
-    for run in runs:
-        calibration, test = run.read_logits("calibration"), run.read_logits("test")
-        temperatures = fitted_temperatures(*calibration)
-        table = solve_budgets(*calibration, method.chained_macs, LEVELS)
-        budgets = [one.macs for one in table]
-        policies = [Confidence(one.thresholds, temperature=temperatures) for one in table]
-        split = StoredSplit(*test, method.chained_macs)
-        results = [simulate_split(split, policy) for policy in policies]
-        outcomes.append([(result.mean_cost, result.accuracy) for result in results])
-    costs, accuracies = np.moveaxis(np.array(outcomes, dtype=np.float64).reshape(len(runs), len(budgets), 2), 2, 0)
-    return [
-        Level(
-            budget,
-            float(costs[:, i].mean()),
-            float(accuracies[:, i].mean()),
-            float(accuracies[:, i].std(ddof=1)) if len(runs) > 1 else None,
+def mean_levels(gain: MethodGain) -> list[MeanLevel]:
+    """A method at its budgets between its first and its last exit; none for a network with one exit."""
+    levels = []
+    for at_budget in zip(*(run.levels for run in gain.runs), strict=True):
+        accuracies = [level.accuracy for level in at_budget]
+        levels.append(
+            MeanLevel(
+                at_budget[0].budget,
+                statistics.fmean(level.macs for level in at_budget),
+                statistics.fmean(accuracies),
+                statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+            )
         )
-        for i, budget in enumerate(budgets)
-    ]
+    return levels
 
 
-def comparison_html(found: Comparison, levels: Sequence[Sequence[Level]]) -> str:
+def comparison_html(found: Comparison, gains: Sequence[MethodGain]) -> str:
     """The page as text."""
+    levels = [mean_levels(gain) for gain in gains]
+    shown = columns(gains)
     exits = range(1, len(found.cuts) + 1)
     curves = [
         MethodCurve(
@@ -138,6 +122,8 @@ def comparison_html(found: Comparison, levels: Sequence[Sequence[Level]]) -> str
         tuned=found.tuned,
         methods=[_row(method, len(found.cuts)) for method in ranked],
         has_levels=any(levels),
+        gain_names=[column.name for column in shown],
+        gains=[_gain_row(gain, shown) for gain in sorted(gains, key=lambda gain: -shown[0].mean(gain))],
         environment=environment_rows(
             {"machine": {**found.machine, "trainings at a time": found.jobs}, "threads": found.threads}
         ),
@@ -160,4 +146,19 @@ def _row(method: MethodFigures, exits: int) -> dict[str, Any]:
         "trainings": method.trainings,
         "setting": described(method.chosen.setting, method.distillation) if method.chosen else None,
         "numerics": ", ".join(dict.fromkeys(run.numerics for run in method.runs)),
+    }
+
+
+def _gain_row(gain: MethodGain, shown: Sequence[Column]) -> dict[str, Any]:
+    return {
+        "label": gain.method.label,
+        "columns": [
+            {
+                "mean": column.mean(gain),
+                "to_best": None if gain is column.best else column.to_best(gain).in_points(),
+            }
+            for column in shown
+        ],
+        "speedup": statistics.fmean(run.speedup for run in gain.runs),
+        "lost": 100 * statistics.fmean(run.lost for run in gain.runs),
     }

@@ -20,6 +20,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         made.append({"path": path, "labels": [v.label for v in variants], "seeds": seeds, "output": output, **options})
         output.mkdir(parents=True)
         (output / "comparison.md").write_text("| method |\n|---|\n| `mate` |\n")
+        (output / "gains.md").write_text("# what a user gains\n")
         return comparison(method("mate", [(0.5, 0.6)]))
 
     monkeypatch.setattr("edgemate.comparison.compare", record)
@@ -43,6 +44,7 @@ def test_methods_seeds_and_the_rest_reach_the_comparison(
     assert "mate" in result.stdout
     assert "comparison.png" in result.stdout
     assert "comparison.html" in result.stdout
+    assert "what a user gains" in result.stdout
 
 
 def test_engine_and_tuning_reach_the_comparison(calls: list[dict[str, Any]], tmp_path: Path) -> None:

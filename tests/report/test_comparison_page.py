@@ -18,7 +18,8 @@ from edgemate.policies import Confidence
 from edgemate.profiling.at_thresholds import fitted_temperatures
 from edgemate.report import write_comparison_report
 from edgemate.report.budgets import solve_budgets
-from edgemate.report.comparison_page import LEVELS, method_levels
+from edgemate.report.comparison_page import mean_levels
+from edgemate.report.gains import LEVELS, MethodGain, run_gain
 from edgemate.runs import Run
 
 SEEDS = 2
@@ -50,7 +51,8 @@ def test_levels_are_means_over_seeds_of_what_the_thresholds_do(compared: tuple[C
     found, folder = compared
     rows = found.methods[0]
     runs = [Run(folder / run.run) for run in rows.runs]
-    levels = method_levels(rows, runs)
+    gain = MethodGain(rows, tuple(run_gain(run, rows.chained_macs) for run in runs))
+    levels = mean_levels(gain)
     assert len(levels) == LEVELS
     outcomes = []
     for run in runs:
@@ -62,8 +64,7 @@ def test_levels_are_means_over_seeds_of_what_the_thresholds_do(compared: tuple[C
     assert levels[6].accuracy == pytest.approx(np.mean(accuracies))
     assert levels[6].macs == pytest.approx(np.mean([one.mean_cost for one in outcomes]))
     assert levels[6].deviation == pytest.approx(np.std(accuracies, ddof=1))
-    (single,) = (method_levels(replace(rows, runs=rows.runs[:1]), runs[:1])[:1],)
-    assert single[0].deviation is None
+    assert mean_levels(replace(gain, runs=gain.runs[:1]))[0].deviation is None
 
 
 def test_networks_with_one_exit_have_no_budgets(compared: tuple[Comparison, Path], tmp_path: Path) -> None:
