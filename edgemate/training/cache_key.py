@@ -28,35 +28,37 @@ def cache_key(recipe: Recipe, data: PreparedData, model: MultiExitModel) -> str:
         "input": data.spec.to_json(),
         "seed": data.seed,
         "batch_size": data.batch_size,
-        "images": _fingerprint(data.source.train),
-        "splits": _digest(data.splits.train.tobytes(), data.splits.calibration.tobytes()),
+        "images": fingerprint(data.source.train),
+        "splits": digest(data.splits.train.tobytes(), data.splits.calibration.tobytes()),
         "cuts": model.cuts,
-        "backbone": [recipe.model.backbone, recipe.model.options, _weights(model)],
+        "backbone": [recipe.model.backbone, recipe.model.options, weights_digest(model)],
     }
-    return _digest(json.dumps(content, sort_keys=True, default=str).encode())
+    return digest(json.dumps(content, sort_keys=True, default=str).encode())
 
 
-def _fingerprint(images: Images) -> str:
-    """Of images in memory their pixels; of files their names, sizes and times, which are read much faster."""
+def fingerprint(images: Images) -> str:
+    """Hexadecimal SHA-256 of the pixels of images in memory; of files their names, sizes and times, which is faster."""
     found = [images.labels.tobytes()]
     if images.array is not None:
         found.append(images.array.tobytes())
     for path in getattr(images, "paths", ()):
         status = path.stat()
         found.append(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return _digest(*found)
+    return digest(*found)
 
 
-def _weights(model: MultiExitModel) -> str:
-    digest = hashlib.sha256()
+def weights_digest(model: MultiExitModel) -> str:
+    """Hexadecimal SHA-256 over the backbone's weights."""
+    found = hashlib.sha256()
     for name, tensor in model.stages.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
+def digest(*parts: bytes) -> str:
+    """Hexadecimal SHA-256 over these bytes, one after another."""
+    found = hashlib.sha256()
     for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+        found.update(part)
+    return found.hexdigest()

@@ -22,6 +22,7 @@ from edgemate.models import MultiExitModel
 from edgemate.progress import Progress
 from edgemate.training.cache_key import cache_key
 from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
+from edgemate.training.evaluation_features import EvaluationFeatures
 from edgemate.training.feature_cache import CALIBRATION, Array, FeatureCache, gigabytes, require_space, view_name
 from edgemate.wording import counted
 
@@ -79,7 +80,9 @@ class Caching:
         size, missing = self._bytes(self._parts()), self._bytes(self._missing())
         left = "computed first" if missing == size else f"{gigabytes(missing)} of it computed first"
         state = left if missing else "computed already"
-        return f"cached, {sizes}: {gigabytes(size)} in {self.cache.path}, {state}"
+        evaluation = self.evaluation()
+        more = "" if evaluation is None else f"; {evaluation.describe()}"
+        return f"cached, {sizes}: {gigabytes(size)} in {self.cache.path}, {state}{more}"
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`."""
@@ -123,6 +126,12 @@ class Caching:
                 self.cache.arrays(CALIBRATION), labels[splits.calibration], max(1, size // sharding.parts), sharding
             ),
         )
+
+    def evaluation(self) -> EvaluationFeatures | None:
+        """The evaluated splits' features, where other runs can use them: with a folder that the recipe names."""
+        if self.recipe.training.cache_dir is None:
+            return None
+        return EvaluationFeatures(self.recipe, self.data, self.model, self.cache.shapes)
 
     def close(self) -> None:
         """Delete the cache, unless the recipe names its folder."""

@@ -14,6 +14,7 @@ from edgemate.evaluation import logit_batches
 from edgemate.models import MultiExitModel
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run, Split
+from edgemate.training.evaluation_features import EvaluationFeatures
 
 
 def write_final_logits(
@@ -24,6 +25,7 @@ def write_final_logits(
     device: torch.device,
     *,
     channels_last: bool = False,
+    features: EvaluationFeatures | None = None,
     progress: Progress = SILENT,
 ) -> tuple[Split, ...]:
     """Write the logits of every evaluated split into a run. All processes call this; rank 0 writes.
@@ -38,6 +40,7 @@ def write_final_logits(
         connection: to the other processes.
         device: that the model runs on.
         channels_last: memory format of the model.
+        features: of the splits, which runs with the same frozen backbone share; of one process.
         progress: receives the number of images done.
 
     Returns:
@@ -54,16 +57,19 @@ def write_final_logits(
     model.to(device)
     try:
         for name, loader in loaders.items():
-            progress.step(f"evaluating the {name.replace('_', ' ')} split, image")
-            own = logit_batches(
-                model,
-                loader,
-                device=device,
-                channels_last=channels_last,
-                progress=progress,
-                total=counts[name],
-                processes=world.ranks,
-            )
+            if features is None or name == "target_test":
+                progress.step(f"evaluating the {name.replace('_', ' ')} split, image")
+                own = logit_batches(
+                    model,
+                    loader,
+                    device=device,
+                    channels_last=channels_last,
+                    progress=progress,
+                    total=counts[name],
+                    processes=world.ranks,
+                )
+            else:
+                own = features.logits(name, loader, device, channels_last, progress)
             batches = connection.in_turns(own, -(-counts[name] // turns.micro_batch_size))
             if world.first:
                 run.stream_logits(name, batches, counts[name])

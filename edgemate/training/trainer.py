@@ -240,8 +240,9 @@ def _train(
     task.update_mixing()
     if best and world.first:
         model.load_state_dict(best.weights)
+    features = caching.evaluation() if caching is not None and world.ranks == 1 else None
     evaluated = write_final_logits(
-        run, model, data, connection, device, channels_last=task.channels_last, progress=progress
+        run, model, data, connection, device, channels_last=task.channels_last, features=features, progress=progress
     )
     if not world.first:
         return run

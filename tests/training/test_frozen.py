@@ -202,9 +202,10 @@ def test_caching_that_was_interrupted_resumes_with_the_part_that_is_not_whole(
     assert computed == ["calibration", "view_0", "view_1"]
     computed.clear()
     run = train(tmp_path / "run", *overrides, resume=True)
-    assert computed == ["view_1"]
+    evaluated = ["calibration", "test"]  # exactly, after the training
+    assert computed == ["view_1", *evaluated]
     again = train(tmp_path / "again", *overrides)
-    assert computed == ["view_1"], "the second training finds all parts"
+    assert computed == ["view_1", *evaluated], "the second training finds all parts"
     theirs = read_tensors(again.model_path)
     assert all(torch.equal(value, theirs[name]) for name, value in read_tensors(run.model_path).items())
 
@@ -215,6 +216,30 @@ def test_the_calibration_accuracy_of_an_epoch_is_that_of_the_whole_network(tmp_p
     for k, accuracy in enumerate(measured["exits"], 1):
         cached = float(history(run)[-1][f"calibration/exit{k}"])
         assert cached == pytest.approx(accuracy, abs=1.5 / measured["images"]), "float16 may turn one image"
+
+
+def test_runs_that_share_a_cache_evaluate_to_the_logits_of_the_whole_network_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = train(tmp_path / "alone")
+    shared = f"training.cache_dir={tmp_path / 'cache'}"
+    first = train(tmp_path / "first", shared)
+    asked = []
+    whole = MultiExitModel.features_at_cuts
+    monkeypatch.setattr(MultiExitModel, "features_at_cuts", lambda self, x: (asked.append(len(x)), whole(self, x))[1])
+    second = train(tmp_path / "second", shared)
+    assert max(asked, default=0) <= 1  # one image, for the shapes
+    monkeypatch.undo()
+    other, other_alone = (
+        train(tmp_path / f"other{n}", "training.seed=1", *rest) for n, rest in enumerate([[shared], []])
+    )
+    for split in ("calibration", "test"):
+        expected = alone.read_logits(split)  # type: ignore[arg-type]
+        for run in (first, second):
+            for ours, theirs in zip(run.read_logits(split), expected, strict=True):  # type: ignore[arg-type]
+                assert np.array_equal(ours, theirs)
+        ours, theirs = (run.read_logits(split)[0] for run in (other, other_alone))  # type: ignore[arg-type]
+        assert np.array_equal(ours, theirs), "another backbone has other features"
 
 
 def test_a_longer_run_computes_the_further_views_alone(tmp_path: Path) -> None:
@@ -337,11 +362,15 @@ def test_the_header_says_what_is_frozen_and_how_large_the_cache_is(tmp_path: Pat
     run = train_run(recipe, tmp_path / "run", console=Console(file=screen, width=400))
     lines = dict(line.split("  ", 1) for line in screen.getvalue().splitlines() if "  " in line)
     assert lines["frozen"].strip().startswith("backbone; ")
-    stored = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.npy"))
+    found = [path for path in (tmp_path / "cache").rglob("*.npy") if not path.parent.name.startswith("evaluation-")]
+    stored = sum(path.stat().st_size for path in found)
     cached = run.read_metrics()["feature_cache"]
     assert cached["bytes"] == pytest.approx(stored, abs=6 * 256), "six files, each with a header"
     assert f"{cached['bytes'] / 1e6:.3g} MB in {tmp_path / 'cache'}" in lines["features"]
-    assert lines["features"].endswith(", computed first")
+    exact = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.npy")) - stored
+    assert ", computed first; " in lines["features"]
+    more = float(lines["features"].partition("; ")[2].split()[0])
+    assert more * 1e6 == pytest.approx(exact, rel=0.01)
     assert cached["seconds"] > 0
     assert not cached["reused"]
 
