@@ -1,6 +1,7 @@
 """MATE's switches: each changes what it says, and nothing else."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -144,6 +145,28 @@ def test_a_teacher_held_near_the_next_exit_goes_there() -> None:
         optimizer.step()
     assert method.weights().argmax(1)[:-1].tolist() == list(range(1, K))
     torch.testing.assert_close(method.weights()[-1], torch.full((K,), 1 / K), rtol=0, atol=0.05)
+
+
+def test_boosting_is_mate_of_the_sums_and_deploys_them() -> None:
+    outputs, labels = make_outputs(2, requires_grad=True)
+    method = scattered(boost=0.5)
+    loss = method(outputs, batch_of(labels), START)
+    sums = [outputs.logits[:, 0]]
+    for k in range(1, K):
+        sums.append(outputs.logits[:, k] + 0.5 * sums[-1].detach())
+    summed = torch.stack(sums, 1)
+    plain = scattered()(outputs._replace(logits=summed), batch_of(labels), START)
+    torch.testing.assert_close(loss.total, plain.total)
+    ours, theirs = (torch.autograd.grad(one.total, outputs.logits, retain_graph=True)[0] for one in (loss, plain))
+    torch.testing.assert_close(ours, theirs)
+    mixing = method.mixing()
+    assert mixing is not None
+    torch.testing.assert_close(torch.einsum("kj,njc->nkc", mixing, outputs.logits), summed)
+
+
+def test_boosting_excludes_another_ensemble() -> None:
+    with pytest.raises(UsageError, match=r"boost deploys sums of logits; set exits\.ensemble: none, not learned"):
+        MATE(replace(SETTING, ensemble="learned"), boost=0.5)
 
 
 def test_the_ramp_raises_the_teachers_term_alone() -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from edgemate.config import Tune
+from edgemate.distillation.boosting import boosted_logits, boosted_mixing
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs
@@ -50,13 +50,10 @@ class Boosted(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The cross-entropies of the sums, of which each moves its own exit alone."""
-        sums: list[Tensor] = []
-        for logits in outputs.logits.unbind(1):
-            sums.append(logits + self.weight * sums[-1].detach() if sums else logits)
-        labels_term = self.hard_labels(torch.stack(sums, 1), batch.labels).sum()
+        sums = boosted_logits(outputs.logits, self.weight)
+        labels_term = self.hard_labels(sums, batch.labels).sum()
         return Loss(labels_term, {"labels": labels_term.detach()})
 
     def mixing(self) -> Tensor:
         """Powers of w, 1 on the diagonal."""
-        depth = torch.arange(self.setting.exits)
-        return torch.tensor(self.weight) ** (depth[:, None] - depth).clamp(min=0) * (depth[:, None] >= depth)
+        return boosted_mixing(self.setting.exits, self.weight)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.config import Tune
+from edgemate.distillation.boosting import boosted_logits, boosted_mixing
 from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.methods.mate_ensemble import (
@@ -87,11 +88,13 @@ class MATE(Method):
             Zhu, Gong; NeurIPS 2018); without it an exit is moved by its own labels and by the teachers alone. Frozen
             teachers have no such term.
         teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
+        boost: w, 0 for none. Every exit adds to w times the sum before it, G_k = z_k + sg(w · G_{k−1}), and all of the
+            above is about G instead of z. The deployed exits return G. That exits are sums is BoostNet's (`boosted`).
         weights: `learned`, or frozen at one ensemble for all teachers: `uniform` is EED's logit target, `geometric`
             BEED's (weight ∝ 1.6^{k−1}), `last_exit` BYOT's. Frozen teachers have no L_T.
 
     Raises:
-        UsageError: `reach` or `attention` beside frozen weights.
+        UsageError: `reach` or `attention` beside frozen weights; `boost` where the recipe asks for another ensemble.
     """
 
     weighs_classes = True
@@ -115,6 +118,7 @@ class MATE(Method):
         teachers: Annotated[int, Field(ge=1)] | None = None,
         moves_exits: bool = True,
         teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
+        boost: Fraction = 0.0,
         weights: Weights = "learned",
     ) -> None:
         super().__init__(setting)
@@ -124,6 +128,9 @@ class MATE(Method):
         if not self.learned and (attention or reach is not None):
             given = "attention" if attention else "reach"
             raise UsageError(f"mate: {given} belongs to learned weights; leave it out, or set weights: learned")
+        if boost and setting.ensemble != "none":
+            raise UsageError(f"mate: boost deploys sums of logits; set exits.ensemble: none, not {setting.ensemble}")
+        self.boost = boost
         k, t = setting.exits, teachers or setting.exits
         own = own_exits(k, t)
         scores = start * F.one_hot(torch.tensor(own), k).float() if self.learned else frozen_scores(weights, k, t)
@@ -153,7 +160,7 @@ class MATE(Method):
 
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The exits' losses plus the teachers' own."""
-        logits = outputs.logits
+        logits = boosted_logits(outputs.logits, self.boost) if self.boost else outputs.logits
         weights = self._batch_weights(outputs.pooled)
         teachers = weighted(logits.detach(), weights)
         exits_log = F.log_softmax(logits / self.temperature, -1)
@@ -186,10 +193,13 @@ class MATE(Method):
         return F.softmax(self.scores + self.limits, -1) if self.attention is None else self.mean_weights
 
     def mixing(self) -> Tensor | None:
-        """Where a learned ensemble is asked for: exit k's primary teacher, made of exits ≤ k alone.
+        """With `boost` its sums; where a learned ensemble is asked for, exit k's primary teacher of exits ≤ k alone.
 
-        None with frozen weights, which are not learned, and with attention, which has others for every image.
+        Otherwise None; also with frozen weights, which are not learned, and with attention, which has others for every
+        image.
         """
+        if self.boost:
+            return boosted_mixing(self.setting.exits, self.boost)
         if self.setting.ensemble != "learned" or not self.learned or self.attention is not None:
             return None
         rows = primary_teachers(self.setting.exits, len(self.scores))
