@@ -64,6 +64,7 @@ ARRAY_RATIO = Limit(100, "", "bytes of an array per compressed byte, where the a
 IMAGE_SIDE = Limit(65_536, "pixel", "the height or width of an image")
 IMAGE_PIXELS = Limit(1 << 26, "pixel", "an image, by its header and after it is resized")
 STREAM_IMAGE_BYTES = Limit(64 << 20, "byte", "an encoded image that comes by standard input")
+SOURCE_FILES = Limit(200_000, "file", "a folder of images that `edgemate run` answers, with all folders in it")
 # Work
 BATCH = Limit(1024, "image", "a batch that is timed")
 THREADS = Limit(1024, "thread", "`threads`, each of which a graph may have of its own")
