@@ -96,7 +96,7 @@ def run(
     Example:
         >>> found = edgemate.run("bundles/digits", "images/digits", "balanced", threads=1)
         >>> print(found.summary)  # doctest: +SKIP
-        12 frames: 12 answered; mean 0.61 ms, …
+        12 frames: 12 answered; an answer took 0.61 ms on average, …
     """
     from edgemate.api.opening import open_bundle
     from edgemate.errors import UsageError
@@ -132,9 +132,11 @@ def run(
     opened_source = _open_source(given, wanted, stops or _never)
     if opened_source is None:
         return _nothing()
+    if opened_source.remark is not None:
+        (note or _ignore)(opened_source.remark)
     shown = None
     try:
-        if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest" and given != "-":
+        if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest":
             raise UsageError("pace 'real': images in a folder have no times; leave it out")
         shown = None if overlay is None else open_overlay(os.fspath(overlay))
         ready = load(opened, options, proved=False)
