@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgemate.cli.console import make_console
-from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.progress import Quiet, showing_progress, total_time
 from edgemate.cli.screen import print_json
 from edgemate.cli.trust import AllowPlugins, TrustedKeys, TrustEngines
 
@@ -74,6 +75,7 @@ def profile(
     from edgemate.errors import UsageError
     from edgemate.profiling.stored_profile import read_stored_profile
 
+    started = time.monotonic()
     accepted = parse_fraction("tolerance", tolerance), parse_fraction("accuracy_tolerance", accuracy_tolerance)
     batches = parse_batches(batch)
     folders = _folders(paths, output)
@@ -113,6 +115,8 @@ def profile(
         written = write_combined_report(paths, found, html)
         if not as_json:
             make_console().out(f"written: {', '.join(map(str, written))}")
+    if not as_json:
+        make_console().out(total_time(started))
     if baseline is not None:
         _compare(found[0], baseline, accepted, anyway=anyway, as_json=as_json)
     elif as_json:

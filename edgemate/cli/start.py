@@ -1,6 +1,6 @@
 """Where the `edgemate` command begins: Ctrl-C ends it in one line also while its parts are imported.
 
-Until `main` has begun, Python itself answers Ctrl-C, with a traceback. So nothing is imported before that is not needed.
+Until `main` has begun, Python itself answers Ctrl-C, with a traceback. So nothing is imported before that can wait.
 """
 
 from __future__ import annotations
