@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.backend_options import Threads
 from edgemate.cli.console import make_console
 from edgemate.cli.progress import Quiet, showing_progress, total_time
 from edgemate.cli.screen import print_json
@@ -23,7 +24,7 @@ def profile(
     paths: Annotated[list[Path], typer.Argument(help="Folders of runs or bundles.", metavar="PATH...")],
     images: Annotated[int, typer.Option(min=1, help="Images to classify for the latency curve.")] = 500,
     batch: Annotated[str, typer.Option(help="Batch sizes to time, such as 1,4,16; 1 is always among them.")] = "1",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
     allow_plugins: AllowPlugins = False,

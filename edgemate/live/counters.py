@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgemate.live.answer import LiveAnswer
@@ -35,21 +35,21 @@ class LiveReport:
         warnings: sentences about logits that were not finite, and failed segments.
     """
 
-    frames: int
-    answered: int
-    still: int
-    replaced: int
-    too_old: int
-    lost: int
-    unanswered: int
-    unreadable: int
-    exits: dict[int, int]
-    late: int
-    oldest_ms: float
-    mean_ms: float
-    delayed_ms: float
-    reloads: int
-    refused: int
+    frames: int = 0
+    answered: int = 0
+    still: int = 0
+    replaced: int = 0
+    too_old: int = 0
+    lost: int = 0
+    unanswered: int = 0
+    unreadable: int = 0
+    exits: dict[int, int] = field(default_factory=dict)
+    late: int = 0
+    oldest_ms: float = 0.0
+    mean_ms: float = 0.0
+    delayed_ms: float = 0.0
+    reloads: int = 0
+    refused: int = 0
     drift_alerts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
