@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,12 +164,13 @@ class Resident:
             self._told.note(f"{found.classifier.bundle.path}: the new bundle has taken over")
 
     def _close(self) -> None:
-        self._reader.close()
-        if self._replacement is not None:
-            self._replacement.close()
-        self._ready.close()
-        if self._overlay is not None:
-            self._overlay.close()
+        with contextlib.ExitStack() as parts:  # each, whatever becomes of the others; the last one first
+            if self._overlay is not None:
+                parts.callback(self._overlay.close)
+            parts.callback(self._ready.close)
+            if self._replacement is not None:
+                parts.callback(self._replacement.close)
+            parts.callback(self._reader.close)
 
 
 def _next(every: float | None) -> float:

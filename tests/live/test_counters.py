@@ -7,6 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from edgemate.errors import BackendError
 from edgemate.live import Frame, FrameReader, LiveReport, Resident
 from edgemate.live.resident import Told
 from edgemate.live.sources import Source
@@ -55,6 +58,9 @@ def test_the_counters_are_one_line_that_explains_itself() -> None:
     ]
 
 
+TOLD = Told(lambda answer: None, lambda report: None, lambda line: None)
+
+
 class Nothing(Source):
     name = "nothing"
 
@@ -80,14 +86,26 @@ class Bundled:
     def close(self) -> None: ...
 
 
+def test_an_end_that_fails_closes_the_rest_all_the_same() -> None:
+    class Broken(Bundled):
+        def close(self) -> None:
+            raise BackendError("the device is gone")
+
+    closed: list[str] = []
+    overlay: Any = SimpleNamespace(close=lambda: closed.append("overlay"))
+    broken: Any = Broken(0, 0)
+    with pytest.raises(BackendError, match="the device is gone"):
+        Resident(broken, FrameReader(Nothing()), TOLD, overlay=overlay).run()
+    assert closed == ["overlay"]
+
+
 def test_what_failed_before_a_new_bundle_took_over_is_told_too() -> None:
     following = [(Bundled(2, 3), []), (None, [])]
     replacement = SimpleNamespace(
         start=lambda: None, close=lambda: None, take=lambda: following.pop(0) if following else (None, [])
     )
-    told = Told(lambda answer: None, lambda report: None, lambda line: None)
     first: Any = Bundled(5, 1)
-    found = Resident(first, FrameReader(Nothing()), told, replacement=replacement).run()  # type: ignore[arg-type]
+    found = Resident(first, FrameReader(Nothing()), TOLD, replacement=replacement).run()  # type: ignore[arg-type]
     assert found.reloads == 1
     assert found.warnings == (
         "7 times the logits of an exit were not finite",
