@@ -91,6 +91,7 @@ demo: install
 	$(BIN)/edgemate images recipes/digits/resnet20_mate.yaml --count 12 --output images/digits --force
 	$(BIN)/edgemate classify bundles/digits images/digits --threshold 0.9 --threads 1
 	$(BIN)/edgemate bench bundles/digits --threads 1
+	@echo "to type edgemate in this shell: . $(BIN)/activate"
 
 # The documents' screenshots of a report, with Debian's chromium and chromium-driver. RUN must have been profiled.
 RUN ?= runs/digits-resnet20_mate

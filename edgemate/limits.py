@@ -6,9 +6,6 @@ run or bundle needs. docs/limits.md lists all of them; a test compares the two.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from edgemate.wording import counted
@@ -64,6 +61,7 @@ ARRAY_RATIO = Limit(100, "", "bytes of an array per compressed byte, where the a
 IMAGE_SIDE = Limit(65_536, "pixel", "the height or width of an image")
 IMAGE_PIXELS = Limit(1 << 26, "pixel", "an image, by its header and after it is resized")
 STREAM_IMAGE_BYTES = Limit(64 << 20, "byte", "an encoded image that comes by standard input")
+SOURCE_FILES = Limit(200_000, "file", "a folder of images that `edgemate run` answers, with all folders in it")
 # Work
 BATCH = Limit(1024, "image", "a batch that is timed")
 THREADS = Limit(1024, "thread", "`threads`, each of which a graph may have of its own")
@@ -87,27 +85,3 @@ UNCHECKED_RATIO = 64 << 20
 def all_limits() -> dict[str, Limit]:
     """Name → limit, in the order of this file."""
     return {name: value for name, value in globals().items() if isinstance(value, Limit)}
-
-
-def folder_entries(folder: Path) -> list[str]:
-    """Names of the entries of a folder that are not hidden, sorted; none where it is not a folder.
-
-    Raises:
-        ValueError: it has more than FOLDER_ENTRIES.
-    """
-    found: list[str] = []
-    for seen, name in enumerate(_names(folder), start=1):
-        if seen > FOLDER_ENTRIES.most:
-            raise ValueError(FOLDER_ENTRIES.exceeded())
-        if not name.startswith("."):
-            found.append(name)
-    return sorted(found)
-
-
-def _names(folder: Path) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                yield entry.name
-    except (FileNotFoundError, NotADirectoryError):
-        return

@@ -24,15 +24,3 @@ def test_a_limit_is_in_its_message() -> None:
     with pytest.raises(ValueError, match="has 10,001 files; the limit is 10,000"):
         limits.BUNDLE_FILES.check(10_001)
     limits.BUNDLE_FILES.check(10_000)
-
-
-def test_a_folder_with_too_many_files_is_not_listed_to_its_end(tmp_path: Path) -> None:
-    (tmp_path / "b").touch()
-    (tmp_path / "a").mkdir()
-    (tmp_path / ".hidden").touch()
-    assert limits.folder_entries(tmp_path) == ["a", "b"]
-    assert limits.folder_entries(tmp_path / "none") == []
-    for i in range(limits.FOLDER_ENTRIES.most):
-        (tmp_path / f"{i}").touch()
-    with pytest.raises(ValueError, match="has more than 1,000 files"):
-        limits.folder_entries(tmp_path)

@@ -100,7 +100,9 @@ public:
         for (std::size_t number = 0;; ++number) {
             run(number, tensors);
             const std::vector<float> logits = logits_of(tensors.at(manifest_.segments[number].gives[0]));
-            if (number + 1 == sessions_.size() || stops(number, logits)) {
+            const bool last = number + 1 == sessions_.size();
+            if (last && !finite(logits)) throw std::runtime_error("the logits of the last exit are not finite");
+            if (last || stops(number, logits)) {
                 const auto best = std::max_element(logits.begin(), logits.end());
                 return {static_cast<std::size_t>(best - logits.begin()), number + 1,
                         confidence(divided(logits, manifest_.temperatures[number])), logits};
@@ -142,9 +144,13 @@ private:
         return {first, first + count};
     }
 
+    static bool finite(const std::vector<float>& logits) {
+        return std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); });
+    }
+
     // An exit with a logit that is not finite has no answer, so it stops nothing.
     bool stops(std::size_t number, const std::vector<float>& raw) const {
-        if (!std::all_of(raw.begin(), raw.end(), [](float logit) { return std::isfinite(logit); })) return false;
+        if (!finite(raw)) return false;
         const std::vector<float> logits = divided(raw, manifest_.scales[number]);
         const float threshold = manifest_.thresholds[number];
         if (manifest_.score == "entropy") return entropy(logits) < threshold;
@@ -166,9 +172,10 @@ inline Manifest Manifest::read(const std::string& path) {
     std::ifstream source(path);
     if (!source) throw std::runtime_error(path + ": cannot be read");
     Manifest found;
-    std::string line, name;
+    std::string line;
     while (std::getline(source, line)) {
         std::istringstream words(line);
+        std::string name;
         words >> name;
         const auto numbers = [&words] {
             std::vector<float> all;
@@ -195,6 +202,7 @@ inline Manifest Manifest::read(const std::string& path) {
             words >> count;
             for (std::string label; found.labels.size() < count && std::getline(source, label);)
                 found.labels.push_back(label);
+            if (found.labels.size() != count) throw std::runtime_error(path + ": has fewer labels than classes");
         } else if (name == "segment") {
             found.segments.emplace_back();
             words >> found.segments.back().file;

@@ -50,6 +50,8 @@ def main() -> None:
 def flat_manifest(bundle: Bundle, policy: str) -> Iterator[str]:
     """The lines. UsageError for a policy or a name that they cannot hold; BundleError as `read_operating_points`."""
     manifest = bundle.manifest
+    if "segments" not in manifest.graphs:
+        raise UsageError(f"{bundle.path}: has no segments, only {', '.join(manifest.graphs)}; export it with them")
     contract = manifest.input
     if contract.dtype != "float32":
         raise UsageError(f"{bundle.path}: its graphs take {contract.dtype}; export it without --input {contract.dtype}")

@@ -147,27 +147,24 @@ def classify(
         >>> [prediction.label for _, prediction in classified.predictions]  # doctest: +SKIP
         ['0', '1', '2']
     """
-    from edgemate.api.choosing import choose_policy
+    from edgemate.api.choosing import StopChoice
     from edgemate.api.opening import open_bundle
-    from edgemate.errors import DataError, ImageError, UsageError
+    from edgemate.errors import DataError, ImageError
     from edgemate.runtime import AnytimeClassifier
 
     # What is wrong and needs no backend to be found comes first: importing it takes time.
-    if sum(option is not None for option in (policy, threshold, exit)) > 1:
-        raise UsageError("`policy`, `threshold` and `exit` exclude each other; give one")
+    choice = StopChoice(policy, threshold, exit, deadline_ms)
     files = _find(images)
     if not any(file.exists() for file in files):
         raise DataError(f"{files[0] if files else 'images'}: no such file; name images, or folders of them")
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
-    chosen = choose_policy(opened, policy, threshold, exit, deadline_ms)
-    # A prefix alone has no earlier exit to fall back to.
-    fixed = exit is not None and deadline_ms is None and on_failure == "raise"
+    chosen = choice.policy_of(opened)
     answers = []
     with AnytimeClassifier.load(
         opened,
         backend,
         threads=threads,
-        layout="prefixes" if fixed else "segments",
+        layout=choice.layout(on_failure),
         on_failure=on_failure,
         exact_pixels=exact_pixels,
     ) as classifier:

@@ -85,7 +85,7 @@ def export(
         raise UsageError(EXPORT_TARGETS.unknown(target))
     check_tolerance(tolerance, "1e-3")
     if batch is not None and target not in ("trt", "trt-rtx", "triton"):
-        raise UsageError(f"batch: is about engines; target {target} makes none")
+        raise UsageError(f"batch: is for targets trt, trt-rtx and triton, not {target}")
     if require_engines and target != "trt":
         raise UsageError(f"require_engines: is for target trt, not {target}")
     if compute_capability and target != "trt-rtx":
@@ -107,7 +107,7 @@ def export(
     folder = Path("bundles") / opened.name if output is None else Path(output)
     BundleWriter(folder, overwrite=overwrite).check()
     if target == "triton":
-        _check_repository(folder, platform, overwrite)
+        _check_repository(folder, cut, platform, overwrite)
     if precision != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)
 
@@ -129,12 +129,17 @@ def export(
     return export_run(opened, folder, target=target, options=options)
 
 
-def _check_repository(folder: Path, platform: str, overwrite: bool) -> None:
+def _check_repository(folder: Path, layouts: Sequence[Layout], platform: str, overwrite: bool) -> None:
     """What would end an export for Triton after minutes."""
-    from edgemate.bundle.model_repository import check_repository, repository_of
+    from edgemate.bundle.model_repository import check_repository, check_segments, repository_of
+    from edgemate.errors import BackendError
 
+    check_segments(layouts)
     check_repository(repository_of(folder), overwrite=overwrite)
     if platform == "tensorrt":
         from edgemate.runtime.backends.tensorrt.device import require_gpu
 
-        require_gpu("platform tensorrt")
+        try:
+            require_gpu("platform tensorrt")
+        except BackendError as error:
+            raise BackendError(f"{error}; platform onnxruntime needs none") from error

@@ -78,7 +78,7 @@ class RunReport:
 def inspect(
     path: BundleLike | RunLike, *, trusted_keys: PathLike | None = None, allow_plugins: bool = False
 ) -> BundleReport | RunReport:
-    """Report what a bundle or a run holds. A bundle's files are checked against their SHA-256.
+    """Report what a bundle or a run holds. A bundle's files are checked against their SHA-256; a run records none.
 
     Args:
         path: a bundle's or a run's folder, a Bundle or a Run.

@@ -96,20 +96,21 @@ def run(
     Example:
         >>> found = edgemate.run("bundles/digits", "images/digits", "balanced", threads=1)
         >>> print(found.summary)  # doctest: +SKIP
-        12 frames: 12 answered; mean 0.61 ms, …
+        12 frames: 12 answered; an answer took 0.61 ms on average, …
     """
+    from edgemate.api.choosing import StopChoice
     from edgemate.api.opening import open_bundle
     from edgemate.errors import UsageError
+    from edgemate.live import LiveReport
     from edgemate.live.latest_frame import FrameReader
     from edgemate.live.overlay import check_overlay, open_overlay
-    from edgemate.live.ready import load
+    from edgemate.live.ready import LoadOptions, load
     from edgemate.live.resident import Resident, Told
     from edgemate.live.sources import SourceOptions
     from edgemate.live.sources.base import Pace
 
     # What is wrong and needs no backend to be found comes first: importing it takes time.
-    if sum(option is not None for option in (policy, threshold, exit)) > 1:
-        raise UsageError("`policy`, `threshold` and `exit` exclude each other; give one")
+    choice = StopChoice(policy, threshold, exit, deadline_ms)
     if pace is not None and pace not in get_args(Pace):
         raise UsageError(f"pace: must be {' or '.join(map(repr, get_args(Pace)))}, not {pace!r}")
     for name, number in (("max_age_ms", max_age_ms), ("every", every), ("frames", frames)):
@@ -122,8 +123,16 @@ def run(
         check_overlay(os.fspath(overlay), given)
     before = _fingerprint(bundle)
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
-    options = _load_options(
-        policy, threshold, exit, deadline_ms, still, backend, threads, trusted_keys, trust_engines, on_failure
+    options = LoadOptions(
+        choose=choice.policy_of,
+        operating_point=choice.operating_point,
+        layout="segments" if still is not None else choice.layout(on_failure),  # whose first one has the features
+        still=still,
+        backend=backend,
+        threads=threads,
+        trusted_keys=trusted_keys,
+        trust_engines=trust_engines,
+        on_failure=on_failure,
     )
     options.choose(opened)
     if _is_pipe(given):
@@ -131,10 +140,12 @@ def run(
     wanted = SourceOptions(watch, None if done is None else Path(os.fspath(done)), raw)
     opened_source = _open_source(given, wanted, stops or _never)
     if opened_source is None:
-        return _nothing()
+        return LiveReport()
+    if opened_source.remark is not None:
+        (note or _ignore)(opened_source.remark)
     shown = None
     try:
-        if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest" and given != "-":
+        if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest":
             raise UsageError("pace 'real': images in a folder have no times; leave it out")
         shown = None if overlay is None else open_overlay(os.fspath(overlay))
         ready = load(opened, options, proved=False)
@@ -198,59 +209,6 @@ def _open_source(given: str, options: SourceOptions, stops: Callable[[], bool]) 
             left = True
             for source in found:
                 source.close()
-
-
-def _nothing() -> LiveReport:
-    """The report of a call that was stopped before its source was opened."""
-    from edgemate.live import LiveReport
-
-    return LiveReport(
-        frames=0,
-        answered=0,
-        still=0,
-        replaced=0,
-        too_old=0,
-        lost=0,
-        unanswered=0,
-        unreadable=0,
-        exits={},
-        late=0,
-        oldest_ms=0.0,
-        mean_ms=0.0,
-        delayed_ms=0.0,
-        reloads=0,
-        refused=0,
-    )
-
-
-def _load_options(
-    policy: str | Policy | None,
-    threshold: float | None,
-    exit: int | None,
-    deadline_ms: float | None,
-    still: float | None,
-    backend: str,
-    threads: int | None,
-    trusted_keys: PathLike | None,
-    trust_engines: bool,
-    on_failure: OnFailure,
-) -> LoadOptions:
-    from edgemate.api.choosing import choose_policy
-    from edgemate.live.ready import LoadOptions
-
-    # A prefix alone has no earlier exit to fall back to, and no features after its first segment.
-    fixed = exit is not None and deadline_ms is None and on_failure == "raise" and still is None
-    return LoadOptions(
-        choose=lambda bundle: choose_policy(bundle, policy, threshold, exit, deadline_ms),
-        operating_point=policy if isinstance(policy, str) and deadline_ms is None else None,
-        layout="prefixes" if fixed else "segments",
-        still=still,
-        backend=backend,
-        threads=threads,
-        trusted_keys=trusted_keys,
-        trust_engines=trust_engines,
-        on_failure=on_failure,
-    )
 
 
 def _replacement(path: Path, before: Fingerprint, options: LoadOptions) -> Replacement:

@@ -1,10 +1,13 @@
-"""Where a bundle's model repository for Triton is: beside it. Checked before anything heavy is imported."""
+"""A bundle's model repository for Triton: where it is, and what it needs. Checked before anything heavy is imported."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from edgemate.errors import BundleError
+from edgemate.bundle.manifest import Layout
+from edgemate.errors import BundleError, UsageError
 
 CONFIG_FILE = "config.pbtxt"
 """Of each model in it."""
@@ -13,6 +16,15 @@ CONFIG_FILE = "config.pbtxt"
 def repository_of(bundle: Path) -> Path:
     """The folder of the repository of the bundle in folder `bundle`."""
     return bundle.with_name(f"{bundle.name}-triton")
+
+
+def check_segments(layouts: Sequence[Layout]) -> None:
+    """Raise UsageError where the segments, which a repository is made of, are not among the layouts of the bundle."""
+    if "segments" not in layouts:
+        others = ", ".join(layout for layout in get_args(Layout) if layout != "segments")
+        raise UsageError(
+            f"layouts {','.join(layouts)!r}: target triton runs segments; name segments, alone or with {others}"
+        )
 
 
 def check_repository(folder: Path, *, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.backend_options import BackendName, Threads
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
@@ -25,8 +26,8 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds; every exit is timed once per round.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before these.")] = 20,
     batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
-    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    backend: BackendName = "onnxruntime",
+    threads: Threads = None,
     image: Annotated[
         Path | None,
         typer.Option(help="Image file to decode and prepare; a 1920×1080 JPEG of the golden images if absent."),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.backend_options import BackendName, OnFailure, Threads
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.pixels import ExactPixels
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json, say
+from edgemate.cli.stop_options import AlwaysAt, DeadlineMs, OperatingPoint, Threshold
 from edgemate.cli.trust import TrustedKeys, TrustEngines
 from edgemate.wording import counted
 
@@ -24,23 +26,15 @@ STEPS = ("decode", "prepare", "network", "total")
 def classify(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for them.")],
-    policy: Annotated[str | None, typer.Option(help="Operating point of the bundle, such as balanced.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Stop where the probability is above this, 0 to 1.", show_default=False),
-    ] = None,
-    exit: Annotated[int | None, typer.Option(help="Always stop at this exit, counted from 1.")] = None,
-    deadline_ms: Annotated[
-        float | None,
-        typer.Option(help="Stop where the next segment would end later; alone or with one of the above."),
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    policy: OperatingPoint = None,
+    threshold: Threshold = None,
+    exit: AlwaysAt = None,
+    deadline_ms: DeadlineMs = None,
+    backend: BackendName = "onnxruntime",
+    threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
-    on_failure: Annotated[
-        str, typer.Option(help="raise, or degrade: answer with an earlier exit where a segment fails.")
-    ] = "raise",
+    on_failure: OnFailure = "raise",
     exact_pixels: ExactPixels = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and image.")] = False,
     quiet: Quiet = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.backend_options import BackendName, Threads
 from edgemate.cli.pixels import ExactPixels
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
@@ -34,8 +35,8 @@ def evaluate(
     ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Use only this many, spread evenly.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Batch size measured besides 1.")] = 16,
-    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    backend: BackendName = "onnxruntime",
+    threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
     exact_pixels: ExactPixels = False,

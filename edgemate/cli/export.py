@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.layouts import split_layouts
-from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.progress import Quiet, showing_progress, total_time
 from edgemate.cli.trust import AllowPlugins
 from edgemate.wording import counted
 
@@ -74,6 +75,7 @@ def export(
 
     from edgemate import api
 
+    started = time.monotonic()
     with showing_progress(quiet) as progress:
         exported = api.export(
             run,
@@ -93,6 +95,7 @@ def export(
             progress=progress,
         )
     _print(exported, output or Path("bundles") / run.resolve().name)
+    make_console().out(total_time(started))
 
 
 def _capabilities(given: str | None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def inspect(
     allow_plugins: AllowPlugins = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256."""
+    """Say what a bundle or a run holds. A bundle's files are checked against their SHA-256; a run records none."""
     from edgemate import api
 
     found = api.inspect(path, trusted_keys=trusted_keys, allow_plugins=allow_plugins)
@@ -76,7 +76,8 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
                 *(percent(fraction) for fraction in expected["fractions"]),
             )
         print_table(table, console)
-    files = _table("files, all as they were written", "file", "bytes", "SHA-256")
+    number = counted(len(metadata["files"]), "file")
+    files = _table(f"{number}, checked against these SHA-256, which bundle.json records", "file", "bytes", "SHA-256")
     for name, file in metadata["files"].items():
         files.add_row(name, f"{file['bytes']:,}", file["sha256"][:16] + "…")
     print_table(files, console)
@@ -92,7 +93,10 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
         if metadata["finished"]
         else "training has not finished; `edgemate train RECIPE --resume` continues it"
     )
-    pairs = {"run": f"{metadata['name']}, {state}"}
+    pairs = {
+        "run": f"{metadata['name']}, {state}",
+        "checked": "that what is shown here can be read; a run records no SHA-256 of its files",
+    }
     known = metadata.get("metadata")
     if known:
         images = ", ".join(f"{split} {number:,}" for split, number in known["images"].items())

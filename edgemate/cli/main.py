@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect as inspect_module
 import os
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,19 @@ for command in (
 app.add_typer(bundle, name="bundle")
 app.add_typer(data, name="data")
 app.add_typer(recipes, name="recipes")
+
+
+def _flow_help(commands: typer.Typer) -> None:
+    """Let each paragraph of a help text fill its lines: Typer keeps the line ends of all but the first."""
+    for command in commands.registered_commands:
+        paragraphs = inspect_module.cleandoc(command.callback.__doc__ or "").split("\n\n") if command.callback else []
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _flow_help(group.typer_instance)
+
+
+_flow_help(app)
 
 
 def main() -> None:

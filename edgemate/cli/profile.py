@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgemate.cli.backend_options import Threads
 from edgemate.cli.console import make_console
-from edgemate.cli.progress import Quiet, showing_progress
+from edgemate.cli.progress import Quiet, showing_progress, total_time
 from edgemate.cli.screen import print_json
 from edgemate.cli.trust import AllowPlugins, TrustedKeys, TrustEngines
 
@@ -22,7 +24,7 @@ def profile(
     paths: Annotated[list[Path], typer.Argument(help="Folders of runs or bundles.", metavar="PATH...")],
     images: Annotated[int, typer.Option(min=1, help="Images to classify for the latency curve.")] = 500,
     batch: Annotated[str, typer.Option(help="Batch sizes to time, such as 1,4,16; 1 is always among them.")] = "1",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
     allow_plugins: AllowPlugins = False,
@@ -74,6 +76,7 @@ def profile(
     from edgemate.errors import UsageError
     from edgemate.profiling.stored_profile import read_stored_profile
 
+    started = time.monotonic()
     accepted = parse_fraction("tolerance", tolerance), parse_fraction("accuracy_tolerance", accuracy_tolerance)
     batches = parse_batches(batch)
     folders = _folders(paths, output)
@@ -113,6 +116,8 @@ def profile(
         written = write_combined_report(paths, found, html)
         if not as_json:
             make_console().out(f"written: {', '.join(map(str, written))}")
+    if not as_json:
+        make_console().out(total_time(started))
     if baseline is not None:
         _compare(found[0], baseline, accepted, anyway=anyway, as_json=as_json)
     elif as_json:

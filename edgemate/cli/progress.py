@@ -46,6 +46,11 @@ def showing_progress(quiet: bool = False, *, steps: bool = True) -> Iterator[Pro
         yield LineProgress(sys.stderr, steps=steps)
 
 
+def total_time(started: float) -> str:
+    """`total time: 1:05`, since `started` of `time.monotonic`."""
+    return f"total time: {duration(time.monotonic() - started)}"
+
+
 class LineProgress:
     """Prints a line for every step, and one whenever 30 seconds have passed since the last.
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgemate.cli.backend_options import BackendName, OnFailure, Threads
 from edgemate.cli.screen import print_json, say
+from edgemate.cli.stop_options import AlwaysAt, DeadlineMs, OperatingPoint, Threshold
 from edgemate.cli.trust import TrustedKeys, TrustEngines
 
 if TYPE_CHECKING:
@@ -27,16 +29,10 @@ def run(
             help="camera:0, gst:PIPELINE, rtsp://…, a video file, an image folder, or - for standard input.",
         ),
     ],
-    policy: Annotated[str | None, typer.Option(help="Operating point of the bundle, such as balanced.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Stop where the probability is above this, 0 to 1.", show_default=False),
-    ] = None,
-    exit: Annotated[int | None, typer.Option(help="Always stop at this exit, counted from 1.")] = None,
-    deadline_ms: Annotated[
-        float | None,
-        typer.Option(help="Per frame: stop where the next segment would end later; alone or with one of the above."),
-    ] = None,
+    policy: OperatingPoint = None,
+    threshold: Threshold = None,
+    exit: AlwaysAt = None,
+    deadline_ms: DeadlineMs = None,
     pace: Annotated[
         str | None,
         typer.Option(
@@ -63,13 +59,11 @@ def run(
     reload: Annotated[
         bool, typer.Option("--reload/--no-reload", help="Take a new bundle that replaces the folder, once proved.")
     ] = True,
-    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    backend: BackendName = "onnxruntime",
+    threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
-    on_failure: Annotated[
-        str, typer.Option(help="raise, or degrade: answer with an earlier exit where a segment fails.")
-    ] = "raise",
+    on_failure: OnFailure = "raise",
 ) -> None:
     """Answer the frames of a camera, video, folder or pipe until it ends, or until SIGINT or SIGTERM.
 

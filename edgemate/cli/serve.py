@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgemate.cli.backend_options import BackendName, Threads
 from edgemate.cli.screen import say
 from edgemate.cli.trust import TrustedKeys, TrustEngines
 from edgemate.errors import UsageError
@@ -39,8 +40,8 @@ def serve(
     timeout_s: Annotated[
         float, typer.Option(help="Seconds for a request's head, its body, and its answer to be taken.")
     ] = 20.0,
-    backend: Annotated[str, typer.Option(help="Backend: onnxruntime, tensorrt, tensorrt_rtx.")] = "onnxruntime",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all usable cores if absent.")] = None,
+    backend: BackendName = "onnxruntime",
+    threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,
     on_failure: Annotated[

@@ -1,13 +1,16 @@
-"""Where the `edgemate` command begins: Ctrl-C ends it in one line also while its parts are imported."""
+"""Where the `edgemate` command begins: Ctrl-C ends it in one line also while its parts are imported.
+
+Until `main` has begun, Python itself answers Ctrl-C, with a traceback. So nothing is imported before that can wait.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from types import FrameType
+from typing import TYPE_CHECKING
 
-from edgemate.stopping import INTERRUPTED
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def main() -> None:
@@ -27,6 +30,8 @@ def main() -> None:
 
 def _end(number: int = signal.SIGINT, frame: FrameType | None = None) -> None:
     """At once: nothing has been begun, and an exception within an import may become another one."""
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105  # contextlib is not imported yet
         os.write(2, b"stopped\n")
-    os._exit(INTERRUPTED)
+    except OSError:
+        pass
+    os._exit(128 + signal.SIGINT)

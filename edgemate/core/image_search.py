@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from edgemate.errors import DataError, UsageError
+from edgemate.limits import Limit
 from edgemate.wording import counted
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -19,9 +21,26 @@ _JUNK_FOLDERS = frozenset(
 _KINDS_NAMED = 5
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by suffix, sorted; hidden files and folders are skipped."""
-    return sorted(entry for entry, image in walk(folder) if image)
+def find_images(folder: Path, limit: Limit | None = None) -> list[Path]:
+    """All image files below a folder, by suffix, sorted; hidden files and folders are skipped.
+
+    Raises:
+        DataError: with a limit, more files than that are looked at.
+    """
+    found = []
+    for number, (entry, image) in enumerate(walk(folder), start=1):
+        if limit is not None and number > limit.most:
+            raise DataError(f"{folder}: {limit.exceeded()}; name the folder that holds the images")
+        if image:
+            found.append(entry)
+    return sorted(found)
+
+
+def check_no_root(folder: Path) -> None:
+    """Raise UsageError for the root of a file system, which would be searched for minutes: hardly what was meant."""
+    whole = folder.resolve()
+    if whole == whole.parent:
+        raise UsageError(f"{folder}: is the root of the file system; name the folder that holds the images")
 
 
 def class_folders(folder: Path) -> list[Path]:

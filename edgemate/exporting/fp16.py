@@ -17,6 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from edgemate.errors import ExportError
 from edgemate.exporting.ranges import largest_values
+from edgemate.exporting.rebuilding import rebuilt
 
 # These exponentiate, or add up many values and divide only afterwards, so their intermediate values may be far larger
 # than their inputs and outputs.
@@ -114,18 +115,9 @@ class _Converter:
     def convert(self) -> ModelProto:
         for node in self._proto.graph.node:
             self._convert_node(node)
-        converted = ModelProto()
-        converted.CopyFrom(self._proto)
-        graph = converted.graph
-        for items in (graph.node, graph.value_info, graph.initializer):
-            del items[:]
-        graph.node.extend(self._nodes)
-        read = {name for node in self._nodes for name in node.input}
-        graph.initializer.extend(tensor for name, tensor in self._constants.items() if name in read)
-        for value in (*graph.input, *graph.output):
-            if value.name in self._floats:
-                value.type.tensor_type.elem_type = self._outside(value.name)
-        return converted
+        values = (*self._proto.graph.input, *self._proto.graph.output)
+        types = {value.name: self._outside(value.name) for value in values if value.name in self._floats}
+        return rebuilt(self._proto, self._nodes, self._constants, types)
 
     def _outside(self, name: str) -> int:
         """The float type of an input or output of the graph."""

@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgemate.exporting.placement import PRODUCTS, quantized_inputs
 from edgemate.exporting.ranges import largest_values
+from edgemate.exporting.rebuilding import rebuilt
 
 STEPS = 127
 
@@ -79,7 +80,8 @@ class _Quantizer:
                     self._dequantize(name, name)
                 else:
                     self._quantize_if_read(name)
-        return self._assembled()
+        constants = {**self._weights, **self._constants}
+        return rebuilt(self._proto, self._nodes, constants, dict.fromkeys(self._crossing, TensorProto.INT8))
 
     def _quantize_if_read(self, name: str) -> None:
         if name in self._read:
@@ -125,22 +127,6 @@ class _Quantizer:
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(values, name)
         return name
-
-    def _assembled(self) -> ModelProto:
-        converted = ModelProto()
-        converted.CopyFrom(self._proto)
-        graph = converted.graph
-        for items in (graph.node, graph.value_info, graph.initializer):
-            del items[:]
-        graph.node.extend(self._nodes)
-        read = {name for node in self._nodes for name in node.input}
-        graph.initializer.extend(
-            tensor for name, tensor in {**self._weights, **self._constants}.items() if name in read
-        )
-        for value in (*graph.input, *graph.output):
-            if value.name in self._crossing:
-                value.type.tensor_type.elem_type = TensorProto.INT8
-        return converted
 
 
 def _output_axis(node: NodeProto, dimensions: int) -> int:

@@ -17,9 +17,9 @@ class LiveAnswer:
     Attributes:
         frame: number of the frame in its source, from 0.
         timestamp: seconds since the start of the source, by its own clock; None where it has none.
-        captured: when the frame was captured or due, in seconds since 1970.
-        age_ms: how old it was when work on it began.
-        latency_ms: from its capture to this answer.
+        captured: when the frame was read from its source or, of a video file, due, in seconds since 1970.
+        age_ms: milliseconds from then to when work on it began.
+        latency_ms: milliseconds from then to this answer.
         prediction: the answer; None where the frame could not be read.
         still: the frame was like the last one that was computed, and has its answer; see `Still`.
         late: whether the answer came after the deadline; None without one.

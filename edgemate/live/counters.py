@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgemate.live.answer import LiveAnswer
 from edgemate.live.latest_frame import FrameReader
-from edgemate.wording import counted
+from edgemate.wording import counted, percent
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ class LiveReport:
         warnings: sentences about logits that were not finite, and failed segments.
     """
 
-    frames: int
-    answered: int
-    still: int
-    replaced: int
-    too_old: int
-    lost: int
-    unanswered: int
-    unreadable: int
-    exits: dict[int, int]
-    late: int
-    oldest_ms: float
-    mean_ms: float
-    delayed_ms: float
-    reloads: int
-    refused: int
+    frames: int = 0
+    answered: int = 0
+    still: int = 0
+    replaced: int = 0
+    too_old: int = 0
+    lost: int = 0
+    unanswered: int = 0
+    unreadable: int = 0
+    exits: dict[int, int] = field(default_factory=dict)
+    late: int = 0
+    oldest_ms: float = 0.0
+    mean_ms: float = 0.0
+    delayed_ms: float = 0.0
+    reloads: int = 0
+    refused: int = 0
     drift_alerts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -69,22 +69,29 @@ class LiveReport:
         skipped = self.replaced + self.too_old + self.lost
         parts = [f"{counted(self.frames, 'frame')}: {self.answered:,} answered"]
         if self.still:
-            parts.append(f"{self.still:,} of them like an earlier one")
+            parts.append(f"{self.still:,} of them like an earlier frame, whose answer they kept")
         if skipped:
-            why = ((self.replaced, "for a newer one"), (self.too_old, "too old"), (self.lost, "by the source"))
+            why = (
+                (self.replaced, "since a newer one had come"),
+                (self.too_old, "since they were too old"),
+                (self.lost, "by the source, since decoding fell behind"),
+            )
             parts.append(f"{skipped:,} skipped ({', '.join(f'{n:,} {reason}' for n, reason in why if n)})")
         if self.unreadable:
-            parts.append(f"{self.unreadable:,} unreadable")
+            parts.append(f"{self.unreadable:,} could not be read")
         if self.unanswered:
-            parts.append(f"{self.unanswered:,} waiting at the end")
+            parts.append(f"{self.unanswered:,} waiting when it ended")
         if self.answered:
-            computed = max(sum(self.exits.values()), 1)
-            taken = ", ".join(f"exit {exit} {100 * count / computed:.1f} %" for exit, count in self.exits.items())
-            parts.append(f"mean {self.mean_ms:.2f} ms, at most {self.oldest_ms:.1f} ms old when begun; {taken}")
+            parts.append(f"an answer took {self.mean_ms:.2f} ms on average, network and policy")
+            parts.append(f"the oldest frame was {self.oldest_ms:.1f} ms old when its turn came")
+        if self.exits:
+            computed = sum(self.exits.values())
+            taken = ", ".join(f"exit {exit} {percent(count / computed)}" for exit, count in self.exits.items())
+            parts.append(f"answered by {taken}")
         if self.late:
-            parts.append(f"{self.late:,} after the deadline")
-        if self.delayed_ms:
-            parts.append(f"the file was delayed by {self.delayed_ms:.0f} ms")
+            parts.append(f"{counted(self.late, 'answer')} came after the deadline")
+        if self.delayed_ms >= 0.5:
+            parts.append(f"the video was played {self.delayed_ms:.0f} ms late, since it could not be read faster")
         if self.reloads or self.refused:
             parts.append(f"{counted(self.reloads, 'new bundle')} taken, {self.refused:,} refused")
         return "; ".join(parts)

@@ -17,7 +17,8 @@ class Frame:
         index: counted from 0, in the order of the source; frames that were skipped have a number too.
         image: gives its image, as `AnytimeClassifier.classify` takes it; raises ImageError where it is damaged.
         timestamp: seconds since the start of the source, by the source's own clock; None where it has none.
-        captured: when it was captured or due, in seconds of `time.monotonic`.
+        captured: when it was read or, of a video file, due, in seconds of `time.monotonic`. What a camera and driver
+            took before is not known.
         file: the image file that it is; None for a frame of a stream.
     """
 

@@ -17,7 +17,7 @@ from edgemate.policies import Policy
 from edgemate.runtime import AnytimeClassifier, Prediction
 from edgemate.runtime.classifier import OnFailure
 from edgemate.runtime.preprocessing import ImageInput
-from edgemate.runtime.proof import default_tolerance, prove
+from edgemate.runtime.proof import default_tolerance, first_problem
 
 _WARM_UP = 3
 
@@ -117,17 +117,9 @@ def load(bundle: Bundle | str, options: LoadOptions, *, proved: bool) -> Ready:
 
 
 def _prove(classifier: AnytimeClassifier) -> None:
-    bundle = classifier.bundle
-    largest = classifier.backend.largest_batch or len(bundle.golden().images)
-    proofs = prove(
-        bundle,
-        classifier.backend,
-        classifier.layout,
-        tolerance=default_tolerance(bundle),
-        batch=max(1, min(largest, len(bundle.golden().images))),
-        warmup=0,
-        repeats=1,
-    )
-    for proof in proofs:
-        if proof.problem:
-            raise BackendError(f"{bundle.path}: {proof.problem}")
+    bundle, backend = classifier.bundle, classifier.backend
+    images = len(bundle.golden().images)
+    batch = max(1, min(backend.largest_batch or images, images))
+    problem = first_problem(bundle, backend, classifier.layout, tolerance=default_tolerance(bundle), batch=batch)
+    if problem is not None:
+        raise BackendError(f"{bundle.path}: {problem}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Resident:
         self._stops = stops
         self._asks_report = asks_report
         self._counters = Counters()
+        self._non_finite = self._degraded = 0  # of bundles that were replaced
 
     def run(self, frames: int | None = None) -> LiveReport:
         """Answer until the source ends, `frames` have been answered, or `stops` says so; the counts of it all.
@@ -94,12 +96,10 @@ class Resident:
         """The counts so far."""
         statistics, point = self._ready.classifier.statistics(), self._ready.point
         warnings = []
-        if statistics.non_finite:
-            warnings.append(f"{counted(statistics.non_finite, 'time')} the logits of an exit were not finite")
-        if statistics.degraded:
-            warnings.append(
-                f"{counted(statistics.degraded, 'answer')} came from an earlier exit, as a later one failed"
-            )
+        if non_finite := self._non_finite + statistics.non_finite:
+            warnings.append(f"{counted(non_finite, 'time')} the logits of an exit were not finite")
+        if degraded := self._degraded + statistics.degraded:
+            warnings.append(f"{counted(degraded, 'answer')} came from an earlier exit, as a later one failed")
         alerts = () if point is None else tuple(drift_alerts(statistics, point))
         return self._counters.report(self._reader, drift_alerts=alerts, warnings=tuple(warnings))
 
@@ -155,18 +155,22 @@ class Resident:
             self._counters.refused += 1
             self._told.note(f"a new bundle was not taken, the one before goes on: {problem}")
         if found is not None:
+            statistics = self._ready.classifier.statistics()
+            self._non_finite += statistics.non_finite
+            self._degraded += statistics.degraded
             self._ready.close()
             self._ready = found
             self._counters.reloads += 1
             self._told.note(f"{found.classifier.bundle.path}: the new bundle has taken over")
 
     def _close(self) -> None:
-        self._reader.close()
-        if self._replacement is not None:
-            self._replacement.close()
-        self._ready.close()
-        if self._overlay is not None:
-            self._overlay.close()
+        with contextlib.ExitStack() as parts:  # each, whatever becomes of the others; the last one first
+            if self._overlay is not None:
+                parts.callback(self._overlay.close)
+            parts.callback(self._ready.close)
+            if self._replacement is not None:
+                parts.callback(self._replacement.close)
+            parts.callback(self._reader.close)
 
 
 def _next(every: float | None) -> float:

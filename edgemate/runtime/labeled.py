@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemate.array_files import read_arrays
-from edgemate.core.image_search import IMAGE_SUFFIXES, class_folders, class_name, find_images
+from edgemate.core.image_search import IMAGE_SUFFIXES, check_no_root, class_folders, class_name, find_images
 from edgemate.errors import DataError
 from edgemate.runtime.preprocessing import ImageInput
 
@@ -50,7 +50,13 @@ def read_labeled(path: Path, classes: Sequence[str]) -> LabeledImages:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted, without hidden ones. Raises DataError if there is none."""
+    """All image files below a folder, sorted, without hidden ones.
+
+    Raises:
+        DataError: there is none.
+        UsageError: the folder is the root of the file system.
+    """
+    check_no_root(folder)
     found = find_images(folder)
     if not found:
         raise DataError(f"{folder}: has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")

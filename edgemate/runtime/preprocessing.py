@@ -84,7 +84,7 @@ class Preprocessor:
             ready = self._finish(self._fit_array(image), f"uint8 array {image.shape}")
             return Prepared(ready, 0.0, _milliseconds(started, time.perf_counter_ns()))
         if isinstance(image, Image.Image):
-            name = "PIL image"
+            name = str(getattr(image, "filename", "")) or "PIL image"
         elif isinstance(image, (str, os.PathLike)):
             name = os.fspath(image)
         else:

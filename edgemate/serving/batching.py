@@ -110,12 +110,12 @@ class Batcher(Generic[Key]):
                 await self._arrived.wait()
             await self._fill()
             batch = self._take()
-            images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
             due = [item.due for item in batch]
             started = time.perf_counter()
             try:
+                images = batch[0].images if len(batch) == 1 else np.concatenate([item.images for item in batch])
                 found = await loop.run_in_executor(self._thread, self._run, images, batch[0].key, due)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the next batch is answered
                 for item in batch:
                     if not item.answer.done():
                         item.answer.set_exception(error)

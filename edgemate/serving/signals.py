@@ -7,7 +7,7 @@ import signal
 
 
 class Stop:
-    """A context manager for the main thread's event loop.
+    """A context manager for the main thread's event loop. An ignored SIGINT stays ignored, as in a shell's background.
 
     Attributes:
         asked: set by the first SIGTERM or SIGINT.
@@ -16,7 +16,8 @@ class Stop:
 
     def __enter__(self) -> Stop:
         self.asked, self.again = asyncio.Event(), asyncio.Event()
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
         loop = asyncio.get_running_loop()
         for number in self._before:
             loop.add_signal_handler(number, self._stop)

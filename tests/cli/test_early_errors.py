@@ -168,7 +168,12 @@ CASES = [
     ("export runs/done --target onx", "unknown export target 'onx'; did you mean 'onnx'?"),
     ("export runs/done --input uint8 --frame 0x0", "frame 0x0: give width and height, such as 1920x1080"),
     ("export runs/done --input uint8 --frame 99999x99999", "each from 1 to 16,384 pixels"),
-    ("export runs/done --target triton --platform tensorrt --output new", "needs an NVIDIA GPU"),
+    ("export runs/done --target triton --platform tensorrt --output new", "; platform onnxruntime needs none"),
+    (
+        "export runs/done --target triton --layouts prefixes --output new",
+        "layouts 'prefixes': target triton runs segments; name segments, alone or with prefixes, conditional",
+    ),
+    ("export runs/done --target triton --platform ort --output new", "platform 'ort': must be onnxruntime or tensorrt"),
     ("export runs/done --precision fp8", "precision 'fp8': must be one of"),
     ("export runs/done --layouts whole", "layouts 'whole': name some of"),
     ("export runs/done --output flat", "flat: exists and is not a bundle"),

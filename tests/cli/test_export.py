@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def test_a_bundle_is_made_and_said_where(finished_run: Run, asked: Asked) -> Non
         assert column in result.stdout
     assert "100.0 %" in result.stdout
     assert "next: edgemate classify bundles/tiny IMAGE" in result.stdout
+    assert re.fullmatch(r"total time: \d+:\d\d", result.stdout.splitlines()[-1])
 
 
 def test_options_reach_the_export(finished_run: Run, asked: Asked) -> None:
@@ -87,7 +89,7 @@ def test_options_for_engines_reach_the_builder(finished_run: Run, asked: Asked) 
     [
         (("--precision", "int4"), "precision 'int4': must be one of fp32, fp16, int8, int8+fp16"),
         (("--target", "trt", "--batch", "4:2:1"), "batch 4:2:1: must rise"),
-        (("--batch", "1:1:8"), "batch: is about engines; target onnx makes none"),
+        (("--batch", "1:1:8"), "batch: is for targets trt, trt-rtx and triton, not onnx"),
         (("--require-engines",), "require_engines: is for target trt, not onnx"),
         (("--target", "trt", "--compute-capability", "8.6"), "compute_capability: is for target trt-rtx, not trt"),
     ],

@@ -18,6 +18,8 @@ def test_a_bundle_is_told(exported: Exported) -> None:
     assert result.exit_code == 0, result.output
     for text in ("tiny, format 2", "gray 8×8; mean", "1 stage1", "balanced", "onnx/segment_2.onnx", "method joint_ce"):
         assert text in result.stdout
+    files = len(exported.bundle.manifest.files)
+    assert f"{files} files, checked against these SHA-256, which bundle.json records" in result.stdout
 
 
 def test_a_bundle_as_json_is_its_manifest_and_operating_points(exported: Exported) -> None:
@@ -58,6 +60,7 @@ def test_a_run_is_told(finished_run: Run) -> None:
     assert result.exit_code == 0, result.output
     for text in ("tiny, finished", "train 1,078", "gray 8×8", "1 stage1", "ensemble", "backbone: resnet8"):
         assert text in result.stdout
+    assert "checked  that what is shown here can be read; a run records no SHA-256" in result.stdout
 
 
 def test_a_run_as_json(finished_run: Run) -> None:

@@ -86,6 +86,20 @@ def test_a_shell_completes_commands_and_options(shell: str, words: str, complete
     assert completed in shown.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("run",), "Standard error has the counters, at the end, on SIGUSR1 and with --every"),
+        (("bundle", "sign"), "So sign after calibrating, and the engines that this machine built."),
+    ],
+)
+def test_paragraphs_of_help_fill_their_lines(
+    command: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert any(words in line for line in edgemate(*command, "-h").stdout.splitlines())
+
+
 def test_completion_is_shown_or_refused_without_a_trace() -> None:
     assert "--install-completion" in edgemate("--help").stdout
     shown = edgemate("--show-completion")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def test_tables_are_printed_and_files_written(run: Run) -> None:
     for text in ("peak memory", "ONNX Runtime", "1 thread", "measured on 10 test images", "balanced"):
         assert text in result.stdout
     assert "full network, one graph" in result.stdout
+    assert re.fullmatch(r"total time: \d+:\d\d", result.stdout.splitlines()[-1])
     assert "not in the MACs: element-wise (one operation per value" in result.stdout
     assert "aten::add 3×" in result.stdout
     for name in ("layers.csv", "roofline.csv"):

@@ -66,12 +66,12 @@ def test_a_signal_is_a_good_end_with_the_counters(started: subprocess.Popen[str]
     assert started.stderr is not None
     if hasattr(signal, "SIGUSR1"):
         started.send_signal(signal.SIGUSR1)
-        assert started.stderr.readline().startswith("3 frames: 3 answered; mean ")
+        assert started.stderr.readline().startswith("3 frames: 3 answered; an answer took ")
     started.send_signal(number)
     rest, said = started.communicate(timeout=30)
     assert started.returncode == 0, said
     assert rest == ""
-    assert said.splitlines()[0].startswith("3 frames: 3 answered; mean ")
+    assert said.splitlines()[0].startswith("3 frames: 3 answered; an answer took ")
 
 
 def test_images_come_by_a_pipe(small_bundle: Bundle) -> None:
@@ -79,7 +79,7 @@ def test_images_come_by_a_pipe(small_bundle: Bundle) -> None:
     done = subprocess.run(command, input=jpeg(1) + jpeg(2) + jpeg(3)[:99], capture_output=True, timeout=60, check=False)
     assert done.returncode == 1, "an image was cut short"
     assert [json.loads(line).get("exit") for line in done.stdout.splitlines()] == [1, 1, None]
-    assert b"2 answered; 1 unreadable" in done.stderr
+    assert b"2 answered; 1 could not be read" in done.stderr
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(small_bundle: Bundle, folder: Path) -> None:

@@ -200,6 +200,17 @@ main()
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "stopped\n")
 
 
+def test_hardly_anything_is_imported_before_interrupts_are_heeded() -> None:
+    program = """
+import sys, edgemate, signal
+before = set(sys.modules)
+import edgemate.cli.start
+print(*(set(sys.modules) - before))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert sorted(result.stdout.split()) == ["edgemate.cli", "edgemate.cli.start"]
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_a_library_makes_something_else_of_is_one() -> None:
     def load() -> None:

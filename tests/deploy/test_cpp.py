@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,6 +104,7 @@ def test_what_is_wrong_is_one_line(program: Path, bundle: Bundle, tmp_path: Path
         (good.replace("scale", "scales"), "unknown line: scales"),
         (good.replace("segment_3", "segment_9"), "segment_9.onnx"),
         ("", "has not one segment"),
+        (good.replace("classes 4", "classes 40"), "has fewer labels than classes"),
         (good, "ends within an image"),
     ):
         (tmp_path / "manifest").write_text(text)
@@ -123,6 +125,13 @@ def test_the_lines_are_those_of_the_bundle(bundle: Bundle) -> None:
     assert lines(bundle, "fixed")[-2:] == ["stop confidence 1.0 0.0", "scale 1.0 1.0"]
     with pytest.raises(UsageError, match="is patience; this example knows"):
         lines(bundle, "patience")
+
+
+def test_a_bundle_without_segments_is_refused(bundle: Bundle) -> None:
+    graphs = {"prefixes": bundle.manifest.graphs["prefixes"]}
+    without = SimpleNamespace(path=bundle.path, manifest=bundle.manifest.model_copy(update={"graphs": graphs}))
+    with pytest.raises(UsageError, match="has no segments, only prefixes; export it with them"):
+        lines(without, "margin")  # type: ignore[arg-type]
 
 
 def test_the_script_says_what_is_wrong(tmp_path: Path) -> None:

@@ -45,14 +45,15 @@ def test_the_images_come_out_as_they_went_in(parts: list[tuple[bytes, bytes]], e
     data = b"".join(gap + image for gap, image in parts) + end
     found, splitter = fed(data, cuts)
     assert found == [image for _, image in parts]
-    assert splitter.finish() == b""
+    assert list(splitter.finish()) == []
     assert splitter.skipped == sum(len(gap) for gap, _ in parts) + len(end)
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
 def test_anything_is_survived_and_no_byte_is_lost(data: bytes, cuts: list[int]) -> None:
     found, splitter = fed(data, cuts)
-    assert sum(map(len, found)) + len(splitter.finish()) + splitter.skipped == len(data)
+    found += splitter.finish()
+    assert sum(map(len, found)) + splitter.skipped == len(data)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -69,18 +70,51 @@ def test_after_an_image_cut_short_the_next_ones_are_found() -> None:
     assert whole in found
 
 
-def test_what_claims_to_be_longer_than_an_image_may_be_is_skipped() -> None:
+def test_what_is_longer_than_an_image_may_be_is_given_as_one_that_breaks_off() -> None:
+    """So that it is counted as unreadable."""
     bomb, image = b"\x89PNG\r\n\x1a\n" + b"\xff\xff\xff\xffIDAT", encoded("PNG", 3)
     splitter = ImageSplitter(most=10_000)
-    assert list(splitter.feed(bomb + image)) == [image]
-    endless = b"\xff\xd8\xff\xda\x00\x02" + b"a" * 20_000
-    assert list(splitter.feed(endless + image)) == [image]
+    assert list(splitter.feed(bomb + image)) == [bomb, image]
+    endless = b"\xff\xd8\xff\xdb\x00\x02\xff\xda\x00\x02" + b"a" * 20_000
+    assert list(splitter.feed(endless)) == [endless]
+    assert list(splitter.feed(b"a" * 20_000 + image)) == [image]
+    assert splitter.skipped == 20_000
+
+
+def test_bytes_that_only_begin_like_a_jpeg_are_no_image() -> None:
+    junk = b"a\xff\xd8\xff\xe0\x00\x04bb--" * 40
+    found, splitter = fed(junk, [])
+    assert [*found, *splitter.finish()] == []
+    assert splitter.skipped == len(junk)
 
 
 def test_the_rest_is_an_image_that_is_not_whole() -> None:
     image = encoded("JPEG", 4)
     _, splitter = fed(image + image[:100], [])
-    assert splitter.finish() == image[:100]
+    assert list(splitter.finish()) == [image[:100]]
+
+
+@pytest.mark.parametrize("first", ["JPEG", "PNG"])
+@pytest.mark.parametrize("then", ["JPEG", "PNG"])
+def test_an_image_that_breaks_off_anywhere_takes_nothing_of_the_next(first: str, then: str) -> None:
+    whole, after = plain(first, 1), plain(then, 2)
+    for kept in range(30, len(whole)):
+        broken = whole[:kept]
+        found, splitter = fed(after + broken + after, [kept])
+        assert [*found, *splitter.finish()] == [after, broken, after], kept
+
+
+def plain(kind: str, seed: int) -> bytes:
+    """A noisy image without metadata."""
+    target = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(target, kind)
+    return target.getvalue()
+
+
+def test_a_thumbnail_of_an_image_that_breaks_off_is_no_image() -> None:
+    image = encoded("JPEG", 2)
+    found, _ = fed(image[:-20] + image, [])
+    assert found == [image[:-20], image]
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.3, 0.6, 0.9])
@@ -92,5 +126,5 @@ def test_a_jpeg_cut_short_between_whole_ones_is_given_as_it_is(kept: float) -> N
     cut = whole[: int(kept * len(whole))]
     found, splitter = fed(whole + cut + whole + whole, [])
     assert found == [whole, cut, whole, whole]
-    assert splitter.finish() == b""
+    assert list(splitter.finish()) == []
     assert splitter.skipped == 0

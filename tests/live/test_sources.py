@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundles import CONTRACT
 from PIL import Image
 from videos import jpeg
 
 from edgemate.errors import DataError, ImageError, UsageError
+from edgemate.limits import Limit
 from edgemate.live import Frame
 from edgemate.live.sources import Source, SourceOptions, open_source
 from edgemate.live.sources.standard_input import StandardInput
+from edgemate.runtime import Preprocessor
 
 
 def image_files(folder: Path, *names: str) -> Path:
@@ -79,14 +82,19 @@ def test_a_watched_folder_gives_what_comes_and_moves_what_is_done(tmp_path: Path
 
 def test_standard_input_gives_encoded_images_and_one_cut_short_is_an_error() -> None:
     whole = jpeg(3)
-    frames = piped(whole + b"\r\n--frame\r\n" + whole + whole[: len(whole) // 3])
-    assert [frame.index for frame in frames] == [0, 1, 2]
+    frames = piped(whole + b"\r\n--frame\r\n" + whole + whole[: len(whole) // 3] + whole[:-50])
+    assert [frame.index for frame in frames] == [0, 1, 2, 3]
     assert all(frame.timestamp is not None for frame in frames)
     assert np.asarray(frames[1].image()).shape == (24, 32, 3)
-    from edgemate.core.image_files import decode
-
-    with pytest.raises(ImageError):
-        decode(frames[2].image(), 3)  # type: ignore[arg-type]
+    contract = CONTRACT.model_copy(update={"resize": None, "center_crop": None})
+    for frame in frames[2:]:
+        with pytest.raises(
+            ImageError, match=r"^standard input: an image of [\d,]+ bytes: cannot be decoded: .*[Tt]runc"
+        ):
+            Preprocessor(contract).prepare(frame.image())
+    [damaged] = piped(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(ImageError, match="standard input: an image of 8 bytes: cannot be decoded: it is cut short or"):
+        damaged.image()
 
 
 @pytest.mark.parametrize(("raw", "shape"), [("4x3", (3, 4, 3)), ("4x3:rgb", (3, 4, 3)), ("4x3:gray", (3, 4))])
@@ -102,6 +110,7 @@ class Capture:
     """What OpenCV would give: two BGR frames, then no more."""
 
     opened: str = ""
+    released: int = 0
 
     def __init__(self, pipeline: str, api: int) -> None:
         Capture.opened, self.left = pipeline, 2
@@ -116,11 +125,13 @@ class Capture:
         self.left -= 1
         return (self.left >= 0, np.full((2, 2, 3), (1, 2, 3), np.uint8) if self.left >= 0 else None)
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        Capture.released += 1
 
 
 @pytest.fixture
 def opencv(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    Capture.released = 0
     module = types.ModuleType("cv2")
     built = "  GStreamer:                   YES (1.20.3)\n"
     for name, value in {
@@ -142,6 +153,11 @@ def test_a_pipeline_gives_rgb_and_gets_a_sink(opencv: types.ModuleType) -> None:
     assert (source.live, source.period) == (True, 0.04)
     frames = list(source.frames())
     assert [np.asarray(frame.image())[0, 0].tolist() for frame in frames] == [[3, 2, 1]] * 2
+    assert Capture.released == 1, "at its end"
+    stopped = open_source("gst:videotestsrc").frames()
+    next(stopped)
+    stopped.close()
+    assert Capture.released == 2, "so that another process can have the camera"
     open_source("gst:videotestsrc ! appsink")
     assert Capture.opened == "videotestsrc ! appsink"
     with pytest.raises(DataError, match="GStreamer cannot start it"):
@@ -210,10 +226,30 @@ def test_a_folder_without_images_or_with_done_in_it(tmp_path: Path) -> None:
     assert issubclass(type(open_source(str(tmp_path))), Source)
 
 
+def test_a_folder_is_not_searched_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for watch in (False, True):
+        with pytest.raises(UsageError, match=r"^/: is the root of the file system; name the folder that holds"):
+            open_source("/", SourceOptions(watch=watch))
+    (tmp_path / "up").symlink_to("/")
+    with pytest.raises(UsageError, match=r"up: is the root of the file system"):
+        open_source(str(tmp_path / "up"))
+    image_files(tmp_path / "in", "a.png", "b.png", "c.png")
+    assert open_source(str(tmp_path / "in")).remark is None
+    assert open_source(str(tmp_path / "in" / "a.png")).remark is None
+    (tmp_path / "in").rename(image_files(tmp_path / "outer") / "in")
+    said = f"{tmp_path / 'outer'}: has no images itself; 3 images in folders below it"
+    assert open_source(str(tmp_path / "outer")).remark == said
+    monkeypatch.setattr("edgemate.live.sources.folder.SOURCE_FILES", Limit(2, "file", ""))
+    with pytest.raises(DataError, match=r"in: has more than 2 files, which is the limit; name the folder that holds"):
+        open_source(str(tmp_path / "outer" / "in"))
+
+
 def test_a_stream_without_any_image_is_an_error() -> None:
     with pytest.raises(DataError, match="no image was found in 3,000 bytes; give JPEG or PNG"):
         piped(b"abc" * 1000)
-    assert piped(b"") == []
+    for raw in (None, "4x3"):
+        with pytest.raises(DataError, match="standard input: is empty; give JPEG or PNG"):
+            piped(b"", raw)
 
 
 def test_a_port_that_cannot_be_and_long_names() -> None:

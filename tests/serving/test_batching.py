@@ -100,6 +100,20 @@ def test_a_batch_that_fails_fails_alone() -> None:
     assert answered == [("a", 1)]
 
 
+def test_a_batch_that_cannot_be_put_together_fails_alone() -> None:
+    async def run() -> tuple[Any, ...]:
+        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=50, max_queue=100)
+        shapes = [batcher.answer(np.zeros((1, size)), "a", None) for size in (2, 3)]
+        found = await asyncio.wait_for(asyncio.gather(*shapes, return_exceptions=True), 10)
+        after = await asyncio.wait_for(batcher.answer(np.array([7]), "a", None), 10)
+        await batcher.close()
+        return (*found, after)
+
+    *failed, answered = asyncio.run(run())
+    assert [type(error) for error in failed] == [ValueError, ValueError]
+    assert answered == [("a", 7)]
+
+
 def test_a_full_queue_refuses_until_there_is_place() -> None:
     async def run() -> None:
         batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=0, max_queue=5)

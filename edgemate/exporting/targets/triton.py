@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgemate.bundle.model_repository import check_repository, repository_of
-from edgemate.errors import UsageError
+from edgemate.bundle.model_repository import check_repository, check_segments, repository_of
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.targets.onnx import export_onnx
 from edgemate.exporting.targets.trt import build_options, export_trt
@@ -21,8 +20,7 @@ def export_triton(run: Run, output: Path, options: ExportOptions) -> Exported:
         BackendError: the platform is `tensorrt` and no engine can be built here, which leaves no bundle.
         UsageError: the layouts are without `segments`.
     """
-    if "segments" not in options.layouts:
-        raise UsageError("layouts: a model repository is made of segments; name them too")
+    check_segments(options.layouts)
     folder = repository_of(output)
     check_repository(folder, overwrite=options.overwrite)
     if options.platform == "tensorrt":

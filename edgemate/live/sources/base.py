@@ -17,6 +17,7 @@ class Source(ABC):
     Attributes:
         name: what it is in messages, without passwords.
         period: seconds between two frames; None if not known.
+        remark: a line about what was found when it was opened; None where nothing must be said.
         lost: frames that it skipped itself, because it was falling behind.
         live: frames come by themselves, at their own time. Those of a file wait to be read.
         usual_pace: `real` answers the latest frame and skips those that came meanwhile, `fastest` answers all.
@@ -26,6 +27,7 @@ class Source(ABC):
     usual_pace: ClassVar[Pace] = "fastest"
     name: str
     period: float | None = None
+    remark: str | None = None
     lost: int = 0
 
     @abstractmethod

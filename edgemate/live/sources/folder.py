@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from edgemate.core.image_search import find_images
+from edgemate.core.image_search import check_no_root, find_images
 from edgemate.durable import make_folder
 from edgemate.errors import DataError, UsageError
+from edgemate.limits import SOURCE_FILES
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
+from edgemate.wording import counted
 
 POLL_SECONDS = 0.2
 
@@ -29,8 +31,8 @@ class Folder(Source):
             between an answer and the move answers that image once more.
 
     Raises:
-        DataError: without `watch`, the folder has no image.
-        UsageError: `done` lies in the folder.
+        DataError: without `watch`, the folder has no image; or it has more than `SOURCE_FILES`.
+        UsageError: `done` lies in the folder, or that is the root of the file system.
     """
 
     def __init__(self, path: Path, *, watch: bool = False, done: Path | None = None) -> None:
@@ -42,8 +44,14 @@ class Folder(Source):
         self._closed = threading.Event()
         if done is not None and done.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"done {done}: must not lie in the folder of the images, {path}")
-        if not watch and not self._found():
+        if self._is_file:
+            return
+        check_no_root(path)
+        found = self._found()
+        if not watch and not found:
             raise DataError(f"{path}: has no images")
+        if found and all(file.parent != path for file in found):
+            self.remark = f"{path}: has no images itself; {counted(len(found), 'image')} in folders below it"
 
     def frames(self) -> Iterator[Frame]:
         """The images; with `watch` it ends by `close` only."""
@@ -83,7 +91,7 @@ class Folder(Source):
         if self._is_file:
             return [self._path]
         try:
-            return find_images(self._path)
+            return find_images(self._path, SOURCE_FILES)
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read: {error.strerror}") from error
 

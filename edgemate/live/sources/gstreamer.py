@@ -57,16 +57,18 @@ class GStreamer(Source):
     def frames(self) -> Iterator[Frame]:
         """The frames, until the pipeline ends."""
         index, start = 0, time.monotonic()
-        while not self._closed.is_set():
-            good, pixels = self._capture.read()
-            now = time.monotonic()
-            if not good:
-                if self._closed.is_set() or index:
-                    return
-                raise DataError(f"{self.name}: gives no frame; try it with gst-launch-1.0")
-            yield Frame(index, partial(_rgb, pixels), now - start, now)
-            index += 1
-        self._capture.release()
+        try:
+            while not self._closed.is_set():
+                good, pixels = self._capture.read()
+                now = time.monotonic()
+                if not good:
+                    if self._closed.is_set() or index:
+                        return
+                    raise DataError(f"{self.name}: gives no frame; try it with gst-launch-1.0")
+                yield Frame(index, partial(_rgb, pixels), now - start, now)
+                index += 1
+        finally:
+            self._capture.release()
 
     def close(self) -> None:
         """End it after the frame that is being read."""

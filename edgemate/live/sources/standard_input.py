@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from edgemate.errors import DataError, ImageError, UsageError
 from edgemate.limits import IMAGE_PIXELS, IMAGE_SIDE
@@ -35,15 +35,17 @@ class StandardInput(Source):
         descriptor: of the file to read.
 
     Raises:
-        UsageError: `raw` is not such a size.
+        UsageError: `raw` is not such a size. From `frames`, DataError where nothing comes, or no image is in it.
     """
 
     name = "standard input"
+    live = True  # with pace `real` frames are due when they come
 
     def __init__(self, *, raw: str | None = None, descriptor: int = 0) -> None:
         self._shape = None if raw is None else _parse(raw)
         self._descriptor = descriptor
         self._closed = False
+        self._came = False  # anything at all
 
     def frames(self) -> Iterator[Frame]:
         """The frames, until the stream ends."""
@@ -52,6 +54,8 @@ class StandardInput(Source):
             now = time.monotonic()
             start = now if start is None else start
             yield Frame(index, load, now - start, now)
+        if not self._came and not self._closed:
+            raise DataError("standard input: is empty; give JPEG or PNG images, or with `raw` frames of pixels")
 
     def close(self) -> None:
         """End it with what comes next; a read that waits ends with the process."""
@@ -63,9 +67,9 @@ class StandardInput(Source):
             for image in splitter.feed(data):
                 found = True
                 yield partial(_open, image)
-        if rest := splitter.finish():
+        for image in splitter.finish():
             found = True
-            yield partial(_open, rest)
+            yield partial(_open, image)
         if splitter.skipped and not found and not self._closed:
             raise DataError(
                 f"standard input: no image was found in {splitter.skipped:,} bytes; "
@@ -86,9 +90,11 @@ class StandardInput(Source):
         if self._closed:
             return b""
         try:
-            return os.read(self._descriptor, _CHUNK)
+            data = os.read(self._descriptor, _CHUNK)
         except OSError as error:
             raise DataError(f"standard input: cannot be read: {error.strerror}") from error
+        self._came = self._came or bool(data)
+        return data
 
 
 def _parse(raw: str) -> tuple[int, ...]:
@@ -104,10 +110,15 @@ def _parse(raw: str) -> tuple[int, ...]:
 
 
 def _open(data: bytes) -> Image.Image:
+    name = f"standard input: an image of {len(data):,} bytes"
     try:
-        return Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
     except Exception as error:  # a damaged image can make Pillow raise almost anything
-        raise ImageError(f"standard input: an image of {len(data):,} bytes cannot be decoded: {error}") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # whose text has an address in memory
+        reason = "it is cut short or damaged" if unknown else " ".join(str(error).split())
+        raise ImageError(f"{name}: cannot be decoded: {reason}") from error
+    image.filename = name  # for messages about what is found when it is decoded
+    return image
 
 
 def _array(data: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -238,7 +238,7 @@ def test_what_cannot_be_made_leaves_nothing(finished_run: Run, monkeypatch: pyte
         raise BackendError("TensorRT needs an NVIDIA GPU")
 
     monkeypatch.setattr("edgemate.exporting.targets.trt.load_tensorrt", no_gpu)
-    with pytest.raises(UsageError, match="made of segments"):
+    with pytest.raises(UsageError, match="target triton runs segments; name segments"):
         export_run(finished_run, tmp_path / "a", target="triton", options=ExportOptions(layouts=("prefixes",)))
     with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
         export_run(finished_run, tmp_path / "a", target="triton", options=ExportOptions(platform="tensorrt"))

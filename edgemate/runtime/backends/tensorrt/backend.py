@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
+import numpy as np
+
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, UsageError
@@ -73,7 +75,7 @@ class TensorRTBackend(Backend):
         self._files = find_engines(bundle, self._trt, layout) if engines is None else list(engines)
         self._largest_batch = min(BatchRange.parse(file.metadata.options["batch"]).max for file in self._files)
         self._shape = bundle.manifest.input.shape(1)[1:]
-        self._dtype = bundle.manifest.input.dtype
+        self._dtype = np.dtype(bundle.manifest.input.dtype)
         self._one_image = bundle.manifest.input.shape(1)
         self._cuda_graphs = cuda_graphs
         self._speculate = speculate
@@ -113,7 +115,7 @@ class TensorRTBackend(Backend):
     def begin_one(self, image: Array) -> SinglePass:
         """A pass of one image over the segments: the same object for each image that a lane gets."""
         chain = self._chains[len(self._files)]
-        if image.shape != self._one_image:
+        if image.shape != self._one_image or image.dtype != self._dtype:
             raise self._refused(chain, image)
         with self._lock:
             flow = chain.single_pass(self._speculate)

@@ -23,7 +23,7 @@ from edgemate.policies.single import StopRule
 from edgemate.runtime.backends.base import Answered
 from edgemate.runtime.backends.tensorrt.conditional import ConditionalGraph, conditional_problem
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
-from edgemate.runtime.backends.tensorrt.engine import Engine
+from edgemate.runtime.backends.tensorrt.engine import Engine, Slot
 from edgemate.runtime.backends.tensorrt.kernel import DecisionKernel
 from edgemate.runtime.backends.tensorrt.memory import DeviceTensor, Memory, PinnedTensor
 
@@ -49,7 +49,8 @@ def proved_graph(
     Args:
         cuda: the CUDA runtime.
         engines: of the segments, in order.
-        run: runs the segments one by one: an image `(1, channels, height, width)` to the logits `(1, C)` per exit.
+        run: runs the segments one by one: an image `(1, …)`, as the first engine takes it, to the logits `(1, C)` per
+            exit.
         zero_copy: see `DecidingGraph`.
 
     Raises:
@@ -61,7 +62,7 @@ def proved_graph(
     graph = DecidingGraph(cuda, engines, zero_copy=zero_copy)
     try:
         [name] = _given(engines)
-        image = np.random.default_rng(0).normal(size=(1, *engines[0].slots[name].shape)).astype(np.float32)
+        image = _some_image(engines[0].slots[name])
         problem = disagreement(graph, image, run(image))
         if problem:
             raise BackendError(f"the graph that decides on the device is not used: {problem}")
@@ -123,7 +124,7 @@ class DecidingGraph:
             raise
 
     def answer(self, image: npt.NDArray[Any], rule: StopRule) -> Answered:
-        """Run one image, float32 `(1, channels, height, width)`, to where the rule stops it.
+        """Run one image `(1, …)`, as the first engine takes it, to where the rule stops it.
 
         Raises:
             BackendError: a call of CUDA failed, or it was closed.
@@ -140,7 +141,11 @@ class DecidingGraph:
             return Answered(self._logits.copy(), exit, non_finite)
 
     def close(self) -> None:
-        """Wait for the device and give everything back. Closing again does nothing."""
+        """Wait for the device and for an answer under way, and give everything back. Closing again does nothing."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._closed:
             return
         self._closed = True
@@ -250,7 +255,7 @@ def disagreement(graph: DecidingGraph, image: npt.NDArray[Any], logits: Sequence
 
     Args:
         graph: it.
-        image: float32 `(1, channels, height, width)`.
+        image: `(1, …)`, as the first engine takes it.
         logits: what the segments give for it, float32 `(1, C)` per exit.
     """
     exits = len(logits)
@@ -276,6 +281,14 @@ def _around(logits: npt.NDArray[Any]) -> Iterator[tuple[ScorePolicy, bool]]:
         if score > 0.001:
             for factor in (1 - TOLERANCE, 1 + TOLERANCE):
                 yield kind(min(factor * score, kind.highest), temperature=1.0), (factor < 1) == kind.rises
+
+
+def _some_image(slot: Slot) -> npt.NDArray[Any]:
+    """An image of noise `(1, …)`, as an engine takes it."""
+    noise, shape = np.random.default_rng(0), (1, *slot.shape)
+    if slot.dtype == "uint8":
+        return noise.integers(0, 256, shape, dtype=np.uint8)
+    return noise.normal(size=shape).astype(slot.dtype)
 
 
 def _given(engines: Sequence[Engine]) -> list[str]:

@@ -227,6 +227,34 @@ def test_closing_gives_everything_back(fake: Fake, golden) -> None:
         answering(golden.images[:1])
 
 
+def test_closing_waits_for_an_answer_under_way(fake: Fake, golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = fake.open(decide="device")
+    answering = backend.answering(RULE)
+    assert answering is not None
+    launched, go_on, found = threading.Event(), threading.Event(), []
+    launch = Cuda.launch
+
+    def slow(cuda: Cuda, graph: Any, stream: Any) -> None:
+        launched.set()
+        assert go_on.wait(30)
+        launch(cuda, graph, stream)
+
+    monkeypatch.setattr(Cuda, "launch", slow)
+    answers = threading.Thread(target=lambda: found.append(answering(golden.images[:1])))
+    closes = threading.Thread(target=backend.close)
+    answers.start()
+    assert launched.wait(30)
+    closes.start()
+    closes.join(0.1)
+    held = closes.is_alive() and fake.driver.modules == 1
+    go_on.set()
+    answers.join()
+    closes.join()
+    assert held
+    np.testing.assert_allclose(found[0].logits, golden.logits[0, found[0].exit - 1], **CLOSE)
+    assert fake.driver.modules == 0
+
+
 def test_a_backend_that_nobody_closes_gives_the_graph_back(fake: Fake) -> None:
     backend = fake.open(decide="device")
     assert fake.driver.modules == 1

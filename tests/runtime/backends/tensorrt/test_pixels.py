@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small_network
 from bundles import CONTRACT, write_graphs
+from fake_conditional import FakeConditionalCuda, FakeDriver
 from fake_cuda import FakeCuda
 from fake_engine import fake_tensorrt, install, write_engines
 
@@ -17,8 +18,10 @@ from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError
 from edgemate.policies import Confidence, FixedExit
 from edgemate.runtime import AnytimeClassifier, Preprocessor
+from edgemate.runtime.backends.tensorrt import backend, kernel
 from edgemate.runtime.backends.tensorrt.builder import build_engine
 from edgemate.runtime.backends.tensorrt.compat import load_tensorrt
+from edgemate.runtime.backends.tensorrt.cuda import Cuda
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
 onnx = pytest.importorskip("onnx")
@@ -60,11 +63,28 @@ def test_pixels_go_to_the_device_and_are_answered(tmp_path: Path, monkeypatch: p
             np.testing.assert_allclose(np.stack([answer.logits for answer in found]), wanted, rtol=1e-4, atol=1e-4)
         [one] = classifier.classify(golden.images[0], Confidence(1.0))  # an image, resized and cropped to itself
         np.testing.assert_allclose(one.logits, golden.logits[0, 2], rtol=1e-4, atol=1e-4)
-        with pytest.raises(BackendError, match="takes uint8 images"):
-            classifier.backend.begin(golden.images.astype(np.float32))
+        for refused in (classifier.backend.begin, classifier.backend.begin_one):
+            with pytest.raises(BackendError, match="takes uint8 images"):
+                refused(golden.images[:1].astype(np.float32))
     with AnytimeClassifier.load(bundle, "tensorrt", layout="prefixes") as classifier:
         [one] = classifier.classify(golden.images[:1], FixedExit(2))
         np.testing.assert_allclose(one.logits, golden.logits[0, 1], rtol=1e-4, atol=1e-4)
+
+
+def test_a_graph_on_the_device_decides_about_pixels_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeConditionalCuda()
+    trt = fake_tensorrt(cuda)
+    bundle = write_pixel_bundle(tmp_path / "pixels")
+    write_engines(bundle, ("segments",), trt, "1:4:32")
+    install(monkeypatch, cuda, trt)
+    monkeypatch.setattr(backend.Cuda, "load", lambda: Cuda(cuda, 12060))
+    monkeypatch.setattr(kernel, "open_driver", lambda: FakeDriver(cuda))
+    golden = bundle.golden()
+    with AnytimeClassifier.load(bundle, "tensorrt", decide="device") as classifier:
+        for exit in (1, 2, 3):
+            [found] = classifier.classify(golden.images[:1], FixedExit(exit))
+            assert found.exit == exit
+            np.testing.assert_allclose(found.logits, golden.logits[0, exit - 1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.tensorrt
