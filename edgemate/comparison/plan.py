@@ -17,6 +17,7 @@ from edgemate.config import Recipe
 from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.loading import read_tree
 from edgemate.config.merging import merge, parse_overrides
+from edgemate.config.schema import FILLED_BY_WEIGHTS
 from edgemate.data import check_data
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.runs import Run
@@ -105,6 +106,9 @@ def check_same_recipe(run: Run, recipe: Recipe) -> None:
         return
     run.check_format()
     there, here = run.read_recipe().model_dump(mode="json"), recipe.model_dump(mode="json")
+    if recipe.model.weights is not None:
+        # The weights, which are compared themselves, have filled these in when the training began.
+        there["data"] |= {key: None for key in FILLED_BY_WEIGHTS if here["data"][key] is None}
     if there == here:
         return
     key, old, new = next(_differences(there, here))

@@ -81,6 +81,10 @@ class Augmentation(Part):
         return self.model_copy(update={"options": {names.get(key, key): value for key, value in self.options.items()}})
 
 
+FILLED_BY_WEIGHTS = ("image_size", "resize_to", "interpolation", "mean", "std")
+"""Keys of `data` that a training fills in by `model.weights` where they are absent."""
+
+
 class Data(Section):
     """Which images, how they are split and prepared."""
 

@@ -6,6 +6,7 @@ import pytest
 from runs import make_run
 
 from edgemate.config import Data
+from edgemate.config.schema import FILLED_BY_WEIGHTS
 from edgemate.errors import UsageError
 from edgemate.training.input_defaults import with_input_defaults
 
@@ -26,6 +27,13 @@ def filled(backbone: str, weights: str | None, **given: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("weights", ["pretrained", "file:weights.safetensors"])
 def test_weights_bring_their_own_input(weights: str) -> None:
     assert filled("timm/tf_efficientnet_lite0", weights) == LITE0
+
+
+def test_nothing_else_is_filled() -> None:
+    assert set(LITE0) == set(FILLED_BY_WEIGHTS)
+    before = Data(name="image_folder")
+    after = with_input_defaults(before, "timm/tf_efficientnet_lite0", "pretrained")
+    assert before.model_dump(exclude=set(FILLED_BY_WEIGHTS)) == after.model_dump(exclude=set(FILLED_BY_WEIGHTS))
 
 
 def test_without_weights_nothing_changes() -> None:

@@ -1,0 +1,45 @@
+"""Which runs belong to a comparison."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgemate.comparison.plan import check_same_recipe
+from edgemate.config import Recipe
+from edgemate.errors import RunError
+from edgemate.runs import Run
+from edgemate.training.input_defaults import with_input_defaults
+from recipes import small_recipe
+
+
+@pytest.fixture
+def written() -> Recipe:
+    """A recipe that leaves the preparation of images to the weights."""
+    recipe = small_recipe("model.backbone=timm/tf_efficientnet_lite0", "model.options={}", "exits.at=[blocks.3]")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "pretrained"})})
+
+
+@pytest.fixture
+def begun(finished_run: Run, tmp_path: Path, written: Recipe) -> Run:
+    """A run whose training has filled in what the weights say."""
+    data = with_input_defaults(written.data, written.model.backbone, written.model.weights)
+    assert data != written.data
+    run = Run(Path(shutil.copytree(finished_run.path, tmp_path / "run")))
+    run.write_recipe(written.model_copy(update={"data": data}))
+    return run
+
+
+def test_a_run_of_pretrained_weights_is_of_the_same_recipe(begun: Run, written: Recipe) -> None:
+    check_same_recipe(begun, written)
+
+
+def test_another_preparation_of_the_images_is_another_recipe(begun: Run, written: Recipe) -> None:
+    other = written.model_copy(update={"data": written.data.model_copy(update={"mean": [0.1]})})
+    with pytest.raises(RunError, match=r"data\.mean is \[0\.5\] there, \[0\.1\] here"):
+        check_same_recipe(begun, other)
+    without = written.model_copy(update={"model": written.model.model_copy(update={"weights": None})})
+    with pytest.raises(RunError, match="is a run of another recipe"):
+        check_same_recipe(begun, without)
