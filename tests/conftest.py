@@ -49,7 +49,7 @@ def _lies_in(folder: Path, module: str) -> bool:
 @pytest.fixture(autouse=True)
 def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine that runs several tests at once times do not settle, and warming up would take its longest."""
-    monkeypatch.setattr(timing, "MAX_WARMUP_SECONDS", 1.0)
+    monkeypatch.setattr(timing, "MAX_WARMUP_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="session")

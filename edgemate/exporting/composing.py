@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from edgemate.bundle import Graph
-from edgemate.exporting.graphs import ExportedGraph
+from edgemate.exporting.exported_graph import ExportedGraph
 
 
 def prefix_of(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> ExportedGraph:

@@ -15,7 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
 from edgemate.bundle import Graph, Tensor
 from edgemate.errors import ExportError
 from edgemate.exporting.composing import with_unique_names
-from edgemate.exporting.graphs import ExportedGraph
+from edgemate.exporting.exported_graph import ExportedGraph
 
 
 def conditional_graph(segments: Sequence[ModelProto], metadata: Sequence[Graph]) -> ExportedGraph:

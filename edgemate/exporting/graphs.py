@@ -7,7 +7,6 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import onnx
 import torch
@@ -18,6 +17,7 @@ from torch.onnx import OnnxExporterError
 from edgemate.bundle import Graph, Tensor
 from edgemate.bundle.manifest import Layout
 from edgemate.errors import ExportError
+from edgemate.exporting.exported_graph import ExportedGraph
 from edgemate.exporting.ir_version import lower_ir_version
 from edgemate.exporting.norms import sum_norms
 from edgemate.exporting.pooling import pool_globally
@@ -33,14 +33,6 @@ _ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
 # With a batch of one, torch.export would treat the batch size as a constant.
 EXAMPLE_BATCH = 2
-
-
-@dataclass(frozen=True)
-class ExportedGraph:
-    """A graph and its entry in the manifest."""
-
-    metadata: Graph
-    proto: onnx.ModelProto
 
 
 def export_graphs(model: MultiExitModel, image_shape: Sequence[int], layout: Layout) -> Iterator[ExportedGraph]:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from edgemate.bundle import Graph, InputContract
 from edgemate.core.resizing import RESAMPLING, resized_size
 from edgemate.errors import ExportError
-from edgemate.exporting.graphs import ExportedGraph
+from edgemate.exporting.exported_graph import ExportedGraph
 
 Float = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

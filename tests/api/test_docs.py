@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ready_graphs import export_each_network_once
 
 import edgemate
 
@@ -21,10 +22,12 @@ def test_the_code_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
+    export_each_network_once(monkeypatch)
     names: dict[str, object] = {}
     for number, block in enumerate(blocks(), start=1):
-        # Fewer images, so that it takes seconds; otherwise the code is as it stands.
+        # Fewer images, and a comparison's trainings in this process, so that it takes seconds; otherwise as it stands.
         code = block.replace('overrides=["', 'overrides=["data.train_limit=200", "')
+        code = code.replace("seeds=[0],", 'seeds=[0], engine="in_process:InProcess",')
         exec(compile(code, f"{PAGE.name}, block {number}", "exec"), names)
     for written in ("runs/digits/profile.json", "comparisons/digits/comparison.md", "bundles/digits/bundle.json"):
         assert (tmp_path / written).is_file()

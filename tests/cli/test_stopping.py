@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prepared import running
+from ready_graphs import command_with_graphs_of
+from stopped_commands import in_the_background, stop_at
 
 from edgemate.cli.ending import how_to_continue
 from edgemate.durable import is_leftover
+from edgemate.exporting import Exported
 from edgemate.runs import Run
 from edgemate.stopping import Terminated, on_request, terminable, terminated
 from edgemate.stopping import interruptible as interrupts
@@ -27,29 +31,16 @@ optimization: {epochs: 999, batch_size: 32, lr: 0.1}
 training: {precision: fp32}
 """
 
-# Any command of the command line, stopped by the test in the middle of its work.
-PROGRAM = """
-import os, signal, sys, time
-from pathlib import Path
-from edgemate import durable
-from edgemate.cli.main import main
-place, number = Path(sys.argv[1]), int(sys.argv[2])
-sys.argv = ["edgemate", *sys.argv[3:]]
-real, count = os.fsync, iter(range(1, 1000))
-def fsync(handle):
-    real(handle)
-    if next(count) == number:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
-os.fsync = fsync
-main()
-"""
+
+def stopped(folder: Path, number: int, *arguments: object) -> tuple[int, str]:
+    """The exit code and what is on standard error; the command gets SIGTERM when it has synced so many times."""
+    return ended(stop_at, number, *map(str, arguments), cwd=folder)
 
 
-def stopped(folder: Path, number: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The command, which gets SIGTERM when it has synced so many times."""
-    command = [sys.executable, "-c", PROGRAM, str(folder), str(number), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
+def ended(function: Callable[..., None], *given: object, cwd: Path) -> tuple[int, str]:
+    with running(function, *given, cwd=cwd) as process:
+        code, _, said = process.wait(120)
+        return code, said
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -57,12 +48,12 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("number", [1, 6])
-def test_an_export_leaves_nothing(finished_run: Run, tmp_path: Path, number: int) -> None:
-    pytest.importorskip("onnx")
+def test_an_export_leaves_nothing(finished_run: Run, exported: Exported, tmp_path: Path, number: int) -> None:
     shutil.copytree(finished_run.path, tmp_path / "run")
-    result = stopped(tmp_path, number, "export", "run", "--output", "bundle", "--quiet")
-    assert result.returncode == 143, result.stderr
-    assert result.stderr == "terminated: nothing was left half-written; run the same command again\n"
+    command = ("export", "run", "--output", "bundle", "--quiet")
+    code, told = ended(command_with_graphs_of, exported.bundle.path, number, *command, cwd=tmp_path)
+    assert code == 143, told
+    assert told == "terminated: nothing was left half-written; run the same command again\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
@@ -70,9 +61,9 @@ def test_an_export_leaves_nothing(finished_run: Run, tmp_path: Path, number: int
 def test_a_calibration_leaves_a_bundle_that_opens(own_bundle: Path, number: int) -> None:
     from edgemate.bundle import Bundle
 
-    result = stopped(own_bundle.parent, number, "calibrate", own_bundle)
-    assert result.returncode == 143, result.stderr
-    said = [line for line in result.stderr.splitlines() if not line.startswith("[")]  # without the progress
+    code, told = stopped(own_bundle.parent, number, "calibrate", own_bundle)
+    assert code == 143, told
+    said = [line for line in told.splitlines() if not line.startswith("[")]  # without the progress
     assert said == ["terminated: nothing was left half-written; run the same command again"]
     Bundle.open(own_bundle)
     assert leftovers(own_bundle.parent) == []
@@ -80,28 +71,17 @@ def test_a_calibration_leaves_a_bundle_that_opens(own_bundle: Path, number: int)
 
 def test_a_training_says_how_to_resume(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
-    command = [sys.executable, "-m", "edgemate", "train", "recipe.yaml", "--output", "run", "--quiet"]
-    # As `nohup edgemate train … &` in a script: SIGINT is ignored, and stays so.
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN) and None,
-    )
-    try:
+    command = ("train", "recipe.yaml", "--output", "run", "--quiet")
+    with running(in_the_background, *command, cwd=tmp_path) as process:
         checkpoint, until = tmp_path / "run/checkpoints/last.ckpt", time.monotonic() + 120
         while not checkpoint.exists() and time.monotonic() < until and process.poll() is None:
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGINT)
+        process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         assert process.poll() is None, "SIGINT was ignored from the start"
-        os.kill(process.pid, signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 143, said
+        process.send_signal(signal.SIGTERM)
+        code, _, said = process.wait(60)
+    assert code == 143, said
     assert said == "terminated: the same command with --resume continues from the last checkpoint\n"
     assert leftovers(tmp_path) == []
 

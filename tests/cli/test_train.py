@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from prepared import edgemate, started
 
 from edgemate.runs import Run, read_tensors
 from recipes import SMALL
@@ -16,7 +17,7 @@ COMMAND = [sys.executable, "-m", "edgemate", "train"]
 
 
 def edgemate_train(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd)
+    return edgemate("train", *arguments, cwd=cwd)
 
 
 def write_recipe(folder: Path, **sections: object) -> Path:
@@ -34,27 +35,13 @@ def one_line_error(result: subprocess.CompletedProcess[str]) -> str:
 
 def test_stopped_from_the_keyboard_a_run_says_how_to_go_on(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, optimization=SMALL["optimization"] | {"epochs": 500, "lr": 0.001})
-    heeding = (  # where the tests run in the background, the signal is ignored
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from edgemate.cli.main import main; main()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", heeding, "train", recipe, "--output", "run"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started("train", recipe, "--output", "run", cwd=tmp_path) as process:
         deadline = time.monotonic() + 120
         while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 130
+        code, _, told = process.wait(60)
+    assert code == 130
     assert told.split("\n") == ["the same command with --resume continues from the last checkpoint", "stopped", ""]
 
 
@@ -62,18 +49,13 @@ def test_killed_in_mid_epoch_a_run_resumes_to_the_weights_of_an_uninterrupted_on
     # Epochs long enough that a kill soon after the second one began lies well inside it.
     data = {"name": "digits", "augmentation": [{"random_affine": {}}]}
     recipe = write_recipe(tmp_path, data=data)
-    process = subprocess.Popen(
-        [*COMMAND, recipe, "--output", tmp_path / "cut"], cwd=tmp_path, stdout=subprocess.DEVNULL
-    )
-    try:
-        checkpoint = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    checkpoint = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    with started("train", recipe, "--output", tmp_path / "cut", cwd=tmp_path) as process:
         deadline = time.monotonic() + 120
         while not checkpoint.exists() and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(0.1)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
     cut = Run.open(tmp_path / "cut", finished=False)
     assert checkpoint.exists()
     assert not cut.finished
@@ -149,24 +131,15 @@ def test_an_unknown_recipe_is_one_line_with_the_closest(tmp_path: Path) -> None:
 
 def test_piped_a_training_says_at_once_what_it_is_about_to_do_and_each_line_when_it_is_true(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    process = subprocess.Popen(
-        [*COMMAND, recipe, "--output", "run"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        lines = []
-        begun = {}
-        for line in process.stdout:
-            lines.append(line)
-            begun[line] = (tmp_path / "run" / "history.csv").exists()
-        errors = process.stderr.read()
-        assert process.wait(60) == 0, errors
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    lines = []
+    begun = {}
+    with started("train", recipe, "--output", "run", cwd=tmp_path, piped=True) as process:
+        with process.stdout.open(encoding="utf-8") as printed:
+            for line in printed:
+                lines.append(line)
+                begun[line] = (tmp_path / "run" / "history.csv").exists()
+        code, _, errors = process.wait(60)
+    assert code == 0, errors
     assert lines[0].startswith("training run by ")
     assert "resnet8, mate, 3 epochs, batches of 32" in lines[0]
     first_epoch = next(i for i, line in enumerate(lines) if line.startswith("epoch 1/3"))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prepared import edgemate
 
 from edgemate.config.merging import merge, parse_overrides
 from edgemate.runs import Run
@@ -101,7 +102,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 def test_devices_2_trains_as_one_process_does_and_says_how(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
-    one = run(*EDGEMATE, recipe, "--output", "one", "--quiet", cwd=tmp_path)
+    one = edgemate("train", recipe, "--output", "one", "--quiet", cwd=tmp_path)
     two = run(*EDGEMATE, recipe, "--output", "two", "--devices", "2", cwd=tmp_path)
     assert (one.returncode, two.returncode) == (0, 0), two.stderr
     for row, expected in zip(history(tmp_path / "two"), history(tmp_path / "one"), strict=True):
@@ -120,7 +121,7 @@ def test_devices_2_trains_as_one_process_does_and_says_how(tmp_path: Path) -> No
     assert environment["distributed"] == {"ranks": 2, "nodes": 1, "started_by": "edgemate"}
     assert environment["command"][-4:] == ["--output", "two", "--devices", "2"]
 
-    taken = run(*EDGEMATE, recipe, "--output", "two", "--devices", "2", cwd=tmp_path)
+    taken = edgemate("train", recipe, "--output", "two", "--devices", "2", cwd=tmp_path)
     assert (taken.returncode, taken.stderr.count("\n")) == (2, 1)
     assert "two: already exists" in taken.stderr
 
@@ -141,7 +142,7 @@ def test_devices_2_trains_as_one_process_does_and_says_how(tmp_path: Path) -> No
 def test_what_cannot_be_done_is_one_message_before_anything_starts(
     tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    found = run(*EDGEMATE, write_recipe(tmp_path), "--output", "run", *arguments, cwd=tmp_path)
+    found = edgemate("train", write_recipe(tmp_path), "--output", "run", *arguments, cwd=tmp_path)
     assert found.returncode == 2
     assert message in found.stderr
     assert "Traceback" not in found.stderr

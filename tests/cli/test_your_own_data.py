@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from ready_graphs import export_each_network_once
 from typer.testing import CliRunner
 
 from edgemate.cli.main import app
@@ -50,6 +51,7 @@ def my_images(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("my_images")
 def test_the_session_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    export_each_network_once(monkeypatch)
     names = []
     for arguments in commands():
         names.append(arguments[0])

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from prepared import edgemate, started
 
 from edgemate.comparison import compare, parse_variants
 from edgemate.errors import RecipeError, RunError, UsageError
@@ -100,7 +97,8 @@ def test_an_unfinished_run_is_resumed(compared: Path, recipe: Path, tmp_path: Pa
     (begun / "metrics.json").unlink()
     shutil.rmtree(never)
     never.mkdir()  # as a kill may leave it
-    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, jobs=2, report=lambda line: None)
+    engine = "in_process:InProcess"
+    compare(recipe, parse_variants(VARIANTS), [3], folder, overrides=FAST, engine=engine, report=lambda line: None)
     assert (begun / "history.csv").read_text() == history  # its one epoch was not trained again
     before, after = (json.loads((place / "comparison.json").read_text()) for place in (compared, folder))
     for one, other in zip(before["methods"], after["methods"], strict=True):
@@ -122,20 +120,18 @@ def test_the_problems_of_any_method_come_before_any_training(recipe: Path, tmp_p
 
 def test_a_killed_comparison_resumes_its_trainings(recipe: Path, tmp_path: Path) -> None:
     settings = [part for override in [*FAST, "optimization.epochs=8"] for part in ("--set", override)]
-    command = [sys.executable, "-m", "edgemate", "compare", recipe, "--methods", "joint_ce", "--seeds", "0", *settings]
-    command += ["--output", tmp_path / "c"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    command = ["compare", recipe, "--methods", "joint_ce", "--seeds", "0", *settings, "--output", tmp_path / "c"]
     run = Run(tmp_path / "c" / "joint_ce-seed0")
     checkpoint = run.checkpoints_path / "last.ckpt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with started(*command, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.kill()
     assert checkpoint.exists()
     time.sleep(1.0)  # an orphan would go on meanwhile
     assert not run.finished
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    result = edgemate(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "1/1  joint_ce-seed0" in result.stdout
     assert "mean" in result.stdout

@@ -14,7 +14,8 @@ from two_tensors import two_tensor_model
 from edgemate.config import Exits, Model
 from edgemate.exporting import Limits
 from edgemate.exporting.composing import prefix_of
-from edgemate.exporting.graphs import ExportedGraph, export_graphs
+from edgemate.exporting.exported_graph import ExportedGraph
+from edgemate.exporting.graphs import export_graphs
 from edgemate.exporting.verify import check_graph, verify_layout
 from edgemate.models import MultiExitModel, build_model, mean_mixing
 

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
+from ready_graphs import EXPORTER, graphs_of
 from runs import reference_logits
 from told import Told
 
@@ -16,7 +15,7 @@ from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import BundleError, ExportError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.exporting import Exported, ExportOptions, Limits, export_run
-from edgemate.exporting.graphs import ExportedGraph
+from edgemate.exporting.exported_graph import ExportedGraph
 from edgemate.policies import FixedExit
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier
@@ -27,13 +26,7 @@ def ready_graphs(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> dict[st
     """Stand in for torch's exporter with graphs that are there already; `spoil` is done to every one."""
     hooks: dict[str, Any] = {"spoil": lambda graph: None}
 
-    def export_graphs(model: Any, image_shape: Any, layout: Any) -> Iterator[ExportedGraph]:
-        for metadata in exported.bundle.manifest.graphs[layout]:
-            graph = ExportedGraph(metadata, onnx.load(exported.bundle.file(metadata.file)))
-            hooks["spoil"](graph)
-            yield graph
-
-    monkeypatch.setattr("edgemate.exporting.targets.onnx.export_graphs", export_graphs)
+    monkeypatch.setattr(EXPORTER, graphs_of(exported.bundle, lambda graph: hooks["spoil"](graph)))
     return hooks
 
 

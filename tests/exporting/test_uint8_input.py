@@ -13,6 +13,7 @@ import pytest
 from commands import invoke
 from fake_triton import Request, loaded_model
 from PIL import Image
+from ready_graphs import EXPORTER, graphs_of
 
 from edgemate.bundle import Bundle, Graph, InputContract, Tensor
 from edgemate.cli.bench import bench
@@ -23,7 +24,6 @@ from edgemate.cli.run import run
 from edgemate.core.input_spec import Resize
 from edgemate.errors import ExportError, ImageError
 from edgemate.exporting import Exported, ExportOptions, export_run
-from edgemate.exporting.graphs import ExportedGraph
 from edgemate.exporting.triton import write_repository
 from edgemate.exporting.uint8_input import frames_of, pixels_of, resize_matrices, uint8_contract, with_uint8_input
 from edgemate.exporting.verify import check_graph, open_session
@@ -132,14 +132,9 @@ def test_images_that_are_not_of_8_bits_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def ready_graphs(exported: Exported) -> Iterator[None]:
-    """Stand in for torch's exporter, which takes seconds, with graphs that are there already."""
-
-    def export_graphs(model: Any, image_shape: Any, layout: Any) -> Iterator[ExportedGraph]:
-        for metadata in exported.bundle.manifest.graphs[layout]:
-            yield ExportedGraph(metadata, onnx.load(exported.bundle.file(metadata.file)))
-
+    """Stand in for torch's exporter."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgemate.exporting.targets.onnx.export_graphs", export_graphs)
+        patch.setattr(EXPORTER, graphs_of(exported.bundle))
         yield
 
 

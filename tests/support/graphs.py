@@ -9,7 +9,8 @@ import onnx
 from edgemate.bundle import Graph
 from edgemate.bundle.manifest import Layout
 from edgemate.exporting.conditional import conditional_graph
-from edgemate.exporting.graphs import ExportedGraph, export_graphs
+from edgemate.exporting.exported_graph import ExportedGraph
+from edgemate.exporting.graphs import export_graphs
 from edgemate.models import MultiExitModel
 
 Layouts = dict[Layout, tuple[Graph, ...]]

@@ -278,7 +278,12 @@ class _SmallBundle(Scenario):
     def load(self) -> None:
         import onnxruntime  # noqa: F401
 
+        import edgemate.api.inspecting
+        import edgemate.cli.escaping_console
+        import edgemate.cli.figures
         import edgemate.cli.main
+        import edgemate.config
+        import edgemate.runs
         import edgemate.runtime.classifier  # noqa: F401
 
     def prepare(self, folder: Path) -> None:
@@ -298,6 +303,12 @@ class Calibrate(_SmallBundle):
         ["classify", "bundle", "image.png", "--policy", "fast", "--threads", "1"],
     ]
 
+    def load(self) -> None:
+        super().load()
+        import edgemate.api.calibrating
+        import edgemate.api.classifying
+        import edgemate.runtime.backends.onnxruntime  # noqa: F401
+
     def state(self, folder: Path) -> str:
         from edgemate.bundle import Bundle
         from edgemate.calibration import read_operating_points
@@ -313,6 +324,12 @@ class BenchDevice(_SmallBundle):
         *("--threads", "1", "--output", "report.json", "--quiet"),
     ]
     readers = [["inspect", "bundle", "--json"], ["classify", "bundle", "image.png", "--deadline-ms", "50"]]
+
+    def load(self) -> None:
+        super().load()
+        import edgemate.api.benching
+        import edgemate.api.classifying
+        import edgemate.runtime.backends.onnxruntime  # noqa: F401
 
     def prepare(self, folder: Path) -> None:
         super().prepare(folder)

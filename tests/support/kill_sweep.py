@@ -246,16 +246,17 @@ def sweep(name: str, folder: Path, act: Act = "kill", sample: int | None = None,
     }
 
 
-def _main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Print what a sweep has found, as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--act", choices=("kill", "full"), default="kill")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     print(json.dumps(sweep(given.scenario, given.folder, given.act, given.sample, given.seed), indent=2))
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+from prepared import FORKS
 
 _SECONDS = 240
 """The most that a call may take, the start of the processes included."""
@@ -40,13 +41,12 @@ class Ranks:
 @contextmanager
 def connected_ranks(number: int, folder: Path) -> Iterator[Ranks]:
     """That many processes, which are killed at the end."""
-    context = multiprocessing.get_context("spawn")
     processes: list[BaseProcess] = []
     pipes: list[Connection] = []
     try:
         for rank in range(number):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(rank, number, folder / "store", theirs))
+            ours, theirs = FORKS.Pipe()
+            process = FORKS.Process(target=_work, args=(rank, number, folder / "store", theirs))
             process.start()
             theirs.close()
             processes.append(process)

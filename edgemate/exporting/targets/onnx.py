@@ -24,8 +24,9 @@ from edgemate.exporting.bundle_metadata import bundle_metadata, input_contract
 from edgemate.exporting.calibration_logits import calibration_logits
 from edgemate.exporting.composing import prefix_of
 from edgemate.exporting.conditional import conditional_graph
+from edgemate.exporting.exported_graph import ExportedGraph
 from edgemate.exporting.golden import golden_samples
-from edgemate.exporting.graphs import ExportedGraph, export_graphs
+from edgemate.exporting.graphs import export_graphs
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.precision import convert_layout
 from edgemate.exporting.precision_images import precision_images

@@ -1,0 +1,33 @@
+"""Commands that are stopped by a signal in the middle of their work, for `prepared.running`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from prepared import command_line
+
+
+def stop_at(number: int, *arguments: str) -> None:
+    """Run the command, which gets SIGTERM when it has synced so many times."""
+    real, count = os.fsync, iter(range(1, 1000))
+
+    def fsync(handle: int) -> None:
+        real(handle)
+        if next(count) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    os.fsync = fsync
+    command_line(*arguments)
+
+
+def in_the_background(*arguments: str) -> None:
+    """Run the command as `nohup edgemate … &` in a script does: SIGINT is ignored from the start."""
+    from edgemate.cli.start import main
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.argv = ["edgemate", *arguments]
+    main()
