@@ -100,7 +100,8 @@ def test_a_compiled_network_trains_with_two_processes_as_it_does_uncompiled(two:
     # is exchanged between compiled pieces, which takes minutes to compile on a CPU.
     short = ("optimization.epochs=2", "data.train_limit=80", "training.sync_batchnorm=false")
     plain = two.call(rank_tasks.train_steps, tree(*short), tmp_path / "plain")
-    compiled = two.call(rank_tasks.train_steps, tree(*short, "training.compile=true"), tmp_path / "compiled")
+    to_compile = tree(*short, "training.compile=true")
+    compiled = two.call(rank_tasks.train_steps, to_compile, tmp_path / "compiled", seconds=900)
     # The losses of a process are those of its own images.
     assert [rank["losses"] for rank in compiled] == [pytest.approx(rank["losses"], abs=1e-4) for rank in plain]
     assert_alike(plain[0], compiled[:1])
