@@ -143,7 +143,7 @@ def evaluate(
             report = report_exits(classifier, found.images, found.labels, batch=batch, progress=progress)
         full = FullAccuracy(_predicted_full(classifier, points), None if whole is None else whole.accuracy)
         table, times = _predicted_times(classifier, points)
-        warnings = []
+        warnings = [] if found.unlabeled is None else [f"{found.unlabeled}, so accuracies are unknown"]
         if times is not None and not times.comparable:
             warnings.append(
                 f"times predicted for {times.device} ({'; '.join(times.differences)}): those measured here are not "
@@ -194,7 +194,7 @@ def _spread(found: LabeledImages, count: int | None) -> LabeledImages:
         return found
     rows = np.linspace(0, len(found.images) - 1, count).astype(np.intp)
     labels = None if found.labels is None else found.labels[rows]
-    return LabeledImages([found.images[row] for row in rows], labels)
+    return LabeledImages([found.images[row] for row in rows], labels, found.unlabeled)
 
 
 def _predicted_full(classifier: AnytimeClassifier, points: OperatingPoints) -> float | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from edgemate.api.opening import BundleLike, PathLike, RunLike
-    from edgemate.errors import UsageError
     from edgemate.profiling import Profile
     from edgemate.runtime.labeled import LabeledImages
 
@@ -81,13 +80,19 @@ def profile(
     from edgemate.api.profile_report import write_own_report
     from edgemate.bundle import Bundle
     from edgemate.file_group import together
-    from edgemate.profiling.device_spec import read_device_specs
 
-    # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
-    read_device_specs(device_specs)
+    check_profile(
+        path,
+        images=images,
+        batches=batches,
+        threads=threads,
+        repeats=repeats,
+        data=data,
+        output=output,
+        layers=layers,
+        device_specs=device_specs,
+    )
     opened = open_either(path, trusted_keys=trusted_keys, trust_engines=trust_engines, allow_plugins=allow_plugins)
-    if isinstance(opened, Bundle) and (layers or device_specs):
-        raise _not_of_a_bundle(opened.path, "layers" if layers else "device_specs")
     folder = profile_folder(path, output)
     files.check_folder(folder)
     with together(folder):  # figures, curves and page
@@ -111,8 +116,6 @@ def profile(
             )
             write_own_report(opened, found, folder, progress)
             return found
-        _refuse_data(opened.path, data)
-
         from edgemate.data import check_data
 
         check_data(opened.read_recipe().data)
@@ -134,6 +137,52 @@ def profile(
         return found
 
 
+def check_profile(
+    path: RunLike | BundleLike,
+    *,
+    images: int = 500,
+    batches: Sequence[int] = (1,),
+    threads: int | None = None,
+    repeats: int = 100,
+    data: PathLike | LabeledImages | None = None,
+    output: PathLike | None = None,
+    layers: bool = False,
+    device_specs: Sequence[str] = (),
+) -> None:
+    """Check what is asked of `profile`, without PyTorch, whose import takes seconds, and before anything is measured.
+
+    Arguments are those of `profile`. Hashes and signatures of a bundle are not checked.
+
+    Raises:
+        RunError: the run has not finished, or its files cannot be read.
+        BundleError: the bundle cannot be used.
+        UsageError: as by `profile`.
+    """
+    from edgemate.api.opening import open_either
+    from edgemate.bundle import Bundle
+    from edgemate.errors import UsageError
+    from edgemate.profiling.assembling import check_numbers
+    from edgemate.profiling.device_spec import read_device_specs
+
+    check_numbers(batches, images=images, threads=threads, repeats=repeats)
+    read_device_specs(device_specs)
+    opened = open_either(path, verify=False)
+    if not isinstance(opened, Bundle):
+        if data is not None:
+            raise UsageError(
+                f"{opened.path}: `data`: a run is scored on its own test split; export it, and profile the bundle"
+            )
+        return
+    if layers or device_specs:
+        option = "layers" if layers else "device_specs"
+        raise UsageError(
+            f"{opened.path}: `{option}`: a bundle has no network to count; profile the run that it is from"
+        )
+    folder = profile_folder(path, output)
+    if folder.resolve().is_relative_to(opened.path.resolve()):
+        raise UsageError(f"{folder}: is inside the bundle, whose files are listed; name another `output`")
+
+
 def profile_folder(path: RunLike | BundleLike, output: PathLike | None = None) -> Path:
     """The folder that `profile` writes to."""
     from edgemate.bundle import Bundle
@@ -143,16 +192,3 @@ def profile_folder(path: RunLike | BundleLike, output: PathLike | None = None) -
         return Path(output)
     folder = path.path if isinstance(path, (Bundle, Run)) else Path(path)
     return Path(DEFAULT_FOLDER) / folder.resolve().name if (folder / "bundle.json").is_file() else folder
-
-
-def _refuse_data(run: Path, data: Any) -> None:
-    from edgemate.errors import UsageError
-
-    if data is not None:
-        raise UsageError(f"{run}: `data`: a run is scored on its own test split; export it, and profile the bundle")
-
-
-def _not_of_a_bundle(bundle: Path, option: str) -> UsageError:
-    from edgemate.errors import UsageError
-
-    return UsageError(f"{bundle}: `{option}`: a bundle has no network to count; profile the run that it is from")

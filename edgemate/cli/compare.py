@@ -70,7 +70,7 @@ def compare(
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
-        raise UsageError(f"seeds {seeds}: should be comma-separated integers, such as 0,1,2") from error
+        raise UsageError(f"seeds {seeds!r}: should be comma-separated integers, such as 0,1,2") from error
     given = {"address": address, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     console = make_console()
 

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 # Options of the library whose flag has another name.
-_OTHER_NAMES = {"overwrite": "force", "tf32": "no_tf32", "compute_capabilities": "compute_capability"}
+_OTHER_NAMES = {
+    "overwrite": "force",
+    "tf32": "no_tf32",
+    "compute_capabilities": "compute_capability",
+    "device_specs": "device_spec",
+}
 
 
 def name_flags(message: str, command: Any, arguments: Sequence[str]) -> str:

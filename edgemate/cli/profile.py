@@ -15,6 +15,9 @@ from edgemate.cli.progress import Quiet, showing_progress, total_time
 from edgemate.cli.screen import print_json
 from edgemate.cli.trust import AllowPlugins, TrustedKeys, TrustEngines
 
+_DIGITS = 100
+"""Python converts no text of more than some thousand."""
+
 if TYPE_CHECKING:
     from edgemate.profiling import Profile
     from edgemate.profiling.stored_profile import StoredProfile
@@ -71,6 +74,7 @@ def profile(
     from edgemate import api
     from edgemate.api.profile_comparing import check_baseline
     from edgemate.api.profile_report import check_page, write_combined_report
+    from edgemate.api.profiling import check_profile
     from edgemate.cli.fractions import parse_fraction
     from edgemate.cli.profile_tables import print_combined, print_profile
     from edgemate.errors import UsageError
@@ -81,9 +85,21 @@ def profile(
     batches = parse_batches(batch)
     folders = _folders(paths, output)
     baseline: StoredProfile | None = None
+    if compare is not None and len(paths) > 1:
+        raise UsageError(f"compare: takes one path at a time, not {len(paths)}")
+    for path, folder in zip(paths, folders, strict=True):  # all of them before minutes go into the first
+        check_profile(
+            path,
+            images=images,
+            batches=batches,
+            threads=threads,
+            repeats=repeats,
+            data=data,
+            output=folder,
+            layers=layers,
+            device_specs=device_spec or (),
+        )
     if compare is not None:
-        if len(paths) > 1:
-            raise UsageError(f"compare: takes one path at a time, not {len(paths)}")
         baseline = read_stored_profile(compare)  # before it is overwritten, if it is that of this run
         check_baseline(paths[0], baseline, threads=threads, anyway=anyway)
     if html is not None:
@@ -129,7 +145,7 @@ def parse_batches(text: str) -> tuple[int, ...]:
     from edgemate.errors import UsageError
 
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and len(part) <= _DIGITS and int(part) > 0 for part in parts):
         raise UsageError(f"batch {text!r}: must be numbers of 1 or more with commas between them, such as 1,4,16")
     return tuple(int(part) for part in parts)
 

@@ -62,8 +62,10 @@ def plan_comparison(
         UsageError: there are no seeds, one is given twice, jobs is less than 1, or tuning needs what is not installed.
         OSError: the output folder cannot be written to.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0 or (jobs is not None and jobs < 1):
-        raise UsageError(f"seeds {list(seeds)}, jobs {jobs}: seeds must be different and not negative, jobs 1 or more")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"seeds '{','.join(map(str, seeds))}': must be different, not negative, and one at least")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be at least 1, not {jobs}")
     if tune:
         check_installed()
     written, over = read_tree(path), parse_overrides(overrides)

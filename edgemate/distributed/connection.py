@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from edgemate.distributed.meeting import meet
 from edgemate.distributed.world import World
 from edgemate.errors import EdgemateError, TrainingError
 
@@ -28,7 +28,9 @@ class LostRankError(TrainingError):
 
 
 @contextmanager
-def connected(world: World, device: torch.device) -> Iterator[Connection]:
+def connected(
+    world: World, device: torch.device, notify: Callable[[str], None] = lambda line: None
+) -> Iterator[Connection]:
     """The connection to all processes of `world`. With one process there is nothing to connect.
 
     The first call in a process connects it, and later ones use that, also where somebody else has initialized
@@ -37,16 +39,18 @@ def connected(world: World, device: torch.device) -> Iterator[Connection]:
     Args:
         world: this process and the others. The environment has MASTER_ADDR and MASTER_PORT.
         device: that this process trains on, which decides between NCCL and gloo.
+        notify: receives one line if the others take long to come.
 
     Raises:
         LostRankError: a process has ended, here or within the block.
+        TrainingError: the processes do not meet; see `meet`.
     """
     if world.ranks == 1:
         yield Connection(world, None)
         return
     try:
         if not dist.is_initialized():
-            _initialize(world, device)
+            _initialize(world, device, notify)
         # What is exchanged between steps are objects in memory, and one process may work for an hour meanwhile.
         group = dist.new_group(backend="gloo", timeout=_PATIENCE)
         assert isinstance(group, dist.ProcessGroup)
@@ -60,10 +64,11 @@ def connected(world: World, device: torch.device) -> Iterator[Connection]:
         ) from error
 
 
-def _initialize(world: World, device: torch.device) -> None:
+def _initialize(world: World, device: torch.device, notify: Callable[[str], None]) -> None:
     on_gpu = device.type == "cuda"
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
+        store=None if world.starter == "torchrun" else meet(world, notify),
         rank=world.rank,
         world_size=world.ranks,
         timeout=STEP_TIMEOUT,
@@ -182,16 +187,6 @@ def device_of(world: World, accelerator: str) -> torch.device:
             "many, or training.accelerator=cpu"
         )
     return torch.device("cuda", world.local_rank)
-
-
-def find_address(world: World) -> None:
-    """Set MASTER_ADDR and MASTER_PORT where SLURM has started the processes: torchrun and this package set them."""
-    if world.starter != "slurm":
-        return
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-    slurm = SLURMEnvironment(auto_requeue=False)
-    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = slurm.main_address, str(slurm.main_port)
 
 
 def _is_lost(error: Exception) -> bool:

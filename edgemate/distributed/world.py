@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgemate.distributed.sharding import Sharding
+from edgemate.distributed.slurm import slurm_place, slurm_tasks
+from edgemate.distributed.variables import Variables, check_port
 from edgemate.errors import UsageError
 
 Starter = Literal["nobody", "edgemate", "torchrun", "slurm"]
@@ -19,6 +21,7 @@ COMMAND = "EDGEMATE_RANK_COMMAND"
 """Environment variable of the same processes: the command line that was given to the one that started them, as JSON."""
 
 _ADDRESS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -69,38 +72,27 @@ ALONE = World()
 def current_world(environment: Mapping[str, str] = os.environ) -> World:
     """The processes that torchrun, srun or this package has started; `ALONE` where none of them has.
 
-    A SLURM job counts only where srun has started this process: sbatch runs its script once, whatever the number of
-    tasks, and one process would wait for the others forever. Interactive shells of SLURM do not count either.
-
     Raises:
-        UsageError: SLURM's nodes have different numbers of tasks.
+        UsageError: variables of the one that has are missing or no numbers, or SLURM's nodes have different numbers
+            of tasks.
     """
     if "TORCHELASTIC_RUN_ID" in environment or STARTED_BY_US in environment:
-        ranks, local = int(environment["WORLD_SIZE"]), int(environment["LOCAL_WORLD_SIZE"])
+        starter: Starter = "edgemate" if STARTED_BY_US in environment else "torchrun"
+        mark = STARTED_BY_US if starter == "edgemate" else "TORCHELASTIC_RUN_ID"
+        variables = Variables(starter, environment, f"unset {mark} for one process")
+        variables.check_present(*_TORCHRUN)
+        check_port(environment)
+        ranks, local = variables.number("WORLD_SIZE"), variables.number("LOCAL_WORLD_SIZE")
         return World(
-            int(environment["RANK"]),
+            variables.number("RANK", below="WORLD_SIZE"),
             ranks,
-            int(environment["LOCAL_RANK"]),
+            variables.number("LOCAL_RANK", below="LOCAL_WORLD_SIZE"),
             local,
-            int(environment["GROUP_RANK"]),
+            variables.number("GROUP_RANK"),
             max(1, ranks // local),
-            "edgemate" if STARTED_BY_US in environment else "torchrun",
+            starter,
         )
-    tasks = int(environment.get("SLURM_NTASKS") or 1)
-    if tasks < 2 or "SLURM_STEP_ID" not in environment or environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
-        return ALONE
-    nodes = int(environment.get("SLURM_STEP_NUM_NODES") or environment.get("SLURM_NNODES") or 1)
-    if tasks % nodes:
-        raise UsageError(f"SLURM: {tasks} tasks on {nodes} nodes; give every node as many, with srun --ntasks-per-node")
-    return World(
-        int(environment["SLURM_PROCID"]),
-        tasks,
-        int(environment["SLURM_LOCALID"]),
-        tasks // nodes,
-        int(environment["SLURM_NODEID"]),
-        nodes,
-        "slurm",
-    )
+    return ALONE if slurm_tasks(environment) == 1 else World(*slurm_place(environment), "slurm")
 
 
 def wanted_world(
@@ -141,12 +133,13 @@ def wanted_world(
     devices, nodes = devices or 1, nodes or 1
     if nodes == 1:
         return World(ranks=devices, local_ranks=devices)
-    missing = [name for name in _ADDRESS if name not in environment]
+    missing = [name for name in _ADDRESS if not environment.get(name)]
     if missing:
         raise UsageError(
             f"nodes: {nodes} machines need {', '.join(missing)} in the environment of each, or use torchrun or srun"
         )
+    check_port(environment)
     node = environment["NODE_RANK"]
-    if not node.isdecimal() or int(node) >= nodes:
+    if not (node.isascii() and node.isdecimal()) or int(node) >= nodes:
         raise UsageError(f"NODE_RANK is {node!r}; number the {nodes} machines from 0 to {nodes - 1}")
     return World(int(node) * devices, devices * nodes, 0, devices, int(node), nodes)

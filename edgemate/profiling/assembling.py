@@ -24,8 +24,6 @@ from edgemate.profiling.timings import Measurement
 
 PROFILE_FILE, CSV_FILE = "profile.json", "tradeoff.csv"
 
-"""More images at a time are not what a device does, and soon need more memory than a machine has."""
-
 
 def check_numbers(batches: Sequence[int], **numbers: int | None) -> tuple[int, ...]:
     """The batch sizes in ascending order with 1 among them. UsageError if one is too large or not positive."""

@@ -137,7 +137,10 @@ def _operating_points(bundle: Bundle) -> list[OperatingPoint]:
 def _labels(data: LabeledImages, name: str | None) -> npt.NDArray[np.int64]:
     if data.labels is None:
         which = "data" if name is None else f"data {name}"
-        raise UsageError(f"{which}: has no labels, which accuracy needs; make one folder per class, or leave it out")
+        why = "" if data.unlabeled is None else f" ({data.unlabeled})"
+        raise UsageError(
+            f"{which}: has no labels{why}, which accuracy needs; make one folder per class, or leave it out"
+        )
     return data.labels
 
 

@@ -14,6 +14,9 @@ from edgemate.core.image_search import IMAGE_SUFFIXES, check_no_root, class_fold
 from edgemate.errors import DataError
 from edgemate.runtime.preprocessing import ImageInput
 
+_SHOWN = 5
+"""Names in a message."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
@@ -22,10 +25,12 @@ class LabeledImages:
     Attributes:
         images: paths or uint8 arrays.
         labels: class indices, int64 (N,); None if unknown.
+        unlabeled: why there are none, where there are folders with the names of other classes.
     """
 
     images: Sequence[ImageInput]
     labels: npt.NDArray[np.int64] | None
+    unlabeled: str | None = None
 
 
 def read_labeled(path: Path, classes: Sequence[str]) -> LabeledImages:
@@ -67,7 +72,7 @@ def _folder(path: Path, classes: list[str]) -> LabeledImages:
     folders = class_folders(path)
     known = [folder for folder in folders if class_name(folder) in classes]
     if not known:
-        return LabeledImages(list_images(path), None)
+        return LabeledImages(list_images(path), None, _none_known(folders, classes))
     if len(known) < len(folders):
         strange = next(folder.name for folder in folders if folder not in known)
         raise DataError(f"{path}: folder {strange!r} is not one of the bundle's classes: {', '.join(classes)}")
@@ -78,6 +83,14 @@ def _folder(path: Path, classes: list[str]) -> LabeledImages:
         images += inside
         labels += [classes.index(class_name(folder))] * len(inside)
     return LabeledImages(images, np.array(labels, dtype=np.int64))
+
+
+def _none_known(folders: Sequence[Path], classes: Sequence[str]) -> str | None:
+    if not folders:
+        return None
+    names = ", ".join(repr(folder.name) for folder in folders[:_SHOWN]) + (" …" if len(folders) > _SHOWN else "")
+    wanted = ", ".join(map(repr, classes[:_SHOWN])) + (" …" if len(classes) > _SHOWN else "")
+    return f"folders {names} are none of the bundle's classes {wanted}"
 
 
 def _arrays(path: Path, classes: int) -> LabeledImages:

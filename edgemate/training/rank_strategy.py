@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import Any
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -37,9 +36,45 @@ def strategy_of(world: World) -> Any:
 
 def environment_of(world: World) -> ClusterEnvironment:
     """Where Lightning finds rank and number of the processes, none of which it is to start."""
-    if world.ranks == 1:
-        return LightningEnvironment()  # also inside a job of SLURM or torchrun whose processes train apart
-    return SLURMEnvironment(auto_requeue=False) if world.starter == "slurm" else TorchElasticEnvironment()
+    # Also inside a job of SLURM or torchrun whose processes train apart.
+    return LightningEnvironment() if world.ranks == 1 else _Connected(world)
+
+
+class _Connected(ClusterEnvironment):
+    """Processes that are connected already.
+
+    Lightning's own classes read the environment again, with other rules: that of SLURM refuses `srun --ntasks`.
+    """
+
+    creates_processes_externally = True
+    main_address = property(lambda self: os.environ["MASTER_ADDR"])
+    main_port = property(lambda self: int(os.environ["MASTER_PORT"]))
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self._world.ranks
+
+    def set_world_size(self, size: int) -> None:
+        pass
+
+    def global_rank(self) -> int:
+        return self._world.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        pass
+
+    def local_rank(self) -> int:
+        return self._world.local_rank
+
+    def node_rank(self) -> int:
+        return self._world.node
 
 
 def leave_to_method(task: nn.Module, method: Method) -> None:

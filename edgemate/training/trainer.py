@@ -21,7 +21,7 @@ from edgemate.distillation.building import build_method, setting_of
 from edgemate.distillation.method import Method, Setting
 from edgemate.distillation.teachers.loading import load_teacher
 from edgemate.distributed.batch_norm import synchronize
-from edgemate.distributed.connection import Connection, connected, device_of, find_address
+from edgemate.distributed.connection import Connection, connected, device_of
 from edgemate.distributed.world import ALONE, World
 from edgemate.errors import RecipeError, RunError, TrainingError, UsageError
 from edgemate.machine import processor
@@ -95,7 +95,9 @@ def train(
             process trains.
         TrainingError: the loss is not finite, a step does not fit into the GPU's memory, or another process has ended.
     """
-    console = (console or Console()) if world.first else Console(quiet=True)
+    console = console or Console()
+    notify = console.out if world.local_rank == 0 else lambda line: None
+    console = console if world.first else Console(quiet=True)
     progress = progress if world.first else SILENT
     check_recipe(recipe, str(path), built_later=True)
     check_ranks(
@@ -107,11 +109,10 @@ def train(
         accumulate=recipe.optimization.accumulate,
         world=world,
     )
-    find_address(world)
     device = device_of(world, recipe.training.accelerator)
     with (
         closing(Place(path, world)) as place,
-        connected(world, device) as connection,
+        connected(world, device, notify) as connection,
         freed_memory_kept(device),
     ):
         return _train(recipe, place, resume, replace, console, progress, connection, device)

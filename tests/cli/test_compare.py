@@ -57,8 +57,9 @@ def test_engine_and_tuning_reach_the_comparison(calls: list[dict[str, Any]], tmp
     assert call["jobs"] is None
 
 
-def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]]) -> None:
-    error = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--seeds", "a,b").exception
+@pytest.mark.parametrize("seeds", ["a,b", "", "1,", "1.5"])
+def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]], seeds: str) -> None:
+    error = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--seeds", seeds).exception
     assert isinstance(error, UsageError)
-    assert "should be comma-separated integers" in str(error)
+    assert f"seeds {seeds!r}: should be comma-separated integers" in str(error)
     assert not calls

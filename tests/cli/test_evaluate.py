@@ -232,6 +232,11 @@ def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None
     strange = invoke(evaluate, own_bundle, *options)
     assert isinstance(strange.exception, DataError)
     assert "'unheard of' is not one of the bundle's classes" in str(strange.exception)
+    for name in CLASSES[:2]:
+        (tmp_path / "data" / name).rename(tmp_path / "data" / f"other {name}")
+    (unknown,) = json.loads(invoke(evaluate, own_bundle, *options).stdout)["warnings"]
+    assert "are none of the bundle's classes" in unknown
+    assert unknown.endswith("so accuracies are unknown")
 
 
 def test_where_no_images_are_known_it_asks_for_them(own_bundle: Path, tmp_path: Path) -> None:

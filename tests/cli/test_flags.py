@@ -24,6 +24,7 @@ from edgemate.cli.main import app
         ("classify", "threshold must be from 0 to 1, not 90", "--threshold must be from 0 to 1, not 90"),
         ("inspect", "tolerance 0: must be above 0", "tolerance 0: must be above 0"),
         ("recipes show", "overrides 'a': write section.key=value", "--set 'a': write section.key=value"),
+        ("profile", "b: `device_specs`: a bundle has no", "b: --device-spec: a bundle has no"),
         ("evaluate", "a: b; name them with `data`", "a: b; name them with --data"),
         ("evaluate", "data cannot be read", "data cannot be read"),
         ("build", "bundle/use_dla_core.onnx: missing", "bundle/use_dla_core.onnx: missing"),

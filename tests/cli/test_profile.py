@@ -158,7 +158,40 @@ def test_two_profiles_cannot_go_to_the_same_place(bundle: Path) -> None:
     assert "would both go to" in str(found)
 
 
-@pytest.mark.parametrize("batch", ["0", "1,", "x", "-1", "1;2", ""])
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--layers",), "`layers`: a bundle has no network to count"),
+        (("--device-spec", "thor"), "`device_specs`: a bundle has no network to count"),
+        (("--device-spec", "thorr"), "device spec 'thorr': neither one of"),
+        (("--batch", "2000"), "batch must be at most 1,024, not 2000"),
+        (("--threads", "0"), "threads must be at least 1, not 0"),
+        (("--data", "photographs"), "`data`: a run is scored on its own test split"),
+    ],
+)
+def test_what_one_of_several_paths_cannot_do_is_said_before_anything_is_measured(
+    run: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr("edgemate.api.profile", never)
+    error = invoke(profile, run.path, bundle, *option).exception
+    assert isinstance(error, UsageError)
+    assert message in str(error)
+
+
+def test_a_path_that_is_nothing_is_said_before_the_one_before_it_is_measured(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemate.api.profile", never)
+    error = invoke(profile, bundle, tmp_path).exception
+    assert isinstance(error, UsageError)
+    assert "is neither a bundle" in str(error)
+
+
+def never(*given: Any, **options: Any) -> None:
+    pytest.fail("something was measured")
+
+
+@pytest.mark.parametrize("batch", ["9" * 5000, "0", "1,", "x", "-1", "1;2", ""])
 def test_batch_sizes_are_numbers_with_commas(bundle: Path, batch: str) -> None:
     with pytest.raises(UsageError, match="such as 1,4,16"):
         parse_batches(batch)

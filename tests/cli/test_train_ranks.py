@@ -164,6 +164,22 @@ def test_torchrun_trains_as_devices_2_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_srun_trains_as_devices_2_does(tmp_path: Path) -> None:
+    """By the variables of `srun --ntasks 2`, which has no number of tasks per node."""
+    recipe = write_recipe(tmp_path)
+    two = run(*EDGEMATE, recipe, "--output", "two", "--devices", "2", "--quiet", cwd=tmp_path)
+    assert two.returncode == 0, two.stderr
+    tasks = {"JOB_ID": str(os.getpid()), "STEP_ID": "0", "NTASKS": "2", "STEP_NUM_NODES": "1", "NODEID": "0"}
+    variables = {f"SLURM_{name}": value for name, value in {**tasks, "STEP_NODELIST": "127.0.0.1"}.items()}
+    srun = 'SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@" && wait $!'
+    given = [f"{name}={value}" for name, value in variables.items()]
+    there = run("env", *given, "bash", "-c", srun, "srun", *EDGEMATE, recipe, "--output", "there", cwd=tmp_path)
+    assert there.returncode == 0, there.stderr
+    assert history(tmp_path / "there") == history(tmp_path / "two")
+    assert there.stdout.count("top-1 accuracy") == there.stdout.count("epoch 3/3") == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("starter", ["edgemate", "torchrun"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_ends_the_run_and_one_process_resumes_it(tmp_path: Path, starter: str, rank: int) -> None:

@@ -113,7 +113,7 @@ def test_the_problems_of_any_method_come_before_any_training(recipe: Path, tmp_p
     ):
         with pytest.raises(RecipeError, match=message):
             compare(recipe, parse_variants("joint_ce,byot"), [0], tmp_path / "none", overrides=overrides)
-    with pytest.raises(UsageError, match="seeds must be different"):
+    with pytest.raises(UsageError, match="seeds '1,1': must be different, not negative"):
         compare(recipe, parse_variants("joint_ce"), [1, 1], tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

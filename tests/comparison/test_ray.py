@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ import pytest
 import yaml
 
 from edgemate.comparison import compare, parse_variants
-from edgemate.comparison.engines import Reports
+from edgemate.comparison.engines import Reports, ray_cluster
 from edgemate.comparison.engines.making import make_engine
 from edgemate.comparison.running import Training
 from edgemate.errors import UsageError
@@ -246,11 +248,38 @@ def test_an_address_where_nothing_listens_is_one_line(tmp_path: Path) -> None:
     for address, message in (
         ("127.0.0.1:1", "no Ray cluster answers there"),
         ("127.0.0.1", "should be HOST:PORT"),
+        ("", "address '': should be HOST:PORT"),  # not a cluster of one's own
+        ("nowhere.invalid:1", "address 'nowhere.invalid:1': no Ray cluster answers there"),
         ("ray://127.0.0.1:10001", "should be HOST:PORT"),
     ):
         with pytest.raises(UsageError, match=message) as caught:
             make_engine("ray", None, small_recipe(), {"address": address}).check(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", None])
+def test_what_listens_but_is_no_cluster_is_one_line_within_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes | None
+) -> None:
+    monkeypatch.setattr(ray_cluster, "_CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                if answer is None:  # silent until the other one has gone
+                    connection.recv(1024)
+                else:
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"^address '{address}': no Ray cluster answers there") as caught:
+            make_engine("ray", None, small_recipe(), {"address": address}).check(tmp_path)
+        assert "\n" not in str(caught.value)
+        thread.join(10)
 
 
 @pytest.mark.slow

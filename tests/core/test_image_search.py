@@ -51,3 +51,12 @@ def test_class_folders_on_the_device_are_found_in_either_unicode_form(tmp_path: 
     found = read_labeled(tmp_path, ("cat", "Zo\u00eb"))
     assert found.labels is not None
     assert sorted(found.labels.tolist()) == [0, 1]
+
+
+def test_folders_that_are_no_classes_are_the_reason_why_there_are_no_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/1.png", "owl/1.png")
+    found = read_labeled(tmp_path, ("cat", "cow"))
+    assert found.labels is None
+    assert found.unlabeled == "folders 'dog', 'owl' are none of the bundle's classes 'cat', 'cow'"
+    touch(tmp_path, "plain/1.png")
+    assert read_labeled(tmp_path / "plain", ("cat", "cow")).unlabeled is None

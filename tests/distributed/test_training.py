@@ -17,6 +17,7 @@ from edgemate.config.merging import merge, parse_overrides
 from edgemate.evaluation import collect_logits
 from edgemate.evaluation.trained import trained_model
 from edgemate.runs import Run
+from edgemate.training.cxx_compiler import missing_compiler
 from edgemate.training.trainer import prepare_data
 from recipes import SMALL
 
@@ -90,6 +91,22 @@ def test_so_it_is_with_other_ways_to_load_and_to_keep(two: Ranks, tmp_path: Path
     assert ranks[0]["metrics"]["kept_epoch"] == one["metrics"]["kept_epoch"]
     kept = sorted(path.name for path in (tmp_path / "one/checkpoints").iterdir())
     assert sorted(path.name for path in (tmp_path / "two/checkpoints").iterdir()) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(missing_compiler() is not None, reason="needs a C++ compiler")
+def test_a_compiled_network_trains_with_two_processes_as_it_does_uncompiled(two: Ranks, tmp_path: Path) -> None:
+    # The last batch of an epoch is smaller, and goes through the network as it is. Synchronized batch normalization
+    # is exchanged between compiled pieces, which takes minutes to compile on a CPU.
+    short = ("optimization.epochs=2", "data.train_limit=80", "training.sync_batchnorm=false")
+    plain = two.call(rank_tasks.train_steps, tree(*short), tmp_path / "plain")
+    to_compile = tree(*short, "training.compile=true")
+    compiled = two.call(rank_tasks.train_steps, to_compile, tmp_path / "compiled", seconds=900)
+    # The losses of a process are those of its own images.
+    assert [rank["losses"] for rank in compiled] == [pytest.approx(rank["losses"], abs=1e-4) for rank in plain]
+    assert_alike(plain[0], compiled[:1])
+    for name, value in compiled[0]["weights"].items():
+        assert torch.equal(compiled[1]["weights"][name], value), name
 
 
 def test_the_final_logits_are_those_of_the_weights_that_are_kept(two: Ranks, tmp_path: Path) -> None:

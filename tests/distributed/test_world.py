@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from edgemate.distributed.sharding import Sharding
+from edgemate.distributed.slurm import first_host, set_slurm_address
 from edgemate.distributed.world import ALONE, STARTED_BY_US, World, current_world, wanted_world
 from edgemate.errors import UsageError
+from edgemate.training.rank_strategy import environment_of
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",
@@ -14,8 +16,11 @@ TORCHRUN = {
     "LOCAL_RANK": "1",
     "LOCAL_WORLD_SIZE": "4",
     "GROUP_RANK": "1",
+    "MASTER_ADDR": "a",
+    "MASTER_PORT": "1",
 }
 SLURM = {
+    "SLURM_JOB_ID": "123456",
     "SLURM_NTASKS": "8",
     "SLURM_PROCID": "5",
     "SLURM_LOCALID": "1",
@@ -54,6 +59,69 @@ def test_nodes_with_different_numbers_of_tasks_are_refused() -> None:
         current_world({**SLURM, "SLURM_NTASKS": "7"})
 
 
+@pytest.mark.parametrize("there", [TORCHRUN, SLURM, {**TORCHRUN, STARTED_BY_US: "/report"}])
+def test_a_part_of_the_variables_is_one_line_that_names_the_others(there: dict[str, str]) -> None:
+    for name in there:
+        if name in ("TORCHELASTIC_RUN_ID", "SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_STEP_NUM_NODES", "SLURM_JOB_NAME"):
+            continue
+        if name == STARTED_BY_US:
+            continue
+        for left in ({**there, name: ""}, {key: value for key, value in there.items() if key != name}):
+            with pytest.raises(UsageError, match=rf"^[\w ]+: {name} missing from the environment; .* for one process$"):
+                current_world(left)
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "value", "message"),
+    [
+        (TORCHRUN, "WORLD_SIZE", "many", "torchrun: WORLD_SIZE is 'many', not a whole number; unset TORCHELASTIC_RUN"),
+        (TORCHRUN, "RANK", "8", "torchrun: RANK is 8, and WORLD_SIZE is 8"),
+        (TORCHRUN, "LOCAL_RANK", "-1", "torchrun: LOCAL_RANK is '-1', not a whole number"),
+        (TORCHRUN, "LOCAL_WORLD_SIZE", "0", "torchrun: LOCAL_RANK is 1, and LOCAL_WORLD_SIZE is 0"),
+        (TORCHRUN, "MASTER_PORT", "x", "MASTER_PORT is 'x'; set it to a port from 1 to 65535"),
+        (SLURM, "SLURM_NTASKS", "abc", "SLURM: SLURM_NTASKS is 'abc', not a whole number; start the command with srun"),
+        (SLURM, "SLURM_PROCID", "9", "SLURM: SLURM_PROCID is 9, and SLURM_NTASKS is 8"),
+        (SLURM, "SLURM_NODEID", "2", "SLURM: SLURM_NODEID is 2, and SLURM_STEP_NUM_NODES is 2"),
+        (SLURM, "SLURM_LOCALID", "4", "8 tasks on 2 nodes; give every node as many"),
+        (SLURM, "MASTER_PORT", "99999", "MASTER_PORT is '99999'; set it to a port from 1 to 65535"),
+    ],
+)
+def test_variables_that_make_no_sense_are_one_line(there: dict[str, str], name: str, value: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        current_world({**there, name: value})
+
+
+def test_slurm_needs_no_number_of_tasks_per_node_and_says_where_rank_0_is() -> None:
+    # Lightning's own class refuses `srun --ntasks 8`, which sets no SLURM_NTASKS_PER_NODE.
+    assert "SLURM_NTASKS_PER_NODE" not in SLURM
+    lightning = environment_of(current_world(SLURM))
+    assert (lightning.world_size(), lightning.global_rank()) == (8, 5)
+    assert (lightning.local_rank(), lightning.node_rank()) == (1, 1)
+    there = {**SLURM, "SLURM_STEP_NODELIST": "gpu[08-09]", "SLURM_JOB_NODELIST": "cpu1,gpu[08-09]"}
+    set_slurm_address(there)
+    assert (there["MASTER_ADDR"], there["MASTER_PORT"]) == ("gpu08", "18456")
+    given = {**there, "MASTER_ADDR": "mine", "MASTER_PORT": "7"}
+    set_slurm_address(given)
+    assert (given["MASTER_ADDR"], given["MASTER_PORT"]) == ("mine", "7")
+    with pytest.raises(UsageError, match="SLURM_STEP_NODELIST missing"):
+        set_slurm_address(dict(SLURM))
+
+
+@pytest.mark.parametrize(
+    ("listed", "first"),
+    [
+        ("a", "a"),
+        ("a,b", "a"),
+        ("gpu[1,3]", "gpu1"),
+        ("gpu[08-10,12],a", "gpu08"),
+        ("r[1-2]n[3-4]", "r1n3"),
+        ("g[7]", "g7"),
+    ],
+)
+def test_the_first_host_of_a_list(listed: str, first: str) -> None:
+    assert first_host(listed) == first
+
+
 def test_what_is_there_is_used_and_need_not_be_named() -> None:
     world = current_world(TORCHRUN)
     assert wanted_world(None, None, "auto", world) is world
@@ -77,6 +145,8 @@ def test_what_is_to_be_started() -> None:
     [
         ((2, 2, "auto"), {"MASTER_ADDR": "a"}, "nodes: 2 machines need MASTER_PORT, NODE_RANK in the environment"),
         ((2, 2, "auto"), {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "2"}, "NODE_RANK is '2'; number the 2"),
+        ((2, 2, "auto"), {"MASTER_ADDR": "", "MASTER_PORT": "1", "NODE_RANK": "1"}, "machines need MASTER_ADDR in"),
+        ((2, 2, "auto"), {"MASTER_ADDR": "a", "MASTER_PORT": "abc", "NODE_RANK": "1"}, "MASTER_PORT is 'abc'; set it"),
         ((0, 1, "auto"), {}, "devices: 0 is too few"),
         ((2, 1, "fsdp"), {}, "strategy: 'fsdp' is unknown; use ddp"),
     ],

@@ -107,6 +107,8 @@ def test_with_labeled_images_these_are_scored_and_timed(
     monkeypatch.setattr("edgemate.profiling.bundle_profiler.load_libraries", pytest.fail)
     with pytest.raises(UsageError, match="has no labels"):
         profile_bundle(small_bundle, tmp_path, data=LabeledImages(list(images), None), repeats=2)
+    with pytest.raises(UsageError, match=r"has no labels \(folders of dogs\), which accuracy needs"):
+        profile_bundle(small_bundle, tmp_path, data=LabeledImages(list(images), None, "folders of dogs"), repeats=2)
 
 
 def test_a_bundle_without_prefixes_says_how_to_get_them(small_bundle: Bundle, tmp_path: Path) -> None:

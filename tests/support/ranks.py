@@ -12,7 +12,7 @@ from typing import Any
 from prepared import FORKS
 
 _SECONDS = 240
-"""The most that a call may take, the start of the processes included."""
+"""The most that a call may take if nothing else is said, the start of the processes included."""
 
 
 class Ranks:
@@ -25,13 +25,13 @@ class Ranks:
     def __init__(self, pipes: list[Connection]) -> None:
         self._pipes = pipes
 
-    def call(self, function: Callable[..., Any], *given: Any) -> list[Any]:
+    def call(self, function: Callable[..., Any], *given: Any, seconds: float = _SECONDS) -> list[Any]:
         """What `function(rank, ranks, *given)` returns in every process. It must be importable by its name there."""
         for pipe in self._pipes:
             pipe.send((function, given))
         answers = []
         for rank, pipe in enumerate(self._pipes):
-            assert pipe.poll(_SECONDS), f"rank {rank} does not answer"
+            assert pipe.poll(seconds), f"rank {rank} does not answer"
             answers.append(pipe.recv())
         for rank, (worked, value) in enumerate(answers):
             assert worked, f"rank {rank}: {value}"

@@ -27,6 +27,8 @@ from edgemate.machine import usable_cores
 from edgemate.wording import counted
 
 _POLL_SECONDS = 0.2
+_HTTP2_SETTINGS = b"\x04"
+_HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _HTTP2_SETTINGS + b"\0" * 5
 _CONNECT_SECONDS = 5.0
 _LONGEST_SOCKET_FOLDER = 30
 """Characters; a socket's path has at most 107, of which Ray adds about 75."""
@@ -66,7 +68,8 @@ class RayCluster(Engine):
     ) -> None:
         self.jobs, self.threads = jobs or 1, cpus_per_run or threads_set() or 1
         self._given, self._may_use_gpus = jobs, gpus
-        self._address = address or os.environ.get("RAY_ADDRESS") or None
+        # An empty address that was given is a mistake, such as a variable of the shell that is not set.
+        self._address = address if address is not None else os.environ.get("RAY_ADDRESS") or None
         self._gpus_each, self._retries = gpus_per_run, retries
         self._folder: Path | None = None
         self._ours = False
@@ -220,11 +223,25 @@ def _silent_errors() -> Iterator[None]:
 
 def _check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdecimal():
+    if "://" in address or not host or not (port.isascii() and port.isdecimal()):
         raise UsageError(f"address {address!r}: should be HOST:PORT, as `ray start --head` prints it, or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as connection:
+            _check_protocol(connection)
     except (OSError, OverflowError) as error:
         raise UsageError(
-            f"address {address}: no Ray cluster answers there ({error}); `ray start --head` prints its address"
+            f"address {address!r}: no Ray cluster answers there ({error}); `ray start --head` prints its address"
         ) from error
+
+
+def _check_protocol(connection: socket.socket) -> None:
+    """OSError if what listens there does not speak HTTP/2, as gRPC does: Ray itself would wait for minutes."""
+    if os.environ.get("RAY_USE_TLS") in ("1", "true"):
+        return
+    connection.sendall(_HTTP2_GREETING)
+    # A frame: 3 bytes of length, then its type.
+    answer = b""
+    while len(answer) < 4 and (more := connection.recv(4 - len(answer))):
+        answer += more
+    if answer[3:] != _HTTP2_SETTINGS:
+        raise OSError("something else listens")
