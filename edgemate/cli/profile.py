@@ -15,6 +15,7 @@ from edgemate.cli.progress import Quiet, showing_progress, total_time
 from edgemate.cli.screen import print_json
 from edgemate.cli.trust import AllowPlugins, TrustedKeys, TrustEngines
 
+_TOLERANCE, _ACCURACY_TOLERANCE = "5%", "1%"
 _DIGITS = 100
 """Python converts no text of more than some thousand."""
 
@@ -56,10 +57,13 @@ def profile(
         Path | None,
         typer.Option(help="profile.json of an earlier profile: exit with 1 if something got worse."),
     ] = None,
-    tolerance: Annotated[str, typer.Option(help="With --compare: accepted change of times and sizes.")] = "5%",
+    tolerance: Annotated[
+        str | None, typer.Option(help=f"With --compare: accepted change of times and sizes; {_TOLERANCE} if absent.")
+    ] = None,
     accuracy_tolerance: Annotated[
-        str, typer.Option(help="With --compare: accepted loss of accuracy, in points.")
-    ] = "1%",
+        str | None,
+        typer.Option(help=f"With --compare: accepted loss of accuracy, in points; {_ACCURACY_TOLERANCE} if absent."),
+    ] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="With --compare: compare another network or device too.")
     ] = False,
@@ -81,7 +85,14 @@ def profile(
     from edgemate.profiling.stored_profile import read_stored_profile
 
     started = time.monotonic()
-    accepted = parse_fraction("tolerance", tolerance), parse_fraction("accuracy_tolerance", accuracy_tolerance)
+    asked = {"tolerance": tolerance, "accuracy-tolerance": accuracy_tolerance, "anyway": anyway}
+    unused = [name for name, value in asked.items() if value not in (None, False)]
+    if compare is None and unused:
+        raise UsageError(f"--{unused[0]}: only with --compare BASELINE.json")
+    accepted = (
+        parse_fraction("tolerance", _TOLERANCE if tolerance is None else tolerance),
+        parse_fraction("accuracy_tolerance", _ACCURACY_TOLERANCE if accuracy_tolerance is None else accuracy_tolerance),
+    )
     batches = parse_batches(batch)
     folders = _folders(paths, output)
     baseline: StoredProfile | None = None

@@ -208,6 +208,13 @@ def test_what_is_no_fraction_is_said(text: str) -> None:
         parse_fraction("tolerance", text)
 
 
+@pytest.mark.parametrize("option", [("--tolerance", "5%"), ("--accuracy-tolerance", "1%"), ("--anyway",)])
+def test_what_belongs_to_a_comparison_needs_one(option: tuple[str, ...]) -> None:
+    error = invoke(profile, "somewhere", *option).exception
+    assert isinstance(error, UsageError)
+    assert str(error) == f"{option[0]}: only with --compare BASELINE.json"
+
+
 @pytest.fixture
 def times() -> dict[str, float]:
     """What every call takes once `baseline` is made, in `ms`."""
