@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgemate.cli.backend_options import BackendName, OnFailure, Threads
-from edgemate.cli.screen import print_json, say
+from edgemate.cli.screen import print_json, reader_gone, say
 from edgemate.cli.stop_options import AlwaysAt, DeadlineMs, OperatingPoint, Threshold
 from edgemate.cli.trust import TrustedKeys, TrustEngines
 
@@ -100,12 +100,23 @@ def run(
             notify=_print_answer,
             report=_print_report,
             note=_print_note,
-            stops=stops,
+            stops=_or_unread(stops),
             asks_report=asks_report,
         )
     _print_report(found)
     if found.unreadable:
         raise typer.Exit(1)
+
+
+def _or_unread(stops: Callable[[], bool]) -> Callable[[], bool]:
+    """Also end, as by a failed write, where nobody reads the answers any more: the next frame may never come."""
+
+    def ends() -> bool:
+        if reader_gone():
+            raise BrokenPipeError
+        return stops()
+
+    return ends
 
 
 class _Asked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import sys
 from typing import Any, TextIO
 from unicodedata import category
@@ -66,6 +67,18 @@ def print_json(value: Any, indent: int | None = 2) -> None:
     except UnicodeEncodeError:
         text = _escaped_json(json.dumps(value, indent=indent))
     print(text, flush=True)  # a reader of the pipe waits for each
+
+
+def reader_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more. False where the system cannot tell."""
+    if not hasattr(select, "poll"):
+        return False
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # errors are reported unasked
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, ValueError):  # no file, or a closed one
+        return False
 
 
 def _is_hidden(one: str) -> bool:

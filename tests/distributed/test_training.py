@@ -51,7 +51,8 @@ def both(two: Ranks, folder: Path, *overrides: str) -> tuple[dict[str, Any], lis
 def assert_alike(one: dict[str, Any], ranks: list[dict[str, Any]], atol: float = 1e-4) -> None:
     """The same losses, step by step, weights and figures; the weights of both processes equal to the bit."""
     for rank in ranks:
-        assert rank["losses"] == pytest.approx(one["losses"], abs=atol)
+        # A loss near 200, as beside a trained teacher, has no digits left for less than a millionth.
+        assert rank["losses"] == pytest.approx(one["losses"], abs=atol, rel=1e-6)
         assert rank["weights"].keys() == one["weights"].keys()
         for name, value in one["weights"].items():
             torch.testing.assert_close(rank["weights"][name], value, atol=1e-3, rtol=1e-3, msg=name)
@@ -127,7 +128,7 @@ def test_accumulated_micro_batches_train_as_processes_do(two: Ranks, tmp_path: P
     alone = rank_tasks.train_steps(0, 1, tree(*apart, "optimization.accumulate=2"), tmp_path / "one")
     ranks = two.call(rank_tasks.train_steps, tree(*apart), tmp_path / "two")
     steps = [sum(alone["losses"][i : i + 2]) / 2 for i in range(0, len(alone["losses"]), 2)]
-    assert ranks[0]["losses"] == pytest.approx(steps, abs=1e-4)
+    assert ranks[0]["losses"] == pytest.approx(steps, abs=1e-4, rel=1e-6)
     halves = two.call(
         rank_tasks.train_steps, tree("distillation.method=joint_ce", "optimization.accumulate=2"), tmp_path / "both"
     )
