@@ -41,8 +41,10 @@ class _Group:
             return
         committed = self.path.with_suffix(".committed")
         self.path.rename(committed)
-        durable.sync_folder(self.folder)
-        _move(committed)
+        try:
+            durable.sync_folder(self.folder)
+        finally:  # it is decided: where the disk takes no more, the files still come to their places
+            _move(committed)
 
     def close(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -98,6 +100,8 @@ def _move(committed: Path) -> None:
     for path in sorted(committed.iterdir()):
         with contextlib.suppress(FileNotFoundError):  # another process moves them too
             path.replace(committed.parent / path.name)
-    durable.sync_folder(committed.parent)
-    with contextlib.suppress(FileNotFoundError):
-        committed.rmdir()
+    try:
+        durable.sync_folder(committed.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            committed.rmdir()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from edgemate import files
+from edgemate import durable, files
 from edgemate.file_group import finish_groups, together
 
 # Of Python 3.12 and later; the forks do nothing but the call, and end.
@@ -97,3 +98,23 @@ def _kill_at_rename(number: int) -> None:
             return real(self, to)  # type: ignore[operator, no-any-return]
 
         setattr(Path, name, moving)
+
+
+def test_where_the_disk_takes_no_more_after_the_decision_all_are_new_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text("old")
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    def write() -> None:
+        with together(tmp_path):
+            for name in ("one", "two"):
+                files.write_text(tmp_path / name, "new")
+            monkeypatch.setattr(durable, "sync_folder", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "new", "two": "new"}
