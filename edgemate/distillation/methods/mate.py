@@ -62,6 +62,9 @@ class MATE(Method):
     stay as reconstructed. One of them was better by more than two standard errors, λ 1 by 0.82 ± 0.33 points; with six
     fresh seeds it was worse by 0.15 ± 0.23 (benchmarks/results/fresh_seeds.md).
 
+    On a frozen pretrained network `boost: 0.5, moves_exits: false, alpha: 1` was the best of eight settings, 1.8 points
+    above the defaults (recipes/README.md, "A frozen network"). The defaults wait for networks that train as a whole.
+
     Args:
         setting: what it is built for.
         temperature: T.
