@@ -54,12 +54,11 @@ def _draw_exits(axes: Axes, found: Comparison) -> None:
             linewidth=1.2,
             elinewidth=1,
             capsize=2,
-            label=literal(method.label),
         )
-    axes.set_xlabel("MACs of the exit alone (points of one exit are set side by side)")
+    # The names beside the means are the key: a legend of many methods would cover the points.
+    axes.set_xlabel("MACs of the exit alone; methods side by side, colors and markers as on the right")
     axes.set_ylabel("top-1 accuracy")
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.legend(frameon=False, fontsize=8, ncols=1 + (len(found.methods) > 8))
     _tidy(axes)
     axes.set_ylim(accuracy_limits(end for method in found.methods for k in exits for end in _ends(method.exit(k))))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -88,6 +88,17 @@ def test_the_accuracies_at_the_axes_differ(spread: float) -> None:
         assert len(labels) == len(set(labels)) >= 3
 
 
+def test_the_names_beside_the_means_are_the_key_of_both_plots() -> None:
+    labels = [f"m{i}" for i in range(13)]
+    found = comparison(*(method(label, [(0.5, 0.6 + i / 100)]) for i, label in enumerate(labels)))
+    exits, means = drawn_axes(comparison_plot, lambda: comparison_plot.comparison_png(found))
+    assert shown_labels(means, "y") == labels
+    assert exits.get_legend() is None, "it would cover points"
+    drawn = [[(bar[0].get_color(), bar[0].get_marker()) for bar in axes.containers] for axes in (exits, means)]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == len(labels)
+
+
 @pytest.mark.parametrize("first", [0.9, 0.99, 1.0])
 def test_no_axis_shows_more_than_100_percent(first: float) -> None:
     found = comparison(method("a", [(first, 1.0), (first - 0.02, 0.98)]), method("b", [(first, 0.97), (first, 1.0)]))
