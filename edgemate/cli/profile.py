@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -98,18 +98,17 @@ def profile(
     baseline: StoredProfile | None = None
     if compare is not None and len(paths) > 1:
         raise UsageError(f"compare: takes one path at a time, not {len(paths)}")
+    options: dict[str, Any] = {
+        "images": images,
+        "batches": batches,
+        "threads": threads,
+        "repeats": repeats,
+        "data": data,
+        "layers": layers,
+        "device_specs": device_spec or (),
+    }
     for path, folder in zip(paths, folders, strict=True):  # all of them before minutes go into the first
-        check_profile(
-            path,
-            images=images,
-            batches=batches,
-            threads=threads,
-            repeats=repeats,
-            data=data,
-            output=folder,
-            layers=layers,
-            device_specs=device_spec or (),
-        )
+        check_profile(path, output=folder, **options)
     if compare is not None:
         baseline = read_stored_profile(compare)  # before it is overwritten, if it is that of this run
         check_baseline(paths[0], baseline, threads=threads, anyway=anyway)
@@ -121,18 +120,12 @@ def profile(
             found.append(
                 api.profile(
                     path,
-                    images=images,
-                    batches=batches,
-                    threads=threads,
+                    output=folder,
                     trusted_keys=trusted_keys,
                     trust_engines=trust_engines,
                     allow_plugins=allow_plugins,
-                    repeats=repeats,
-                    data=data,
-                    output=folder,
-                    layers=layers,
-                    device_specs=device_spec or (),
                     progress=progress,
+                    **options,
                 )
             )
         if not as_json:

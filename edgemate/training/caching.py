@@ -49,6 +49,7 @@ class Caching:
         data: the dataset.
         model: its backbone frozen, with the weights that it begins with.
         own_folder: of the run, for a cache that ends with the training.
+        ranks: number of processes that train.
 
     Raises:
         TrainingError: the disk has no space for the cache, or a head reads several tensors at its cut.
@@ -58,6 +59,7 @@ class Caching:
     data: PreparedData
     model: MultiExitModel
     own_folder: Path
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         settings = self.recipe.training
@@ -128,8 +130,11 @@ class Caching:
         )
 
     def evaluation(self) -> EvaluationFeatures | None:
-        """The evaluated splits' features, where other runs can use them: with a folder that the recipe names."""
-        if self.recipe.training.cache_dir is None:
+        """The evaluated splits' features, where other runs can use them: with a folder that the recipe names.
+
+        None also with several processes, which evaluate in turns.
+        """
+        if self.recipe.training.cache_dir is None or self.ranks > 1:
             return None
         return EvaluationFeatures(self.recipe, self.data, self.model, self.cache.shapes)
 

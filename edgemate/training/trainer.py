@@ -149,7 +149,7 @@ def _train(
     prepare_teachers(method, numerics)
     if world.first:
         run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
-    caching = Caching(recipe, data, model, run.path / "cache") if caches_features(settings) else None
+    caching = Caching(recipe, data, model, run.path / "cache", world.ranks) if caches_features(settings) else None
     sharding = world.sharding(recipe.optimization.accumulate)
     sharded = dataclasses.replace(data, sharding=sharding)
     feed = None
@@ -241,7 +241,7 @@ def _train(
     task.update_mixing()
     if best and world.first:
         model.load_state_dict(best.weights)
-    features = caching.evaluation() if caching is not None and world.ranks == 1 else None
+    features = None if caching is None else caching.evaluation()
     evaluated = write_final_logits(
         run, model, data, connection, device, channels_last=task.channels_last, features=features, progress=progress
     )
