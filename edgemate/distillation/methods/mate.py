@@ -118,7 +118,7 @@ class MATE(Method):
         start: Annotated[float, Field(ge=0)] = 0.5,
         reach: Annotated[int, Field(ge=0)] | None = None,
         attention: bool = False,
-        teachers: Annotated[int, Field(ge=1)] | None = None,
+        teachers: Annotated[int, Field(ge=1, le=256)] | None = None,
         moves_exits: bool = True,
         teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
         boost: Fraction = 0.0,

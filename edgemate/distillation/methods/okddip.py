@@ -55,7 +55,7 @@ class OKDDip(Method):
         temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
         alpha: Annotated[float, Field(ge=0), Tune(0.2, 5.0, log=True)] = 1.0,
         attend: Literal["all", "peers"] = "all",
-        width: Annotated[int, Field(gt=0)] | None = None,
+        width: Annotated[int, Field(gt=0, le=8192)] | None = None,
         ramp_up: Annotated[float, Field(ge=0, le=1), Tune(0.0, 0.5)] = 0.27,
     ) -> None:
         super().__init__(setting)

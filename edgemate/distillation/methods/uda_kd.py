@@ -75,7 +75,7 @@ class UDAKD(Method):
         gamma: Annotated[float, Field(ge=0), Tune(0.1, 2.0, log=True)] = 0.5,
         beta_start: Fraction = 0.1,
         beta_end: Fraction = 0.9,
-        hidden: Annotated[int, Field(gt=0)] = 128,
+        hidden: Annotated[int, Field(gt=0, le=8192)] = 128,
         teacher_lr: Annotated[float, Field(gt=0), Tune(0.001, 0.1, log=True)] = 0.01,
         exits: Exits = "all",
     ) -> None:

@@ -19,7 +19,7 @@ def bottleneck(
     tap: Tap,
     classes: int,
     *,
-    squeeze: Annotated[int, Field(ge=1)] = 4,
+    squeeze: Annotated[int, Field(ge=1, le=64)] = 4,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Head:
     """1×1 to final / squeeze channels, a strided 3×3 per halving that remains, 1×1 to the final width."""

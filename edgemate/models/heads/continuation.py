@@ -24,7 +24,7 @@ def continuation(
     classes: int,
     *,
     width: Annotated[float, Field(gt=0, le=1)] = 0.5,
-    blocks: Annotated[int, Field(ge=1)] | None = None,
+    blocks: Annotated[int, Field(ge=1, le=256)] | None = None,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Head:
     """Copies of the blocks that change the map's shape, which halve it as early as they can; then pool + linear.

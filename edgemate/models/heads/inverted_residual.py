@@ -22,10 +22,10 @@ def inverted_residual(
     tap: Tap,
     classes: int,
     *,
-    expansion: Annotated[int, Field(ge=1)] = 4,
-    growth: Annotated[float, Field(ge=1)] = 1.5,
-    depth: Annotated[int, Field(ge=0)] = 1,
-    features: Annotated[int, Field(ge=0)] = 384,
+    expansion: Annotated[int, Field(ge=1, le=16)] = 4,
+    growth: Annotated[float, Field(ge=1, le=4)] = 1.5,
+    depth: Annotated[int, Field(ge=0, le=256)] = 1,
+    features: Annotated[int, Field(ge=0, le=8192)] = 384,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Head:
     """Per halving that remains a strided block, then blocks with a shortcut, a 1×1 to `features`, pool + linear.

@@ -18,7 +18,7 @@ def msdnet(
     tap: Tap,
     classes: int,
     *,
-    width: Annotated[int, Field(ge=1)] | Literal["own"] = 128,
+    width: Annotated[int, Field(ge=1, le=8192)] | Literal["own"] = 128,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Head:
     """Two strided 3×3 convolutions to `width` channels, whatever the size of the map.

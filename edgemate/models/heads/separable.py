@@ -19,7 +19,7 @@ def separable(
     tap: Tap,
     classes: int,
     *,
-    width: Annotated[int, Field(ge=1)] | None = None,
+    width: Annotated[int, Field(ge=1, le=8192)] | None = None,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> Head:
     """Per halving that remains: depthwise strided 3×3, pointwise to the next width; then pool + linear.
