@@ -18,8 +18,8 @@ class Says(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(logits)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.logits.expand(len(features), -1)
+    def forward(self, pooled: tuple[Tensor, ...]) -> Tensor:
+        return self.logits.expand(len(pooled[0]), 1, -1)
 
 
 def example() -> tuple[LOTH, Says, Tensor, ExitOutputs]:

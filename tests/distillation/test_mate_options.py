@@ -9,6 +9,7 @@ from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Loss, Progress, Setting
+from edgemate.distillation.boosting import boosted_mixing
 from edgemate.distillation.methods.mate import MATE
 from edgemate.distillation.methods.mate_ensemble import own_exits, primary_teachers
 from edgemate.errors import UsageError
@@ -167,6 +168,49 @@ def test_boosting_is_mate_of_the_sums_and_deploys_them() -> None:
 def test_boosting_excludes_another_ensemble() -> None:
     with pytest.raises(UsageError, match=r"boost deploys sums of logits; set exits\.ensemble: none, not learned"):
         MATE(replace(SETTING, ensemble="learned"), boost=0.5)
+
+
+@pytest.mark.parametrize("boost", [0.0, 0.5])
+def test_a_fused_teacher_adds_loths_terms_with_its_own_weight(boost: float) -> None:
+    torch.manual_seed(0)
+    method = scattered(fusion=2.0, boost=boost, temperature=3.0)
+    outputs, labels = make_outputs(5)
+    loss, plain = loss_of(method, 5), loss_of(scattered(boost=boost, temperature=3.0), 5)
+    assert method.fused is not None
+    fused = method.fused(outputs.pooled)[:, 0]
+    logits = outputs.logits if not boost else torch.einsum("kj,njc->nkc", boosted_mixing(K, boost), outputs.logits)
+
+    def kl(target: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        p, q = F.log_softmax(target / 3, -1), F.log_softmax(given / 3, -1)
+        return 9 * (p.exp() * (p - q)).sum(-1).mean()
+
+    torch.testing.assert_close(loss.terms["fusion"], 2 * sum(kl(fused, logits[:, i]) for i in range(K)))
+    torch.testing.assert_close(loss.terms["fusion_labels"], F.cross_entropy(fused, labels))
+    torch.testing.assert_close(loss.terms["fusion_ensemble"], kl(logits.mean(1), fused))
+    torch.testing.assert_close(loss.total, sum(loss.terms.values()))
+    torch.testing.assert_close(
+        loss.total - plain.total, sum(loss.terms[name] for name in loss.terms if "fusion" in name)
+    )
+
+
+def test_a_fused_teacher_trains_the_features_it_reads_and_is_a_constant_to_its_students() -> None:
+    torch.manual_seed(0)
+    outputs, labels = make_outputs(2, requires_grad=True)
+    method = scattered(fusion=2.0)
+    assert method.fused is not None
+    method(outputs, batch_of(labels), START).total.backward()
+    found = [feature.grad for feature in outputs.pooled]
+
+    again, _ = make_outputs(2, requires_grad=True)
+    fused = method.fused(again.pooled)
+    p, q = (F.log_softmax(one / 3, -1) for one in (again.logits.detach().mean(1, keepdim=True), fused))
+    (F.cross_entropy(fused[:, 0], labels) + 9 * (p.exp() * (p - q)).sum(-1).mean()).backward()
+    for one, feature in zip(found, again.pooled, strict=True):
+        torch.testing.assert_close(one, feature.grad)
+
+
+def test_no_weight_builds_no_fused_teacher() -> None:
+    assert not [name for name in MATE(SETTING).state_dict() if "fused" in name]
 
 
 def test_the_ramp_raises_the_teachers_term_alone() -> None:

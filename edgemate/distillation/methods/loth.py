@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgemate.config import Tune
+from edgemate.distillation.fusion import FusionHead
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import kl_to
 from edgemate.errors import UsageError
@@ -59,13 +60,7 @@ class LOTH(Method):
         self.temperature = temperature
         self.register_buffer("fractions", torch.tensor(fractions, dtype=torch.float32), persistent=False)
         self.fractions: Tensor
-        width = setting.pooled_widths[-1]
-        self.fusion = nn.Sequential(
-            nn.Linear(sum(setting.pooled_widths), width, bias=False),
-            nn.BatchNorm1d(width),
-            nn.ReLU(),
-            nn.Linear(width, setting.classes),
-        )
+        self.fusion = FusionHead(setting.pooled_widths, setting.classes, nn.BatchNorm1d)
 
     @property
     def label_weight(self) -> float:
@@ -75,7 +70,7 @@ class LOTH(Method):
     def forward(self, outputs: ExitOutputs, batch: Batch, progress: Progress) -> Loss:
         """The four terms and their sum."""
         logits = outputs.logits
-        fused = self.fusion(torch.cat(outputs.pooled, 1)).unsqueeze(1)
+        fused = self.fusion(outputs.pooled)
         mean = logits.detach().mean(1, keepdim=True)
         terms = {
             "labels": self.hard_labels(logits, batch.labels) @ (2 - self.fractions),

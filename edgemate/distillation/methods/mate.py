@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from edgemate.config import Tune
 from edgemate.distillation.boosting import boosted_logits, boosted_mixing
+from edgemate.distillation.fusion import FusionHead
 from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.methods.mate_ensemble import (
@@ -31,7 +32,7 @@ from edgemate.distillation.methods.mate_ensemble import (
     teacher_fractions,
     weighted_without,
 )
-from edgemate.distillation.terms import ramp, weighted
+from edgemate.distillation.terms import kl_to, ramp, weighted
 from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.errors import UsageError
 from edgemate.models import ExitOutputs, softmax_mixing
@@ -93,6 +94,9 @@ class MATE(Method):
         teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
         boost: w, 0 for none. Every exit adds to w times the sum before it, G_k = z_k + sg(w · G_{k−1}), and all of the
             above is about G instead of z. The deployed exits return G. That exits are sums is BoostNet's (`boosted`).
+        fusion: φ, 0 for none. One more teacher z_f, of weight φ beside α: a head that reads the pooled features of all
+            exits (`FusionHead`), with the loss CE(z_f, y) + T² · KL(s_T(sg z̄) ‖ s_T(z_f)), z̄ the mean of all exits,
+            which flows on into the features. That a fusion teaches is LOTH's (`loth`); layer normalization is ours.
         weights: `learned`, or frozen at one ensemble for all teachers: `uniform` is EED's logit target, `geometric`
             BEED's (weight ∝ 1.6^{k−1}), `last_exit` BYOT's. Frozen teachers have no L_T.
 
@@ -122,6 +126,7 @@ class MATE(Method):
         moves_exits: bool = True,
         teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
         boost: Fraction = 0.0,
+        fusion: Annotated[float, Field(ge=0)] = 0.0,
         weights: Weights = "learned",
     ) -> None:
         super().__init__(setting)
@@ -133,7 +138,7 @@ class MATE(Method):
             raise UsageError(f"mate: {given} belongs to learned weights; leave it out, or set weights: learned")
         if boost and setting.ensemble != "none":
             raise UsageError(f"mate: boost deploys sums of logits; set exits.ensemble: none, not {setting.ensemble}")
-        self.boost = boost
+        self.boost, self.fusion = boost, fusion
         k, t = setting.exits, teachers or setting.exits
         own = own_exits(k, t)
         scores = start * F.one_hot(torch.tensor(own), k).float() if self.learned else frozen_scores(weights, k, t)
@@ -151,6 +156,7 @@ class MATE(Method):
             strengths[-1] = alpha_last
         self.register_buffer("strengths", strengths, persistent=False)
         self.strengths: Tensor
+        self.fused = FusionHead(setting.pooled_widths, setting.classes, nn.LayerNorm) if fusion else None
         self.attention = Attention(setting.pooled_widths, own) if attention else None
         if attention:
             self.register_buffer("mean_weights", F.softmax(scores + self.limits, -1))
@@ -182,6 +188,10 @@ class MATE(Method):
             near = self.proximity * self._gap(teachers_log, self._held_near(logits, exits_log).detach())
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}
+        if self.fused is not None:
+            fused = self._fused_terms(self.fused(outputs.pooled), logits, batch.labels, progress.fraction)
+            total = total + torch.stack(list(fused.values())).sum()
+            terms |= {name: term.detach() for name, term in fused.items()}
         return Loss(total, terms)
 
     def teachers(self, logits: Tensor) -> Tensor:
@@ -240,6 +250,15 @@ class MATE(Method):
         log = F.log_softmax(teachers / self.temperature, -1)
         gaps = (log.exp() * (log - exits.unsqueeze(1))).sum(-1).mean(0)
         return self.temperature**2 * ((self.fractions * gaps.T).sum(1) @ self.strengths)
+
+    def _fused_terms(self, fused: Tensor, logits: Tensor, labels: Tensor, passed: float) -> dict[str, Tensor]:
+        """What the exits learn from the fused teacher (N, 1, C), and what it learns from the labels and from them."""
+        taught = kl_to(fused.detach(), logits, self.temperature).sum()
+        return {
+            "fusion": ramp(passed, self.ramp_up) * self.fusion * taught,
+            "fusion_labels": self.hard_labels(fused, labels).sum(),
+            "fusion_ensemble": kl_to(logits.detach().mean(1, keepdim=True), fused, self.temperature).sum(),
+        }
 
     def _held_near(self, logits: Tensor, exits: Tensor) -> Tensor:
         """What the teachers are pulled towards, (N, T, C), of logits (N, K, C); `exits` and the result: logs of s_T."""
