@@ -1,6 +1,6 @@
 """Runs a command again and again, killed at one file-system call more each time, and looks at what is left.
 
-    python kill_sweep.py SCENARIO FOLDER [--act kill|full] [--sample N --seed S]
+    python kill_sweep.py SCENARIO FOLDER [--act kill|full] [--sample N --seed S] [--share I/N]
 
 Every run is a fork of this process, which has imported what the commands need, on a copy of the scenario's folder.
 Prints a JSON object: how many calls there are, at which the command was killed, in which states that left it, and every
@@ -219,17 +219,27 @@ class Sweep:
         self.problems.append(f"at call {where}: {what}")
 
 
-def sweep(name: str, folder: Path, act: Act = "kill", sample: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Run a scenario, at every call or at a sample of them that always has the first and the last."""
+def sweep(
+    name: str,
+    folder: Path,
+    act: Act = "kill",
+    sample: int | None = None,
+    seed: int = 0,
+    share: tuple[int, int] = (1, 1),
+) -> dict[str, Any]:
+    """Run a scenario, at every call or at a sample of them that always has the first and the last.
+
+    Share (I, N) takes every N-th call from call I on, so that N processes together try all.
+    """
     started = time.monotonic()
     scenario = SCENARIOS[name]
     scenario.load()
     runs = Sweep(scenario, folder, act)
     calls = runs.prepare()
     if sample is None:
-        number = 1
+        number, step = share
         while runs.at(number):
-            number += 1
+            number += step
     else:
         inner = range(2, calls)
         chosen = {1, calls, *random.Random(seed).sample(inner, min(max(0, sample - 2), len(inner)))}
@@ -254,8 +264,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--act", choices=("kill", "full"), default="kill")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", default="1/1", help="I/N: every N-th call from call I on")
     given = parser.parse_args(arguments)
-    print(json.dumps(sweep(given.scenario, given.folder, given.act, given.sample, given.seed), indent=2))
+    first, step = map(int, given.share.split("/"))
+    if not 1 <= first <= step:
+        parser.error(f"--share: {given.share} is not I/N with I from 1 to N")
+    found = sweep(given.scenario, given.folder, given.act, given.sample, given.seed, (first, step))
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":
