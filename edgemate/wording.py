@@ -21,7 +21,7 @@ def key_path(location: Iterable[object]) -> str:
 def counted(number: float, noun: str) -> str:
     """A number with its noun, in the plural unless the number is 1: `1 epoch`, `1,400 images`, `2 classes`."""
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
-    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "sh", "tch")) else "s"
     return f"{shown} {noun}{ending}"
 
 

@@ -13,6 +13,7 @@ from edgemate.wording import LONGEST, counted, key_path, other_format, shortened
         (1400, "image", "1,400 images"),
         (1, "class", "1 class"),
         (2, "class", "2 classes"),
+        (2, "micro-batch", "2 micro-batches"),
         (0.5, "point", "0.5 points"),
         (1.0, "point", "1 point"),
     ],

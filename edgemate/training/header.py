@@ -88,7 +88,7 @@ def division_of_a_batch(batch_size: int, ranks: int, accumulate: int, lr: float)
     parts = ranks * accumulate
     if parts == 1:
         return ""
-    each = f"{ranks} processes × {counted(accumulate, 'micro-batch')} × {batch_size // parts}"
+    each = f"{counted(ranks, 'process')} × {counted(accumulate, 'micro-batch')} × {batch_size // parts}"
     return (
         f"{batch_size} images effectively: {each}; it is the recipe's with any number of processes, so the learning "
         f"rate stays {lr:g}"

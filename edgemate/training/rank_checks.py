@@ -8,6 +8,7 @@ from edgemate.config import Data, Training
 from edgemate.distributed.world import World
 from edgemate.errors import RecipeError
 from edgemate.training.freezing_checks import method_constant
+from edgemate.wording import counted
 
 
 def check_ranks(
@@ -43,7 +44,7 @@ def rank_problems(
     if parts == 1:
         return []
     problems = []
-    division = f"{world.ranks} processes × {accumulate} micro-batches"
+    division = f"{counted(world.ranks, 'process')} × {counted(accumulate, 'micro-batch')}"
     if batch_size % parts or batch_size < 2 * parts:
         fitting = parts * max(2, round(batch_size / parts))
         problems.append(

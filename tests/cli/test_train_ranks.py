@@ -129,7 +129,7 @@ def test_devices_2_trains_as_one_process_does_and_says_how(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--devices", "3"), "optimization.batch_size: 32 is not 3 processes × 1 micro-batches of two images or more"),
+        (("--devices", "3"), "optimization.batch_size: 32 is not 3 processes × 1 micro-batch of two images or more"),
         (("--devices", "2", "--nodes", "2"), "nodes: 2 machines need MASTER_ADDR, MASTER_PORT, NODE_RANK"),
         (("--devices", "2", "--strategy", "fsdp"), "strategy: 'fsdp' is unknown"),
         (("--devices", "2", "--set", "training.cuda_graphs=true"), "training.cuda_graphs"),
