@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -47,10 +48,17 @@ def write_key_pair(private: Path, public: Path) -> str:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    for path, content, mode in ((private, secret, 0o600), (public, _pem(key.public_key()), 0o644)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as target:
-            target.write(content)
+    made: list[Path] = []
+    try:
+        for path, content, mode in ((private, secret, 0o600), (public, _pem(key.public_key()), 0o644)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as target:
+                made.append(path)
+                target.write(content)
+    except BaseException:  # one without the other would be in the way of the next attempt
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
     return key_id(key.public_key())
 
 
@@ -64,9 +72,9 @@ def read_private_key(path: Path) -> PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    password = os.environ.get(PASSWORD)
+    password, content = os.environ.get(PASSWORD), _read(path)
     try:
-        key = load_pem_private_key(_read(path), password.encode() if password else None)
+        key = load_pem_private_key(content, os.fsencode(password) if password else None)
     except TypeError as error:  # a password is missing, or there is one too many
         raise UsageError(f"{path}: {error}; {PASSWORD} holds the password of a key") from error
     except Exception as error:  # ValueError, and exceptions of its own without a common base
@@ -159,13 +167,24 @@ def _pem(key: PublicKey) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as source:
+        # A named pipe that nobody writes to would be waited for. One that a shell has opened, as <(command), gives its
+        # content.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as source:
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                _check_pipe(path)
+                os.set_blocking(descriptor, True)
             content = source.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{path}: is too large for a key")
     return content
+
+
+def _check_pipe(path: Path) -> None:
+    if stat.S_ISFIFO(path.lstat().st_mode):  # what a shell opens is a link, in /dev/fd or /proc
+        raise UsageError(f"{path}: is a named pipe; name a file")
 
 
 def _one_line(error: Exception) -> str:
