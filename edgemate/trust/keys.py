@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgemate.errors import UsageError
+from edgemate.named_files import open_named
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -167,24 +167,13 @@ def _pem(key: PublicKey) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        # A named pipe that nobody writes to would be waited for. One that a shell has opened, as <(command), gives its
-        # content.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as source:
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-                _check_pipe(path)
-                os.set_blocking(descriptor, True)
+        with open_named(path) as source:
             content = source.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     if len(content) > _MOST_BYTES:
         raise UsageError(f"{path}: is too large for a key")
     return content
-
-
-def _check_pipe(path: Path) -> None:
-    if stat.S_ISFIFO(path.lstat().st_mode):  # what a shell opens is a link, in /dev/fd or /proc
-        raise UsageError(f"{path}: is a named pipe; name a file")
 
 
 def _one_line(error: Exception) -> str:

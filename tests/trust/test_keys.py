@@ -19,7 +19,7 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
     fifo = tmp_path / "key.pem"
     os.mkfifo(fifo)
     for read in (read_private_key, read_trusted_keys):
-        with pytest.raises(UsageError, match=r"key\.pem: is a named pipe; name a file$"):
+        with pytest.raises(UsageError, match=r"key\.pem: cannot be read: it is a named pipe; name a file$"):
             read(fifo)
 
 
