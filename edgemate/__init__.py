@@ -13,6 +13,7 @@ The functions are those of `edgemate.api`, found on first use: importing this pa
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
         run,
         train,
     )
+
+# ONNX Runtime's packages for Linux may keep an identifier of the machine in the user's cache and report to their maker.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemate.limits import INTEGER, JSON_BYTES, JSON_DEPTH, Limit
+from edgemate.named_files import open_named
 
 
 def read_json(path: Path, limit: Limit = JSON_BYTES) -> Any:
@@ -19,7 +20,7 @@ def read_json(path: Path, limit: Limit = JSON_BYTES) -> Any:
         ValueError: it is not valid JSON, is larger or nested deeper than the limits, or has a number that is not finite
             or an integer beyond 64 bits; one line.
     """
-    with path.open("rb") as source:
+    with open_named(path) as source:
         content = source.read(limit.most + 1)
     if len(content) > limit.most:
         raise ValueError(limit.exceeded())

@@ -33,7 +33,7 @@ _LONGEST_MS = 1e9
 """11 days. Sums of numbers near the largest ones are not finite any more."""
 Milliseconds = Annotated[float, Field(ge=0, le=_LONGEST_MS)]
 _MEMORY = "memory_gib"  # of `machine_metadata`
-TAG = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+TAG = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 
 
 class StopTimes(BaseModel):

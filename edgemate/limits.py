@@ -41,6 +41,7 @@ BUNDLE_FILES = Limit(10_000, "file", "a bundle")
 FOLDER_ENTRIES = Limit(1_000, "file", "the folders `engines/` and `latency/` of a bundle")
 CLASSES = Limit(100_000, "class", "a bundle")
 EXITS = Limit(256, "exit", "a bundle or a run")
+POINTS = Limit(1_000, "point", "the operating points of a bundle or a run")
 COST = Limit(10**18, "", "MACs, parameters and bytes that a manifest states")
 INPUT_SIDE = Limit(16_384, "pixel", "the height or width of the network's input, of its resize and of its crop")
 INPUT_PIXELS = Limit(1 << 24, "pixel", "the network's input, its crop and its stretched image")
@@ -63,7 +64,7 @@ IMAGE_PIXELS = Limit(1 << 26, "pixel", "an image, by its header and after it is 
 STREAM_IMAGE_BYTES = Limit(64 << 20, "byte", "an encoded image that comes by standard input")
 SOURCE_FILES = Limit(200_000, "file", "a folder of images that `edgemate run` answers, with all folders in it")
 # Work
-BATCH = Limit(1024, "image", "a batch that is timed")
+BATCH = Limit(1024, "image", "a batch that is timed, or that an engine or a server takes")
 THREADS = Limit(1024, "thread", "`threads`, each of which a graph may have of its own")
 # Requests to `edgemate serve`
 REQUEST_BYTES = Limit(64 << 20, "byte", "the body of a request to `edgemate serve`")

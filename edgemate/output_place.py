@@ -32,14 +32,23 @@ def check_output_file(path: Path) -> None:
             raise UsageError(f"{path}: is a folder; name a file with `output`")
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path}: is a link or no plain file; name another file with `output`")
-        with path.open("rb") as source:
-            begins = source.read(1)
+        try:
+            with path.open("rb") as source:
+                begins = source.read(1)
+        except OSError as error:  # without a name where reading fails, not opening
+            error.filename = str(path)
+            raise
         if begins not in (b"", b"{", b"["):
             raise UsageError(f"{path}: exists and is not JSON, so it is not replaced; name another file with `output`")
-    for folder in (path.absolute().parent, *path.absolute().parents):
-        if (folder / "bundle.json").is_file():
-            raise UsageError(f"{path}: is inside the bundle {folder}; name a file outside with `output`")
+    bundle = bundle_around(path.absolute().parent)
+    if bundle is not None:
+        raise UsageError(f"{path}: is inside the bundle {bundle}; name a file outside with `output`")
     files.check_file(path)
+
+
+def bundle_around(folder: Path) -> Path | None:
+    """The bundle that an absolute path of a folder is, or is in; None if there is none."""
+    return next((above for above in (folder, *folder.parents) if (above / "bundle.json").is_file()), None)
 
 
 def check_output_folder(path: Path) -> None:

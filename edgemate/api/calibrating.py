@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +132,18 @@ def _requests(
     thresholds: Sequence[float] | None,
 ) -> list[Request]:
     from edgemate.calibration import DEFAULT_REQUESTS, Request
+    from edgemate.errors import UsageError
 
+    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop <= 100:
+        raise UsageError(f"max_accuracy_drop: must be from 0 to 100 points, not {max_accuracy_drop:g}")
+    for name, most in (("mean_latency_ms", mean_latency_ms), ("mean_macs", mean_macs)):
+        if most is not None and not 0 < most < math.inf:
+            raise UsageError(f"{name}: must be above 0 and finite, not {most:g}")
+    for name, fraction in (("risk", risk), ("delta", delta)):
+        if fraction is not None and not 0 < fraction < 1:
+            raise UsageError(f"{name}: must lie between 0 and 1, not {fraction:g}")
+    if thresholds is not None and not all(map(math.isfinite, thresholds)):
+        raise UsageError("thresholds: must be finite numbers")
     requests: list[Request] = list(DEFAULT_REQUESTS)
     if max_accuracy_drop is not None:
         requests.append(Request("drop", max_drop=max_accuracy_drop / 100))

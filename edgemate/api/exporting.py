@@ -79,6 +79,7 @@ def export(
     from edgemate.data import check_data
     from edgemate.errors import UsageError
     from edgemate.registry import EXPORT_TARGETS
+    from edgemate.runtime.backends.tensorrt.options import check_compute_capabilities
 
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     if target not in EXPORT_TARGETS and ":" not in target:
@@ -90,6 +91,7 @@ def export(
         raise UsageError(f"require_engines: is for target trt, not {target}")
     if compute_capability and target != "trt-rtx":
         raise UsageError(f"compute_capability: is for target trt-rtx, not {target}")
+    check_compute_capabilities(compute_capability)
     if platform not in ("onnxruntime", "tensorrt"):
         raise UsageError(f"platform {platform!r}: must be onnxruntime or tensorrt")
     if platform != "onnxruntime" and target != "triton":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,11 @@ def check_layouts(given: Sequence[str]) -> tuple[Layout, ...]:
 
 
 def check_tolerance(given: float | None, example: str) -> None:
-    """UsageError for a tolerance that is not above 0."""
+    """UsageError for a tolerance that is not above 0 and finite."""
     from edgemate.errors import UsageError
 
-    if given is not None and not given > 0:
-        raise UsageError(f"tolerance {given:g}: must be above 0, such as {example}")
+    if given is not None and not 0 < given < math.inf:
+        raise UsageError(f"tolerance {given:g}: must be above 0 and finite, such as {example}")
 
 
 def batch_range(given: str | Sequence[int] | None) -> BatchRange | None:
@@ -51,6 +52,7 @@ def frame_size(given: str | Sequence[int] | None) -> tuple[int, int] | None:
 
     from edgemate.errors import UsageError
     from edgemate.limits import INPUT_SIDE
+    from edgemate.wording import shortened
 
     if given is None:
         return None
@@ -58,7 +60,7 @@ def frame_size(given: str | Sequence[int] | None) -> tuple[int, int] | None:
     if isinstance(given, str):
         found = re.fullmatch(r"([0-9]{1,6})[x×]([0-9]{1,6})", given.strip())
         if found is None:
-            raise UsageError(f"frame {given!r}: give width and height, such as 1920x1080")
+            raise UsageError(f"frame {shortened(given)!r}: give width and height, such as 1920x1080")
         size = (int(found[2]), int(found[1]))
     else:
         size = tuple(given)

@@ -18,7 +18,7 @@ from pydantic import (
 
 from edgemate.core.input_spec import InputSpec, Pixels
 from edgemate.core.split_options import is_nameable, refused_option
-from edgemate.limits import BUNDLE_FILES, CLASSES, COST, EXITS, INPUT_PIXELS
+from edgemate.limits import BATCH, BUNDLE_FILES, CLASSES, COST, EXITS, INPUT_PIXELS
 from edgemate.trust.folder import inside
 from edgemate.trust.verifying import MANIFEST_FILE as MANIFEST_FILE
 from edgemate.trust.verifying import SIGNATURE_FILE as SIGNATURE_FILE
@@ -28,6 +28,7 @@ FORMAT_VERSION: Literal[2] = 2
 Layout = Literal["segments", "prefixes", "conditional"]
 Precision = Literal["fp32", "fp16", "int8", "int8+fp16"]
 Size = Annotated[int, Field(ge=1, le=COST.most)]
+BatchSize = Annotated[int, Field(ge=1, le=BATCH.most)]
 Count = Annotated[int, Field(ge=0, le=COST.most)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
@@ -60,7 +61,7 @@ class InputContract(InputSpec):
     name: Literal["image"] = "image"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     dtype: Literal["float32", "uint8"] = "float32"
-    divisor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 255.0
+    divisor: Annotated[float, Field(ge=1, le=65_535)] = 255.0  # what the largest value of a pixel can be
     frame: tuple[Pixels, Pixels] | None = None
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
@@ -194,7 +195,7 @@ class BundleMetadata(_Metadata):
     exits: Annotated[tuple[ExitMetadata, ...], Field(min_length=1, max_length=EXITS.most)]
     graphs: Annotated[dict[Layout, tuple[Graph, ...]], Field(min_length=1)]
     precision: PrecisionMetadata | None = None
-    engine_batch: tuple[Size, Size, Size] | None = None
+    engine_batch: tuple[BatchSize, BatchSize, BatchSize] | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> BundleMetadata:

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edgemate.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from edgemate.bundle.own_files import own_files
 from edgemate.bundle.reading import Bundle
 from edgemate.durable import whole_file
 from edgemate.errors import BundleError
-from edgemate.limits import BUNDLE_FILES
+from edgemate.limits import BUNDLE_FILES, JSON_BYTES
+from edgemate.output_place import bundle_around
 from edgemate.swapping import new_folder, put_in_place
 from edgemate.trust.folder import inside
 from edgemate.wording import engineering
@@ -70,12 +72,16 @@ def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = Non
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
 
     Raises:
-        BundleError: the target exists; the file is no packed bundle, has something else than plain files, more of them
-            or more bytes than the limits, or a path that leaves the folder; or the bundle in it is damaged.
+        BundleError: the target exists or is inside a bundle; the file is no packed bundle, has something else than
+            plain files, more of them or more bytes than the limits, or a path that leaves the folder; or the bundle in
+            it is damaged.
         OSError: the file cannot be read, or the folder not written.
     """
     if target.exists() or target.is_symlink():
         raise BundleError(f"{target}: exists; choose another folder")
+    around = bundle_around(target.absolute().parent)
+    if around is not None:
+        raise BundleError(f"{target}: is inside the bundle {around}; choose another place")
     with _naming(source), _plain(source) as stream:
         _check(stream, source)
         stream.seek(0)
@@ -108,6 +114,8 @@ def _check(stream: BinaryIO, source: Path) -> None:
     for name, size in _members(stream, source):
         if name in names or any(other in names for other in _above(name)):
             raise BundleError(f"{source}: has {name!r} twice, or as a file and a folder")
+        if name in (MANIFEST_FILE, SIGNATURE_FILE) and size > JSON_BYTES.most:
+            raise BundleError(f"{source}: its {name} {JSON_BYTES.exceeded(size)}")
         names.add(name)
         total += size
         if len(names) > BUNDLE_FILES.most:

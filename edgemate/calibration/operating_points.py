@@ -6,11 +6,12 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from edgemate.bundle import Bundle, replace_file
 from edgemate.bundle.versioned_json import read_versioned
 from edgemate.errors import BundleError, UsageError
+from edgemate.limits import POINTS
 from edgemate.policies import Policy
 from edgemate.policies.serialization import policy_from_json
 from edgemate.registry import POLICIES, closest
@@ -163,6 +164,13 @@ class ExitTemperature(_Metadata):
     ece_after: Fraction
 
 
+def _not_too_many(points: Any) -> Any:
+    """Before a policy is made of each."""
+    if isinstance(points, (list, tuple)):
+        POINTS.check(len(points))
+    return points
+
+
 class OperatingPoints(_Metadata):
     """All operating points of a bundle.
 
@@ -175,7 +183,7 @@ class OperatingPoints(_Metadata):
     """
 
     format_version: Literal[3] = FORMAT_VERSION
-    points: tuple[OperatingPoint, ...]
+    points: Annotated[tuple[OperatingPoint, ...], BeforeValidator(_not_too_many)]
     temperatures: tuple[ExitTemperature, ...] | None = None
     costs: Literal["macs", "latency"] = "macs"
     device: str | None = None

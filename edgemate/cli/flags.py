@@ -32,7 +32,7 @@ def name_flags(message: str, command: Any, arguments: Sequence[str]) -> str:
         return flags.get(found[1], found[0])
 
     message = re.sub(r"`(\w+)`", flag, message)
-    message = re.sub(r"^(\w+)(?=:| \d| -\d| '| must )", flag, message)
+    message = re.sub(r"^(\w+)(?=:| \d| -\d| -?inf\b| nan\b| '| must )", flag, message)
     return re.sub(r"(?<![\w./=-])([a-z]+(?:_[a-z]+)+)(?![\w./=-])", flag, message)
 
 

@@ -7,7 +7,7 @@ import errno
 import inspect as inspect_module
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +63,8 @@ _EXTRAS = {
     "torchvision": "train",
 }
 
+_LONGEST = 2000
+"""Characters of a line of an error."""
 _READABLE_OR_WRITABLE = "name one that can be read, or a place that can be written to"
 
 
@@ -153,6 +155,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
+        _check_none_empty(sys.argv[1:])
         app()
     except EdgemateError as error:
         command = typer.main.get_command(app)
@@ -168,6 +171,8 @@ def _run() -> None:
             raise
         sys.exit(end_stopped(sys.argv[1:]))
     except RuntimeError as error:
+        if str(error).startswith("Symlink loop"):  # of Path.resolve, before Python 3.13
+            _fail(f"{str(error).removeprefix('Symlink loop from ')}: is a link that leads back to itself")
         if "can't start new thread" not in str(error):
             raise
         _fail("the system lets no further thread start; end other programs, or raise its limit")
@@ -185,6 +190,21 @@ def _run() -> None:
         where = "" if error.filename is None else f"{error.filename}: "
         advice = "free some space there, or name another place" if full else _READABLE_OR_WRITABLE
         _fail(f"{where}{error.strerror}; {advice}")
+
+
+def _check_none_empty(arguments: Sequence[str]) -> None:
+    """UsageError for an empty argument: as a path it would be the current folder, with whoever's keys and images."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        name, given, value = argument.partition("=")
+        if not argument or (given and not value and name.startswith("--")):
+            place = (
+                f"{name} is empty"
+                if argument
+                else f"the argument after {before} is empty"
+                if before
+                else "an argument is empty"
+            )
+            raise UsageError(f"{printable(place)}; perhaps a variable of the shell is not set")
 
 
 def _has_folder() -> bool:
@@ -209,5 +229,11 @@ def _edgemate(
 
 
 def _fail(message: str, *more: str) -> None:
-    say(f"error: {message}", *more, err=True)
+    with contextlib.suppress(OSError):  # standard error may be full too, and the exit code says it all the same
+        say(*(_readable(line) for line in (f"error: {message}", *more)), err=True)
     sys.exit(2)
+
+
+def _readable(line: str) -> str:
+    """A line without its middle where it is very long, since a message may repeat what the user gave."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"

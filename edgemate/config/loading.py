@@ -18,6 +18,7 @@ from edgemate.config.schema import Recipe
 from edgemate.config.yaml_text import parse_yaml
 from edgemate.errors import RecipeError
 from edgemate.limits import EXTENDED, YAML_BYTES
+from edgemate.named_files import open_named
 
 
 def load_recipe(
@@ -116,7 +117,7 @@ def _is_guarded(path: Path, of_run: bool) -> bool:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as source:
+        with open_named(path) as source:
             content = source.read(YAML_BYTES.most + 1)
         if len(content) > YAML_BYTES.most:
             raise ValueError(YAML_BYTES.exceeded())
@@ -124,7 +125,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise RecipeError(str(path), ["no such file; `edgemate recipes list` lists the shipped recipes"]) from error
     except (OSError, ValueError) as error:  # of a path with a NUL too
-        raise RecipeError(str(path), [f"cannot be read as text: {_one_line(error)}"]) from error
+        raise RecipeError(
+            str(path), [f"cannot be read as text: {getattr(error, 'strerror', None) or _one_line(error)}"]
+        ) from error
     try:
         tree = parse_yaml(text)
     except ValueError as error:

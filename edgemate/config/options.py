@@ -13,11 +13,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
 from edgemate.config.signatures import stand_in
+from edgemate.config.switches import NoSwitches
 from edgemate.registry import Registry
 
-_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
-_OPEN = ConfigDict(extra="allow", allow_inf_nan=False, arbitrary_types_allowed=False)
+
+
+class _Options(NoSwitches):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=False)
+
+
+class _OpenOptions(NoSwitches):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, arbitrary_types_allowed=False)
 
 
 def part_options(registry: Registry, name: str, given: Collection[str] = ()) -> type[BaseModel]:
@@ -61,13 +68,13 @@ def options_model(factory: Callable[..., Any]) -> type[BaseModel]:
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     parameters = inspect.signature(function).parameters.values()
-    config = _OPEN if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters) else _CONFIG
+    base = _OpenOptions if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters) else _Options
     for parameter in parameters:
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         default = ... if parameter.default is inspect.Parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
-    return create_model(f"{factory.__name__} options", __config__=config, __doc__=inspect.getdoc(factory), **fields)
+    return create_model(f"{factory.__name__} options", __base__=base, __doc__=inspect.getdoc(factory), **fields)
 
 
 def _own_options(factory: Callable[..., Any], given: Collection[str]) -> type[BaseModel]:
@@ -76,7 +83,7 @@ def _own_options(factory: Callable[..., Any], given: Collection[str]) -> type[Ba
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # of a builtin
-        return create_model("options", __config__=_OPEN)
+        return create_model("options", __base__=_OpenOptions)
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except Exception:  # an annotation names what is imported for type checkers only, for example
@@ -93,7 +100,7 @@ def _own_options(factory: Callable[..., Any], given: Collection[str]) -> type[Ba
             fields[parameter.name] = (_checkable(hints.get(parameter.name, Any)), default)
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     name = getattr(factory, "__name__", "own")
-    return create_model(f"{name} options", __config__=_OPEN if takes_any else _CONFIG, **fields)
+    return create_model(f"{name} options", __base__=_OpenOptions if takes_any else _Options, **fields)
 
 
 def _checkable(annotation: Any) -> Any:

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgemate.config.switches import NoSwitches
+
 Options = dict[str, Any]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Ensemble = Literal["none", "mean", "learned"]
 
 
-class Section(BaseModel):
+class Section(NoSwitches, BaseModel):
     """A mapping of the YAML. Unknown keys are errors; sections are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -20,6 +20,7 @@ from edgemate.core.image_files import decode
 from edgemate.durable import whole_file
 from edgemate.errors import DataError, UsageError
 from edgemate.live.answer import LiveAnswer
+from edgemate.output_place import bundle_around
 from edgemate.runtime.preprocessing import ImageInput
 from edgemate.wording import shortened
 
@@ -78,9 +79,9 @@ def check_overlay(given: str, source: str | None = None) -> None:
             raise UsageError(f"overlay {shown}: is {kind}; name another file")
     if not os.path.isdir(path.parent):  # noqa: PTH112, a name that is too long is none
         raise UsageError(f"overlay {shown}: there is no folder {shortened(str(path.parent))}; make it first")
-    for folder in (path.parent.resolve(), *path.parent.resolve().parents):
-        if (folder / "bundle.json").is_file():
-            raise UsageError(f"overlay {shown}: is inside the bundle {folder}; name a file outside")
+    bundle = bundle_around(path.parent.resolve())
+    if bundle is not None:
+        raise UsageError(f"overlay {shown}: is inside the bundle {bundle}; name a file outside")
     try:
         files.check_file(path)
     except OSError as error:

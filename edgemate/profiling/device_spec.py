@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from edgemate.config.problems import problems_of
 from edgemate.core.layer_work import Precision
 from edgemate.errors import UsageError
+from edgemate.named_files import open_named
 from edgemate.wording import counted
 
 _SHIPPED = Path(__file__).parent / "device_specs"
@@ -104,7 +105,7 @@ def read_device_spec(given: str) -> DeviceSpec:
 
 def _read(path: Path) -> Any:
     try:
-        with path.open("rb") as source:
+        with open_named(path) as source:
             content = source.read(_LARGEST + 1)
     except OSError as error:
         raise UsageError(f"device spec {path}: cannot be read: {error.strerror}") from None

@@ -56,7 +56,7 @@ def open_on_backend(
     if on_failure not in get_args(OnFailure):
         raise UsageError(f"on_failure: must be {' or '.join(map(repr, get_args(OnFailure)))}, not {on_failure!r}")
     factory = BACKENDS.get(backend)
-    for option in options.keys() - inspect.signature(factory).parameters.keys():
+    for option in options.keys() - _parameters(factory):
         raise UsageError(f"{option}: backend {backend!r} has no such option")
     given = path if isinstance(path, Bundle) and trusted_keys is None and not trust_engines else None
     folder = path.path if isinstance(path, Bundle) else Path(path)
@@ -71,6 +71,13 @@ def open_on_backend(
             raise BundleError(f"{folder}: was replaced after its signature was checked; run the command again")
         else:
             bundle = Bundle.open(folder, verify=verify, trust_engines=given.trust.engines)
-        return make(bundle, factory(bundle, layout=layout, threads=threads, **options))
+        return make(bundle, BACKENDS.make(backend, Backend, bundle, layout=layout, threads=threads, **options))
 
     return consistently(folder, opened, discard)
+
+
+def _parameters(factory: Callable[..., Any]) -> set[str]:
+    try:
+        return set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # of a builtin
+        return set()

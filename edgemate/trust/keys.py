@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgemate.errors import UsageError
+from edgemate.named_files import open_named
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -47,10 +48,17 @@ def write_key_pair(private: Path, public: Path) -> str:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    for path, content, mode in ((private, secret, 0o600), (public, _pem(key.public_key()), 0o644)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as target:
-            target.write(content)
+    made: list[Path] = []
+    try:
+        for path, content, mode in ((private, secret, 0o600), (public, _pem(key.public_key()), 0o644)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as target:
+                made.append(path)
+                target.write(content)
+    except BaseException:  # one without the other would be in the way of the next attempt
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
     return key_id(key.public_key())
 
 
@@ -64,9 +72,9 @@ def read_private_key(path: Path) -> PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    password = os.environ.get(PASSWORD)
+    password, content = os.environ.get(PASSWORD), _read(path)
     try:
-        key = load_pem_private_key(_read(path), password.encode() if password else None)
+        key = load_pem_private_key(content, os.fsencode(password) if password else None)
     except TypeError as error:  # a password is missing, or there is one too many
         raise UsageError(f"{path}: {error}; {PASSWORD} holds the password of a key") from error
     except Exception as error:  # ValueError, and exceptions of its own without a common base
@@ -159,7 +167,7 @@ def _pem(key: PublicKey) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as source:
+        with open_named(path) as source:
             content = source.read(_MOST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -176,6 +176,8 @@ def test_precision_and_batch_are_optional(metadata: BundleMetadata) -> None:
         manifest(metadata, precision={"name": "int4", "tolerance": 0.25})
     with pytest.raises(ValidationError, match=r"engine_batch \(1, 4, 2\) is not"):
         manifest(metadata, engine_batch=(1, 4, 2))
+    with pytest.raises(ValidationError, match="less than or equal to 1024"):
+        manifest(metadata, engine_batch=(1, 1, 10**9))
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,8 @@ def test_precision_and_batch_are_optional(metadata: BundleMetadata) -> None:
         ({"center_crop": (8, 9)}, "center_crop"),
         ({"center_crop": None, "resize": Resize(mode="stretch", size=(9, 8))}, "without a crop"),
         ({"channels": 2}, "1 or 3"),
+        ({"divisor": 1e-300}, "divisor"),
+        ({"divisor": 1e308}, "divisor"),
     ],
 )
 def test_an_input_contract_holds_together(changes: dict[str, Any], problem: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgemate import api
 from edgemate.bundle import Bundle, packing
 from edgemate.errors import BundleError
-from edgemate.limits import BUNDLE_FILES
+from edgemate.limits import BUNDLE_FILES, JSON_BYTES
 
 
 @pytest.fixture
@@ -197,3 +197,21 @@ def test_any_changed_header_ends_in_a_bundle_or_one_line(
 def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert "is no plain file" in refusal(tmp_path / "fifo")
+
+
+def test_a_manifest_that_is_too_large_is_not_written_first(tmp_path: Path) -> None:
+    for name in ("bundle.json", "model.sig"):
+        given = archive(tmp_path / f"{name}.tar", (member(name), b""))
+        size = tarfile.TarInfo(name)
+        size.size = JSON_BYTES.most + 1
+        given.write_bytes(size.tobuf(tarfile.USTAR_FORMAT))
+        os.truncate(given, 512 * (3 + size.size // 512))
+        assert f"its {name} has 16,777,217 bytes; the limit is 16,777,216" in refusal(given)
+
+
+def test_a_bundle_is_not_unpacked_into_another(own_bundle: Path, packed: Path) -> None:
+    for place in (own_bundle / "inner", own_bundle / "onnx" / "deep" / "inner"):
+        with pytest.raises(BundleError, match="is inside the bundle"):
+            api.unpack_bundle(packed, place)
+    Bundle.open(own_bundle)
+    assert not (own_bundle / "onnx" / "deep").exists()

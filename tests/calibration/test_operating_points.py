@@ -108,3 +108,9 @@ def test_a_bundle_without_points_says_so(own_bundle: Path) -> None:
     (own_bundle / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"has no policies\.json"):
         read_operating_points(Bundle.open(own_bundle))
+
+
+def test_there_are_not_too_many(own_bundle: Path) -> None:
+    bundle = write_points(own_bundle, {"points": [{**POINT, "name": f"p{number}"} for number in range(1001)]})
+    with pytest.raises(BundleError, match=r"points: has 1,001 points; the limit is 1,000"):
+        read_operating_points(bundle)

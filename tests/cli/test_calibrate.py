@@ -149,7 +149,12 @@ def test_a_run_keeps_its_points_and_its_bundles_get_them(request: pytest.Fixture
         (["--mean-latency-ms", 3], "a mean latency needs the device that it is for"),
         (["--device", "board"], "device 'board': not measured"),
         (["--risk", 2], "risk: must lie between 0 and 1"),
-        (["--max-accuracy-drop", -1], "max_drop: must be a fraction from 0 to 1"),
+        (["--max-accuracy-drop", -1], "max_accuracy_drop: must be from 0 to 100 points, not -1"),
+        (["--max-accuracy-drop", "inf"], "max_accuracy_drop: must be from 0 to 100 points, not inf"),
+        (["--mean-macs", "1e400"], "mean_macs: must be above 0 and finite, not inf"),
+        (["--mean-latency-ms", "nan"], "mean_latency_ms: must be above 0 and finite, not nan"),
+        (["--delta", 2, "--risk", 0.1], "delta: must lie between 0 and 1, not 2"),
+        (["--thresholds", "nan,nan"], "thresholds: must be finite numbers"),
     ],
 )
 def test_what_cannot_be_used_is_named(own_bundle: Path, options: list[object], problem: str) -> None:
@@ -157,6 +162,7 @@ def test_what_cannot_be_used_is_named(own_bundle: Path, options: list[object], p
     result = invoke(calibrate, own_bundle, *options)
     assert isinstance(result.exception, UsageError)
     assert problem in str(result.exception)
+    assert "fitting temperatures" not in result.output
     assert (own_bundle / "policies.json").read_bytes() == before
 
 

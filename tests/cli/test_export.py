@@ -62,7 +62,7 @@ def test_layouts_are_known_ones(finished_run: Run, asked: Asked, layouts: str) -
     assert not asked
 
 
-@pytest.mark.parametrize("tolerance", ["0", "-1", "nan"])
+@pytest.mark.parametrize("tolerance", ["0", "-1", "nan", "inf"])
 def test_a_tolerance_is_above_nothing(finished_run: Run, asked: Asked, tolerance: str) -> None:
     error = invoke(export, finished_run.path, "--tolerance", tolerance).exception
     assert isinstance(error, UsageError)
@@ -89,6 +89,9 @@ def test_options_for_engines_reach_the_builder(finished_run: Run, asked: Asked) 
     [
         (("--precision", "int4"), "precision 'int4': must be one of fp32, fp16, int8, int8+fp16"),
         (("--target", "trt", "--batch", "4:2:1"), "batch 4:2:1: must rise"),
+        (("--target", "triton", "--batch", "1:1:9999999999"), "batch '1:1:9999999999': give min:opt:max"),
+        (("--target", "triton", "--batch", "1:1:1025"), "batch 1:1:1025: has 1,025 images; the limit is 1,024"),
+        (("--target", "trt-rtx", "--compute-capability", "8.6,"), "compute_capability '': give major.minor"),
         (("--batch", "1:1:8"), "batch: is for targets trt, trt-rtx and triton, not onnx"),
         (("--require-engines",), "require_engines: is for target trt, not onnx"),
         (("--target", "trt", "--compute-capability", "8.6"), "compute_capability: is for target trt-rtx, not trt"),

@@ -11,6 +11,7 @@ from edgemate.cli.main import app
     ("command", "said", "shown"),
     [
         ("build", "tolerance 0: must be above 0", "--tolerance 0: must be above 0"),
+        ("export", "tolerance inf: must be finite", "--tolerance inf: must be finite"),
         ("build", "workspace 0: must be 1 MiB or more", "--workspace 0: must be 1 MiB or more"),
         ("build", "hardware_compatibility_level x: needs", "--hardware-compatibility-level x: needs"),
         (

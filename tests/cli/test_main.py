@@ -200,3 +200,41 @@ def test_an_unknown_option_ends_with_exit_code_2() -> None:
     result = edgemate("train", "--no-such-option", "x")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("classify", "bundle", "image.png", "--trusted-keys", ""), "the argument after --trusted-keys is empty"),
+        (("classify", "bundle", "image.png", "--trusted-keys="), "--trusted-keys is empty"),
+        (("run", "bundle", "--source", "images", "--done", ""), "the argument after --done is empty"),
+        (("classify", "bundle", ""), "the argument after bundle is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(arguments: tuple[str, ...], said: str) -> None:
+    result = edgemate(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"error: {said}; perhaps a variable of the shell is not set\n"
+
+
+def test_a_link_that_leads_to_itself_is_one_line(own_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    result = edgemate("profile", str(own_bundle), "--output", str(tmp_path / "loop"))
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "loop" in result.stderr
+
+
+def test_a_long_argument_is_not_repeated_whole() -> None:
+    result = edgemate("inspect", "folder/" * 10_000)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert len(result.stderr) < 2100
+    assert "name one that can be read" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_error_that_cannot_be_printed_is_still_exit_code_2() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run([sys.executable, "-m", "edgemate", "inspect", "nothing"], stderr=full, timeout=60)
+    assert result.returncode == 2

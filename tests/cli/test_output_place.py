@@ -53,3 +53,9 @@ def test_a_folder_of_another_command_is_refused(own_bundle: Path, tmp_path: Path
     with pytest.raises(UsageError, match="is a run"):
         check_output_folder(tmp_path)
     check_output_folder(tmp_path / "new")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs /proc")
+def test_what_cannot_be_read_is_named() -> None:
+    with pytest.raises(OSError, match=r"Input/output error: '/proc/self/mem'"):
+        check_output_file(Path("/proc/self/mem"))

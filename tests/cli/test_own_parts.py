@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,13 @@ def test_one_registry_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dotted_path_stands_for_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     method, backbone, head = (f"users_parts.{module}:{attribute}" for _, module, _, attribute in PARTS.values())
     check(train_with(method, backbone, head, monkeypatch))
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnxruntime")
+@pytest.mark.parametrize("backend", ["os:system", "json:loads", "builtins:dict"])
+def test_a_backend_that_is_none_is_one_line(own_bundle: Path, backend: str) -> None:
+    from edgemate.errors import UsageError
+    from edgemate.runtime import AnytimeClassifier
+
+    with pytest.raises(UsageError, match=f"backend '{backend}' (fails|returns)"):
+        AnytimeClassifier.load(own_bundle, backend)

@@ -42,6 +42,9 @@ def refusal(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("training: {patience: true}", "training.patience: should be a number, not true"),
+        ("data: {train_limit: true}", "data.train_limit: should be a number, not true"),
+        ("data: {mixup: false}", "data.mixup: should be a number, not false"),
         ("training: {seed: 2024-02-30}", "training.seed: should be a valid integer"),
         ("training: {seed: 2024-02-28}", "training.seed: should be a valid integer"),
         ("training: {seed: 2024-01-01T00:00:00+99:99}", "training.seed: should be a valid integer"),

@@ -16,7 +16,7 @@ def test_keyword_only_arguments_are_the_options() -> None:
     assert model.model_validate({"size": 3}).model_dump() == {"size": 3, "name": "a"}
 
 
-@pytest.mark.parametrize("options", [{}, {"size": 0}, {"size": 1, "first": 2}])
+@pytest.mark.parametrize("options", [{}, {"size": 0}, {"size": True}, {"size": 1, "first": 2}])
 def test_options_that_the_signature_does_not_allow_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         options_model(factory).model_validate(options)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from bundles import CONTRACT
 from PIL import Image
-from videos import jpeg
+from videos import jpeg, steps, write_video
 
+from edgemate.bundle import Bundle
 from edgemate.errors import DataError, ImageError, UsageError
 from edgemate.limits import Limit
 from edgemate.live import Frame
@@ -260,3 +261,44 @@ def test_a_port_that_cannot_be_and_long_names() -> None:
         with pytest.raises(UsageError) as error:
             open_source(text)
         assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{video}\n#EXT-X-ENDLIST\n"),
+        ("list.ffconcat", "ffconcat version 1.0\nfile '{name}'\n"),
+    ],
+)
+def test_a_playlist_opens_no_other_file(video: Path, tmp_path: Path, name: str, text: str) -> None:
+    other = tmp_path / "private.mp4"
+    other.write_bytes(video.read_bytes())
+    (tmp_path / name).write_text(text.format(video=other, name=other.name))
+    with pytest.raises(DataError, match=f"{name}: is a playlist, or no video file that is read here"):
+        open_source(str(tmp_path / name))
+
+
+def test_a_pattern_of_names_opens_no_other_file(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    for number in range(3):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"frame{number:03}.tga")
+    (tmp_path / "frame%03d.tga").write_bytes((tmp_path / "frame000.tga").read_bytes())
+    with pytest.raises(DataError, match="no video file that is read here"):
+        open_source(str(tmp_path / "frame%03d.tga"))
+
+
+@pytest.mark.parametrize("name", ["steps.mkv", "steps.avi", "steps.mov", "steps.ts", "steps.webm", "steps.mpg"])
+def test_usual_video_files_are_read(tmp_path: Path, name: str) -> None:
+    codec = {".webm": "libvpx", ".mpg": "mpeg2video"}.get(Path(name).suffix, "mpeg4")
+    if codec not in pytest.importorskip("av").codecs_available:
+        pytest.skip(f"PyAV has no {codec}")
+    source = open_source(str(write_video(tmp_path / name, steps(40), rate=25, codec=codec)))
+    assert len(list(source.frames())) == 40
+
+
+def test_answered_images_are_not_moved_into_a_bundle(small_bundle: Bundle, tmp_path: Path) -> None:
+    folder = image_files(tmp_path / "in", "a.png")
+    for done in (small_bundle.path, small_bundle.path / "onnx" / "done"):
+        with pytest.raises(UsageError, match=r"done .*: is inside the bundle"):
+            open_source(str(folder), SourceOptions(done=done))
+    assert [path.name for path in folder.iterdir()] == ["a.png"]

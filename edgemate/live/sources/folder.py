@@ -14,6 +14,7 @@ from edgemate.errors import DataError, UsageError
 from edgemate.limits import SOURCE_FILES
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
+from edgemate.output_place import bundle_around
 from edgemate.wording import counted
 
 POLL_SECONDS = 0.2
@@ -32,7 +33,7 @@ class Folder(Source):
 
     Raises:
         DataError: without `watch`, the folder has no image; or it has more than `SOURCE_FILES`.
-        UsageError: `done` lies in the folder, or that is the root of the file system.
+        UsageError: `done` lies in the folder or in a bundle, or the folder is the root of the file system.
     """
 
     def __init__(self, path: Path, *, watch: bool = False, done: Path | None = None) -> None:
@@ -42,8 +43,8 @@ class Folder(Source):
         self._done = done
         self._is_file = not path.is_dir()
         self._closed = threading.Event()
-        if done is not None and done.resolve().is_relative_to(path.resolve()):
-            raise UsageError(f"done {done}: must not lie in the folder of the images, {path}")
+        if done is not None:
+            _check_done(done, path)
         if self._is_file:
             return
         check_no_root(path)
@@ -94,6 +95,15 @@ class Folder(Source):
             return find_images(self._path, SOURCE_FILES)
         except OSError as error:
             raise DataError(f"{self._path}: cannot be read: {error.strerror}") from error
+
+
+def _check_done(done: Path, path: Path) -> None:
+    place = done.resolve()
+    if place.is_relative_to(path.resolve()):
+        raise UsageError(f"done {done}: must not lie in the folder of the images, {path}")
+    bundle = bundle_around(place)
+    if bundle is not None:
+        raise UsageError(f"done {done}: is inside the bundle {bundle}; name a folder outside")
 
 
 def _inode(file: Path) -> int:

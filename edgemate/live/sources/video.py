@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Iterator
@@ -19,8 +20,12 @@ from edgemate.live.sources.falling_behind import FallingBehind
 from edgemate.wording import shortened
 
 _OPEN_SECONDS, _READ_SECONDS = 15.0, 15.0
-# A file may be a playlist: it opens no other file and no network.
-_FILE_OPTIONS = {"protocol_whitelist": "file"}
+# What holds video itself. A playlist (HLS, DASH, concat) or a pattern of names (image2) would open other files.
+_FORMATS = (
+    "3gp apng asf av1 avi dv flv gif h261 h263 h264 hevc ivf m4v matroska mjpeg mov mp4 mpeg mpegts mpegvideo mxf nut "
+    "obu ogg vc1 webm yuv4mpegpipe"
+)
+_FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS.split())}
 _LIVE_OPTIONS = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"}
 
 
@@ -38,7 +43,9 @@ class _Video(Source):
         except self._av.error.ExitError as error:  # as the timeout is called
             raise DataError(f"{name}: cannot be opened: nothing came within {_OPEN_SECONDS:g} seconds") from error
         except (OSError, ValueError, self._av.error.FFmpegError) as error:
-            raise DataError(f"{name}: cannot be opened: {_reason(error)}") from error
+            refused = "format_whitelist" in options and getattr(error, "errno", None) == errno.EINVAL
+            reason = "is a playlist, or no video file that is read here; name the video itself" if refused else None
+            raise DataError(f"{name}: {reason or f'cannot be opened: {_reason(error)}'}") from error
         if not self._container.streams.video:
             self._container.close()
             raise DataError(f"{name}: has no video")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgemate.errors import UsageError
+from edgemate.limits import BATCH
+from edgemate.wording import shortened
 
 ProfilingVerbosity = Literal["layer_names_only", "detailed", "none"]
 HardwareCompatibilityLevel = Literal["none", "ampere_plus", "same_compute_capability"]
@@ -24,6 +27,8 @@ class BatchRange:
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
             raise UsageError(f"batch {self}: must rise from 1 or more, such as 1:1:8")
+        if self.max > BATCH.most:
+            raise UsageError(f"batch {self}: {BATCH.exceeded(self.max)}")
 
     @classmethod
     def parse(cls, text: str) -> BatchRange:
@@ -32,9 +37,9 @@ class BatchRange:
         Raises:
             UsageError: it is neither, or does not rise.
         """
-        found = re.fullmatch(r"(\d+)(?::(\d+):(\d+))?", text.strip(), flags=re.ASCII)
+        found = re.fullmatch(r"(\d{1,9})(?::(\d{1,9}):(\d{1,9}))?", text.strip(), flags=re.ASCII)
         if not found:
-            raise UsageError(f"batch {text!r}: give min:opt:max, such as 1:1:8, or one number")
+            raise UsageError(f"batch {shortened(text)!r}: give min:opt:max, such as 1:1:8, or one number")
         least, best, most = (int(number or found[1]) for number in found.groups())
         return cls(least, best, most)
 
@@ -92,15 +97,20 @@ class BuildOptions:
                 raise UsageError(f"use_dla_core {self.dla_core}: cores are counted from 0")
             if self.batch.min != self.batch.max:
                 raise UsageError(f"batch {self.batch}: a DLA takes one batch size only; give one number")
-        for capability in self.compute_capabilities:
-            if not re.fullmatch(r"\d{1,2}\.\d", capability, flags=re.ASCII):
-                raise UsageError(f"compute_capability {capability!r}: give major.minor, such as 8.6")
+        check_compute_capabilities(self.compute_capabilities)
 
     def metadata(self) -> dict[str, Any]:
         """What bears on the engine, ready for JSON: all but where the timing cache lies."""
         found = asdict(self) | {"batch": str(self.batch), "compute_capabilities": list(self.compute_capabilities)}
         del found["timing_cache"]
         return found
+
+
+def check_compute_capabilities(given: Sequence[str]) -> None:
+    """UsageError for what is no compute capability."""
+    for capability in given:
+        if not re.fullmatch(r"\d{1,2}\.\d", capability, flags=re.ASCII):
+            raise UsageError(f"compute_capability {shortened(capability)!r}: give major.minor, such as 8.6")
 
 
 def _one_of(option: str, given: str, known: tuple[str, ...]) -> None:
