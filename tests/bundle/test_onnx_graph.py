@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends import onnxruntime as backend
 
 onnx = pytest.importorskip("onnx")
+from google.protobuf.message import DecodeError  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 Change = Callable[[Any], object]
