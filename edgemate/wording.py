@@ -25,6 +25,11 @@ def counted(number: float, noun: str) -> str:
     return f"{shown} {noun}{ending}"
 
 
+def needing(number: int, noun: str) -> str:
+    """A number with its noun and the verb: `1 exit needs`, `2 classes need`."""
+    return f"{counted(number, noun)} need{'s' if number == 1 else ''}"
+
+
 def engineering(value: float, unit: str = "") -> str:
     """Three significant digits, a prefix and perhaps a unit: 1234567 → `1.23 M`, 4 bytes → `4 B`."""
     for prefix in ("", "k", "M", "G"):
