@@ -32,7 +32,7 @@ LATENCY_FOLDER = "latency"
 
 
 def read_manifest(path: Path, content: bytes) -> Manifest:
-    """The manifest in the content of a `bundle.json`; `path` is for messages. Raises BundleError as `read_versioned`."""
+    """The manifest in the content of a `bundle.json`; `path` is for messages. Raises BundleError."""
     return read_versioned(path, Manifest, FORMAT_VERSION, remedy="export the run again", content=content)
 
 
