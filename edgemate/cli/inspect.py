@@ -52,7 +52,9 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
         console,
     )
     splits = list(metadata["exits"][0]["accuracy"])
-    table = _table("exits", "exit", "MACs", "as segments", "parameters", *(f"{shortened(split)} accuracy" for split in splits))
+    table = _table(
+        "exits", "exit", "MACs", "as segments", "parameters", *(f"{shortened(split)} accuracy" for split in splits)
+    )
     for exit in metadata["exits"]:
         table.add_row(
             shortened(f"{exit['exit']} {exit['name']}"),
@@ -112,7 +114,9 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
         exits = len(next(iter(accuracy.values()))["exits"])
         table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
         for split, fractions in accuracy.items():
-            table.add_row(shortened(split), *(percent(fraction) for fraction in [*fractions["exits"], fractions["ensemble"]]))
+            table.add_row(
+                shortened(split), *(percent(fraction) for fraction in [*fractions["exits"], fractions["ensemble"]])
+            )
         print_table(table, console)
     recipe = yaml.safe_dump(metadata["recipe"], sort_keys=False).rstrip()
     if is_screen():
