@@ -50,8 +50,7 @@ class StoredSplit:
             )
         if self.temperatures is not None and len(self.temperatures) != exits - 1:
             raise UsageError(
-                f"temperatures: {len(self.temperatures)} given; "
-                f"{needing(exits, 'exit')} {exits - 1}, all but the last"
+                f"temperatures: {len(self.temperatures)} given; {needing(exits, 'exit')} {exits - 1}, all but the last"
             )
         if self.reductions is None:
             object.__setattr__(self, "reductions", Reductions(self.logits, self.labels))
