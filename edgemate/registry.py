@@ -173,7 +173,7 @@ def _described(value: Any) -> str:
 
 
 def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
-    """A hint at what would work instead of `given`: the closest of the known names, else all, or that there are none."""
+    """A hint at what would work instead of `given`: the closest of the known names, else all, if there are any."""
     near = difflib.get_close_matches(given, list(known), n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(name) for name in near) + "?"
