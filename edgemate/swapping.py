@@ -36,16 +36,23 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def put_in_place(new: Path, target: Path) -> None:
+def put_in_place(new: Path, target: Path, *, replace: bool = True) -> None:
     """Move folder `new` to `target`. A folder that is there is removed afterwards.
+
+    Without `replace` nothing may be there, and of two processes that move one there at once, one does.
 
     Where the system cannot exchange two names, there is no `target` for a moment. `recover` puts it back if the process
     is killed then.
 
     Raises:
+        FileExistsError: something is there, and it is not to be replaced.
         OSError: it cannot be moved; `target` is as it was.
     """
     durable.sync_tree(new)
+    if not replace:
+        _move_to_new_place(new, target)
+        durable.sync_folder(target.parent)
+        return
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         new.rename(target)
         durable.sync_folder(target.parent)
@@ -62,6 +69,16 @@ def put_in_place(new: Path, target: Path) -> None:
                 raise
         durable.sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_to_new_place(new: Path, target: Path) -> None:
+    try:
+        if not _renameat2(new, target, _RENAME_NOREPLACE):
+            new.rename(target)  # which replaces an empty folder at most
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        raise
 
 
 def exchange(one: Path, other: Path) -> bool:

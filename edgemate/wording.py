@@ -8,9 +8,9 @@ LONGEST = 200
 """Characters of a text from a file that a message repeats."""
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = LONGEST) -> str:
     """A text from a file as a message repeats it: its beginning, if it is long."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def key_path(location: Iterable[object]) -> str:

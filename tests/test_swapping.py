@@ -144,6 +144,21 @@ def test_a_full_disk_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "renamed"])
+def test_a_folder_that_came_first_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
+) -> None:
+    """Each of two processes saw that the new folder was free, and the second removed what the first had made."""
+    if not atomic:
+        monkeypatch.setattr(swapping, "_renameat2", lambda *given: False)
+    first, second = folder(tmp_path / "first", "1"), folder(tmp_path / "second", "2")
+    put_in_place(first, tmp_path / "target", replace=False)
+    with pytest.raises(FileExistsError):
+        put_in_place(second, tmp_path / "target", replace=False)
+    assert (tmp_path / "target" / "file").read_text() == "1"
+    assert (second / "file").read_text() == "2"
+
+
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "reserved"])
 def test_a_file_takes_no_name_that_somebody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
     if not atomic:

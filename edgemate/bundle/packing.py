@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edgemate.bundle.locking import writing_bundle
 from edgemate.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from edgemate.bundle.own_files import is_of_a_device, own_files
 from edgemate.bundle.reading import Bundle, read_manifest
@@ -42,25 +43,27 @@ def pack_bundle(bundle: Bundle, target: Path) -> None:
     """Write a bundle to one file, atomically.
 
     Args:
-        bundle: whose hashes were checked.
+        bundle: the bundle; its hashes are checked again, while nobody else may write into it.
         target: the file; it must not exist.
 
     Raises:
-        BundleError: the target exists or is inside the bundle, or the folder has a file that is not the bundle's.
+        BundleError: the target exists or is inside the bundle, the folder has a file that is not the bundle's, or
+            another process writes into it.
         OSError: the file cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise BundleError(f"{target}: exists; choose another file")
     if target.resolve().is_relative_to(bundle.path.resolve()):
         raise BundleError(f"{target}: is inside the bundle; choose another place")
-    names = own_files(bundle)
     with (
+        writing_bundle(bundle.path),  # what changes meanwhile would be packed by half
         _naming(target),
         whole_file(target) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
-        for name in names:
-            _add(archive, bundle, name)
+        now = Bundle.open(bundle.path)  # it may have changed before it was locked
+        for name in own_files(now):
+            _add(archive, now, name)
 
 
 def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = None) -> Bundle:
@@ -92,7 +95,10 @@ def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = Non
                 Bundle.open(part, trusted_keys=trusted_keys)
             except BundleError as error:
                 raise BundleError(str(error).replace(str(part), str(source))) from error
-            put_in_place(part, target)
+            try:
+                put_in_place(part, target, replace=False)
+            except FileExistsError as error:  # another process was faster
+                raise BundleError(f"{target}: exists by now; choose another folder") from error
     return Bundle.open(target, verify=False, trusted_keys=trusted_keys)
 
 

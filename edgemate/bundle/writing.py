@@ -75,7 +75,10 @@ class BundleWriter:
         _write_manifest(self.path, manifest)
         with writing_bundle(self.target, seconds=_WAIT_SECONDS):
             self._check_target()
-            put_in_place(self.path, self.target)
+            try:
+                put_in_place(self.path, self.target, replace=self._overwrite)
+            except FileExistsError as error:  # another process was faster
+                raise BundleError(f"{self.target}: exists by now; choose another folder") from error
         return Bundle(self.target, manifest)
 
     def __exit__(
