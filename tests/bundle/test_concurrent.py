@@ -16,7 +16,6 @@ from bundles import write_graphs
 from edgemate import files
 from edgemate.bundle import Bundle, BundleWriter, replace_file, writing_bundle
 from edgemate.bundle.consistent import consistently
-from edgemate.bundle.manifest import BundleMetadata
 from edgemate.bundle.packing import pack_bundle, unpack_bundle
 from edgemate.bundle.signing import sign_bundle
 from edgemate.calibration import CalibrationOptions, calibrate_bundle, read_operating_points
@@ -194,16 +193,17 @@ def test_a_bundle_is_packed_as_it_is_now_and_not_while_another_process_writes(ow
     assert not (tmp_path / "not.tar").exists()
 
 
-def test_an_export_that_was_slower_replaces_nothing(own_bundle: Path, tmp_path: Path) -> None:
-    metadata = BundleMetadata.model_validate(Bundle.open(own_bundle).manifest.model_dump(exclude={"files"}))
-    with BundleWriter(tmp_path / "b") as one, BundleWriter(tmp_path / "b") as other:
-        for writer in (one, other):
-            shutil.copytree(own_bundle, writer.path, dirs_exist_ok=True)
-            (writer.path / "bundle.json").unlink()
-        one.finish(metadata)
-        with pytest.raises(BundleError, match="b: already holds a bundle"):
-            other.finish(metadata)
+def test_an_export_that_was_slower_replaces_nothing(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BundleWriter(tmp_path / "b") as slower:
+        metadata = write_graphs(slower.path)
+        shutil.copytree(own_bundle, tmp_path / "b")  # once the slower one has looked
+        monkeypatch.setattr(slower, "_check_target", lambda: None)
+        with pytest.raises(BundleError, match="b: exists by now; choose another folder"):
+            slower.finish(metadata)
     Bundle.open(tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_what_was_read_of_two_builds_of_engines_is_read_again(own_bundle: Path) -> None:
