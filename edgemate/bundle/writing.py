@@ -13,6 +13,7 @@ from edgemate.bundle.manifest import MANIFEST_FILE, BundleMetadata, FileContent,
 from edgemate.bundle.reading import Bundle
 from edgemate.bundle.versioned_json import parse
 from edgemate.errors import BundleError
+from edgemate.output_place import bundle_around
 from edgemate.swapping import new_folder, put_in_place, recover
 
 # How long a complete bundle waits for a process that writes into the one that it replaces.
@@ -87,6 +88,9 @@ class BundleWriter:
         self._stack.close()
 
     def _check_target(self) -> None:
+        around = bundle_around(self.target.parent)
+        if around is not None:
+            raise BundleError(f"{self.target}: is inside the bundle {around}; choose another place")
         if not self.target.exists():
             return
         if not (self.target / MANIFEST_FILE).is_file():

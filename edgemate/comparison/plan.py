@@ -20,6 +20,7 @@ from edgemate.config.merging import merge, parse_overrides
 from edgemate.config.schema import FILLED_BY_WEIGHTS
 from edgemate.data import check_data
 from edgemate.errors import RecipeError, RunError, UsageError
+from edgemate.output_place import check_outside_bundles
 from edgemate.runs import Run
 from edgemate.training import check_early
 
@@ -60,7 +61,8 @@ def plan_comparison(
         DataError: the dataset's files are missing.
         RunError: a run exists already, of another recipe or in another format; something else has the place of what is
             written; or another process compares there.
-        UsageError: there are no seeds, one is given twice, jobs is less than 1, or tuning needs what is not installed.
+        UsageError: there are no seeds, one is given twice, jobs is less than 1, the folder is in a bundle, or tuning
+            needs what is not installed.
         OSError: the output folder cannot be written to.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -78,6 +80,7 @@ def plan_comparison(
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
     trials = {variant: [trial_run(output, variant, number) for number in range(1, tune + 1)] for variant in variants}
     everything = [*runs.values(), *itertools.chain.from_iterable(trials.values())]
+    check_outside_bundles(output)
     check_inside(output, everything)
     for (variant, seed), recipe in recipes.items():
         if tune:  # their recipes are known once all trials have ended
