@@ -7,6 +7,7 @@ from then on its files are moved to their places, by whoever comes next if the p
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -30,6 +31,8 @@ class _Group:
         """Where a file of the folder is written first; None for other files."""
         if os.path.abspath(path.parent) != str(self.folder):  # noqa: PTH100
             return None
+        if path.is_dir() and not path.is_symlink():  # before it is decided that the files are moved
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not self.path.exists():
             durable.make_folder(self.folder)
             self.path.mkdir()

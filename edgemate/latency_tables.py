@@ -107,7 +107,7 @@ class LatencyTable(BaseModel):
         there = {**self._recorded, **self.backend}
         here = {**self._found, **backend}
         pairs = [(key, there.get(key, "unknown"), here.get(key, "unknown")) for key in {**there, **here}]
-        found = [f"{key} {was}, here {is_now}" for key, was, is_now in pairs if was != is_now]
+        found = [f"{shortened(key)} {shortened(was)}, here {is_now}" for key, was, is_now in pairs if was != is_now]
         return found or speed_differences(self.machine, read_speed_settings())
 
     def setting_differences(self) -> list[str]:

@@ -51,8 +51,20 @@ def bundle_around(folder: Path) -> Path | None:
     return next((above for above in (folder, *folder.parents) if (above / "bundle.json").is_file()), None)
 
 
+def check_outside_bundles(path: Path, option: str = "output") -> None:
+    """Check that a file or folder does not lie in a bundle, whose files are listed: it could not be signed any more.
+
+    Raises:
+        UsageError: it does; the message names the option.
+    """
+    bundle = bundle_around(path.resolve())
+    if bundle is not None:
+        raise UsageError(f"{path}: is inside the bundle {bundle}; name another place with `{option}`")
+
+
 def check_output_folder(path: Path) -> None:
-    """Check that a folder, if it exists, is none that another command made. Raises UsageError."""
+    """Check that a folder, if it exists, is none that another command made, and in no bundle. Raises UsageError."""
     for name, kind in _OWN.items():
         if (path / name).is_file():
             raise UsageError(f"{path}: is {kind}; name another folder with `output`")
+    check_outside_bundles(path)

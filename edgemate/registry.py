@@ -173,11 +173,11 @@ def _described(value: Any) -> str:
 
 
 def closest(given: str, known: Mapping[str, Any] | list[str]) -> str:
-    """A hint at what would work instead of `given`: the closest of the known names, else all of them."""
+    """A hint at what would work instead of `given`: the closest of the known names, else all, if there are any."""
     near = difflib.get_close_matches(given, list(known), n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(name) for name in near) + "?"
-    return "known: " + ", ".join(sorted(known))
+    return "known: " + ", ".join(sorted(known)) if known else "there are none"
 
 
 # A module may have `check_<factory>` beside a dataset's factory: it takes the same options and raises DataError where

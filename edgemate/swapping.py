@@ -1,4 +1,5 @@
-"""Folders that take another's place at once: whoever looks finds the old one whole, or the new one."""
+"""Folders that take another's place at once: whoever looks finds the old one whole, or the new one. Files that take
+nobody's."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from edgemate import durable
 
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2  # of linux/fcntl.h and linux/fs.h
 # Of a kernel, or a file system, that cannot exchange two names.
 _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
@@ -35,16 +36,23 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def put_in_place(new: Path, target: Path) -> None:
+def put_in_place(new: Path, target: Path, *, replace: bool = True) -> None:
     """Move folder `new` to `target`. A folder that is there is removed afterwards.
+
+    Without `replace` nothing may be there, and of two processes that move one there at once, one does.
 
     Where the system cannot exchange two names, there is no `target` for a moment. `recover` puts it back if the process
     is killed then.
 
     Raises:
+        FileExistsError: something is there, and it is not to be replaced.
         OSError: it cannot be moved; `target` is as it was.
     """
     durable.sync_tree(new)
+    if not replace:
+        _move_to_new_place(new, target)
+        durable.sync_folder(target.parent)
+        return
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         new.rename(target)
         durable.sync_folder(target.parent)
@@ -63,12 +71,45 @@ def put_in_place(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _move_to_new_place(new: Path, target: Path) -> None:
+    try:
+        if not _renameat2(new, target, _RENAME_NOREPLACE):
+            new.rename(target)  # which replaces an empty folder at most
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        raise
+
+
 def exchange(one: Path, other: Path) -> bool:
     """Exchange what two names of one file system stand for, atomically; False where this system cannot.
 
     Raises:
         OSError: it is refused.
     """
+    return _renameat2(one, other, _RENAME_EXCHANGE)
+
+
+def move_to_new_name(file: Path, target: Path) -> None:
+    """Rename a file, to a name that nobody has: of two processes that want one name, one gets it.
+
+    Raises:
+        FileExistsError: somebody has it.
+        OSError: it cannot be moved, such as to another file system.
+    """
+    if _renameat2(file, target, _RENAME_NOREPLACE):
+        return
+    # The name is taken by an empty file first, which the rename replaces.
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        file.replace(target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _renameat2(one: Path, other: Path, flag: int) -> bool:
+    """Rename atomically as the flag says; False where this system cannot. Raises OSError where it is refused."""
     if not sys.platform.startswith("linux"):
         return False
     import ctypes
@@ -78,7 +119,7 @@ def exchange(one: Path, other: Path) -> bool:
     except (AttributeError, OSError):  # a C library older than the call
         return False
     sys.audit("os.rename", os.fspath(one), os.fspath(other), -1, -1)
-    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), flag) == 0:
         return True
     number = ctypes.get_errno()
     if number in _CANNOT:

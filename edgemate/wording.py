@@ -8,9 +8,9 @@ LONGEST = 200
 """Characters of a text from a file that a message repeats."""
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, longest: int = LONGEST) -> str:
     """A text from a file as a message repeats it: its beginning, if it is long."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def key_path(location: Iterable[object]) -> str:
@@ -23,6 +23,11 @@ def counted(number: float, noun: str) -> str:
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "sh", "tch")) else "s"
     return f"{shown} {noun}{ending}"
+
+
+def needing(number: int, noun: str) -> str:
+    """A number with its noun and the verb: `1 exit needs`, `2 classes need`."""
+    return f"{counted(number, noun)} need{'s' if number == 1 else ''}"
 
 
 def engineering(value: float, unit: str = "") -> str:

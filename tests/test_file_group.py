@@ -26,6 +26,20 @@ def texts(folder: Path) -> list[str]:
     return [(folder / name).read_text() for name in ("a", "b")]
 
 
+def test_a_folder_in_the_place_of_a_file_is_told_before_anything_moves(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+
+    def write() -> None:
+        with together(tmp_path):
+            files.write_text(tmp_path / "a", "new")
+            files.write_text(tmp_path / "b", "new")
+
+    with pytest.raises(IsADirectoryError) as caught:
+        write()
+    assert caught.value.filename == str(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
 def test_files_take_their_places_when_the_block_ends(tmp_path: Path) -> None:
     old_files(tmp_path)
     with together(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from edgemate import registry
 from edgemate.errors import UsageError
-from edgemate.registry import Registry
+from edgemate.registry import Registry, closest
 
 TABLES = [table for table in vars(registry).values() if isinstance(table, Registry)]
 
@@ -23,6 +23,7 @@ def test_a_miss_names_the_closest() -> None:
         table.get("liner")
     with pytest.raises(UsageError, match="known: conv, linear"):
         table.get("xyz")
+    assert closest("xyz", []) == "there are none"
 
 
 def test_names_are_sorted() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgemate import durable, swapping
-from edgemate.swapping import exchange, new_folder, put_in_place, recover
+from edgemate.swapping import exchange, move_to_new_name, new_folder, put_in_place, recover
 
 # Of Python 3.12 and later; the forks do nothing but the call, and end.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -142,3 +142,35 @@ def test_a_full_disk_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.M
         put_in_place(made, target)
     assert (target / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "renamed"])
+def test_a_folder_that_came_first_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
+) -> None:
+    """Each of two processes saw that the new folder was free, and the second removed what the first had made."""
+    if not atomic:
+        monkeypatch.setattr(swapping, "_renameat2", lambda *given: False)
+    first, second = folder(tmp_path / "first", "1"), folder(tmp_path / "second", "2")
+    put_in_place(first, tmp_path / "target", replace=False)
+    with pytest.raises(FileExistsError):
+        put_in_place(second, tmp_path / "target", replace=False)
+    assert (tmp_path / "target" / "file").read_text() == "1"
+    assert (second / "file").read_text() == "2"
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "reserved"])
+def test_a_file_takes_no_name_that_somebody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
+    if not atomic:
+        monkeypatch.setattr(swapping, "_renameat2", lambda *given: False)
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("1")
+    other.write_text("2")
+    with pytest.raises(FileExistsError):
+        move_to_new_name(one, other)
+    assert (one.read_text(), other.read_text()) == ("1", "2")
+    move_to_new_name(one, tmp_path / "new")
+    assert [(path.name, path.read_text()) for path in sorted(tmp_path.iterdir())] == [("new", "1"), ("other", "2")]
+    with pytest.raises(FileNotFoundError):
+        move_to_new_name(one, tmp_path / "newer")
+    assert not (tmp_path / "newer").exists()

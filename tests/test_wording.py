@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgemate.wording import LONGEST, counted, key_path, other_format, shortened
+from edgemate.wording import LONGEST, counted, key_path, needing, other_format, shortened
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,10 @@ from edgemate.wording import LONGEST, counted, key_path, other_format, shortened
 )
 def test_one_is_singular(number: float, noun: str, expected: str) -> None:
     assert counted(number, noun) == expected
+
+
+def test_one_needs_and_two_need() -> None:
+    assert (needing(1, "exit"), needing(2, "class")) == ("1 exit needs", "2 classes need")
 
 
 def test_another_format_is_described_with_a_remedy() -> None:

@@ -55,9 +55,11 @@ def check_page(page: Path) -> None:
     """Check before anything is measured that a report can be written to `page`. Raises UsageError, OSError."""
     from edgemate import files
     from edgemate.errors import UsageError
+    from edgemate.output_place import check_outside_bundles
 
     if page.suffix.lower() != ".html":
         raise UsageError(f"html {page}: name a file that ends in .html")
+    check_outside_bundles(page, "html")
     files.check_file(page)
 
 

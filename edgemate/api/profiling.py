@@ -161,12 +161,15 @@ def check_profile(
     from edgemate.api.opening import open_either
     from edgemate.bundle import Bundle
     from edgemate.errors import UsageError
+    from edgemate.output_place import check_outside_bundles
     from edgemate.profiling.assembling import check_numbers
     from edgemate.profiling.device_spec import read_device_specs
 
     check_numbers(batches, images=images, threads=threads, repeats=repeats)
     read_device_specs(device_specs)
     opened = open_either(path, verify=False)
+    folder = profile_folder(path, output)
+    check_outside_bundles(folder)
     if not isinstance(opened, Bundle):
         if data is not None:
             raise UsageError(
@@ -178,9 +181,6 @@ def check_profile(
         raise UsageError(
             f"{opened.path}: `{option}`: a bundle has no network to count; profile the run that it is from"
         )
-    folder = profile_folder(path, output)
-    if folder.resolve().is_relative_to(opened.path.resolve()):
-        raise UsageError(f"{folder}: is inside the bundle, whose files are listed; name another `output`")
 
 
 def profile_folder(path: RunLike | BundleLike, output: PathLike | None = None) -> Path:

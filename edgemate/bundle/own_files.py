@@ -20,9 +20,14 @@ def own_files(bundle: Bundle) -> list[str]:
     found = list(bundle.folder.walk())
     for name in found:
         listed = name in (MANIFEST_FILE, SIGNATURE_FILE) or bundle.has(name)
-        if not listed and not _OF_A_DEVICE.fullmatch(name):
+        if not listed and not is_of_a_device(name):
             raise BundleError(f"{bundle.path / name}: is not a file of the bundle; remove it first")
     return found
+
+
+def is_of_a_device(name: str) -> bool:
+    """Whether a path is that of a latency table or of an engine, which no manifest lists."""
+    return _OF_A_DEVICE.fullmatch(name) is not None
 
 
 def engine_pairs(names: list[str]) -> list[tuple[str, str]]:

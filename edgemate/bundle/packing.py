@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edgemate.bundle.locking import writing_bundle
 from edgemate.bundle.manifest import MANIFEST_FILE, SIGNATURE_FILE
-from edgemate.bundle.own_files import own_files
-from edgemate.bundle.reading import Bundle
+from edgemate.bundle.own_files import is_of_a_device, own_files
+from edgemate.bundle.reading import Bundle, read_manifest
 from edgemate.durable import whole_file
 from edgemate.errors import BundleError
 from edgemate.limits import BUNDLE_FILES, JSON_BYTES
@@ -42,25 +43,27 @@ def pack_bundle(bundle: Bundle, target: Path) -> None:
     """Write a bundle to one file, atomically.
 
     Args:
-        bundle: whose hashes were checked.
+        bundle: the bundle; its hashes are checked again, while nobody else may write into it.
         target: the file; it must not exist.
 
     Raises:
-        BundleError: the target exists or is inside the bundle, or the folder has a file that is not the bundle's.
+        BundleError: the target exists or is inside the bundle, the folder has a file that is not the bundle's, or
+            another process writes into it.
         OSError: the file cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise BundleError(f"{target}: exists; choose another file")
     if target.resolve().is_relative_to(bundle.path.resolve()):
         raise BundleError(f"{target}: is inside the bundle; choose another place")
-    names = own_files(bundle)
     with (
+        writing_bundle(bundle.path),  # what changes meanwhile would be packed by half
         _naming(target),
         whole_file(target) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
     ):
-        for name in names:
-            _add(archive, bundle, name)
+        now = Bundle.open(bundle.path)  # it may have changed before it was locked
+        for name in own_files(now):
+            _add(archive, now, name)
 
 
 def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = None) -> Bundle:
@@ -92,7 +95,10 @@ def unpack_bundle(source: Path, target: Path, *, trusted_keys: Path | None = Non
                 Bundle.open(part, trusted_keys=trusted_keys)
             except BundleError as error:
                 raise BundleError(str(error).replace(str(part), str(source))) from error
-            put_in_place(part, target)
+            try:
+                put_in_place(part, target, replace=False)
+            except FileExistsError as error:  # another process was faster
+                raise BundleError(f"{target}: exists by now; choose another folder") from error
     return Bundle.open(target, verify=False, trusted_keys=trusted_keys)
 
 
@@ -108,25 +114,50 @@ def _add(archive: tarfile.TarFile, bundle: Bundle, name: str) -> None:
 
 
 def _check(stream: BinaryIO, source: Path) -> None:
-    """Read through all headers, before anything is written."""
-    names: set[str] = set()
+    """Read through all headers, and the manifest, before anything is written."""
+    sizes: dict[str, int] = {}
     total = 0
+    manifest = b""
     for name, size in _members(stream, source):
-        if name in names or any(other in names for other in _above(name)):
+        if name in sizes or any(other in sizes for other in _above(name)):
             raise BundleError(f"{source}: has {name!r} twice, or as a file and a folder")
         if name in (MANIFEST_FILE, SIGNATURE_FILE) and size > JSON_BYTES.most:
             raise BundleError(f"{source}: its {name} {JSON_BYTES.exceeded(size)}")
-        names.add(name)
+        sizes[name] = size
         total += size
-        if len(names) > BUNDLE_FILES.most:
+        if len(sizes) > BUNDLE_FILES.most:
             raise BundleError(f"{source}: {BUNDLE_FILES.exceeded()}")
         if total > MOST_BYTES:
             raise BundleError(f"{source}: has more than {engineering(MOST_BYTES, 'B')}, which is the limit")
-        stream.seek(size, os.SEEK_CUR)
-    folders = {above for name in names for above in _above(name)}
-    clash = sorted(names & folders)
+        if name == MANIFEST_FILE:
+            manifest = stream.read(size)
+        else:
+            stream.seek(size, os.SEEK_CUR)
+    folders = {above for name in sizes for above in _above(name)}
+    clash = sorted(sizes.keys() & folders)
     if clash:
         raise BundleError(f"{source}: has {clash[0]!r} as a file and a folder")
+    if MANIFEST_FILE not in sizes:
+        raise BundleError(f"{source}: is no packed bundle: it has no {MANIFEST_FILE}")
+    _compare(sizes, manifest, source)
+
+
+def _compare(sizes: Mapping[str, int], content: bytes, source: Path) -> None:
+    """Compare the files with what the manifest lists; hashes are compared once they are written."""
+    listed = read_manifest(source / MANIFEST_FILE, content).files
+    for name, size in sizes.items():
+        if name in (MANIFEST_FILE, SIGNATURE_FILE):
+            continue
+        if name in listed:
+            if size not in [written.bytes for written in listed[name].contents]:
+                raise BundleError(
+                    f"{source / name}: has {size} bytes where {listed[name].bytes} were written; copy the bundle again"
+                )
+        elif not is_of_a_device(name):
+            raise BundleError(f"{source / name}: is not a file of the bundle; pack it again")
+    missing = next((name for name in listed if name not in sizes), None)
+    if missing is not None:
+        raise BundleError(f"{source / missing}: listed in {MANIFEST_FILE} but missing; pack the bundle again")
 
 
 def _members(stream: BinaryIO, source: Path) -> Iterator[tuple[str, int]]:

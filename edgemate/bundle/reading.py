@@ -31,6 +31,11 @@ ENGINES_FOLDER = "engines"
 LATENCY_FOLDER = "latency"
 
 
+def read_manifest(path: Path, content: bytes) -> Manifest:
+    """The manifest in the content of a `bundle.json`; `path` is for messages. Raises BundleError."""
+    return read_versioned(path, Manifest, FORMAT_VERSION, remedy="export the run again", content=content)
+
+
 @dataclass(frozen=True)
 class Golden:
     """Golden samples: real inputs with the reference network's logits.
@@ -107,9 +112,7 @@ class Bundle:
             from edgemate.trust.verifying import verify_folder
 
             trust = verify_folder(folder, trusted_keys, content, engines=trust_engines)
-        manifest = read_versioned(
-            path / MANIFEST_FILE, Manifest, FORMAT_VERSION, remedy="export the run again", content=content
-        )
+        manifest = read_manifest(path / MANIFEST_FILE, content)
         bundle = cls(path, manifest, trust)
         for relative, metadata in bundle.manifest.files.items():
             bundle.file(relative)

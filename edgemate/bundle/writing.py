@@ -13,6 +13,7 @@ from edgemate.bundle.manifest import MANIFEST_FILE, BundleMetadata, FileContent,
 from edgemate.bundle.reading import Bundle
 from edgemate.bundle.versioned_json import parse
 from edgemate.errors import BundleError
+from edgemate.output_place import bundle_around
 from edgemate.swapping import new_folder, put_in_place, recover
 
 # How long a complete bundle waits for a process that writes into the one that it replaces.
@@ -75,7 +76,10 @@ class BundleWriter:
         _write_manifest(self.path, manifest)
         with writing_bundle(self.target, seconds=_WAIT_SECONDS):
             self._check_target()
-            put_in_place(self.path, self.target)
+            try:
+                put_in_place(self.path, self.target, replace=self._overwrite)
+            except FileExistsError as error:  # another process was faster
+                raise BundleError(f"{self.target}: exists by now; choose another folder") from error
         return Bundle(self.target, manifest)
 
     def __exit__(
@@ -84,6 +88,9 @@ class BundleWriter:
         self._stack.close()
 
     def _check_target(self) -> None:
+        around = bundle_around(self.target.parent)
+        if around is not None:
+            raise BundleError(f"{self.target}: is inside the bundle {around}; choose another place")
         if not self.target.exists():
             return
         if not (self.target / MANIFEST_FILE).is_file():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from edgemate.calibration.reductions import Reductions
 from edgemate.core.chunks import take_rows
 from edgemate.errors import UsageError
-from edgemate.wording import counted
+from edgemate.wording import needing
 
 Array = npt.NDArray[Any]
 
@@ -50,8 +50,7 @@ class StoredSplit:
             )
         if self.temperatures is not None and len(self.temperatures) != exits - 1:
             raise UsageError(
-                f"temperatures: {len(self.temperatures)} given; "
-                f"{counted(exits, 'exit')} need {exits - 1}, all but the last"
+                f"temperatures: {len(self.temperatures)} given; {needing(exits, 'exit')} {exits - 1}, all but the last"
             )
         if self.reductions is None:
             object.__setattr__(self, "reductions", Reductions(self.logits, self.labels))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgemate.cli.console import make_console, print_table
-from edgemate.wording import counted
+from edgemate.wording import counted, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +28,9 @@ def print_exits(report: ClassReport, evaluation: dict[str, Any], *, per_class: b
         confusion: a matrix per exit, or a list where there are more than `SHOWN` classes.
     """
     console = make_console()
+    report = replace(report, classes=tuple(map(shortened, report.classes)))
     cuts = evaluation.get("cuts") or [""] * report.exits
-    names = [f"{k + 1} {cut}".rstrip() for k, cut in enumerate(cuts)]
+    names = [shortened(f"{k + 1} {cut}".rstrip()) for k, cut in enumerate(cuts)]
     print_table(_overview(report, evaluation, names), console)
     for k, name in enumerate(names):
         if per_class:

@@ -14,7 +14,7 @@ from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json, say
 from edgemate.cli.stop_options import AlwaysAt, DeadlineMs, OperatingPoint, Threshold
 from edgemate.cli.trust import TrustedKeys, TrustEngines
-from edgemate.wording import counted
+from edgemate.wording import counted, shortened
 
 if TYPE_CHECKING:
     from edgemate.api import Answer, Classified
@@ -109,7 +109,7 @@ def _print_table(found: Classified) -> None:
         rows.append((answer.decode_ms, answer.prepare_ms, prediction.milliseconds, answer.total_ms))
         table.add_row(
             str(answer.image),
-            "none" if prediction.label is None else prediction.label,
+            "none" if prediction.label is None else shortened(prediction.label),
             f"{prediction.probability:.3f}",
             str(prediction.exit),
             *(f"{ms:.2f}" for ms in rows[-1]),

@@ -10,7 +10,7 @@ import typer
 from edgemate.cli.console import is_screen, make_console, print_table
 from edgemate.cli.screen import print_json, printable
 from edgemate.cli.trust import AllowPlugins, TrustedKeys
-from edgemate.wording import counted
+from edgemate.wording import counted, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,9 +40,9 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
 
     _print_pairs(
         {
-            "bundle": f"{metadata['name']}, format {metadata['format_version']}, made {metadata['created']}",
-            "from": ", ".join(f"{key} {value}" for key, value in metadata["source"].items()),
-            "with": ", ".join(f"{tool} {version}" for tool, version in metadata["tools"].items()),
+            "bundle": f"{shortened(metadata['name'])}, format {metadata['format_version']}, made {metadata['created']}",
+            "from": _pairs(metadata["source"]),
+            "with": _pairs(metadata["tools"]),
             "input": _input(metadata["input"]),
             "classes": _names(metadata["classes"]),
             "graphs": _graphs(metadata),
@@ -52,10 +52,12 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
         console,
     )
     splits = list(metadata["exits"][0]["accuracy"])
-    table = _table("exits", "exit", "MACs", "as segments", "parameters", *(f"{split} accuracy" for split in splits))
+    table = _table(
+        "exits", "exit", "MACs", "as segments", "parameters", *(f"{shortened(split)} accuracy" for split in splits)
+    )
     for exit in metadata["exits"]:
         table.add_row(
-            f"{exit['exit']} {exit['name']}",
+            shortened(f"{exit['exit']} {exit['name']}"),
             *(engineering(exit[key]) for key in ("macs", "chained_macs", "parameters")),
             *(percent(exit["accuracy"][split]) for split in splits),
         )
@@ -69,7 +71,7 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
         for point in points:
             expected = point["expected"]
             table.add_row(
-                point["name"],
+                shortened(point["name"]),
                 point["stops_at"],
                 percent(expected["accuracy"]),
                 engineering(expected["mean_macs"]),
@@ -79,7 +81,7 @@ def _print_bundle(metadata: dict[str, Any], console: Console) -> None:
     number = counted(len(metadata["files"]), "file")
     files = _table(f"{number}, checked against these SHA-256, which bundle.json records", "file", "bytes", "SHA-256")
     for name, file in metadata["files"].items():
-        files.add_row(name, f"{file['bytes']:,}", file["sha256"][:16] + "…")
+        files.add_row(shortened(name), f"{file['bytes']:,}", file["sha256"][:16] + "…")
     print_table(files, console)
 
 
@@ -99,12 +101,12 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
     }
     known = metadata.get("metadata")
     if known:
-        images = ", ".join(f"{split} {number:,}" for split, number in known["images"].items())
+        images = ", ".join(f"{shortened(split)} {number:,}" for split, number in known["images"].items())
         pairs |= {
-            "data": f"{known['dataset']}; images: {images}",
+            "data": f"{shortened(known['dataset'])}; images: {images}",
             "input": _input(known["input"]),
             "classes": _names(known["classes"]),
-            "exits": ", ".join(f"{i + 1} {cut}" for i, cut in enumerate(known["cuts"])),
+            "exits": ", ".join(f"{i + 1} {shortened(cut)}" for i, cut in enumerate(known["cuts"])),
         }
     _print_pairs(pairs, console)
     accuracy = metadata.get("metrics", {}).get("accuracy", {})
@@ -112,7 +114,9 @@ def _print_run(metadata: dict[str, Any], console: Console) -> None:
         exits = len(next(iter(accuracy.values()))["exits"])
         table = _table("top-1 accuracy", "split", *(f"exit {k + 1}" for k in range(exits)), "ensemble")
         for split, fractions in accuracy.items():
-            table.add_row(split, *(percent(fraction) for fraction in [*fractions["exits"], fractions["ensemble"]]))
+            table.add_row(
+                shortened(split), *(percent(fraction) for fraction in [*fractions["exits"], fractions["ensemble"]])
+            )
         print_table(table, console)
     recipe = yaml.safe_dump(metadata["recipe"], sort_keys=False).rstrip()
     if is_screen():
@@ -163,11 +167,15 @@ def _graphs(metadata: dict[str, Any]) -> str:
     layouts, precision = ", ".join(metadata["graphs"]), metadata["precision"]
     if precision is None:
         return f"{layouts}; fp32"
-    kept = f"; kept in fp32: {', '.join(precision['kept_fp32'])}" if precision["kept_fp32"] else ""
+    kept = f"; kept in fp32: {', '.join(map(shortened, precision['kept_fp32']))}" if precision["kept_fp32"] else ""
     samples = counted(len(precision["calibration_samples"]), "calibration image")
     return f"{layouts}; {precision['name']}, set on {samples}{kept}"
 
 
 def _names(classes: list[str], shown: int = 10) -> str:
     rest = f", … ({len(classes)} in all)" if len(classes) > shown else ""
-    return ", ".join(classes[:shown]) + rest
+    return ", ".join(map(shortened, classes[:shown])) + rest
+
+
+def _pairs(given: dict[str, Any]) -> str:
+    return ", ".join(shortened(f"{key} {value}") for key, value in given.items())

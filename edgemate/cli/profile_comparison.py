@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgemate.cli.console import make_console, print_table
 from edgemate.cli.figures import engineering, milliseconds, percent
-from edgemate.wording import counted
+from edgemate.wording import counted, shortened
 
 if TYPE_CHECKING:
     from edgemate.profiling.comparing import Comparison, Difference
@@ -19,7 +19,7 @@ def print_comparison(compared: Comparison) -> None:
     console = make_console()
     shown = (*compared.worse, *compared.better)
     if shown:
-        table = Table(title=f"{compared.run} against {compared.baseline}", title_justify="left")
+        table = Table(title=f"{shortened(compared.run)} against {shortened(compared.baseline)}", title_justify="left")
         for column in ("", "exit", "batch", "figure"):
             table.add_column(column)
         for column in ("baseline", "now", "change"):
@@ -36,7 +36,7 @@ def print_comparison(compared: Comparison) -> None:
         f"better beyond noise and {limits}"
     )
     for note in compared.notes:
-        console.out(f"note: {note}")
+        console.out(f"note: {shortened(note, 1_000)}")
 
 
 def _value(one: Difference, value: float) -> str:

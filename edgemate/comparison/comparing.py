@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from edgemate.comparison.comparison_plot import comparison_png
 from edgemate.comparison.engines.making import make_engine
 from edgemate.comparison.place import comparing_in
 from edgemate.comparison.plan import Key, check_same_recipe, plan_comparison
-from edgemate.comparison.result import Comparison, MethodFigures, figures_of
+from edgemate.comparison.result import Comparison, MethodFigures, agreed_metadata, figures_of
 from edgemate.comparison.settings import with_setting
 from edgemate.comparison.table import comparison_markdown
 from edgemate.comparison.trainings import Trainings
@@ -21,13 +20,16 @@ from edgemate.comparison.tuning import Tuned
 from edgemate.comparison.tuning import tune as tune_methods
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
+from edgemate.errors import RunError
 from edgemate.evaluation import trained_model
 from edgemate.file_group import together
+from edgemate.json_files import read_json
 from edgemate.machine import machine_metadata
 from edgemate.models import Costs, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
 from edgemate.training import check_recipe
+from edgemate.wording import counted
 
 
 def compare(
@@ -106,10 +108,11 @@ def compare(
 def _stored_placing(output: Path) -> tuple[int, int] | None:
     """Trainings at a time and threads of each, of an earlier call; None if it did not finish."""
     try:
-        tree = json.loads((output / "comparison.json").read_text(encoding="utf-8"))
-        return int(tree["jobs"]), int(tree["threads"])
+        tree = read_json(output / "comparison.json")
+        found = tree["jobs"], tree["threads"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found if all(type(number) is int and number > 0 for number in found) else None
 
 
 def _gather(
@@ -122,7 +125,7 @@ def _gather(
     jobs: int,
     threads: int,
 ) -> Comparison:
-    metadata = runs[variants[0], seeds[0]].read_metadata()
+    metadata = agreed_metadata([runs[key] for key in itertools.product(variants, seeds)])
     methods = []
     for variant in variants:
         costs = _costs(runs[variant, seeds[0]])
@@ -157,5 +160,11 @@ def _gather(
 
 def _costs(run: Run) -> Costs:
     """Costs of the method's own network, which differ between methods that ensemble exits and others that do not."""
-    metadata = run.read_metadata().input
-    return count_costs(trained_model(run), (metadata["channels"], metadata["height"], metadata["width"]))
+    known = run.read_metadata()
+    metadata, cuts = known.input, known.cuts
+    costs = count_costs(trained_model(run), (metadata["channels"], metadata["height"], metadata["width"]))
+    if len(costs.exits) != len(cuts):
+        raise RunError(
+            f"{run.metadata_path}: has {counted(len(cuts), 'cut')}; the network has {len(costs.exits)} exits"
+        )
+    return costs

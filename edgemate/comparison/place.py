@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from edgemate.durable import make_folder, remove_leftovers
 from edgemate.errors import RunError
 from edgemate.file_group import finish_groups
 from edgemate.locks import HeldError, check_lock_file, lock_file
+from edgemate.runs import Run
 
 
 @contextmanager
@@ -32,6 +34,43 @@ def check_nobody_compares_in(output: Path) -> None:
     """Raise RunError if another process compares in a folder, which may be absent."""
     with _named(output):
         check_lock_file(output)
+
+
+RESULTS = ("comparison.json", "comparison.md", "comparison.png", "comparison.html", "gains.md", "gains.json")
+"""What a comparison writes into its folder when all runs are done."""
+
+
+def check_inside(output: Path, runs: Sequence[Run]) -> None:
+    """Check that what a comparison writes stays in its folder, and that nothing else has the place of what it writes.
+
+    Raises:
+        RunError: a folder that it writes to, a run or a log is a link or of another kind; the message names it.
+    """
+    places = [output / name for name in ("recipes", "logs", "trials")]
+    for folder in (*places, *(run.path for run in runs)):
+        _require(folder, stat.S_ISDIR, "a folder")
+    for run in runs:
+        _require(log_path(output, run), stat.S_ISREG, "a file")
+    for name in RESULTS:
+        path = output / name
+        if path.is_dir() and not path.is_symlink():  # anything else is replaced
+            raise RunError(f"{path}: is a folder, where the comparison writes a file; move it away")
+
+
+def log_path(output: Path, run: Run) -> Path:
+    """Where what the training of a run prints is kept."""
+    return output / "logs" / f"{run.name}.log"
+
+
+def _require(path: Path, is_kind: Callable[[int], bool], kind: str) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise RunError(f"{path}: is a link; a comparison writes into its own folder only: move it away, or copy it")
+    if not is_kind(mode):
+        raise RunError(f"{path}: is not {kind}; move it away")
 
 
 @contextmanager

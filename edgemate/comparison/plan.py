@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgemate import files
-from edgemate.comparison.place import check_nobody_compares_in
+from edgemate.comparison.place import check_inside, check_nobody_compares_in
 from edgemate.comparison.search import check_installed
 from edgemate.comparison.trials import has_ended, trial_run
 from edgemate.comparison.variants import Variant
@@ -20,6 +20,7 @@ from edgemate.config.merging import merge, parse_overrides
 from edgemate.config.schema import FILLED_BY_WEIGHTS
 from edgemate.data import check_data
 from edgemate.errors import RecipeError, RunError, UsageError
+from edgemate.output_place import check_outside_bundles
 from edgemate.runs import Run
 from edgemate.training import check_early
 
@@ -58,8 +59,10 @@ def plan_comparison(
     Raises:
         RecipeError: the recipe is not valid with one of the variants, or keeps the best epoch's weights.
         DataError: the dataset's files are missing.
-        RunError: a run exists already, of another recipe or in another format; or another process compares there.
-        UsageError: there are no seeds, one is given twice, jobs is less than 1, or tuning needs what is not installed.
+        RunError: a run exists already, of another recipe or in another format; something else has the place of what is
+            written; or another process compares there.
+        UsageError: there are no seeds, one is given twice, jobs is less than 1, the folder is in a bundle, or tuning
+            needs what is not installed.
         OSError: the output folder cannot be written to.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -76,6 +79,9 @@ def plan_comparison(
     _check_last_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
     trials = {variant: [trial_run(output, variant, number) for number in range(1, tune + 1)] for variant in variants}
+    everything = [*runs.values(), *itertools.chain.from_iterable(trials.values())]
+    check_outside_bundles(output)
+    check_inside(output, everything)
     for (variant, seed), recipe in recipes.items():
         if tune:  # their recipes are known once all trials have ended
             _check_begun_after(runs[variant, seed], trials[variant])
@@ -83,7 +89,6 @@ def plan_comparison(
             check_same_recipe(runs[variant, seed], recipe)
     check_nobody_compares_in(output)
     files.check_folder(output)
-    everything = [*runs.values(), *itertools.chain.from_iterable(trials.values())]
     if not all(has_ended(run) for run in everything):
         check_data(recipes[variants[0], seeds[0]].data)
     return Plan(recipes, runs, trials, tuple(notes))

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from edgemate.core.scoring import ensemble_accuracy, exit_accuracy, expected_calibration_error
-from edgemate.runs import Run, Split
+from edgemate.errors import RunError
+from edgemate.runs import Run, RunMetadata, Split
+
+_PRECISIONS = ("fp32", "bf16", "fp16")
+_ROWS = 10_000
+"""Images whose logits are looked at together: those of a large split are mapped from the file."""
 
 
 @dataclass(frozen=True)
@@ -175,20 +182,50 @@ class Comparison:
         return tree
 
 
+def agreed_metadata(runs: Sequence[Run]) -> RunMetadata:
+    """What all runs of a comparison know of their data.
+
+    Raises:
+        RunError: it cannot be read, or is another one in a run than in the first.
+    """
+    first, *others = [(run, run.read_metadata()) for run in runs]
+    for split in ("train", "calibration", "test"):
+        if split not in first[1].images:
+            raise RunError(f"{first[0].metadata_path}: images: {split!r} is missing; train the run again")
+    for run, metadata in others:
+        for name in ("cuts", "classes", "images"):
+            if getattr(metadata, name) != getattr(first[1], name):
+                raise RunError(f"{run.metadata_path}: {name} are others than in {first[0].path}; train the run again")
+    return first[1]
+
+
 def figures_of(run: Run, seed: int) -> RunFigures:
     """The figures of a finished run, from its stored logits. Raises RunError if they cannot be read."""
-    seconds = float(run.read_metrics()["train_seconds"])
+    metrics = run.read_metrics()
+    if "train_seconds" not in metrics:
+        raise RunError(f"{run.metrics_path}: the key 'train_seconds' is missing; train the run again")
+    seconds = float(metrics["train_seconds"])
     test, calibration = _split_figures(run, "test"), _split_figures(run, "calibration")
     return RunFigures(seed, run.name, test, calibration, seconds, _numerics(run))
 
 
 def _numerics(run: Run) -> str:
     chosen = run.read_numerics()
-    return f"{chosen.get('precision')}, {'channels_last' if chosen.get('channels_last') else 'contiguous'}"
+    precision, channels_last = chosen.get("precision"), chosen.get("channels_last")
+    if precision not in _PRECISIONS or not isinstance(channels_last, bool):
+        raise RunError(f"{run.numerics_path}: not as training wrote it; train the run again")
+    return f"{precision}, {'channels_last' if channels_last else 'contiguous'}"
 
 
 def _split_figures(run: Run, split: Split) -> SplitFigures:
     logits, labels = run.read_logits(split)
+    metadata = run.read_metadata()
+    expected = (metadata.images[split], len(metadata.cuts), len(metadata.classes))
+    if logits.shape != expected:
+        found = f"logits are (images, exits, classes) {logits.shape}; the run has {expected}"
+        raise RunError(f"{run.logits_path(split)}: {found}; train the run again")
+    if not all(np.isfinite(logits[start : start + _ROWS]).all() for start in range(0, len(logits), _ROWS)):
+        raise RunError(f"{run.logits_path(split)}: has logits that are not finite; train the run again")
     exits, ece = exit_accuracy(logits, labels), expected_calibration_error(logits, labels)
     return SplitFigures(
         tuple(exits.tolist()),

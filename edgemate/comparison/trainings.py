@@ -10,6 +10,7 @@ import yaml
 
 from edgemate import files
 from edgemate.comparison.engines import Engine, Reports
+from edgemate.comparison.place import log_path
 from edgemate.comparison.running import Failure, Training, failed_trainings, progress_line
 from edgemate.comparison.trials import has_ended
 from edgemate.config import Recipe
@@ -102,4 +103,4 @@ class Trainings:
     def _prepare(self, run: Run, recipe: Recipe) -> Training:
         resolved = self.output / "recipes" / f"{run.name}.yaml"
         files.write_text(resolved, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-        return Training(run.name, resolved, run.path, self.output / "logs" / f"{run.name}.log")
+        return Training(run.name, resolved, run.path, log_path(self.output, run))

@@ -21,7 +21,7 @@ from edgemate.comparison.trainings import Trainings
 from edgemate.comparison.trials import SEED, diverged_path, has_ended, trial_run
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
-from edgemate.errors import TrainingError
+from edgemate.errors import RunError, TrainingError
 from edgemate.runs import Run
 
 
@@ -106,7 +106,10 @@ def _train(recipes: Mapping[Run, Recipe], trainings: Trainings) -> None:
 def _figures(number: int, run: Run, setting: dict[str, float]) -> TrialFigures:
     if not run.finished:
         return TrialFigures(number, f"{run.path.parent.name}/{run.name}", setting, None)
-    accuracies = run.read_metrics()["accuracy"]["calibration"]["exits"]
+    accuracy = run.read_metrics().get("accuracy", {})
+    if "calibration" not in accuracy:
+        raise RunError(f"{run.metrics_path}: has no accuracy on the calibration split; train the run again")
+    accuracies = accuracy["calibration"]["exits"]
     return TrialFigures(number, f"{run.path.parent.name}/{run.name}", setting, statistics.fmean(accuracies))
 
 

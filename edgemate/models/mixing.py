@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgemate.errors import UsageError
-from edgemate.wording import counted
+from edgemate.wording import counted, needing
 
 
 class Mixture(nn.Module):
@@ -55,7 +55,7 @@ def checked_mixing(weights: Tensor, exits: int) -> Tensor:
     """W as float32 without gradient. Raises UsageError where it is not lower-triangular (K, K)."""
     if tuple(weights.shape) != (exits, exits):
         given = " × ".join(map(str, weights.shape))
-        raise UsageError(f"mixing: {counted(exits, 'exit')} need {exits} × {counted(exits, 'weight')}, not {given}")
+        raise UsageError(f"mixing: {needing(exits, 'exit')} {exits} × {counted(exits, 'weight')}, not {given}")
     if weights.triu(1).any():
         raise UsageError("mixing: an exit cannot use a later one; every weight above the diagonal must be 0")
     return weights.detach().float()

@@ -13,7 +13,7 @@ from edgemate.errors import UsageError
 from edgemate.policies.policy import Decider, Mask, Policy, single_of
 from edgemate.policies.serialization import policy_from_json
 from edgemate.policies.single import Row, Single, SingleDecider
-from edgemate.wording import counted
+from edgemate.wording import needing
 
 
 class Deadline(Policy):
@@ -93,9 +93,7 @@ class Deadline(Policy):
     def check(self, exits: int) -> None:
         """UsageError when there is not one segment time per exit, or the inner policy does not fit."""
         if self.segment_ms is not None and len(self.segment_ms) != exits:
-            raise UsageError(
-                f"deadline: {len(self.segment_ms)} segment times given; {counted(exits, 'exit')} need {exits}"
-            )
+            raise UsageError(f"deadline: {len(self.segment_ms)} segment times given; {needing(exits, 'exit')} {exits}")
         if self.inner is not None:
             self.inner.check(exits)
 

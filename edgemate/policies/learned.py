@@ -13,7 +13,7 @@ from edgemate.errors import UsageError
 from edgemate.policies import scores
 from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
-from edgemate.wording import counted
+from edgemate.wording import counted, needing
 
 Array = npt.NDArray[Any]
 
@@ -133,7 +133,7 @@ class _LearnedDecider(Decider):
         if given.shape[1] != len(policy.weights[exit - 1]):
             raise UsageError(
                 f"learned: {counted(len(policy.weights[exit - 1]), 'weight')} given for exit {exit}; "
-                f"{counted(logits.shape[1], 'class')} need {given.shape[1]}"
+                f"{needing(logits.shape[1], 'class')} {given.shape[1]}"
             )
         score = learned_score(given, policy.weights[exit - 1])
         self._earlier = np.column_stack((self._earlier, score))

@@ -14,7 +14,7 @@ from edgemate.errors import UsageError
 from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
 from edgemate.policies.single import Kind, Single, SingleEntropy, SingleScore, StopRule, float32s, stands_for
-from edgemate.wording import counted
+from edgemate.wording import counted, needing
 
 
 class ScorePolicy(Policy):
@@ -95,7 +95,7 @@ class ScorePolicy(Policy):
         if len(given) != early:
             raise UsageError(
                 f"{self.name}: {parameter} has {counted(len(given), 'number')}; "
-                f"{counted(early + 1, 'exit')} need {early}, all but the last"
+                f"{needing(early + 1, 'exit')} {early}, all but the last"
             )
         return given
 

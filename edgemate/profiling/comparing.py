@@ -11,10 +11,16 @@ from edgemate.errors import UsageError
 from edgemate.profiling.intervals import Interval, are_apart, wilson
 from edgemate.profiling.scored_images import source_of
 from edgemate.profiling.stored_profile import StoredLatency, StoredProfile
+from edgemate.wording import shortened
 
 TOLERANCE = 0.05
 ACCURACY_TOLERANCE = 0.01
 Verdict = Literal["slower", "larger", "less accurate", "better", "same"]
+
+_NOTHING = 1e-9
+"""What no clock or sensor tells from 0; a quotient by less may not be finite."""
+_MOST = 20
+"""Differences between two networks or devices that are told."""
 
 SIZES = ("macs", "chained_macs", "parameters", "peak_activation_bytes", "prefix_bytes", "segments_bytes")
 
@@ -154,7 +160,14 @@ def check_same(
 
 def _differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     keys = dict.fromkeys((*there, *here))
-    return [f"{key} {there.get(key)} there, {here.get(key)} here" for key in keys if there.get(key) != here.get(key)]
+    different = [key for key in keys if there.get(key) != here.get(key)]
+    return [
+        f"{shortened(key)} {_shown(there.get(key))} there, {_shown(here.get(key))} here" for key in different[:_MOST]
+    ]
+
+
+def _shown(value: Any) -> str:
+    return shortened(str(value))
 
 
 def _notes(profile: StoredProfile, baseline: StoredProfile) -> Iterator[str]:
@@ -189,7 +202,7 @@ def _times(profile: StoredProfile, baseline: StoredProfile, tolerance: float) ->
             values = earlier.energy.millijoules, timing.energy.millijoules
             # Energy follows time, whose relative noise is taken for it.
             noise = tuple(
-                (value * low / latency.p50, value * high / latency.p50)
+                (value * low / latency.p50, value * high / latency.p50) if latency.p50 > _NOTHING else (value, value)
                 for value, latency, (low, high) in zip(
                     values, (earlier.latency, timing.latency), intervals, strict=True
                 )
@@ -230,7 +243,7 @@ def _difference(
     worse: Verdict,
     intervals: tuple[Interval, Interval] | None,
 ) -> Difference:
-    change = (here - there) / there if there else float(here > 0)
+    change = (here - there) / abs(there) if abs(there) > _NOTHING else float(here > there)
     beyond = here != there if intervals is None else are_apart(*intervals)
     verdict: Verdict = "same"
     if beyond and abs(change) > tolerance:

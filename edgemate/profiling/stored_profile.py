@@ -10,30 +10,39 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgemate.errors import UsageError
 from edgemate.json_files import read_json
-from edgemate.limits import PROFILE_BYTES
+from edgemate.limits import COST, PROFILE_BYTES
 from edgemate.profiling.profile_result import FORMAT_VERSION
-from edgemate.wording import key_path, other_format
+from edgemate.wording import key_path, other_format, shortened
 
 REMEDY = "name the profile.json of an earlier profile of one run or bundle"
 
 
+_LARGEST = 1e12
+Figure = Annotated[float, Field(ge=0, le=_LARGEST)]
+"""Milliseconds or millijoules. Beyond, sums and quotients would not be finite."""
+Bound = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
+Count = Annotated[int, Field(ge=0, le=COST.most)]
+Number = Annotated[int, Field(ge=1, le=COST.most)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
 class _Lenient(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class StoredLatency(_Lenient):
     """The figures of a latency that comparing needs; see `edgemate.latency.Latency`."""
 
-    p50: float
-    p50_interval: tuple[float, float] | None = None
-    p25: float | None = None
-    p75: float | None = None
+    p50: Figure
+    p50_interval: tuple[Bound, Bound] | None = None
+    p25: Figure | None = None
+    p75: Figure | None = None
 
 
 class StoredEnergy(_Lenient):
     """The energy of an image; see `EnergyPerImage`."""
 
-    millijoules: float
+    millijoules: Bound
 
 
 class StoredTiming(_Lenient):
@@ -41,8 +50,8 @@ class StoredTiming(_Lenient):
 
     library: str
     graphs: str
-    exit: int
-    batch: int
+    exit: Number
+    batch: Number
     latency: StoredLatency
     energy: StoredEnergy | None = None
 
@@ -50,15 +59,15 @@ class StoredTiming(_Lenient):
 class StoredExit(_Lenient):
     """One exit; see `ExitProfile`."""
 
-    exit: int
+    exit: Number
     name: str
-    macs: int
-    chained_macs: int
-    parameters: int
-    peak_activation_bytes: int | None = None
-    prefix_bytes: int | None = None
-    segments_bytes: int | None = None
-    accuracy: float
+    macs: Count
+    chained_macs: Count
+    parameters: Count
+    peak_activation_bytes: Count | None = None
+    prefix_bytes: Count | None = None
+    segments_bytes: Count | None = None
+    accuracy: Fraction
 
 
 class StoredReading(_Lenient):
@@ -85,9 +94,9 @@ class StoredProfile(_Lenient):
 
     run: str
     machine: dict[str, Any]
-    threads: int
+    threads: Count
     split: str
-    images: int
+    images: Count
     data: str | None = None
     network: dict[str, Any]
     exits: Annotated[tuple[StoredExit, ...], Field(min_length=1)]
@@ -148,7 +157,7 @@ def parse_profile(content: Any, source: str) -> StoredProfile:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = key_path(first["loc"])
-        raise UsageError(f"{source}: not a profile: {key}: {first['msg']}; {REMEDY}") from error
+        raise UsageError(f"{source}: not a profile: {key}: {shortened(first['msg'])}; {REMEDY}") from error
     named = found.network.get("exits")
     if isinstance(named, list) and len(named) != len(found.exits):
         # An exit without figures would be compared with nothing, and pass.

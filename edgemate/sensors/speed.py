@@ -9,6 +9,7 @@ from typing import Any
 from edgemate.sensors.cpu import read_clocks
 from edgemate.sensors.devfreq import read_gpu_clocks
 from edgemate.sensors.power_mode import read_power_mode
+from edgemate.wording import shortened
 
 POWER_MODE = "power mode"
 CPU_CLOCKS = "CPU clocks"
@@ -37,7 +38,7 @@ def speed_differences(there: Mapping[str, Any], here: Mapping[str, str]) -> list
     What was not recorded is not compared, and neither is what this machine does not say.
     """
     return [
-        f"{key} {there[key]}, here {here[key]}"
+        f"{key} {shortened(str(there[key]))}, here {here[key]}"
         for key in (POWER_MODE, CPU_CLOCKS, GPU_CLOCKS)
         if key in there and key in here and there[key] != here[key]
     ]

@@ -175,4 +175,5 @@ def _encoded(payload: bytes) -> bytes:
 
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    return f"{key_path(first['loc'])}: {shortened(first['msg'])}"
+    key = key_path(first["loc"])
+    return f"{key + ': ' if key else ''}{shortened(first['msg'])}"

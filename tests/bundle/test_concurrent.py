@@ -16,6 +16,7 @@ from bundles import write_graphs
 from edgemate import files
 from edgemate.bundle import Bundle, BundleWriter, replace_file, writing_bundle
 from edgemate.bundle.consistent import consistently
+from edgemate.bundle.packing import pack_bundle, unpack_bundle
 from edgemate.bundle.signing import sign_bundle
 from edgemate.calibration import CalibrationOptions, calibrate_bundle, read_operating_points
 from edgemate.calibration.operating_points import POLICIES_FILE
@@ -178,6 +179,31 @@ def test_leftovers_go_with_the_next_command_that_writes(own_bundle: Path) -> Non
     with BundleWriter(own_bundle, overwrite=True) as writer:
         writer.finish(write_graphs(writer.path))
     assert [path.name for path in own_bundle.parent.iterdir()] == ["own"]
+
+
+def test_a_bundle_is_packed_as_it_is_now_and_not_while_another_process_writes(own_bundle: Path, tmp_path: Path) -> None:
+    """A packed bundle had the old manifest and the new policies, and could not be unpacked any more."""
+    before = Bundle.open(own_bundle)
+    with writing_bundle(own_bundle):
+        replace_file(before, "golden.npz", (own_bundle / "golden.npz").read_bytes() + b"\0")
+    pack_bundle(before, tmp_path / "now.tar")
+    unpack_bundle(tmp_path / "now.tar", tmp_path / "now")
+    with writing_bundle(own_bundle), pytest.raises(BundleError, match="is writing into this bundle; wait until it has"):
+        pack_bundle(before, tmp_path / "not.tar")
+    assert not (tmp_path / "not.tar").exists()
+
+
+def test_an_export_that_was_slower_replaces_nothing(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with BundleWriter(tmp_path / "b") as slower:
+        metadata = write_graphs(slower.path)
+        shutil.copytree(own_bundle, tmp_path / "b")  # once the slower one has looked
+        monkeypatch.setattr(slower, "_check_target", lambda: None)
+        with pytest.raises(BundleError, match="b: exists by now; choose another folder"):
+            slower.finish(metadata)
+    Bundle.open(tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_what_was_read_of_two_builds_of_engines_is_read_again(own_bundle: Path) -> None:

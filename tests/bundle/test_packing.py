@@ -209,6 +209,35 @@ def test_a_manifest_that_is_too_large_is_not_written_first(tmp_path: Path) -> No
         assert f"its {name} has 16,777,217 bytes; the limit is 16,777,216" in refusal(given)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("longer", "golden.npz: has {size} bytes where {written} were written"),
+        ("missing", "golden.npz: listed in bundle.json but missing; pack the bundle again"),
+        ("another", "notes.txt: is not a file of the bundle; pack it again"),
+        ("manifest damaged", "bundle.json: not valid JSON"),
+        ("manifest missing", "is no packed bundle: it has no bundle.json"),
+    ],
+)
+def test_files_are_compared_with_the_manifest_before_one_is_written(
+    own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, said: str
+) -> None:
+    """Otherwise gigabytes could be written before the first is known to be wrong."""
+    files = contents(own_bundle)
+    written = len(files["golden.npz"])
+    if change == "longer":
+        files["golden.npz"] += b"more"
+    elif change == "another":
+        files["notes.txt"] = b"notes"
+    elif change == "manifest damaged":
+        files["bundle.json"] = b"{"
+    else:
+        del files["golden.npz" if change == "missing" else "bundle.json"]
+    given = archive(tmp_path / "a.tar", *((member(name), content) for name, content in files.items()))
+    monkeypatch.setattr(packing, "_extract", lambda *given: pytest.fail("something was written"))
+    assert said.format(size=written + 4, written=written) in refusal(given)
+
+
 def test_a_bundle_is_not_unpacked_into_another(own_bundle: Path, packed: Path) -> None:
     for place in (own_bundle / "inner", own_bundle / "onnx" / "deep" / "inner"):
         with pytest.raises(BundleError, match="is inside the bundle"):

@@ -135,7 +135,9 @@ def test_a_statement_that_was_changed_is_not_signed(signed: Path, keys: Path) ->
 )
 def test_what_is_no_signature_is_one_line(signed: Path, keys: Path, content: bytes) -> None:
     (signed / "model.sig").write_bytes(content)
-    assert "model.sig: is no model signature" in refusal(signed, keys / "trusted")
+    said = refusal(signed, keys / "trusted")
+    assert "model.sig: is no model signature: " in said
+    assert ": :" not in said
 
 
 @pytest.mark.parametrize(

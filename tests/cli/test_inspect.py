@@ -45,6 +45,18 @@ def test_precision_and_engines_are_told(exported: Exported, tmp_path: Path) -> N
     assert json.loads(invoke(inspect, bundle, "--json").stdout)["engines"] == ["orin_sm87_trt10.3.0"]
 
 
+def test_long_names_are_shortened_on_the_screen_and_whole_in_json(exported: Exported, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(exported.bundle.path, tmp_path / "bundle"))
+    manifest, long = json.loads((bundle / "bundle.json").read_text()), "x" * 100_000
+    manifest["classes"][0] = manifest["exits"][0]["name"] = manifest["name"] = long
+    manifest["source"]["method"] = manifest["tools"]["torch"] = long
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    shown = invoke(inspect, bundle).stdout
+    assert "x" * 190 in shown
+    assert max(map(len, shown.splitlines())) < 2_000
+    assert json.loads(invoke(inspect, bundle, "--json").stdout)["classes"][0] == long
+
+
 def test_a_damaged_bundle_is_refused(exported: Exported, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(exported.bundle.path, tmp_path / "bundle"))
     content = bytearray((bundle / "golden.npz").read_bytes())

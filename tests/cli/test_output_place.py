@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from edgemate.errors import UsageError
-from edgemate.output_place import check_output_file, check_output_folder
+from edgemate.api.profile_report import check_page
+from edgemate.api.profiling import check_profile
+from edgemate.bundle import BundleWriter
+from edgemate.errors import BundleError, UsageError
+from edgemate.output_place import check_output_file, check_output_folder, check_outside_bundles
 
 
 def refusal(path: Path) -> str:
@@ -59,3 +62,21 @@ def test_a_folder_of_another_command_is_refused(own_bundle: Path, tmp_path: Path
 def test_what_cannot_be_read_is_named() -> None:
     with pytest.raises(OSError, match=r"Input/output error: '/proc/self/mem'"):
         check_output_file(Path("/proc/self/mem"))
+
+
+def test_no_command_writes_into_a_bundle(own_bundle: Path, tmp_path: Path) -> None:
+    """It could not be signed or packed any more."""
+    (tmp_path / "link").symlink_to(own_bundle)
+    for place in (own_bundle, own_bundle / "onnx", own_bundle / "new" / "deep", tmp_path / "link" / "new"):
+        with pytest.raises(UsageError, match=r"is inside the bundle .*; name another place with `output`"):
+            check_outside_bundles(place)
+        with pytest.raises(UsageError, match=r"is inside the bundle|is a bundle"):
+            check_output_folder(place)
+        with pytest.raises(UsageError, match="is inside the bundle"):
+            check_profile(own_bundle, output=place)
+        with pytest.raises(UsageError, match=r"is inside the bundle .* with `html`"):
+            check_page(place / "page.html")
+        with pytest.raises(BundleError, match="is inside the bundle"):
+            BundleWriter(place / "other").check()
+    check_outside_bundles(tmp_path / "free")
+    check_profile(own_bundle, output=tmp_path / "free")

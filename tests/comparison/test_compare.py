@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from prepared import edgemate, started
 
-from edgemate.comparison import compare, parse_variants
+from edgemate.comparison import compare, comparing, parse_variants
 from edgemate.errors import RecipeError, RunError, UsageError
 from edgemate.runs import Run
 
@@ -72,6 +73,21 @@ def test_finished_runs_are_not_trained_again(compared: Path, recipe: Path, monke
     assert lines == ["1 of 1 run is finished already"]
     assert len(found.methods) == 1
     compare(recipe, parse_variants(VARIANTS), [3], compared, overrides=FAST, report=lines.append)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"jobs": 1e999, "threads": 1}', "[" * 200_000, '{"jobs": -5, "threads": 1}', '{"jobs": true}', "FIFO"]
+)
+def test_how_it_was_trained_is_unknown_where_that_cannot_be_read(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "comparison.json"
+    if content == "FIFO":
+        os.mkfifo(path)  # nobody may ever write to it
+    else:
+        path.write_text(content)
+    assert comparing._stored_placing(tmp_path) is None
+    path.unlink()
+    path.write_text('{"jobs": 2, "threads": 3}')
+    assert comparing._stored_placing(tmp_path) == (2, 3)
 
 
 def test_a_changed_recipe_is_refused_with_what_changed(compared: Path, recipe: Path) -> None:

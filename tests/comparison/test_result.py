@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 from comparisons import comparison, method
 from figures import drawn_axes, shown_labels
 
 from edgemate.comparison import comparison_plot
 from edgemate.comparison.comparison_plot import comparison_png
-from edgemate.comparison.result import figures_of
+from edgemate.comparison.result import agreed_metadata, figures_of
 from edgemate.comparison.table import comparison_markdown
 from edgemate.core.scoring import exit_accuracy
+from edgemate.errors import RunError
 from edgemate.runs import Run
 
 
@@ -24,6 +31,58 @@ def test_figures_are_those_of_the_stored_logits(finished_run: Run, monkeypatch: 
         assert found.exits == pytest.approx(exit_accuracy(logits, labels))
         assert found.mean == pytest.approx(sum(found.exits) / 3)
         assert len(found.ece) == 3
+
+
+@pytest.fixture
+def damaged(finished_run: Run, tmp_path: Path) -> Run:
+    """A copy of a run, to be damaged."""
+    return Run(Path(shutil.copytree(finished_run.path, tmp_path / "run")))
+
+
+def changed(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_run_that_is_not_as_training_wrote_it_is_one_line(damaged: Run) -> None:
+    numerics = damaged.numerics_path.read_text()
+    damaged.metrics_path.write_text("{}")
+    with pytest.raises(RunError, match=r"metrics\.json: the key 'train_seconds' is missing; train the run again"):
+        figures_of(damaged, 0)
+    damaged.metrics_path.write_text('{"train_seconds": 3.5}')
+    for value in ("\x1b[31m<b>", ["bf16"], None):
+        changed(damaged.numerics_path, precision=value)
+        with pytest.raises(RunError, match=r"numerics\.json: not as training wrote it; train the run again$"):
+            figures_of(damaged, 0)
+    damaged.numerics_path.write_text(numerics)
+    figures_of(damaged, 0)
+
+
+@pytest.mark.parametrize("split", ["test", "calibration"])
+@pytest.mark.parametrize("change", ["exits", "images", "not finite"])
+def test_logits_that_are_not_of_the_run_are_refused(damaged: Run, split: Any, change: str) -> None:
+    logits, labels = (np.array(array) for array in damaged.read_logits(split))
+    if change == "exits":
+        logits = logits[:, :1]
+    elif change == "images":
+        logits, labels = logits[1:], labels[1:]
+    else:
+        logits[0, 0, 0] = np.nan
+    damaged.metrics_path.write_text('{"train_seconds": 3.5}')
+    damaged.write_logits(split, logits, labels)
+    said = "that are not finite" if change == "not finite" else r"logits are \(images, exits, classes\) .*; the run has"
+    with pytest.raises(RunError, match=said):
+        figures_of(damaged, 0)
+
+
+def test_runs_of_other_data_are_not_compared(finished_run: Run, damaged: Run) -> None:
+    assert agreed_metadata([finished_run, damaged]) == finished_run.read_metadata()
+    images = finished_run.read_metadata().images
+    changed(damaged.metadata_path, images={**images, "test": images["test"] + 1})
+    with pytest.raises(RunError, match=r"run/metadata\.json: images are others than in .*tiny; train the run again"):
+        agreed_metadata([finished_run, damaged])
+    changed(damaged.metadata_path, images={})
+    with pytest.raises(RunError, match="images: 'train' is missing"):
+        agreed_metadata([damaged, finished_run])
 
 
 def test_means_and_sample_deviations_are_over_seeds() -> None:

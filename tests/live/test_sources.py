@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -79,6 +80,49 @@ def test_a_watched_folder_gives_what_comes_and_moves_what_is_done(tmp_path: Path
     assert sorted(path.name for path in done.iterdir()) == ["a-1.png", "a.png"]
     source.close()
     assert list(frames) == []
+
+
+def test_what_is_done_takes_no_name_that_another_process_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = tmp_path / "done"
+    source = open_source(str(image_files(tmp_path / "in", "a.png")), SourceOptions(done=done))
+    image_files(done, "a.png")
+    theirs = (done / "a.png").read_bytes() + b"theirs"
+    (done / "a.png").write_bytes(theirs)
+    monkeypatch.setattr(Path, "exists", lambda path, **_: path == done)  # it comes between a look and the move
+    source.answered(next(source.frames()))
+    monkeypatch.undo()
+    assert sorted(path.name for path in done.iterdir()) == ["a-1.png", "a.png"]
+    assert (done / "a.png").read_bytes() == theirs
+
+
+def test_an_image_that_came_while_one_of_its_name_was_answered_is_not_moved(tmp_path: Path) -> None:
+    folder, done = image_files(tmp_path / "in", "a.png"), tmp_path / "done"
+    source = open_source(str(folder), SourceOptions(watch=True, done=done))
+    frames = source.frames()
+    first = next(frames)
+    image_files(tmp_path / "other", "a.png")
+    (tmp_path / "other/a.png").replace(folder / "a.png")
+    source.answered(first)
+    assert (folder / "a.png").is_file()
+    source.answered(next(frames))
+    assert [path.name for path in done.iterdir()] == ["a.png"]
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.EXDEV, "it is on another file system"), (errno.EACCES, "Permission denied")]
+)
+def test_a_place_that_images_cannot_be_moved_to_is_refused_before_any_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def refuse(file: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(target))
+
+    monkeypatch.setattr("edgemate.live.sources.folder.move_to_new_name", refuse)
+    folder, done = image_files(tmp_path / "in", "a.png"), tmp_path / "done"
+    with pytest.raises(UsageError, match=f"done {done}: images of {folder} cannot be moved there: {reason}"):
+        open_source(str(folder), SourceOptions(done=done))
+    assert [path.name for path in tmp_path.rglob("*")] == ["in", "a.png"]
 
 
 def test_standard_input_gives_encoded_images_and_one_cut_short_is_an_error() -> None:

@@ -217,6 +217,48 @@ def test_a_file_that_is_no_profile_of_this_format_is_one_line(tmp_path: Path, te
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"p50": -1.0},
+        {"p50": 1e308},
+        {"p50": "nan"},
+        {"p50": "inf"},
+        {"energy": 1e308},
+        {"accuracy": 5.0},
+        {"accuracy": -1e308},
+        {"images": -1},
+        {"threads": -1},
+        {"images": 2**63 - 1},
+    ],
+)
+def test_numbers_that_no_profile_has_are_refused(changes: dict[str, Any]) -> None:
+    """Negative times turned the verdict round, others ended in a traceback when everything was measured."""
+    changes = {"half": 0.0, **changes}
+    if isinstance(changes.get("p50"), str):
+        content = stored().model_dump(mode="json")
+        content["timings"][0]["latency"]["p50"] = changes["p50"]
+        with pytest.raises(UsageError, match=r"not a profile: timings\.0\.latency\.p50: "):
+            parse_profile(content, "there")
+        return
+    with pytest.raises(UsageError, match=r"not a profile: [\w.]+: Input should be (greater|less) than or equal to"):
+        stored(**changes)
+
+
+@pytest.mark.parametrize("p50", [0.0, 1e-320])
+def test_times_of_nothing_give_finite_changes(p50: float) -> None:
+    before, after = stored(p50=p50, half=0.0, energy=1.0), stored(energy=2.0)
+    for one, other in ((before, after), (after, before)):
+        json.dumps(compare_profiles(one, other).to_json(), allow_nan=False)
+
+
+def test_what_differs_is_told_in_few_words() -> None:
+    other = stored(network={"exits": ["stage1"], "classes": "x" * 100_000} | {str(k): 1 for k in range(1000)})
+    with pytest.raises(UsageError) as caught:
+        compare_profiles(stored(), other)
+    assert len(str(caught.value)) < 2_000
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_stored_profile(tmp_path / "profile.json")

@@ -34,7 +34,7 @@ class TritonPythonModel:
             if name in self.plan["points"]:
                 groups.setdefault(name, []).append(number)
             else:
-                known = ", ".join(self.plan["points"])
+                known = ", ".join(self.plan["points"]) or "none"
                 responses[number] = failed(f"unknown operating point {name[:200]!r}; known: {known}")
         for name, numbers in groups.items():
             images = [pb_utils.get_input_tensor_by_name(requests[number], "image").as_numpy() for number in numbers]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from edgemate.core.image_search import check_no_root, find_images
-from edgemate.durable import make_folder
+from edgemate.durable import hidden_name, make_folder
 from edgemate.errors import DataError, UsageError
 from edgemate.limits import SOURCE_FILES
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
 from edgemate.output_place import bundle_around
+from edgemate.swapping import move_to_new_name
 from edgemate.wording import counted
 
 POLL_SECONDS = 0.2
@@ -33,7 +37,8 @@ class Folder(Source):
 
     Raises:
         DataError: without `watch`, the folder has no image; or it has more than `SOURCE_FILES`.
-        UsageError: `done` lies in the folder or in a bundle, or the folder is the root of the file system.
+        UsageError: `done` lies in the folder or in a bundle, or images cannot be moved there; or the folder is the
+            root of the file system.
     """
 
     def __init__(self, path: Path, *, watch: bool = False, done: Path | None = None) -> None:
@@ -41,6 +46,7 @@ class Folder(Source):
         self._path = path
         self._watch = watch
         self._done = done
+        self._given: dict[int, int] = {}  # index of a frame that is being answered → inode of its file
         self._is_file = not path.is_dir()
         self._closed = threading.Event()
         if done is not None:
@@ -48,6 +54,8 @@ class Folder(Source):
         if self._is_file:
             return
         check_no_root(path)
+        if done is not None:
+            _check_moving(path, done)
         found = self._found()
         if not watch and not found:
             raise DataError(f"{path}: has no images")
@@ -61,6 +69,8 @@ class Folder(Source):
             found = [(file, _inode(file)) for file in self._found()]
             for file, inode in found:
                 if (file, inode) not in seen and not self._closed.is_set():
+                    if self._done is not None:
+                        self._given[index] = inode
                     yield Frame(index, partial(_itself, file), None, time.monotonic(), file)
                     index += 1
             if not self._watch:
@@ -69,20 +79,26 @@ class Folder(Source):
             self._closed.wait(POLL_SECONDS)
 
     def answered(self, frame: Frame) -> None:
-        """Move the image, with a number in its name where that name is taken."""
+        """Move the image, with a number in its name where that name is taken.
+
+        One that has taken the place of the image meanwhile stays, since it has not been answered.
+        """
         if self._done is None or frame.file is None:
             return
+        if _inode(frame.file) != self._given.pop(frame.index, None):
+            return
         make_folder(self._done)
-        target, number = self._done / frame.file.name, 0
-        while target.exists():
-            number += 1
-            target = self._done / f"{frame.file.stem}-{number}{frame.file.suffix}"
-        try:
-            frame.file.rename(target)
-        except FileNotFoundError:  # somebody else has moved it
-            pass
-        except OSError as error:
-            raise DataError(f"{frame.file}: cannot be moved to {self._done}: {error.strerror}") from error
+        names = (f"{frame.file.stem}{f'-{number}' if number else ''}{frame.file.suffix}" for number in count())
+        for name in names:
+            try:
+                move_to_new_name(frame.file, self._done / name)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:  # somebody else has moved it
+                pass
+            except OSError as error:
+                raise DataError(f"{frame.file}: cannot be moved to {self._done}: {error.strerror}") from error
+            return
 
     def close(self) -> None:
         """End it."""
@@ -104,6 +120,24 @@ def _check_done(done: Path, path: Path) -> None:
     bundle = bundle_around(place)
     if bundle is not None:
         raise UsageError(f"done {done}: is inside the bundle {bundle}; name a folder outside")
+
+
+def _check_moving(path: Path, done: Path) -> None:
+    """Move an empty hidden file from one to the other, which no other look foretells for certain."""
+    above = done
+    while not above.exists() and above != above.parent:
+        above = above.parent
+    file, moved = hidden_name(path / "moving", "part"), hidden_name(above / "moving", "part")
+    try:
+        file.touch(exist_ok=False)
+        move_to_new_name(file, moved)
+    except OSError as error:
+        reason = "it is on another file system" if error.errno == errno.EXDEV else error.strerror
+        raise UsageError(f"done {done}: images of {path} cannot be moved there: {reason}") from error
+    finally:
+        for left in (file, moved):
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
 
 
 def _inode(file: Path) -> int:
