@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemate.errors import UsageError
+from edgemate.limits import BATCH
 from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
 
 
-@given(st.lists(st.integers(1, 10_000), min_size=3, max_size=3).map(sorted))
+@given(st.lists(st.integers(1, BATCH.most), min_size=3, max_size=3).map(sorted))
 def test_a_batch_range_is_read_as_it_is_written(sizes: list[int]) -> None:
     batch = BatchRange(*sizes)
     assert BatchRange.parse(str(batch)) == batch
