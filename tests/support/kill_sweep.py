@@ -256,6 +256,13 @@ def sweep(
     }
 
 
+def _share(given: str) -> tuple[int, int]:
+    first, step = map(int, given.split("/"))
+    if not 1 <= first <= step:
+        raise argparse.ArgumentTypeError(f"{given} is not I/N with I from 1 to N")
+    return first, step
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print what a sweep has found, as JSON."""
     parser = argparse.ArgumentParser()
@@ -264,12 +271,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--act", choices=("kill", "full"), default="kill")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--share", default="1/1", help="I/N: every N-th call from call I on")
+    parser.add_argument("--share", type=_share, default=(1, 1), help="I/N: every N-th call from call I on")
     given = parser.parse_args(arguments)
-    first, step = map(int, given.share.split("/"))
-    if not 1 <= first <= step:
-        parser.error(f"--share: {given.share} is not I/N with I from 1 to N")
-    found = sweep(given.scenario, given.folder, given.act, given.sample, given.seed, (first, step))
+    found = sweep(given.scenario, given.folder, given.act, given.sample, given.seed, given.share)
     print(json.dumps(found, indent=2))
 
 
