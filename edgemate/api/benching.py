@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 from edgemate.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgemate.api.opening import BundleLike, PathLike
+    from edgemate.bundle import Bundle
+    from edgemate.bundle.manifest import Layout
     from edgemate.runtime import Latency
+
+LAYOUTS: tuple[Layout, ...] = ("segments", "prefixes")
+"""What is timed. The conditional graph stops where the image lets it, so it has no time per exit."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,12 @@ class ExitTimes:
         name: of its cut point.
         macs: MACs of its prefix.
         chained_macs: MACs of segments 1 … k.
-        segments: of segments 1 … k, one after another.
-        prefix: of the one graph.
-        segments_over_prefix: ratio of the medians.
-        total_ms: median from the image file to the answer: decoding, preparing and segments 1 … k, one image of the
-            batch.
-        speedup: how many times as long the whole network takes, as one graph.
+        segments: of segments 1 … k, one after another; None if the bundle has no segments.
+        prefix: of the one graph; None if the bundle has no prefixes.
+        segments_over_prefix: ratio of the medians; None without both.
+        network_ms: median of one image of the batch, by segments if the bundle has them.
+        total_ms: the same from the image file to the answer, with decoding and preparing.
+        speedup: how many times as long the whole network takes: as one graph, or without prefixes all its segments.
         total_speedup: the same with decoding and preparing, which early exit does not shorten.
     """
 
@@ -36,9 +43,10 @@ class ExitTimes:
     name: str
     macs: int
     chained_macs: int
-    segments: Latency
-    prefix: Latency
-    segments_over_prefix: float
+    segments: Latency | None
+    prefix: Latency | None
+    segments_over_prefix: float | None
+    network_ms: float
     total_ms: float
     speedup: float
     total_speedup: float
@@ -80,12 +88,13 @@ class BenchReport:
         warmup: rounds that were not counted.
         input: what an image takes before the network.
         exits: one entry per exit.
-        not_monotone: `segments` and `prefix` → exits whose median is above that of a later one, as on a busy machine.
+        not_monotone: `segments` and `prefix`, as far as they were timed → exits whose median is above that of a later
+            one, as on a busy machine.
         latency_table: file of the bundle that holds the device's latency table; None where none was asked for.
         conditions: `before` and `after` the times: clocks, load, temperatures, throttling and power mode, each a
             `value` or the `reason` why there is none.
         power: `value` has the sensor's name, what it measures, `idle_watts`, `busy_watts` while the whole network runs
-            its segments over and over, and `millijoules` per image; or the `reason` why there is none.
+            over and over, and `millijoules` per image; or the `reason` why there is none.
         warnings: a sentence for what makes the times doubtful, such as throttling.
     """
 
@@ -127,6 +136,7 @@ def bench(
     repeats: int = 200,
     warmup: int = 20,
     batch: int = 1,
+    layouts: Sequence[Layout] | None = None,
     backend: str = "onnxruntime",
     threads: int | None = None,
     device: str | None = None,
@@ -145,6 +155,7 @@ def bench(
         repeats: rounds that are timed.
         warmup: rounds before these that are not.
         batch: images at a time.
+        layouts: `segments`, `prefixes` or both; None: those of the two that the bundle has.
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         device: store the times in the bundle as the latency table of a device of this name.
@@ -158,10 +169,12 @@ def bench(
         Times per exit in ms.
 
     Raises:
-        BundleError: the bundle cannot be used, or with `device` another process writes into it.
+        BundleError: the bundle cannot be used, has no graphs of a layout that is to be timed, or with `device` another
+            process writes into it.
         BackendError: the backend is not installed or cannot run this bundle.
         ImageError: `image` cannot be read.
-        UsageError: a name of a device that cannot be used, or one with another batch than 1.
+        UsageError: a name of a device that cannot be used, or one with another batch than 1 or without segments; a
+            layout that is not timed.
 
     Example:
         >>> report = edgemate.bench("bundles/digits", repeats=20, threads=1)
@@ -191,30 +204,40 @@ def bench(
             raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
     if not 1 <= batch <= BATCH.most:
         raise UsageError(f"batch: must be from 1 to {BATCH.most:,}, not {batch}")
+    timed = _timed_layouts(opened, layouts)
+    if device is not None and "segments" not in timed:
+        raise UsageError(f"device: a latency table is measured on segments, and only {' and '.join(timed)} are timed")
     table = None
     with (
         # From the start: the times must be of the graphs that are in the bundle when they are written.
         contextlib.nullcontext() if device is None else writing_bundle(opened.path),
-        AnytimeClassifier.load(opened, backend, threads=threads) as segments,
-        AnytimeClassifier.load(opened, backend, threads=threads, layout="prefixes") as prefixes,
+        contextlib.ExitStack() as stack,
     ):
-        golden = segments.bundle.golden().images
+        segments, prefixes = (
+            stack.enter_context(AnytimeClassifier.load(opened, backend, threads=threads, layout=layout))
+            if layout in timed
+            else None
+            for layout in LAYOUTS
+        )
+        classifier = segments or prefixes
+        assert classifier is not None
+        golden = classifier.bundle.golden().images
         progress.step("timing what comes before the network")
-        before = InputTimes(*measure_input(segments, None if image is None else os.fspath(image), repeats=repeats))
+        before = InputTimes(*measure_input(classifier, None if image is None else os.fspath(image), repeats=repeats))
         images = np.resize(golden, (batch, *golden.shape[1:]))
         gpu = Nvml.open()
         conditions = Conditions.now(gpu)
         progress.step("timing every exit, round")
         measured = measure_exits(segments, prefixes, images, warmup=warmup, repeats=repeats, progress=progress)
-        if device is not None:
+        if device is not None and segments is not None:
             progress.step("timing stops at every exit, round")
             found = measure_stops(segments, golden, device=device, warmup=warmup, repeats=repeats, progress=progress)
             table = write_latency_table(segments.bundle, found)
         after = Conditions.now(gpu)
-        power = measure_power(segments, images, gpu=gpu, progress=progress)
-        metadata = segments.backend.metadata()
+        power = measure_power(classifier, images, gpu=gpu, progress=progress)
+        metadata = classifier.backend.metadata()
     throttled = throttling_warning(conditions, after)
-    whole = measured[-1].prefix.p50
+    whole = (measured[-1].prefix or measured[-1].answer).p50
     return BenchReport(
         bundle=opened.manifest.name,
         machine={**machine_metadata(()), **read_speed_settings()},
@@ -231,18 +254,44 @@ def bench(
                 segments=latency.segments,
                 prefix=latency.prefix,
                 segments_over_prefix=latency.ratio,
-                total_ms=before.ms + latency.segments.p50 / batch,
-                speedup=whole / latency.segments.p50,
-                total_speedup=(before.ms + whole / batch) / (before.ms + latency.segments.p50 / batch),
+                network_ms=latency.answer.p50 / batch,
+                total_ms=before.ms + latency.answer.p50 / batch,
+                speedup=whole / latency.answer.p50,
+                total_speedup=(before.ms + whole / batch) / (before.ms + latency.answer.p50 / batch),
             )
             for exit, latency in zip(opened.manifest.exits, measured, strict=True)
         ),
         not_monotone={
-            layout: slower_than_later([getattr(latency, layout).p50 for latency in measured])
-            for layout in ("segments", "prefix")
+            name: slower_than_later([times.p50 for times in column])
+            for name, column in (
+                ("segments", [latency.segments for latency in measured if latency.segments is not None]),
+                ("prefix", [latency.prefix for latency in measured if latency.prefix is not None]),
+            )
+            if column
         },
         latency_table=table,
         conditions={"before": conditions.to_json(), "after": after.to_json()},
         power=power.to_json(),
         warnings=() if throttled is None else (throttled,),
     )
+
+
+def _timed_layouts(bundle: Bundle, asked: Sequence[Layout] | None) -> tuple[Layout, ...]:
+    from edgemate.api.options import check_layouts
+    from edgemate.errors import BundleError, UsageError
+
+    there = bundle.manifest.graphs
+    if asked is None:
+        found = tuple(layout for layout in LAYOUTS if layout in there)
+        if not found:
+            raise BundleError(
+                f"{bundle.path}: has neither segments nor prefixes, only {' and '.join(there)}; export the run with "
+                "one of these"
+            )
+        return found
+    for layout in check_layouts(asked):
+        if layout not in LAYOUTS:
+            raise UsageError(f"layouts: only {' and '.join(LAYOUTS)} are timed, not {layout!r}")
+        if layout not in there:
+            raise BundleError(f"{bundle.path}: has no {layout}, only {' and '.join(there)}")
+    return tuple(layout for layout in LAYOUTS if layout in asked)

@@ -9,6 +9,7 @@ import typer
 
 from edgemate.cli.backend_options import BackendName, Threads
 from edgemate.cli.console import make_console, print_table
+from edgemate.cli.layouts import split_layouts
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.cli.trust import TrustedKeys, TrustEngines
@@ -26,6 +27,10 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds; every exit is timed once per round.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before these.")] = 20,
     batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
+    layouts: Annotated[
+        str | None,
+        typer.Option(help="segments, prefixes or both, comma-separated; those that the bundle has if absent."),
+    ] = None,
     backend: BackendName = "onnxruntime",
     threads: Threads = None,
     image: Annotated[
@@ -62,6 +67,7 @@ def bench(
             repeats=repeats,
             warmup=warmup,
             batch=batch,
+            layouts=None if layouts is None else split_layouts(layouts),
             backend=backend,
             threads=threads,
             trusted_keys=trusted_keys,
@@ -90,19 +96,22 @@ def _print_table(report: BenchReport) -> None:
     for column in (*FIGURES, "ratio"):
         table.add_column(column, justify="right")
     for exit in report.exits:
-        for layout, latency, label, ratio in (
-            ("segments", exit.segments, f"{exit.exit} {exit.name}", f"{exit.segments_over_prefix:.2f}"),
-            ("prefix", exit.prefix, "", ""),
-        ):
+        label = f"{exit.exit} {exit.name}"
+        ratio = "" if exit.segments_over_prefix is None else f"{exit.segments_over_prefix:.2f}"
+        for layout, latency in (("segments", exit.segments), ("prefix", exit.prefix)):
+            if latency is None:
+                continue
             times = (getattr(latency, figure) for figure in FIGURES)
             p50, *others = (f"{ms:.2f}" if ms >= 1 else f"{ms:.3f}" for ms in times)
             mark = " !" if exit.exit in report.not_monotone[layout] else ""
             table.add_row(label, layout, p50 + mark, *others, ratio)
+            label = ratio = ""
     print_table(table, console)
     print_table(_totals(report), console)
     if any(report.not_monotone.values()):
         console.out(NOT_MONOTONE)
-    console.out(f"input: {report.input.image}; faster: than the whole network as one graph, alone and in all")
+    whole = "as one graph" if report.exits[-1].prefix is not None else "as all its segments"
+    console.out(f"input: {report.input.image}; faster: than the whole network {whole}, alone and in all")
     metadata = {**report.machine, **report.backend}
     console.out(", ".join(f"{key} {value}" for key, value in metadata.items()))
     power = report.power.get("value")
@@ -131,7 +140,7 @@ def _totals(report: BenchReport) -> Table:
             f"{exit.exit} {exit.name}",
             milliseconds(report.input.decode.p50),
             milliseconds(report.input.prepare.p50),
-            milliseconds(exit.segments.p50 / report.batch),
+            milliseconds(exit.network_ms),
             milliseconds(exit.total_ms),
             f"{exit.speedup:.2f}×",
             f"{exit.total_speedup:.2f}×",

@@ -1,4 +1,4 @@
-"""What it takes to stop at each exit: measured, segments and prefixes in turn."""
+"""What it takes to answer at each exit: measured, segments and prefixes in turn."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ from edgemate.timing import Latency, measure_alternately
 
 @dataclass(frozen=True)
 class ExitLatency:
-    """The time to an exit's answer: segments 1 to `exit` one after another, and the one graph of its prefix."""
+    """The time to an exit's answer: segments 1 to `exit` one after another, and the one graph of its prefix.
+
+    Either is None where the bundle has no such graphs, but not both.
+    """
 
     exit: int
-    segments: Latency
-    prefix: Latency
+    segments: Latency | None
+    prefix: Latency | None
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """How many times the prefix's median the segments' is: what it costs that stopping was possible on the way."""
-        return self.segments.p50 / self.prefix.p50
+        return None if self.segments is None or self.prefix is None else self.segments.p50 / self.prefix.p50
+
+    @property
+    def answer(self) -> Latency:
+        """The time to this exit's answer as the bundle gives it: by segments if it has them."""
+        found = self.segments or self.prefix
+        assert found is not None
+        return found
 
 
 def slower_than_later(times: Sequence[float]) -> list[int]:
@@ -35,8 +45,8 @@ def slower_than_later(times: Sequence[float]) -> list[int]:
 
 
 def measure_exits(
-    segments: AnytimeClassifier,
-    prefixes: AnytimeClassifier,
+    segments: AnytimeClassifier | None,
+    prefixes: AnytimeClassifier | None,
     images: npt.NDArray[Any],
     *,
     warmup: int = 20,
@@ -46,19 +56,20 @@ def measure_exits(
     """Time the answer at every exit on one batch.
 
     Args:
-        segments: the bundle, loaded with layout `segments`.
-        prefixes: the same bundle, loaded with layout `prefixes`.
+        segments: the bundle, loaded with layout `segments`; None if it has none.
+        prefixes: the same bundle, loaded with layout `prefixes`; None if it has none.
         images: ready float32 `(N, channels, height, width)`, classified as one batch.
         warmup: rounds that are not counted.
-        repeats: rounds that are; in each, every exit is timed once in both layouts.
+        repeats: rounds that are; in each, every exit is timed once in each layout.
         progress: receives the number of rounds done.
     """
-    exits = range(1, len(segments.exits) + 1)
+    classifiers = [classifier for classifier in (segments, prefixes) if classifier is not None]
+    exits = range(1, len(classifiers[0].exits) + 1)
     calls: dict[tuple[str, int], Callable[[], object]] = {}
     for exit in exits:
-        for classifier in (segments, prefixes):
+        for classifier in classifiers:
             calls[classifier.layout, exit] = partial(
                 classifier.classify, images, FixedExit(exit), batch_size=len(images)
             )
     found = measure_alternately(calls, warmup=warmup, repeats=repeats, progress=progress)
-    return [ExitLatency(exit, found["segments", exit], found["prefixes", exit]) for exit in exits]
+    return [ExitLatency(exit, found.get(("segments", exit)), found.get(("prefixes", exit))) for exit in exits]

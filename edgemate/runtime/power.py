@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgemate.policies import Confidence
+from edgemate.policies import FixedExit
 from edgemate.progress import SILENT, Progress
 from edgemate.runtime.classifier import AnytimeClassifier
 from edgemate.sensors.energy import EnergySensor, find_energy_sensor
@@ -22,12 +22,12 @@ _ON_A_GPU = ("tensorrt", "tensorrt_rtx")
 def measure_power(
     classifier: AnytimeClassifier, images: npt.NDArray[Any], *, gpu: Nvml | None = None, progress: Progress = SILENT
 ) -> Reading:
-    """Watts of the idle machine and while every segment runs, and the energy of an image, idle power included.
+    """Watts of the idle machine and while the whole network runs, and the energy of an image, idle power included.
 
     It takes a second, and is done apart from any timing, which a sampled sensor disturbs.
 
     Args:
-        classifier: the bundle, loaded with layout `segments`, and warm.
+        classifier: the bundle, loaded with layout `segments` or `prefixes`, and warm.
         images: ready float32 `(N, channels, height, width)`.
         gpu: what NVML knows, for a GPU's own sensor.
         progress: receives the step.
@@ -40,14 +40,14 @@ def measure_power(
     if not isinstance(sensor, EnergySensor):
         return sensor
     progress.step(f"measuring power by {sensor.name}")
-    never = Confidence(Confidence.highest)
+    last = FixedExit(len(classifier.exits))
     done = 0
     try:
         idle = idle_watts(sensor, SECONDS)
         with sensor.running() as consumed:
             end = time.perf_counter() + SECONDS
             while not done or time.perf_counter() < end:
-                classifier.classify(images, never)
+                classifier.classify(images, last)
                 done += len(images)
     except OSError as error:
         return Reading.missing(str(error))

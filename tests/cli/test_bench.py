@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import typer
+from bundles import write_small_bundle
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from edgemate.bundle import Bundle
+from edgemate.bundle.manifest import Layout
 from edgemate.cli.bench import bench
-from edgemate.errors import ImageError
+from edgemate.errors import BundleError, ImageError, UsageError
 from edgemate.runtime import ExitLatency, Latency
 from edgemate.sensors.energy import Consumed
 from edgemate.sensors.energy.sensor import PowerSensor
@@ -51,6 +53,49 @@ def test_every_exit_is_measured_and_the_machine_is_named(small_bundle: Bundle, t
         assert row["speedup"] == pytest.approx(whole / network)
         # What comes before the network is not shortened: the gain is closer to none.
         assert abs(row["total_speedup"] - 1) <= abs(row["speedup"] - 1)
+
+
+@pytest.mark.parametrize(("layout", "column"), [("segments", "segments"), ("prefixes", "prefix")])
+def test_a_bundle_of_one_layout_is_timed_by_that(
+    small_bundle: Bundle, tmp_path: Path, layout: Layout, column: str
+) -> None:
+    graphs = {layout: small_bundle.manifest.graphs[layout]}
+    path = write_small_bundle(tmp_path / "one", graphs=graphs).path
+    report = json.loads(run(path, "--json").stdout)
+    other = {"segments": "prefix", "prefix": "segments"}[column]
+    whole = report["exits"][-1][column]["p50"]
+    for row in report["exits"]:
+        assert row[other] is row["segments_over_prefix"] is None
+        assert row["network_ms"] == row[column]["p50"]
+        assert row["speedup"] == pytest.approx(whole / row[column]["p50"])
+    assert list(report["not_monotone"]) == [column]
+    shown = run(path)
+    assert shown.exit_code == 0, shown.output
+    assert column in shown.stdout
+    assert ("as all its segments" in shown.stdout) == (layout == "segments")
+
+
+def test_what_cannot_be_timed_is_refused_before_anything_is(small_bundle: Bundle, tmp_path: Path) -> None:
+    refused = run(small_bundle.path, "--device", "mine", "--layouts", "prefixes").exception
+    assert isinstance(refused, UsageError)
+    assert str(refused) == "device: a latency table is measured on segments, and only prefixes are timed"
+    refused = run(small_bundle.path, "--layouts", "segments,conditional").exception
+    assert str(refused) == "layouts: only segments and prefixes are timed, not 'conditional'"
+    segments = {"segments": small_bundle.manifest.graphs["segments"]}
+    path = write_small_bundle(tmp_path / "segments", graphs=segments).path
+    refused = run(path, "--layouts", "segments,prefixes").exception
+    assert isinstance(refused, BundleError)
+    assert str(refused) == f"{path}: has no prefixes, only segments"
+    bundle = write_small_bundle(tmp_path / "both", conditional=True)
+    path = write_small_bundle(
+        tmp_path / "conditional", conditional=True, graphs={"conditional": bundle.manifest.graphs["conditional"]}
+    ).path
+    assert "has neither segments nor prefixes, only conditional" in str(run(path).exception)
+
+
+def test_one_of_two_layouts_can_be_timed_alone(small_bundle: Bundle) -> None:
+    report = json.loads(run(small_bundle.path, "--layouts", "segments", "--json").stdout)
+    assert [row["prefix"] for row in report["exits"]] == [None] * 3
 
 
 def test_the_image_that_is_decoded_can_be_named(small_bundle: Bundle, tmp_path: Path) -> None:

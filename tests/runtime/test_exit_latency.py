@@ -12,8 +12,23 @@ def test_every_exit_is_timed_in_both_layouts(opener: Opener) -> None:
     found = measure_exits(segments, prefixes, opener.bundle.golden().images[:2], warmup=1, repeats=5)
     assert [latency.exit for latency in found] == [1, 2, 3]
     for latency in found:
+        assert latency.segments is not None
+        assert latency.prefix is not None
         assert latency.segments.repeats == latency.prefix.repeats == 5
         assert latency.ratio == pytest.approx(latency.segments.p50 / latency.prefix.p50)
+        assert latency.answer is latency.segments
+
+
+def test_one_layout_is_timed_alone(opener: Opener) -> None:
+    images = opener.bundle.golden().images[:2]
+    segments = AnytimeClassifier(opener.bundle, opener())
+    prefixes = AnytimeClassifier(opener.bundle, opener("prefixes"), layout="prefixes")
+    for latency in measure_exits(segments, None, images, warmup=1, repeats=3):
+        assert latency.prefix is latency.ratio is None
+        assert latency.answer is latency.segments
+    for latency in measure_exits(None, prefixes, images, warmup=1, repeats=3):
+        assert latency.segments is latency.ratio is None
+        assert latency.answer is latency.prefix
 
 
 @pytest.mark.parametrize(
