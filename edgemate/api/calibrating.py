@@ -51,13 +51,14 @@ def calibrate(
     score: str | None = None,
     temperatures: bool = True,
     trusted_keys: PathLike | None = None,
+    allow_plugins: bool = False,
     progress: Progress = SILENT,
 ) -> Calibration:
     """Choose when to stop, and write `policies.json` into the run or bundle.
 
     It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on
     the calibration split, full, which is the whole network, and one more for each goal given: drop, latency, macs,
-    guaranteed, custom.
+    guaranteed, custom. Points of an earlier call are not kept.
 
     Args:
         path: a bundle's or a run's folder, a Bundle or a Run.
@@ -68,10 +69,11 @@ def calibrate(
         delta: probability, over random splits, that `risk` may be exceeded.
         thresholds: a point that stops above these values of the score, one per exit but the last, or one for all.
         device: the device whose measured latency is saved; bundles only.
-        solver: `direct`, `msdnet`, `eenet` or `patience`.
+        solver: `direct`, `common`, `msdnet`, `eenet` or `patience`.
         score: what thresholds are compared with: `confidence` if None, `entropy` or `margin`.
         temperatures: fit a temperature per exit. The layout `conditional` works only without.
         trusted_keys: of a bundle: a file or folder of public keys; it must be signed by one of them.
+        allow_plugins: of a run: let the code be imported that its recipe names by dotted paths.
         progress: receives the steps.
 
     Returns:
@@ -98,7 +100,7 @@ def calibrate(
     requests = _requests(max_accuracy_drop, mean_latency_ms, mean_macs, risk, delta, thresholds)
     options = CalibrationOptions(requests, solver, score, temperatures)
     # The hashes are not checked: a damaged policies.json is replaced by this one.
-    opened = open_either(path, verify=False, trusted_keys=trusted_keys)
+    opened = open_either(path, verify=False, trusted_keys=trusted_keys, allow_plugins=allow_plugins)
     if isinstance(opened, Bundle):
         found = calibrate_bundle(opened.path, options, device=device, progress=progress)
         written = opened.path / POLICIES_FILE

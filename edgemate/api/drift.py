@@ -32,13 +32,16 @@ class StatisticsCheck:
         return {"statistics": self.statistics.model_dump(mode="json"), "points": [point]}
 
 
-def check_statistics(statistics: PathLike | Statistics, bundle: BundleLike, policy: str) -> StatisticsCheck:
+def check_statistics(
+    statistics: PathLike | Statistics, bundle: BundleLike, policy: str, *, trusted_keys: PathLike | None = None
+) -> StatisticsCheck:
     """Compare what a classifier counted with what an operating point was calibrated to do.
 
     Args:
         statistics: a file that `Statistics.write` stored, or Statistics.
         bundle: a bundle's folder or a Bundle, whose operating points are compared with.
         policy: name of the operating point that the classifier used.
+        trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
 
     Returns:
         The sentences about what left its range.
@@ -56,6 +59,6 @@ def check_statistics(statistics: PathLike | Statistics, bundle: BundleLike, poli
     from edgemate.calibration import read_operating_points
     from edgemate.monitoring import Statistics, drift_alerts, read_statistics
 
-    point = read_operating_points(open_bundle(bundle)).get(policy)
+    point = read_operating_points(open_bundle(bundle, trusted_keys=trusted_keys)).get(policy)
     found = statistics if isinstance(statistics, Statistics) else read_statistics(Path(os.fspath(statistics)))
     return StatisticsCheck(found, policy, tuple(drift_alerts(found, point)))

@@ -11,7 +11,7 @@ from edgemate.cli.console import make_console, print_table
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
 from edgemate.cli.thresholds import parse_thresholds
-from edgemate.cli.trust import TrustedKeys
+from edgemate.cli.trust import AllowPlugins, TrustedKeys
 from edgemate.wording import counted
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def calibrate(
     device: Annotated[
         str | None, typer.Option(help="Reduce the latency of this device, as `edgemate bench --device` measured it.")
     ] = None,
-    solver: Annotated[str, typer.Option(help="Threshold solver: direct, msdnet, eenet or patience.")] = "direct",
+    solver: Annotated[
+        str, typer.Option(help="Threshold solver: direct, common, msdnet, eenet or patience.")
+    ] = "direct",
     score: Annotated[
         str | None,
         typer.Option(help="Score to compare with thresholds: confidence (default), entropy or margin."),
@@ -55,6 +57,7 @@ def calibrate(
     temperatures: Annotated[
         bool, typer.Option(help="Fit a temperature per exit. The conditional layout does not support them.")
     ] = True,
+    allow_plugins: AllowPlugins = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -62,8 +65,9 @@ def calibrate(
 
     It holds the operating points fast, balanced and accurate, which lose at most 2, 0.5 and 0 points of accuracy on the
     calibration split, full, which is the whole network, and a further one for each goal given: drop, latency, macs,
-    guaranteed, custom (--thresholds). Where a solver cannot reach a goal, the output and policies.json say so. A bundle
-    holds what they are chosen from, so this works on the device too.
+    guaranteed, custom (--thresholds). Points of an earlier call are not kept, so give all goals at once. Where a solver
+    cannot reach a goal, the output and policies.json say so. A bundle holds what they are chosen from, so this works on
+    the device too.
     """
     from edgemate import api
 
@@ -82,6 +86,7 @@ def calibrate(
             score=score,
             temperatures=temperatures,
             trusted_keys=trusted_keys,
+            allow_plugins=allow_plugins,
             progress=progress,
         )
     if as_json:

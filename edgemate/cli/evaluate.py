@@ -69,7 +69,7 @@ def evaluate(
     if path.is_file():
         if against is None or not policy or len(policy) != 1:
             raise UsageError(f"{path}: statistics need something to compare with: `against` a bundle, and one `policy`")
-        report = api.check_statistics(path, against, policy[0]).to_json()
+        report = api.check_statistics(path, against, policy[0], trusted_keys=trusted_keys).to_json()
     else:
         with showing_progress(quiet) as progress:
             found = api.evaluate(

@@ -13,6 +13,7 @@ from edgemate import plug_ins
 from edgemate.bundle import Bundle
 from edgemate.config import Tune
 from edgemate.config.tuning import option_ranges
+from edgemate.errors import EdgemateError
 from edgemate.registry import METHODS
 from edgemate.runs import Run
 
@@ -47,6 +48,9 @@ def test_the_files_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(plug_ins, "_beside", [])
     monkeypatch.setattr(plug_ins, "_searched", [])
     sys.path[:] = [entry for entry in sys.path if entry != str(folder)]
+    with pytest.raises(EdgemateError, match="allow_plugins"):
+        edgemate.calibrate("runs/own")
+    assert edgemate.calibrate("runs/own", allow_plugins=True).path == Path("runs/own/policies.json")
     edgemate.export("runs/own", "bundles/own", layouts=["segments"], allow_plugins=True)
 
     (program,) = programs

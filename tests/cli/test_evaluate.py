@@ -14,6 +14,7 @@ from PIL import Image
 from small_network import CLASSES
 from typer.testing import CliRunner
 
+from edgemate.api import make_keys
 from edgemate.bundle import Bundle, replace_file
 from edgemate.calibration import read_operating_points
 from edgemate.cli.bench import bench
@@ -219,6 +220,18 @@ def test_a_programs_own_statistics_can_be_compared(own_bundle: Path, tmp_path: P
     Statistics(answers=(0, 0, 1000), probability_sum=300.0).write(path)
     assert "warning: balanced: exit 3" in invoke(evaluate, path, "--against", own_bundle, "--policy", "balanced").stdout
     assert "statistics need something to compare with" in str(invoke(evaluate, path).exception)
+
+
+def test_the_bundle_that_statistics_are_compared_with_must_be_signed_where_keys_are_given(
+    own_bundle: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography")
+    make_keys(tmp_path / "own.key", tmp_path / "own.pub")
+    Statistics(answers=(1, 0, 0), probability_sum=0.9).write(tmp_path / "statistics.json")
+    given = (tmp_path / "statistics.json", "--against", own_bundle, "--policy", "balanced")
+    refused = invoke(evaluate, *given, "--trusted-keys", tmp_path / "own.pub").exception
+    assert isinstance(refused, BundleError)
+    assert "is not signed" in str(refused)
 
 
 def test_folders_of_classes_are_labels(own_bundle: Path, tmp_path: Path) -> None:
