@@ -204,6 +204,9 @@ def bench(
             raise UsageError(f"device: a latency table is of one image at a time, not of batch {batch}")
     if not 1 <= batch <= BATCH.most:
         raise UsageError(f"batch: must be from 1 to {BATCH.most:,}, not {batch}")
+    for name, number, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
+        if number < least:
+            raise UsageError(f"{name}: must be {least} or more, not {number}")
     timed = _timed_layouts(opened, layouts)
     if device is not None and "segments" not in timed:
         raise UsageError(f"device: a latency table is measured on segments, and only {' and '.join(timed)} are timed")

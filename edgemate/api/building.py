@@ -151,6 +151,12 @@ def build(
         notify(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")
     with writing_bundle(opened.path):
         found = build_proved_engines(
-            open_bundle(bundle), trt, options, layouts=wanted, rebuild=overwrite, tolerance=tolerance, progress=progress
+            open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines),
+            trt,
+            options,
+            layouts=wanted,
+            rebuild=overwrite,
+            tolerance=tolerance,
+            progress=progress,
         )
     return Built(trt.flavour, device.name, found.engines[0].path.parent, found.engines, found.proofs)

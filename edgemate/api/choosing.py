@@ -64,7 +64,14 @@ class StopChoice:
             chosen.begin(0, len(bundle.manifest.exits))  # which refuses an exit that is not there
         return chosen if self.deadline_ms is None else Deadline(self.deadline_ms, inner=chosen)
 
-    def layout(self, on_failure: OnFailure) -> Layout:
-        """The graphs that answer soonest. A prefix alone has no earlier exit to fall back to."""
-        fixed = self.exit is not None and self.deadline_ms is None and on_failure == "raise"
-        return "prefixes" if fixed else "segments"
+    def layout(self, bundle: Bundle, on_failure: OnFailure) -> Layout:
+        """The graphs that answer soonest, of those that the bundle has.
+
+        A prefix alone has no earlier exit to fall back to. Where there are no segments, the last prefix is the whole
+        network.
+        """
+        there = bundle.manifest.graphs
+        if self.exit is not None and self.deadline_ms is None and on_failure == "raise":
+            return "prefixes" if "prefixes" in there else "segments"
+        whole = self.policy is None and self.threshold is None and self.deadline_ms is None
+        return "prefixes" if whole and "segments" not in there and "prefixes" in there else "segments"

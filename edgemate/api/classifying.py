@@ -74,11 +74,13 @@ class Classified:
         answers: one entry per image, in order.
         exits: number of exits K.
         statistics: the classifier's counts of exits, late answers and non-finite logits.
+        deadline_ms: the deadline that was given, or that of the operating point; None without one.
     """
 
     answers: tuple[Answer, ...]
     exits: int
     statistics: Statistics
+    deadline_ms: float | None = None
 
     @property
     def predictions(self) -> list[tuple[Path, Prediction]]:
@@ -164,25 +166,26 @@ def classify(
         opened,
         backend,
         threads=threads,
-        layout=choice.layout(on_failure),
+        layout=choice.layout(opened, on_failure),
         on_failure=on_failure,
         exact_pixels=exact_pixels,
     ) as classifier:
         _warm_up(classifier, exit)
         classifier.reset_statistics()
+        limit = classifier.deadline_ms(chosen)  # an operating point may be a deadline too
         progress.step("classifying, image")
         for done, file in enumerate(files, start=1):
             try:
                 ready, decode_ms, prepare_ms = classifier.preprocessor.timed(file)
                 [prediction] = classifier.classify(ready[None], chosen)
-                late = None if deadline_ms is None else prediction.milliseconds > deadline_ms
+                late = None if limit is None else prediction.milliseconds > limit
                 answers.append(Answer(file, prediction, late=late, decode_ms=decode_ms, prepare_ms=prepare_ms))
             except ImageError as error:
                 answers.append(Answer(file, None, error=str(error)))
             if notify is not None:
                 notify(answers[-1])
             progress.advance(done, len(files))
-        return Classified(tuple(answers), len(classifier.exits), classifier.statistics())
+        return Classified(tuple(answers), len(classifier.exits), classifier.statistics(), limit)
 
 
 def _find(given: PathLike | Sequence[PathLike]) -> list[Path]:

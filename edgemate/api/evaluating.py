@@ -109,16 +109,25 @@ def evaluate(
     _refuse(bundle, {"split": split}, "for runs only; a bundle is evaluated on its test split, or on `data`")
 
     from edgemate.calibration import read_operating_points
+    from edgemate.errors import UsageError
     from edgemate.machine import machine_metadata
     from edgemate.runtime import AnytimeClassifier, evaluate_policy
     from edgemate.runtime.class_report import report_exits
 
     # What is wrong and needs no backend or PyTorch to be found comes first: importing them takes time.
+    for name, number in (("batch", batch), ("images", images)):
+        if number is not None and number < 1:
+            raise UsageError(f"{name}: must be 1 or more, not {number}")
     other = None if against is None else read_operating_points(open_bundle(against, trusted_keys=trusted_keys))
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     points = read_operating_points(opened)
     chosen = [points.get(name) for name in policies] if policies else list(points.points)
     compared = [(other or points).get(point.name) for point in chosen]
+    for point, there in zip(chosen, compared, strict=True):
+        if there.exits != point.exits:
+            raise UsageError(
+                f"against: its {there.name} is for {there.exits} exits, and this network has {point.exits}"
+            )
     everything = _read_images(opened, data)
     found = _spread(everything, images)
     with AnytimeClassifier.load(opened, backend, threads=threads, exact_pixels=exact_pixels) as classifier:

@@ -67,7 +67,7 @@ def run(
         still: a frame whose features after segment 1 differ by at most this from those of the last one that was
             computed keeps its answer; None computes every frame. 0.05 is 5 % of the features' mean absolute value.
         overlay: `window`, or a video file to write.
-        frames: stop after so many answers.
+        frames: stop after so many answers; frames that cannot be read are not counted.
         watch: a folder: wait for new images instead of ending.
         done: a folder: where images are moved once they are answered.
         raw: standard input: frames of raw pixels of this size, `640x480` for RGB or `640x480:gray`.
@@ -123,15 +123,21 @@ def run(
         check_overlay(os.fspath(overlay), given)
     before = _fingerprint(bundle)
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
+    if reload and trusted_keys is None and opened.trust.signer is not None:
+        raise UsageError(
+            "reload: a bundle that takes the place of this one must be signed too; give trusted_keys, or reload=False"
+        )
     options = LoadOptions(
         choose=choice.policy_of,
         operating_point=choice.operating_point,
-        layout="segments" if still is not None else choice.layout(on_failure),  # whose first one has the features
+        layout="segments"
+        if still is not None
+        else choice.layout(opened, on_failure),  # whose first one has the features
         still=still,
         backend=backend,
         threads=threads,
         trusted_keys=trusted_keys,
-        trust_engines=trust_engines,
+        trust_engines=trust_engines or opened.trust.engines,
         on_failure=on_failure,
     )
     options.choose(opened)

@@ -62,11 +62,15 @@ class CalibrationLogits:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: the folder, its manifest, and what the user said of who made it."""
+    """An opened bundle: the folder, its manifest, and what the user said of who made it.
+
+    `verified`: its files are what the manifest says; what is read later is compared too.
+    """
 
     path: Path
     manifest: Manifest
     trust: Trust = field(default_factory=Trust)
+    verified: bool = True
 
     @classmethod
     def open(
@@ -113,10 +117,10 @@ class Bundle:
 
             trust = verify_folder(folder, trusted_keys, content, engines=trust_engines)
         manifest = read_manifest(path / MANIFEST_FILE, content)
-        bundle = cls(path, manifest, trust)
+        bundle = cls(path, manifest, trust, verify or trusted_keys is not None)
         for relative, metadata in bundle.manifest.files.items():
             bundle.file(relative)
-            if verify or trusted_keys is not None:
+            if bundle.verified:
                 bundle._check_content(relative, metadata)
         return bundle
 

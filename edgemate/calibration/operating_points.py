@@ -14,6 +14,7 @@ from edgemate.errors import BundleError, UsageError
 from edgemate.limits import POINTS
 from edgemate.policies import Policy
 from edgemate.policies.serialization import policy_from_json
+from edgemate.policies.temperatures import HIGHEST, LOWEST
 from edgemate.registry import POLICIES, closest
 from edgemate.wording import counted
 
@@ -157,7 +158,7 @@ class ExitTemperature(_Metadata):
     """
 
     exit: Annotated[int, Field(ge=1)]
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(ge=LOWEST, le=HIGHEST)]
     nll_before: Annotated[float, Field(ge=0)]
     nll_after: Annotated[float, Field(ge=0)]
     ece_before: Fraction
@@ -183,7 +184,7 @@ class OperatingPoints(_Metadata):
     """
 
     format_version: Literal[3] = FORMAT_VERSION
-    points: Annotated[tuple[OperatingPoint, ...], BeforeValidator(_not_too_many)]
+    points: Annotated[tuple[OperatingPoint, ...], BeforeValidator(_not_too_many), Field(min_length=1)]
     temperatures: tuple[ExitTemperature, ...] | None = None
     costs: Literal["macs", "latency"] = "macs"
     device: str | None = None

@@ -70,7 +70,7 @@ def classify(
         _print_table(found)
     if statistics.deadlines:  # standard output is the answers' alone with --json
         late = f"{statistics.late} of {counted(statistics.deadlines, 'answer')} came late"
-        say(f"deadline {deadline_ms:g} ms: {late}", err=as_json)
+        say(f"deadline {found.deadline_ms:g} ms: {late}", err=as_json)
     if statistics.degraded:
         say(
             f"warning: {counted(statistics.degraded, 'answer')} came from an earlier exit, as a later one failed",

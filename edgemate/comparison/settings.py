@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgemate.comparison.exit_count import count_exits
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe, Tune, parse_recipe
 from edgemate.config.tuning import option_ranges, rate_range
@@ -20,7 +21,8 @@ def search_space(variant: Variant, recipe: Recipe) -> dict[str, Tune]:
     """The key and the range of every number that is searched for a method.
 
     These are the learning rate and the options that the method declares a range for. An option in the label, as
-    `alpha` in `mate:alpha=2`, is fixed. A range is widened to include the recipe's own value.
+    `alpha` in `mate:alpha=2`, is fixed. A range is widened to include the recipe's own value, but a term that the
+    recipe turns off by 0, where the range is of positive numbers, stays off.
 
     Args:
         variant: the method, or several.
@@ -36,8 +38,9 @@ def search_space(variant: Variant, recipe: Recipe) -> dict[str, Tune]:
         place = "distillation.options" if len(variant.parts) == 1 else f"distillation.methods.{i}.options"
         for option, declared in option_ranges(METHODS, part.name).items():
             own = value_at(tree, f"{place}.{option}")
-            if option not in part.options and not (declared.relative and own is None):
-                space[f"{place}.{option}"] = declared.around(own)
+            unknown, off = declared.relative and own is None, declared.log and own == 0
+            if option not in part.options and not unknown and not off:
+                space[f"{place}.{option}"] = declared.around(own, count_exits(recipe) if declared.root else 1)
     return space
 
 

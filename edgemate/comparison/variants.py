@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgemate.config import Recipe, parse_recipe
+from edgemate.config import Distillation, Recipe, parse_recipe
 from edgemate.config.merging import merge
 from edgemate.config.yaml_text import parse_yaml
 from edgemate.distillation.teachers.reference import learns_from_teacher
@@ -60,8 +60,8 @@ class Variant:
             RecipeError: the method or an option is unknown, or the recipe is not valid with it.
         """
         shared = dict(tree.get("distillation") or {})
-        named, options = shared.pop("method", None), shared.pop("options", None)
-        shared.pop("methods", None)
+        several, options = shared.pop("methods", None), shared.pop("options", None)
+        named = shared.pop("method", None if several else Distillation.model_fields["method"].default)
         if len(self.parts) == 1:
             (part,) = self.parts
             inherited = options if part.name == named else None

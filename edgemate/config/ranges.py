@@ -18,25 +18,31 @@ class Tune:
         high: largest value. If both are integers, so are the values between them.
         log: equal ratios are equally likely, rather than equal differences.
         relative: `low` and `high` are factors on the recipe's own value.
+        root: `low` and `high` are of the value to the power of the number of exits, as where the first exit of K has
+            the weight value^K.
     """
 
     low: float
     high: float
     log: bool = False
     relative: bool = False
+    root: bool = False
 
     def __post_init__(self) -> None:
         if not self.low < self.high or (self.low <= 0 and (self.log or self.relative)):
             raise ValueError(f"{self}: low must be less than high, and above 0 where the range is log or relative")
 
-    def around(self, value: float | None) -> Tune:
+    def around(self, value: float | None, exits: int = 1) -> Tune:
         """The range in absolute numbers, widened to include the recipe's own value.
 
         Args:
             value: the recipe's own; None if it has none, as of an option that another one decides.
+            exits: the number of exits, which a `root` range depends on.
         """
         factor = value if self.relative and value is not None else 1
         low, high = self.low * factor, self.high * factor
+        if self.root:
+            low, high = low ** (1 / exits), high ** (1 / exits)
         if value is not None and (value > 0 or not self.log):
             low, high = min(low, value), max(high, value)
         return Tune(low, high, self.log)

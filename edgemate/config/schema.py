@@ -83,7 +83,7 @@ class Augmentation(Part):
         return self.model_copy(update={"options": {names.get(key, key): value for key, value in self.options.items()}})
 
 
-FILLED_BY_WEIGHTS = ("image_size", "resize_to", "interpolation", "mean", "std")
+FILLED_BY_WEIGHTS = ("image_size", "resize", "resize_to", "interpolation", "mean", "std")
 """Keys of `data` that a training fills in by `model.weights` where they are absent."""
 
 
@@ -162,13 +162,18 @@ class Data(Section):
         kept = {key: option for key, option in options.items() if key != "skip_damaged"}
         return {"skip_damaged": options["skip_damaged"], **value, "options": kept}
 
+    @property
+    def splits_own_dataset(self) -> bool:
+        """Whether both domains share one dataset, whose training split is then split between them."""
+        other = self.unlabeled
+        return other is not None and (other.name is None or (other.name, other.options) == (self.name, self.options))
+
     @model_validator(mode="after")
     def _check_fraction(self) -> Data:
         other = self.unlabeled
-        if other and other.fraction is not None and other.name not in (None, self.name):
-            raise ValueError(
-                f"unlabeled.fraction splits one dataset, but unlabeled.name is {other.name}; remove one of them"
-            )
+        if other and other.fraction is not None and not self.splits_own_dataset:
+            differs = f"unlabeled.name is {other.name}" if other.name != self.name else "unlabeled.options are others"
+            raise ValueError(f"unlabeled.fraction splits one dataset, but {differs}; remove one of them")
         return self
 
 

@@ -63,17 +63,23 @@ def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
 
     A folder that is ignored comes as one entry and is not entered. Symbolic links are followed, each folder once. A
     broken link with an image's suffix, one to itself included, is an image file, so that it is reported as missing
-    instead of skipped.
+    instead of skipped. A folder below that is removed meanwhile is skipped.
     """
     entered = set()
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in entered:
+        try:
+            status = here.stat()
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            found = os.scandir(here)
+        except FileNotFoundError:
+            if here == folder:
+                raise
             continue
         entered.add((status.st_dev, status.st_ino))
-        with os.scandir(here) as entries:
+        with found as entries:
             for entry in entries:
                 path = Path(entry.path)
                 # An entry's own is_dir raises OSError for a link to itself; a path's costs a call to the system.

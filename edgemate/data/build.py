@@ -22,7 +22,7 @@ from edgemate.data.mixed import Domain, mixed_loader
 from edgemate.data.notes import data_notes
 from edgemate.data.on_device import OnDeviceLoader, OnDeviceTrainLoader, evaluation_loader_on, train_loader_on
 from edgemate.data.source import DataSource, FileImages
-from edgemate.data.splits import Splits, limited, split, splits_own_dataset, tested_indices
+from edgemate.data.splits import Splits, limited, split, tested_indices
 from edgemate.data.statistics import channel_statistics
 from edgemate.data.transforms import EvaluationTransform, TrainingTransform
 from edgemate.data.unlabeled import Target, build_target, split_domains, unlabeled_indices
@@ -222,7 +222,7 @@ def build_data(
     )
     domain, for_target = source, None
     if section.unlabeled is not None:
-        if splits_own_dataset(section):
+        if section.splits_own_dataset:
             own, for_target = split_domains(
                 source.train.labels, splits.train, section.unlabeled.fraction or HALF, section.split_seed
             )

@@ -21,7 +21,7 @@ from edgemate.data.input_plan import plan_input
 from edgemate.data.loading import load_source, require_same_task
 from edgemate.data.notes import data_notes
 from edgemate.data.source import DataSource, FileImages, Images
-from edgemate.data.splits import splits_of, splits_own_dataset, tested_indices
+from edgemate.data.splits import splits_of, tested_indices
 from edgemate.errors import DataError, ImageError
 from edgemate.machine import usable_cores
 from edgemate.progress import SILENT, Progress
@@ -170,7 +170,7 @@ def inspect_data(section: Data, progress: Progress = SILENT) -> DataReport:
     }
     sources = [source]
     other = section.unlabeled
-    if other is not None and not splits_own_dataset(section):
+    if other is not None and not section.splits_own_dataset:
         domain = load_source(str(other.name), other.options, skip_damaged=section.skip_damaged, progress=progress)
         require_same_task(source, domain)
         sources.append(domain)

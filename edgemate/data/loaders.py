@@ -150,8 +150,9 @@ class EpochBatches(Sampler[TrainingBatch]):
         return full + (rest >= 2 * self.sharding.parts or (rest == 1 and full == 0 and self.sharding.parts == 1))
 
     def images_in(self, step: int) -> int:
-        """Images of a batch over all processes; batches are counted from 0."""
-        return min(self.batch_size, len(self._indices) - step * self.batch_size)
+        """Images of a batch over all processes, each as often as it is repeated; batches are counted from 0."""
+        whole = -(-len(self._indices) // self._repeats) * self._repeats
+        return min(self.batch_size, whole - step * self.batch_size)
 
     def __len__(self) -> int:
         return self.steps * self.sharding.accumulate

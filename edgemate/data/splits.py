@@ -81,14 +81,6 @@ def splits_of(section: Data, source: DataSource) -> Splits:
     )
 
 
-def splits_own_dataset(section: Data) -> bool:
-    """Whether both domains share one dataset, whose training split is then split between them."""
-    other = section.unlabeled
-    if other is None:
-        return False
-    return other.name is None or (other.name, other.options) == (section.name, section.options)
-
-
 def tested_indices(labels: Indices, test_limit: int | None) -> Indices:
     """Sorted indices of the test split: all test images, or a stratified sample of `test_limit`.
 

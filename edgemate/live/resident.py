@@ -79,6 +79,8 @@ class Resident:
     def run(self, frames: int | None = None) -> LiveReport:
         """Answer until the source ends, `frames` have been answered, or `stops` says so; the counts of it all.
 
+        Frames that cannot be read are not counted among `frames`.
+
         Raises:
             BackendError, BundleError: a segment failed, and the classifier was to raise then.
             DataError: the source failed.
@@ -112,12 +114,12 @@ class Resident:
                 next_report = _next(self._every)
             taken = self._reader.take(_LOOK_SECONDS)
             if taken is not None:
-                self._answer(*taken)
-                done += 1
+                done += self._answer(*taken)
             elif self._reader.ended:
                 return
 
-    def _answer(self, frame: Frame, age: float) -> None:
+    def _answer(self, frame: Frame, age: float) -> bool:
+        """Answer a frame; whether it could be read."""
         prediction: Prediction | None = None
         image: ImageInput | None = None
         error: str | None = None
@@ -146,6 +148,7 @@ class Resident:
         self._reader.source.answered(frame)
         if self._overlay is not None and image is not None and prediction is not None:
             self._overlay.show(image, answer)
+        return prediction is not None
 
     def _look_for_a_new_bundle(self) -> None:
         if self._replacement is None:

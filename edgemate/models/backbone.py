@@ -51,8 +51,12 @@ class Tap:
 def with_layout(tap: Tap, layout: Layout) -> Tap:
     """The same features read in a layout that their shape does not tell. Raises UsageError where they cannot be."""
     dimensions = {"map": 3, "channels_last": 3, "tokens": 2, "vector": 1}
-    if tap.layout == "vector" or tap.shape is None or tap.layout == layout:
+    if tap.layout == "vector" or tap.layout == layout:
         return tap
+    if tap.shape is None:
+        raise UsageError(
+            f"exits.layout is {layout}, but the features of this backbone are a {tap.layout}; leave it out"
+        )
     if len(tap.shape) != dimensions[layout]:
         raise UsageError(
             f"exits.layout is {layout}, but features of shape (N, {', '.join(map(str, tap.shape))}) are not"

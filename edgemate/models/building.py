@@ -55,7 +55,8 @@ def build_model(model: Model, exits: Exits, channels: int, classes: int, size: S
             )
     at = exits.at if isinstance(exits.at, list) else None
     if places_by_macs(exits, backbone):
-        at = place_exits(backbone, (channels, *size), exits.count or USUAL_COUNT)
+        count = exits.count or min(USUAL_COUNT, len(backbone.block_names))
+        at = place_exits(backbone, (channels, *size), count)
 
     def make_head(tap: Tap) -> Head:
         return build_head(exits, tap, classes)
@@ -134,7 +135,7 @@ def build_backbone(
 def usual_size(model: Model) -> Size:
     """The size of images that a backbone is usually given, (height, width)."""
     defaults = input_defaults(model.backbone)
-    if defaults:
+    if defaults and defaults.image_size:
         return defaults.image_size, defaults.image_size
     side = BACKBONES.constant(model.backbone, "IMAGE_SIZE", _USUAL_SIZE)
     if isinstance(side, Mapping):  # by the name of the network

@@ -83,7 +83,12 @@ def _einsum(node: Node) -> int:
     equation, factors = str(node.args[0]), node.args[1]
     sizes: dict[str, int] = {}
     for letters, factor in zip(equation.split("->")[0].replace(" ", "").split(","), _sequence(factors), strict=True):
-        sizes |= dict(zip(letters, shape_of(factor), strict=True))
+        shape = shape_of(factor)
+        before, dots, after = letters.partition("...")
+        # The dimensions that an ellipsis stands for, counted from its end, as they are broadcast.
+        others = [f"...{n}" for n in range(len(shape) - len(before) - len(after), 0, -1)] if dots else []
+        for index, size in zip([*before, *others, *after], shape, strict=True):
+            sizes[index] = max(size, sizes.get(index, 1))
     return math.prod(sizes.values())
 
 

@@ -13,6 +13,7 @@ from edgemate.errors import UsageError
 from edgemate.policies import scores
 from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
+from edgemate.policies.temperatures import check_temperatures
 from edgemate.wording import counted, needing
 
 Array = npt.NDArray[Any]
@@ -45,12 +46,12 @@ class Learned(Policy):
         self.threshold = tuple(map(float, threshold))
         self.temperature = None if temperature is None else tuple(map(float, temperature))
         self.weights = tuple(np.asarray(row, dtype=np.float32) for row in weights)
+        if any(row.ndim != 1 for row in self.weights):
+            raise UsageError("learned: weights must be one row of numbers per exit but the last")
         for value in self.threshold:
             if not 0 <= value <= 1:
                 raise UsageError(f"learned: threshold must be from 0 to 1, not {value}")
-        for value in self.temperature or ():
-            if not 0 < value < math.inf:
-                raise UsageError(f"learned: temperature must be above 0 and finite, not {value}")
+        check_temperatures(self.name, self.temperature or ())
         counts = {len(self.threshold), len(self.weights), len(self.temperature or self.threshold)}
         if len(counts) > 1:
             raise UsageError("learned: needs as many thresholds, temperatures and rows of weights as each other")

@@ -14,6 +14,7 @@ from edgemate.errors import UsageError
 from edgemate.policies.descriptions import threshold_description
 from edgemate.policies.policy import Decider, Mask, Policy
 from edgemate.policies.single import Kind, Single, SingleEntropy, SingleScore, StopRule, float32s, stands_for
+from edgemate.policies.temperatures import check_temperatures
 from edgemate.wording import counted, needing
 
 
@@ -46,9 +47,7 @@ class ScorePolicy(Policy):
             if not 0 <= value <= self.highest or math.isinf(value):
                 limit = f"from 0 to {self.highest:g}" if math.isfinite(self.highest) else "0 or more, and finite"
                 raise UsageError(f"{self.name}: threshold must be {limit}, not {value}")
-        for value in () if self.temperature is None else _numbers(self.temperature):
-            if not 0 < value < math.inf:
-                raise UsageError(f"{self.name}: temperature must be above 0 and finite, not {value}")
+        check_temperatures(self.name, () if self.temperature is None else _numbers(self.temperature))
 
     def parameters(self) -> dict[str, Any]:
         """`threshold` and `temperature`, each a number, or a list of K-1."""

@@ -174,7 +174,8 @@ class AnytimeClassifier:
         self._network.counts.reset()
 
     def stream(self, image: ImageInput, policy: Policy | str | None = None) -> Iterator[Prediction]:
-        """Answers about one image, one per exit, each better than the last.
+        """Answers about one image, one per exit, each better than the last. An exit whose logits are not finite gives
+        none where an earlier one gave one.
 
         A segment is computed when its answer is asked for: stop iterating, and the rest is never done. The last answer
         taken is the one that counts in the statistics.

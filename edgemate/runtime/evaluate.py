@@ -95,6 +95,8 @@ def evaluate_policy(
             ]
             for i, tally in enumerate(tallies)
         }
+        if deadline is not None:
+            _measure_segments(classifier, ready, policy, batches)
         warmup = WARMUP if start == 0 else 1  # the other size has just had the caches
         for timed in time_in_turns(calls, warmup=warmup, before=report):
             tally, (answers, non_finite) = tallies[timed.key], timed.result
@@ -102,6 +104,14 @@ def evaluate_policy(
             done, batch = (timed.index + 1) * tally.batch, tally.batch
     per_image = (decode_ms / len(images), prepare_ms / len(images))
     return [replace(tally.measured(labels), decode_ms=per_image[0], prepare_ms=per_image[1]) for tally in tallies]
+
+
+def _measure_segments(
+    classifier: AnytimeClassifier, ready: npt.NDArray[Any], policy: Policy | str | None, batches: Sequence[int]
+) -> None:
+    """Classify a batch of each size once: a deadline measures the segments at the first batch of a new size."""
+    for size in sorted({size for batch in batches for size in (min(batch, len(ready)), len(ready) % batch)} - {0}):
+        classifier.classify(ready[:size], policy, batch_size=size)
 
 
 def _call(

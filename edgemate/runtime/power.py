@@ -47,7 +47,7 @@ def measure_power(
         with sensor.running() as consumed:
             end = time.perf_counter() + SECONDS
             while not done or time.perf_counter() < end:
-                classifier.classify(images, last)
+                classifier.classify(images, last, batch_size=len(images))
                 done += len(images)
     except OSError as error:
         return Reading.missing(str(error))

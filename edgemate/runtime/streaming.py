@@ -59,7 +59,10 @@ def stream_image(network: Network, answers: RowAnswers, image: Array, policy: Po
                 finite = answer
             elif final and finite is not None and network.degrades:
                 answer = _degraded(finite, started)
-            yield answer
+            if is_finite or final or finite is None:
+                yield answer
+            else:  # no answer is not better than the one before
+                answer = finite
             if final:
                 return
     finally:

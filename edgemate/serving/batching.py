@@ -34,8 +34,8 @@ class _Item(Generic[Key]):
 class Batcher(Generic[Key]):
     """Gathers images of requests with the same key into batches and runs these in one thread, one after another.
 
-    A batch waits until it is full or its first image has waited `max_wait_ms`; while another one runs, it fills
-    anyway. `close` it at the end.
+    A batch waits until it is full or its first image has waited `max_wait_ms`, and no longer than until half the time
+    is left that a request in it has; while another one runs, it fills anyway. `close` it at the end.
 
     Args:
         run: the predictions of images `(n, …)` of one key, with the time, as `time.perf_counter()` tells it, that
@@ -128,10 +128,16 @@ class Batcher(Generic[Key]):
                 at += len(item.images)
 
     async def _fill(self) -> None:
-        """Wait for images of the first one's key, until they fill a batch or the first one has waited long enough."""
+        """Wait for images of the first one's key, until they fill a batch or one of them has waited long enough."""
         first = self._waiting[0]
-        while sum(len(item.images) for item in self._waiting if item.key == first.key) < self._max_batch:
-            left = first.arrived + self._max_wait - time.perf_counter()
+        while True:
+            mine = [item for item in self._waiting if item.key == first.key]
+            if sum(len(item.images) for item in mine) >= self._max_batch:
+                return
+            begin = first.arrived + self._max_wait
+            # The network needs its part of the time until a request is due.
+            begin = min([begin, *((item.arrived + item.due) / 2 for item in mine if item.due is not None)])
+            left = begin - time.perf_counter()
             if left <= 0:
                 return
             self._arrived.clear()

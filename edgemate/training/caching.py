@@ -191,7 +191,9 @@ class Caching:
 class _AllBatches(EpochBatches):
     """As `EpochBatches`, with a last batch of one image too: another epoch has that image elsewhere."""
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
         return -(-len(self._indices) // self.batch_size)
 
 

@@ -83,6 +83,11 @@ class CheckpointFiles(TorchCheckpointIO):
         return found
 
 
+def has_trained(trainer: Trainer) -> bool:
+    """Whether an epoch began; none does where the checkpoint is of the last one."""
+    return any(isinstance(callback, Checkpoint) and callback.began for callback in trainer.callbacks)  # type: ignore[attr-defined]
+
+
 @contextmanager
 def translate_restoring_errors(trainer: Trainer, path: Path) -> Iterator[None]:
     """RunError where a training that resumes from a checkpoint fails before its first step.
@@ -90,13 +95,12 @@ def translate_restoring_errors(trainer: Trainer, path: Path) -> Iterator[None]:
     The checkpoint has the right form then, and holds something else in it than this network, optimizer and schedule.
     """
     resumes = path.exists()
-    began = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoint)]  # type: ignore[attr-defined]
     try:
         yield
     except (EdgemateError, OSError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        if not resumes or any(callback.began for callback in began):
+        if not resumes or has_trained(trainer):
             raise
         reason = " ".join(str(error).split())[:300]
         raise RunError(

@@ -57,12 +57,19 @@ def check_early(recipe: Recipe, source: str) -> None:
         problems.append(f"training.compile: {missing}")
     if recipe.training.cuda_graphs and not recipe.training.compile:
         problems.append(NO_CUDA_GRAPHS)
-    last = max(recipe.optimization.schedule_options.get("milestones", [0]))
+    last = _last_milestone(recipe)
     if last >= recipe.optimization.epochs:
         epochs = counted(recipe.optimization.epochs, "epoch")
         problems.append(f"optimization.schedule_options.milestones: {last:g} is never reached in {epochs}")
     if problems:
         raise RecipeError(source, problems)
+
+
+def _last_milestone(recipe: Recipe) -> float:
+    """0 where there is none, and for what a user's own schedule calls so, which checks it itself."""
+    if recipe.optimization.schedule not in SCHEDULES:
+        return 0
+    return float(max(recipe.optimization.schedule_options.get("milestones") or [0]))
 
 
 def teacher_problem(distillation: Distillation) -> str | None:

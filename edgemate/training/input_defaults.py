@@ -35,8 +35,10 @@ def with_input_defaults(data: Data, backbone: str, weights: str | None) -> Data:
     if known is None:
         return data
     filled: dict[str, Any] = {}
-    if data.image_size is None:
+    if data.image_size is None and known.image_size is not None:
         filled["image_size"] = known.image_size
+        if data.resize is None and data.resize_to is None:
+            filled["resize"] = known.resize
         if data.resize_to is None and data.resize != "stretch":
             filled["resize_to"] = known.resize_to
     if data.interpolation is None:
@@ -58,6 +60,8 @@ def _of_run(path: Path) -> InputDefaults:
     except RunError as error:
         raise UsageError(f"model.weights: {error}") from error
     resize = spec.resize
+    size = spec.height if spec.height == spec.width else None
     side = resize.size if resize is not None and isinstance(resize.size, int) else None
+    mode = None if resize is None else resize.mode
     interpolation = resize.interpolation if resize is not None else "bilinear"
-    return InputDefaults(spec.height, side, interpolation, spec.mean, spec.std)
+    return InputDefaults(size, side, interpolation, spec.mean, spec.std, mode)

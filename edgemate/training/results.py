@@ -50,13 +50,15 @@ def write_results(
         write_tensors(run.method_path, own)
     files.write_text(run.per_class_path, per_class_csv(reports))
     files.write_text(run.confusion_path, confusion_csv(reports))
+    last = record.rows[-1]
     run.write_metrics(
         {
             "accuracy": splits,
             "kept_epoch": kept_epoch,
             "epochs": len(record.rows),
             "train_seconds": sum(row["seconds"] for row in record.rows),
-            "method": task.method.report(),
+            # As after the last epoch, also where that was before this process.
+            "method": {key.removeprefix("method/"): of for key, of in last.items() if key.startswith("method/")},
             **extra,
         }
     )

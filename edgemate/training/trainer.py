@@ -28,12 +28,12 @@ from edgemate.machine import processor
 from edgemate.models import MultiExitModel, build_model, count_costs
 from edgemate.progress import SILENT, Progress
 from edgemate.runs import Run
-from edgemate.training.averaging import weight_averaging
+from edgemate.training.averaging import take_average, weight_averaging
 from edgemate.training.beginning import Place
 from edgemate.training.cached_loaders import CachedLoader, CachedTrainLoader
 from edgemate.training.caching import Caching
 from edgemate.training.callbacks import BestEpoch, KeepEpochs, Record, SeedEveryEpoch
-from edgemate.training.checkpoints import Checkpoint, CheckpointFiles, translate_restoring_errors
+from edgemate.training.checkpoints import Checkpoint, CheckpointFiles, has_trained, translate_restoring_errors
 from edgemate.training.checks import check_recipe, method_problems
 from edgemate.training.class_weights import class_weights
 from edgemate.training.early_stop import EarlyStop
@@ -238,6 +238,8 @@ def _train(
                 f"optimization.batch_size={recipe.optimization.batch_size}: a step does not fit into the GPU's memory; "
                 "set a smaller one, or training.precision=bf16"
             ) from error
+    if not has_trained(trainer):
+        take_average(trainer, task)
     task.update_mixing()
     if best and world.first:
         model.load_state_dict(best.weights)

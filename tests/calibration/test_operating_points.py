@@ -38,6 +38,12 @@ def test_points_survive_json() -> None:
     assert OperatingPoints.model_validate_json(points.model_dump_json()) == points
 
 
+def test_no_points_at_all_are_refused(own_bundle: Path) -> None:
+    content = {"format_version": 3, "points": []}
+    with pytest.raises(BundleError, match="points"):
+        read_operating_points(write_points(own_bundle, content))
+
+
 def test_an_unknown_name_suggests_the_closest() -> None:
     points = OperatingPoints(points=(OperatingPoint.model_validate(POINT),))
     with pytest.raises(UsageError, match="unknown operating point 'fats'; did you mean 'fast'"):
@@ -51,6 +57,10 @@ def test_an_unknown_name_suggests_the_closest() -> None:
         (
             {"parameters": {"threshold": 0.9, "temperature": [1.0]}},
             "fast: confidence: temperature has 1 number; 3 exits need 2",
+        ),
+        (
+            {"parameters": {"threshold": 0.9, "temperature": 1e-60}},
+            "fast: confidence: temperature must be from 1e-06 to 1e\\+06, not 1e-60",
         ),
         ({"parameters": {"threshold": [0.9, 1.5]}}, "fast: confidence: threshold must be from 0 to 1, not 1.5"),
         ({"policy": "confidense"}, "fast: unknown exit policy 'confidense'; did you mean 'confidence'"),

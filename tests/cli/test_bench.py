@@ -13,6 +13,7 @@ from bundles import write_small_bundle
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+import edgemate
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
 from edgemate.cli.bench import bench
@@ -91,6 +92,12 @@ def test_what_cannot_be_timed_is_refused_before_anything_is(small_bundle: Bundle
         tmp_path / "conditional", conditional=True, graphs={"conditional": bundle.manifest.graphs["conditional"]}
     ).path
     assert "has neither segments nor prefixes, only conditional" in str(run(path).exception)
+
+
+def test_numbers_are_checked_without_the_command_line_too(small_bundle: Bundle) -> None:
+    for options in ({"repeats": 0}, {"warmup": -1}):
+        with pytest.raises(UsageError, match=r"(repeats|warmup): must be [01] or more"):
+            edgemate.bench(small_bundle, threads=1, **options)
 
 
 def test_one_of_two_layouts_can_be_timed_alone(small_bundle: Bundle) -> None:

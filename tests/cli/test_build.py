@@ -15,6 +15,7 @@ from fake_tensorrt import ORIN, opened
 from golden_backend import GoldenBackend
 
 from edgemate import files
+from edgemate.bundle import Bundle
 from edgemate.cli.build import build
 from edgemate.errors import BackendError, BundleError, UsageError
 from edgemate.registry import BACKENDS
@@ -47,6 +48,21 @@ def trt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRT:
     monkeypatch.setattr(compat, "load_tensorrt", lambda flavour=None: trt)
     monkeypatch.setattr(BACKENDS, "get", lambda name: GoldenBackend)
     return trt
+
+
+def test_whom_the_user_trusts_is_known_where_engines_are_kept(
+    own_bundle: Path, trt: TensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted: list[bool] = []
+
+    def built(bundle: Bundle, *given: object, **options: object) -> None:
+        trusted.append(bundle.trust.engines)
+        raise BackendError("enough")
+
+    monkeypatch.setattr("edgemate.runtime.backends.tensorrt.proving.build_proved_engines", built)
+    for options in ((), ("--trust-engines",)):
+        invoke(build, own_bundle, *options)
+    assert trusted == [False, True]
 
 
 def test_engines_are_built_proved_and_timed(own_bundle: Path, trt: TensorRT) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from bundles import write_small_bundle
 from PIL import Image
 from small_network import CLASSES
 from typer.testing import CliRunner, Result
 
 from edgemate import files
-from edgemate.bundle import Bundle
+from edgemate.bundle import Bundle, replace_file
 from edgemate.cli.classify import classify
 from edgemate.errors import BundleError, DataError, UsageError
 from edgemate.policies import Confidence
@@ -77,6 +78,26 @@ def test_under_a_deadline_programs_are_told_which_answers_came_late(small_bundle
         assert f"{3 * late} of 3 answers came late" in result.stderr
         assert f"{3 * late} of 3 answers came late" in run(small_bundle.path, images, "--deadline-ms", ms).stdout
     assert "late" not in answers(small_bundle.path, images)[0]
+
+
+def test_an_operating_point_may_be_a_deadline(own_bundle: Path, images: Path) -> None:
+    points = json.loads((own_bundle / "policies.json").read_text())
+    quick = {**points["points"][-1], "name": "quick", "policy": "deadline", "parameters": {"ms": 1e6}}
+    points["points"].append(quick)
+    replace_file(Bundle.open(own_bundle), "policies.json", json.dumps(points).encode())
+    assert [answer["late"] for answer in answers(own_bundle, images, "--policy", "quick")] == [False] * 3
+    assert "deadline 1e+06 ms: 0 of 3 answers came late" in run(own_bundle, images, "--policy", "quick").stdout
+
+
+def test_a_bundle_of_one_layout_answers_what_it_can(small_bundle: Bundle, images: Path, tmp_path: Path) -> None:
+    graphs = small_bundle.manifest.graphs
+    segments = write_small_bundle(tmp_path / "segments", graphs={"segments": graphs["segments"]}).path
+    prefixes = write_small_bundle(tmp_path / "prefixes", graphs={"prefixes": graphs["prefixes"]}).path
+    for options in (("--exit", 2), ()):
+        expected = [(answer["label"], answer["exit"]) for answer in answers(small_bundle.path, images, *options)]
+        for path in (segments, prefixes):
+            assert [(answer["label"], answer["exit"]) for answer in answers(path, images, *options)] == expected
+    assert "has no segments, only prefixes" in str(run(prefixes, images, "--threshold", 0.9).exception)
 
 
 def test_a_table_cuts_nothing_and_folds_no_name(small_bundle: Bundle, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,10 +9,11 @@ from hypothesis import strategies as st
 
 from edgemate.comparison import parse_variants
 from edgemate.comparison.search import ROUND, Search
-from edgemate.comparison.settings import RATE, described, search_space, with_setting
+from edgemate.comparison.settings import RATE, described, search_space, value_at, with_setting
 from edgemate.config import Recipe, Tune
 from edgemate.config.options import part_options
 from edgemate.config.tuning import option_ranges
+from edgemate.distillation import Setting
 from edgemate.registry import METHODS
 from recipes import SMALL, small_recipe
 
@@ -93,12 +95,47 @@ def test_a_range_is_widened_to_include_the_recipes_own_value() -> None:
     assert Tune(0.1, 1.0, log=True).around(0.0) == Tune(0.1, 1.0, log=True)  # no log range includes 0
 
 
+def test_a_term_that_the_recipe_turns_off_stays_off() -> None:
+    off = "distillation.options.proximity"
+    space = space_of("mate", "distillation.method=mate", f"{off}=0")
+    assert off not in space
+    own = {key: value_at(recipe_of("mate").model_dump(mode="json"), key) for key in space}
+    search = Search(space, own)
+    search.tell([0.5] * len(search.ask(ROUND)))  # Optuna refuses values that are not in their range
+
+
+@pytest.mark.parametrize("name", ["loth", "beed"])
+@pytest.mark.parametrize("exits", [1, 2, 3, 4, 9, 30])
+def test_a_range_that_depends_on_the_number_of_exits_is_accepted_to_its_ends(name: str, exits: int) -> None:
+    declared = option_ranges(METHODS, name)["balance"].around(1.0, exits)
+    assert declared.high > declared.low
+    setting = Setting(exits, 5, tuple([8] * exits))
+    for value in (declared.low, declared.high):
+        METHODS.get(name)(setting, balance=float(f"{value:.4g}"))
+
+
+@pytest.mark.parametrize(
+    ("section", "exits"),
+    [
+        ({"at": ["stage1", "stage3"]}, 2),
+        ({}, 3),
+        ({"at": "auto", "count": 2}, 2),
+    ],
+)
+def test_the_range_is_that_of_the_recipes_exits(section: dict[str, Any], exits: int) -> None:
+    (variant,) = parse_variants("loth")
+    tree = small_recipe().model_dump(mode="json") | {"exits": {"head": "linear", **section}}
+    found = search_space(variant, variant.recipe(tree, 0))["distillation.options.balance"]
+    assert found.high == pytest.approx(1.9 ** (1 / exits))
+
+
 @pytest.mark.parametrize("name", METHODS.names())
 def test_declared_ranges_are_accepted_by_their_options_and_include_the_default(name: str) -> None:
     model = part_options(METHODS, name)
     required = {key: [1, 2] for key, field in model.model_fields.items() if field.is_required()}
     for option, declared in option_ranges(METHODS, name).items():
         default = model.model_fields[option].default
+        declared = declared.around(None, 3)
         assert declared.low <= default <= declared.high, option
         for value in (declared.low, declared.high):
             model.model_validate({**required, option: value})

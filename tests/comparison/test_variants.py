@@ -80,6 +80,9 @@ def test_only_the_objective_and_the_seed_differ() -> None:
 def test_the_recipes_own_method_lends_its_options() -> None:
     assert parse_variant("mate").recipe(TREE, 0).distillation.options["alpha"] == 2.0
     assert parse_variant("mate:alpha=3").recipe(TREE, 0).distillation.options["alpha"] == 3.0
+    unnamed = TREE | {"distillation": {"options": {"alpha": 2.0}}}  # mate, which is the default
+    assert parse_variant("mate").recipe(unnamed, 0).distillation.options["alpha"] == 2.0
+    assert parse_variant("dml").recipe(unnamed, 0).distillation.names == ["dml"]
 
 
 def test_several_methods_are_summed_with_their_weights() -> None:

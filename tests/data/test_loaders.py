@@ -200,8 +200,8 @@ def test_repeated_images_are_in_one_batch_and_the_steps_stay(n, groups, repeats,
     repeated.set_epoch(epoch)
     batches = [batch.indices for batch in repeated]
     assert len(batches) == len(plain) == len(repeated)
-    for batch in batches:
-        assert len(batch) <= size
+    for step, batch in enumerate(batches):
+        assert len(batch) == repeated.images_in(step) <= size
         assert set(np.unique(batch, return_counts=True)[1].tolist()) == {repeats}
     seen = np.concatenate([np.unique(batch) for batch in batches]) if batches else []
     assert len(set(seen)) == len(seen), "an image is in one batch of an epoch"

@@ -9,7 +9,7 @@ from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Loss, Progress, Setting
-from edgemate.distillation.boosting import boosted_mixing
+from edgemate.distillation.boosting import boosted_logits, boosted_mixing
 from edgemate.distillation.methods.mate import MATE
 from edgemate.distillation.methods.mate_ensemble import own_exits, primary_teachers
 from edgemate.errors import UsageError
@@ -163,6 +163,12 @@ def test_boosting_is_mate_of_the_sums_and_deploys_them() -> None:
     mixing = method.mixing()
     assert mixing is not None
     torch.testing.assert_close(torch.einsum("kj,njc->nkc", mixing, outputs.logits), summed)
+
+
+def test_the_teachers_of_boosted_exits_are_made_of_the_sums() -> None:
+    method = scattered(boost=0.5)
+    logits = make_outputs()[0].logits
+    torch.testing.assert_close(method.teachers(logits), scattered().teachers(boosted_logits(logits, 0.5)))
 
 
 def test_boosting_excludes_another_ensemble() -> None:

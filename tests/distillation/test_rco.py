@@ -42,6 +42,11 @@ def test_every_anchor_has_its_equal_interval(setting: Setting) -> None:
     assert anchors_of(RCO(setting, route=[5, 9]), 5) == [5, 5, 5, 9, 9]
 
 
+def test_with_fewer_epochs_than_anchors_the_last_ones_are_taught_by_the_mature_teacher(setting: Setting) -> None:
+    assert anchors_of(RCO(setting), 2) == [2, 9]
+    assert anchors_of(RCO(setting), 1) == [9]
+
+
 def test_the_loss_is_kds_under_the_teacher_of_the_anchors_epoch(setting: Setting) -> None:
     outputs, labels = make_outputs()
     batch = images_of(labels)

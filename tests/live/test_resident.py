@@ -60,6 +60,19 @@ def test_a_damaged_image_is_an_answer_with_an_error(small_bundle: Bundle, images
     assert [answer.error is None for answer in answers] == [True, True, False, True, True, True]
     assert "2.png" in answers[2].to_json()["error"]
     assert (report.answered, report.unreadable) == (5, 1)
+    report = run(small_bundle, images, threads=1, frames=3)
+    assert (report.answered, report.unreadable) == (3, 1), "one that cannot be read is no answer"
+
+
+def test_a_signed_bundle_is_replaced_by_signed_ones_only(own_bundle: Path, images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    edgemate.api.make_keys(tmp_path / "own.key", tmp_path / "own.pub")
+    edgemate.api.sign_bundle(own_bundle, tmp_path / "own.key")
+    signed = Bundle.open(own_bundle, trusted_keys=tmp_path / "own.pub")
+    with pytest.raises(UsageError, match="reload: a bundle that takes the place of this one must be signed too"):
+        edgemate.run(signed, images, threads=1)
+    assert edgemate.run(signed, images, threads=1, reload=False).answered == 6
+    assert edgemate.run(signed, images, threads=1, trusted_keys=tmp_path / "own.pub").answered == 6
 
 
 def test_frames_that_repeat_keep_their_answer(small_bundle: Bundle, images: Path) -> None:

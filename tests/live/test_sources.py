@@ -16,8 +16,9 @@ from PIL import Image
 from videos import jpeg, steps, write_video
 
 from edgemate.bundle import Bundle
+from edgemate.core.image_search import find_images
 from edgemate.errors import DataError, ImageError, UsageError
-from edgemate.limits import Limit
+from edgemate.limits import SOURCE_FILES, Limit
 from edgemate.live import Frame
 from edgemate.live.sources import Source, SourceOptions, open_source
 from edgemate.live.sources.standard_input import StandardInput
@@ -60,6 +61,37 @@ def test_a_video_gives_its_frames_at_their_times_in_rgb(video: Path) -> None:
     assert abs(last.mean() - 219) < 8
 
 
+def damaged(video: Path, target: Path, packets: set[int]) -> Path:
+    """A copy of a video in which the packets with these numbers are zeros."""
+    av = pytest.importorskip("av")
+    data = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        for number, packet in enumerate(container.demux(video=0)):
+            if number in packets and packet.size:
+                data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    target.write_bytes(data)
+    return target
+
+
+def test_a_packet_that_cannot_be_decoded_does_not_end_a_video(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    whole = write_video(tmp_path / "whole.avi", steps(12), codec="mjpeg")
+    frames = list(open_source(str(damaged(whole, tmp_path / "cut.avi", {5}))).frames())
+    assert [frame.index for frame in frames] == list(range(12))
+    with pytest.raises(ImageError, match=r"cut\.avi: a frame cannot be decoded"):
+        frames[5].image()
+    assert np.asarray(frames[6].image()).shape == (24, 32, 3)
+    nothing = open_source(str(damaged(whole, tmp_path / "nothing.avi", set(range(12)))))
+    with pytest.raises(DataError, match=r"nothing\.avi: none of its 12 frames can be decoded"):
+        list(nothing.frames())
+
+
+def test_ffmpeg_says_nothing_through_python(video: Path) -> None:
+    av = pytest.importorskip("av")
+    open_source(str(video)).close()
+    assert av.logging.get_level() is None, "its messages would wait for Python's lock in FFmpeg's own threads"
+
+
 def test_a_folder_gives_its_images_in_order_once(tmp_path: Path) -> None:
     folder = image_files(tmp_path / "in", "b.png", "a.jpg", ".hidden.png")
     (folder / "notes.txt").write_text("no image")
@@ -80,6 +112,49 @@ def test_a_watched_folder_gives_what_comes_and_moves_what_is_done(tmp_path: Path
     assert sorted(path.name for path in done.iterdir()) == ["a-1.png", "a.png"]
     source.close()
     assert list(frames) == []
+
+
+def test_another_image_under_the_same_name_and_inode_is_answered(tmp_path: Path) -> None:
+    folder = image_files(tmp_path / "in", "a.png")
+    source = open_source(str(folder), SourceOptions(watch=True))
+    frames = source.frames()
+    assert next(frames).index == 0
+    before = (folder / "a.png").stat()
+    Image.new("RGB", (9, 9), "red").save(folder / "a.png")  # in place, so that the inode stays
+    assert (folder / "a.png").stat().st_ino == before.st_ino
+    assert (second := next(frames)).index == 1
+    assert second.file == folder / "a.png"
+    source.close()
+
+
+def test_a_folder_below_that_vanishes_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = image_files(tmp_path / "in", "a.png")
+    image_files(folder / "below", "b.png")
+    scan = os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path).name == "below":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return scan(path)
+
+    monkeypatch.setattr("edgemate.core.image_search.os.scandir", scandir)
+    assert [frame.file for frame in open_source(str(folder)).frames()] == [folder / "a.png"]
+    with pytest.raises(FileNotFoundError):
+        find_images(folder / "below", SOURCE_FILES)
+
+
+def test_a_read_of_standard_input_that_waits_ends_soon() -> None:
+    read, write = os.pipe()
+    source = StandardInput(descriptor=read)
+    thread = threading.Thread(target=lambda: list(source.frames()))
+    thread.start()
+    source.close()
+    thread.join(5)
+    ended = not thread.is_alive()
+    os.close(write)
+    thread.join()
+    os.close(read)
+    assert ended
 
 
 def test_what_is_done_takes_no_name_that_another_process_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,5 +16,7 @@ def test_a_layout_can_be_named_where_the_shape_does_not_tell() -> None:
 def test_a_vector_stays_one_and_other_dimensions_are_refused() -> None:
     vector = Tap(16, 16, 0, "vector", (16,))
     assert with_layout(vector, "tokens") is vector
+    with pytest.raises(UsageError, match=r"exits\.layout is tokens, but the features of this backbone are a map"):
+        with_layout(Tap(8, 16, 1), "tokens")
     with pytest.raises(UsageError, match=r"exits\.layout is tokens, but features of shape \(N, 8, 8, 4\)"):
         with_layout(Tap(8, 16, 1, "map", (8, 8, 4)), "tokens")

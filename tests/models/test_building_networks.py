@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from runs import make_run
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from edgemate.errors import UsageError
 from edgemate.models import MultiExitModel, build_model
 from edgemate.models.networks.own_networks import own_network
 from edgemate.models.networks.timm_networks import timm_network
+from edgemate.models.networks.torchvision_networks import torchvision_network
+from edgemate.models.planning import plan_network
 from edgemate.runs import Run, write_tensors
 
 NAME = "timm/test_efficientnet"
@@ -200,3 +204,26 @@ def test_what_is_no_network_is_one_line(factory: Any, words: str) -> None:
     assert "my:Net" in str(raised.value)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def short(in_channels: int, num_classes: int) -> nn.Module:
+    layers = nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.Conv2d(4, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(layers, nn.Linear(8, num_classes))
+
+
+def test_a_network_with_few_cut_points_gets_as_many_exits_as_its_plan_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemate.registry.BACKBONES.get", lambda name: short)
+    section = Model(backbone="my_pkg.my_mod:short")
+    plan = plan_network(section, Exits(), size=(12, 12), classes=5)
+    assert 1 < len(plan.exits) < 4
+    assert list(build_model(section, Exits(), 3, 5, (12, 12)).cuts) == [cut.name for cut in plan.exits]
+
+
+def test_pretrained_weights_of_torchvision_read_gray_images_as_gray_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    colored = torchvision.models.mobilenet_v3_small()
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights, **options: deepcopy(colored))
+    gray = torchvision_network("mobilenet_v3_small", 1, None, True).module.eval()
+    images = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(gray(images), colored.eval()(images.expand(-1, 3, -1, -1)))

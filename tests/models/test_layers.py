@@ -150,6 +150,24 @@ def test_what_is_read_and_written_is_counted_by_hand() -> None:
     assert "not known" in layers.uncounted[0].reason  # unknown ones come first
 
 
+class _Einsum(nn.Module):
+    """A matrix product as an equation, over all that comes before the last dimension."""
+
+    def __init__(self, equation: str) -> None:
+        super().__init__()
+        self.equation, self.weight = equation, nn.Parameter(torch.ones(8, 6))
+
+    def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"features": torch.einsum(self.equation, features["image"], self.weight).relu()}
+
+
+@pytest.mark.parametrize("equation", ["nchd,df->nchf", "...d,df->...f", "n...d,df->n...f"])
+def test_an_equation_is_counted_with_and_without_an_ellipsis(equation: str) -> None:
+    backbone = Backbone({"all": _Einsum(equation)}, {"all": Tap(3, 3, 0)}, None)
+    layers = count_layers(MultiExitModel(backbone, ["all"], lambda tap: linear(tap, 5)), (3, 6, 8))
+    assert layers.layers[0].macs == 3 * 6 * 8 * 6
+
+
 def test_every_kind_has_its_reason_and_an_unknown_operator_is_not_called_cheap() -> None:
     found = uncounted_operators({"add": 3, "never_heard_of": 1, "view": 2, "max_pool2d": 1})
     assert [one.operator for one in found] == [

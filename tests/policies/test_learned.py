@@ -39,7 +39,11 @@ def test_an_exit_with_non_finite_logits_scores_zero() -> None:
         (lambda: Learned([1.5, 0], weights=WEIGHTS), "threshold must be from 0 to 1, not 1.5"),
         (lambda: Learned([0.5], weights=WEIGHTS), "as many thresholds"),
         (lambda: Learned([0.5, 0.5], weights=WEIGHTS, temperature=[1.0]), "as many thresholds"),
-        (lambda: Learned([0.5, 0.5], weights=WEIGHTS, temperature=[0.0, 1.0]), "temperature must be above 0"),
+        (
+            lambda: Learned([0.5, 0.5], weights=WEIGHTS, temperature=[0.0, 1.0]),
+            "temperature must be from 1e-06 to 1e+06",
+        ),
+        (lambda: Learned([0.5], weights=[[[1.0], [2.0]]]), "weights must be one row of numbers per exit but the last"),
         (lambda: Learned([0.5, 0.5], weights=[[0.0] * 5, [0.0] * 5]), "one weight more"),
         (lambda: Learned([0.5, 0.5], weights=WEIGHTS).begin(1, 4), "is for 3 exits; this network has 4"),
         (

@@ -54,7 +54,7 @@ def test_each_exit_has_its_own_threshold_and_temperature() -> None:
         (lambda: Margin(2), "margin: threshold must be from 0 to 1"),
         (lambda: Entropy(-1), "entropy: threshold must be 0 or more"),
         (lambda: Entropy(math.inf), "entropy: threshold must be 0 or more, and finite"),
-        (lambda: Confidence(0.5, temperature=0), "confidence: temperature must be above 0 and finite, not 0.0"),
+        (lambda: Confidence(0.5, temperature=0), "confidence: temperature must be from 1e-06 to 1e+06, not 0.0"),
         (lambda: Confidence([0.5]).begin(1, 3), "threshold has 1 number; 3 exits need 2, all but the last"),
         (lambda: Margin(0.5, temperature=[1, 1, 1]).begin(1, 3), "temperature has 3 numbers; 3 exits need 2"),
     ],

@@ -238,6 +238,18 @@ def test_logits_that_are_no_numbers_stop_nothing_and_are_counted(small_bundle: B
     assert classifier.non_finite == 3
 
 
+def test_a_stream_never_takes_an_answer_back(small_bundle: Bundle, golden) -> None:
+    unsure, broken = [0.0, 1.0, 0.0, 0.0], [math.nan, 9.0, 0.0, 0.0]
+    for script, exits in (
+        ([unsure, broken, unsure], [1, 3]),
+        ([broken, broken, unsure], [1, 2, 3]),  # what is no answer is given only where there was none
+        ([unsure, unsure, broken], [1, 2, 3]),
+    ):
+        classifier = AnytimeClassifier(small_bundle, ScriptedBackend(*([row] for row in script)))
+        assert [answer.exit for answer in classifier.stream(golden.images[0])] == exits
+        assert classifier.non_finite == script.count(broken)
+
+
 @pytest.mark.parametrize("broken", [(1,), (2,), (1, 2), ()])
 @pytest.mark.parametrize("inner", [None, Patience(1), Confidence(0.9)])
 def test_a_stream_under_a_deadline_ends_where_classify_stops(

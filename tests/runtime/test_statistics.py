@@ -6,8 +6,10 @@ import itertools
 import math
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from scripted_backend import ScriptedBackend
 from edgemate.bundle import Bundle
 from edgemate.calibration import OperatingPoint, calibrate_bundle, read_operating_points
 from edgemate.policies import Confidence, Deadline, FixedExit, scores
-from edgemate.runtime import AnytimeClassifier, evaluate_policy, measure_stops
+from edgemate.runtime import AnytimeClassifier, evaluate, evaluate_policy, measure_stops
+from edgemate.runtime.segment_times import SegmentTimes
 
 
 @pytest.fixture
@@ -100,6 +103,31 @@ def test_evaluating_is_classifying(classifier: AnytimeClassifier, small_bundle: 
         assert one.ms_per_image == pytest.approx(one.latency.mean * one.latency.repeats / 24)
     [unlabeled] = evaluate_policy(classifier, list(golden.images), None, None, batches=(4,))
     assert (unlabeled.accuracy, unlabeled.statistics.answers) == (None, (0, 0, 24))
+
+
+def test_segments_are_not_measured_within_a_timed_call(
+    classifier: AnytimeClassifier, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[int, bool]] = []
+    timing = False
+    measure, in_turns = SegmentTimes.measure, evaluate.time_in_turns
+
+    def noted(self: SegmentTimes, batch: int, repeats: int) -> tuple[float, ...]:
+        measured.append((batch, timing))
+        return measure(self, batch, repeats)
+
+    def timed(*given: Any, **options: Any) -> Iterator[Any]:
+        nonlocal timing
+        timing = True
+        yield from in_turns(*given, **options)
+        timing = False
+
+    monkeypatch.setattr(SegmentTimes, "measure", noted)
+    monkeypatch.setattr(evaluate, "time_in_turns", timed)
+    monkeypatch.setattr(evaluate, "BLOCK", 10)
+    images = list(small_bundle.golden().images)  # 24, in blocks of 10, 10 and 4
+    evaluate_policy(classifier, images, None, Deadline(1000.0), batches=(1, 8))
+    assert sorted(measured) == [(1, False), (2, False), (4, False), (8, False)]
 
 
 def test_a_latency_table_has_every_exit(classifier: AnytimeClassifier, small_bundle: Bundle) -> None:

@@ -29,9 +29,19 @@ def test_temperatures_are_in_degrees_by_zone(tmp_path: Path) -> None:
         "thermal_zone2/type": "acpitz",
         "thermal_zone2/temp": "-263200",
         "thermal_zone3/type": "cv0-thermal",  # off: reading its temperature fails
+        "thermal_zone4/type": "INT3400 Thermal",
+        "thermal_zone4/temp": "40000",
+        "thermal_zone5/type": "INT3400 Thermal",
+        "thermal_zone5/temp": "90000",
     }
     write_tree(tmp_path / "sys/class/thermal", zones)
-    assert read_temperatures(tmp_path).value == {"cpu-thermal": 47.687, "acpitz": 20.0, "acpitz 2": -263.2}
+    assert read_temperatures(tmp_path).value == {
+        "cpu-thermal": 47.687,
+        "acpitz": 20.0,
+        "acpitz 2": -263.2,
+        "INT3400 Thermal": 40.0,
+        "INT3400 Thermal 2": 90.0,
+    }
     assert read_temperatures(tmp_path / "nowhere") == Reading.missing("no temperature sensor here")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,21 @@ def test_single_images_that_wait_together_share_a_batch() -> None:
 
     asyncio.run(run())
     assert network.batches == [("a", 4), ("a", 4)]
+
+
+def test_a_batch_leaves_the_network_time_before_a_request_is_due() -> None:
+    async def run() -> float:
+        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=60_000, max_queue=100)
+        started = time.perf_counter()
+        first = asyncio.ensure_future(batcher.answer(np.array([1]), "a", None))
+        await asyncio.sleep(0)
+        assert await batcher.answer(np.array([2]), "a", started + 1.0) == [("a", 2)]
+        seconds = time.perf_counter() - started
+        assert await first == [("a", 1)]
+        await batcher.close()
+        return seconds
+
+    assert 0.4 < asyncio.run(run()) < 1.0
 
 
 def test_what_waits_is_computed_at_once_in_a_hurry() -> None:

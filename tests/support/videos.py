@@ -32,7 +32,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, rate: int = 30, cod
             if stream is None:
                 stream = container.add_stream(codec, rate=rate)
                 stream.height, stream.width = pixels.shape[:2]
-                stream.pix_fmt = "yuv420p"
+                stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():

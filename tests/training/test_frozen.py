@@ -115,6 +115,22 @@ def test_as_many_views_as_epochs_train_as_the_uncached_run_does_up_to_float16(tm
     assert distance(cached) < distance(repeated) / 4, "there epochs 2 and 3 saw the augmentation of epoch 1"
 
 
+def test_a_view_has_the_features_of_an_image_that_its_own_epoch_leaves_out(tmp_path: Path) -> None:
+    recipe = small_recipe(*FROZEN, "data.train_limit=129", "training.cache_augmentations=1")
+    assert 129 % recipe.optimization.batch_size == 1
+    data = trainer.prepare_data(recipe)
+    model = untouched()
+    model.freeze_backbone()
+    made = caching.Caching(recipe, data, model, tmp_path)
+    made.compute(torch.device("cpu"), False, trainer.SILENT)
+    cached, _ = made.loaders()
+    for epoch in range(4):
+        cached.sampler.set_epoch(epoch)
+        for at_cuts, _ in cached:
+            for features in at_cuts:
+                assert features.flatten(1).any(1).all(), "the features of an image are all 0"
+
+
 def test_a_cached_view_holds_the_features_of_that_epochs_augmented_images(tmp_path: Path) -> None:
     recipe = small_recipe(*FROZEN, "training.cache_augmentations=2")
     data = trainer.prepare_data(recipe)

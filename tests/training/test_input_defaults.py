@@ -7,11 +7,14 @@ from runs import make_run
 
 from edgemate.config import Data
 from edgemate.config.schema import FILLED_BY_WEIGHTS
+from edgemate.core.input_spec import InputSpec, Resize
 from edgemate.errors import UsageError
+from edgemate.runs import Run, RunMetadata
 from edgemate.training.input_defaults import with_input_defaults
 
 LITE0 = {
     "image_size": 224,
+    "resize": None,
     "resize_to": 256,
     "interpolation": "bicubic",
     "mean": [0.5, 0.5, 0.5],
@@ -43,7 +46,7 @@ def test_without_weights_nothing_changes() -> None:
 
 def test_what_the_recipe_says_stays() -> None:
     given = {"image_size": 96, "mean": [0.1] * 3, "std": [0.2] * 3, "interpolation": "nearest"}
-    assert filled("timm/tf_efficientnet_lite0", "pretrained", **given) == {**given, "resize_to": None}
+    assert filled("timm/tf_efficientnet_lite0", "pretrained", **given) == {**given, "resize": None, "resize_to": None}
     assert filled("timm/tf_efficientnet_lite0", "pretrained", resize="stretch")["resize_to"] is None
 
 
@@ -65,3 +68,31 @@ def test_a_run_gives_its_own_input(tmp_path_factory: pytest.TempPathFactory) -> 
     assert (found["image_size"], found["mean"], found["std"]) == (spec["height"], spec["mean"], spec["std"])
     with pytest.raises(UsageError, match=r"model\.weights"):
         filled("resnet8", "run:nowhere")
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop", "size", "expected"),
+    [
+        (None, None, (28, 28), (28, None, None)),
+        (None, None, (28, 20), (None, None, None)),
+        ({"mode": "stretch", "size": (64, 64)}, None, (64, 64), (64, "stretch", None)),
+        ({"mode": "shorter_side", "size": 73}, (64, 64), (64, 64), (64, "shorter_side", 73)),
+    ],
+)
+def test_a_runs_images_are_prepared_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    resize: dict[str, Any] | None,
+    crop: tuple[int, int] | None,
+    size: tuple[int, int],
+    expected: tuple[int | None, str | None, int | None],
+) -> None:
+    step = None if resize is None else Resize(**resize)
+    height, width = size
+    spec = InputSpec(channels=1, height=height, width=width, resize=step, center_crop=crop, mean=(0.5,), std=(0.5,))
+    monkeypatch.setattr(Run, "open", lambda path: Run(path))
+    monkeypatch.setattr(
+        Run, "read_metadata", lambda self: RunMetadata("digits", spec.to_json(), ("a", "b"), ("end",), {})
+    )
+    data = with_input_defaults(Data(name="image_folder"), "resnet8", "run:somewhere")
+    assert (data.image_size, data.resize, data.resize_to) == expected

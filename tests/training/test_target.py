@@ -134,6 +134,10 @@ def test_adapting_helps_on_the_target(tmp_path: Path) -> None:
         (["data.unlabeled.name=digit"], "data.unlabeled.name: unknown dataset 'digit'"),
         (["data.unlabeled.name=arrays"], "data.unlabeled.options.path: missing"),
         (["data.unlabeled.name=cifar10", "data.unlabeled.fraction=0.3"], "unlabeled.fraction splits one dataset"),
+        (
+            ["data.unlabeled={name: digits, options: {channels: 3}, fraction: 0.3}"],
+            "unlabeled.fraction splits one dataset, but unlabeled.options are others",
+        ),
         (["data.unlabeled.options={path: x}"], "options need a dataset: set name"),
         (["data.unlabeled.fractoin=0.3"], "data.unlabeled.fractoin: unknown key; did you mean 'fraction'"),
     ],

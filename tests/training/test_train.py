@@ -183,6 +183,24 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(run: Run, tmp_pat
     assert_same_weights(train(small_recipe(), tmp_path / "cut", resume=True, console=quiet()), run)
 
 
+@pytest.mark.parametrize("method", ["safe_kd", "mate"])
+def test_a_run_killed_after_its_last_epoch_is_finished_with_its_averaged_weights(tmp_path: Path, method: str) -> None:
+    recipe = small_recipe("optimization.ema=0.9", f"distillation.method={method}")
+    whole = train(recipe, tmp_path / "whole", console=quiet())
+
+    def kill(self: Run, *given: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "stream_logits", kill)
+        with pytest.raises(Killed):
+            train(recipe, tmp_path / "cut", console=quiet())
+    cut = train(recipe, tmp_path / "cut", resume=True, console=quiet())
+    assert_same_weights(cut, whole)
+    for figure in ("accuracy", "method"):
+        assert cut.read_metrics()[figure] == whole.read_metrics()[figure]
+
+
 @pytest.mark.parametrize("cut", ["stream_logits", "write_metrics"])
 def test_a_run_killed_after_its_last_epoch_is_finished_by_resuming(run: Run, tmp_path: Path, cut: str) -> None:
     def kill(self: Run, *given: object) -> None:
@@ -272,6 +290,7 @@ def test_what_the_machine_lacks_is_told_in_a_line(
         ("exits.at=[stage1, stage9]", "exits.at: unknown cut point 'stage9'"),
         ("exits.head=linear", None),
         ("optimization.schedule_options.milestones=[9]", "milestones: 9 is never reached in 3 epochs"),
+        ("exits.head=linear & optimization.schedule_options.milestones=[]", None),
         ("training.precision=fp16", "training.precision: fp16 needs a GPU"),
         ("training.cuda_graphs=true", "training.cuda_graphs: it needs training.compile and a GPU"),
         (

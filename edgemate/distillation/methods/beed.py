@@ -42,7 +42,7 @@ class BEED(Method):
         self,
         setting: Setting,
         *,
-        balance: Annotated[float, Field(ge=1, le=2), Tune(1.0, 1.5)] = 1.15,
+        balance: Annotated[float, Field(ge=1, le=2), Tune(1.0, 1.9, root=True)] = 1.15,
         importance: Annotated[float, Field(gt=0), Tune(1.0, 2.5)] = 1.6,
         temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
         features_weight: Annotated[float, Field(ge=0), Tune(0.01, 1.0, log=True)] = 0.1,

@@ -46,7 +46,7 @@ class LOTH(Method):
         self,
         setting: Setting,
         *,
-        balance: Annotated[float, Field(ge=1, le=2), Tune(1.0, 1.5)] = 1.15,
+        balance: Annotated[float, Field(ge=1, le=2), Tune(1.0, 1.9, root=True)] = 1.15,
         temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
     ) -> None:
         super().__init__(setting)

@@ -195,8 +195,11 @@ class MATE(Method):
         return Loss(total, terms)
 
     def teachers(self, logits: Tensor) -> Tensor:
-        """Logits of the teachers by `weights`, (N, K, C) → (N, T, C). Gradients flow to whatever requires them."""
-        return weighted(logits, self.weights())
+        """Logits of the teachers by `weights`, of the exits' own (N, K, C) → (N, T, C).
+
+        Gradients flow to whatever requires them.
+        """
+        return weighted(boosted_logits(logits, self.boost) if self.boost else logits, self.weights())
 
     def weights(self) -> Tensor:
         """Row k: the weights of teacher k over exits, (T, K), each row summing to 1.

@@ -81,7 +81,7 @@ class RCO(KD):
 
     def _begin(self, progress: Progress) -> None:
         """Choose the epoch's anchor; what the last epoch left in the buffers is there after a resumption too."""
-        anchor = progress.epoch * len(self.route) // progress.epochs
+        anchor = self._scheduled(progress.epoch, progress.epochs)
         if self.schedule == "greedy":
             reached = bool(self.gap[1]) and self._mean_gap() <= self.delta
             anchor = max(anchor, min(self._anchor_index() + reached, len(self.route) - 1))
@@ -90,6 +90,13 @@ class RCO(KD):
         self.anchor.fill_(anchor)
         self.gap.zero_()
         self._epoch = progress.epoch
+
+    def _scheduled(self, epoch: int, epochs: int) -> int:
+        """Index of the anchor by the schedule. With fewer epochs than anchors some are left out, never the last."""
+        last = len(self.route) - 1
+        if len(self.route) <= epochs:
+            return epoch * len(self.route) // epochs
+        return last - (epochs - 1 - epoch) * last // max(1, epochs - 1)
 
     def _anchor_index(self) -> int:
         """Index of the anchor in the route, from 0."""

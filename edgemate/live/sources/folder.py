@@ -22,12 +22,14 @@ from edgemate.swapping import move_to_new_name
 from edgemate.wording import counted
 
 POLL_SECONDS = 0.2
+Identity = tuple[int, int, int]
 
 
 class Folder(Source):
     """The images below a folder, sorted by path, each once; or one image file.
 
-    An image should be renamed into the folder, so that it is complete when it is seen.
+    An image should be renamed into the folder, so that it is complete when it is seen. One that is written in place is
+    answered again whenever it has changed.
 
     Args:
         path: the folder, or an image file.
@@ -46,7 +48,7 @@ class Folder(Source):
         self._path = path
         self._watch = watch
         self._done = done
-        self._given: dict[int, int] = {}  # index of a frame that is being answered → inode of its file
+        self._given: dict[int, Identity] = {}  # index of a frame that is being answered → its file's
         self._is_file = not path.is_dir()
         self._closed = threading.Event()
         if done is not None:
@@ -64,13 +66,13 @@ class Folder(Source):
 
     def frames(self) -> Iterator[Frame]:
         """The images; with `watch` it ends by `close` only."""
-        index, seen = 0, set[tuple[Path, int]]()
+        index, seen = 0, set[tuple[Path, Identity]]()
         while not self._closed.is_set():
-            found = [(file, _inode(file)) for file in self._found()]
-            for file, inode in found:
-                if (file, inode) not in seen and not self._closed.is_set():
+            found = [(file, _identity(file)) for file in self._found()]
+            for file, identity in found:
+                if (file, identity) not in seen and not self._closed.is_set():
                     if self._done is not None:
-                        self._given[index] = inode
+                        self._given[index] = identity
                     yield Frame(index, partial(_itself, file), None, time.monotonic(), file)
                     index += 1
             if not self._watch:
@@ -85,7 +87,7 @@ class Folder(Source):
         """
         if self._done is None or frame.file is None:
             return
-        if _inode(frame.file) != self._given.pop(frame.index, None):
+        if _identity(frame.file) != self._given.pop(frame.index, None):
             return
         make_folder(self._done)
         names = (f"{frame.file.stem}{f'-{number}' if number else ''}{frame.file.suffix}" for number in count())
@@ -140,12 +142,16 @@ def _check_moving(path: Path, done: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def _inode(file: Path) -> int:
-    """Tells a new file from the one of that name that was moved away; 0 for one that has just left."""
+def _identity(file: Path) -> Identity:
+    """Tells a new file from the one of that name before it; zeros for one that has just left.
+
+    The inode alone does not: file systems give that of a file that was removed to the next one.
+    """
     try:
-        return file.stat().st_ino
+        status = file.stat()
     except OSError:
-        return 0
+        return 0, 0, 0
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _itself(file: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,6 +23,7 @@ from edgemate.live.sources.image_stream import ImageSplitter
 from edgemate.runtime.preprocessing import ImageInput
 
 _CHUNK = 1 << 16
+_LOOK_SECONDS = 0.1
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})(?::(rgb|gray))?")
 
 
@@ -58,7 +60,7 @@ class StandardInput(Source):
             raise DataError("standard input: is empty; give JPEG or PNG images, or with `raw` frames of pixels")
 
     def close(self) -> None:
-        """End it with what comes next; a read that waits ends with the process."""
+        """End it soon."""
         self._closed = True
 
     def _encoded(self) -> Iterator[Callable[[], ImageInput]]:
@@ -87,10 +89,11 @@ class StandardInput(Source):
             yield partial(_cut_short, len(waiting), size)
 
     def _read(self) -> bytes:
-        if self._closed:
-            return b""
         try:
-            data = os.read(self._descriptor, _CHUNK)
+            # A read that has begun cannot be ended by another thread.
+            while not self._closed and not select.select([self._descriptor], [], [], _LOOK_SECONDS)[0]:
+                pass
+            data = b"" if self._closed else os.read(self._descriptor, _CHUNK)
         except OSError as error:
             raise DataError(f"standard input: cannot be read: {error.strerror}") from error
         self._came = self._came or bool(data)

@@ -17,7 +17,7 @@ from edgemate.errors import DataError, ImageError, UsageError
 from edgemate.live.frame import Frame
 from edgemate.live.sources.base import Source
 from edgemate.live.sources.falling_behind import FallingBehind
-from edgemate.wording import shortened
+from edgemate.wording import counted, shortened
 
 _OPEN_SECONDS, _READ_SECONDS = 15.0, 15.0
 # What holds video itself. A playlist (HLS, DASH, concat) or a pattern of names (image2) would open other files.
@@ -71,7 +71,7 @@ class _Video(Source):
         self._closed = True
 
     def _decoded(self) -> Iterator[Frame]:
-        index = 0
+        index = decoded = 0
         first: float | None = None
         behind = FallingBehind() if self.live else None
         for packet in self._container.demux(self._stream):
@@ -83,7 +83,14 @@ class _Video(Source):
                     self.lost += 1
                     index += 1
                     continue
-            for frame in packet.decode():
+            try:
+                frames = packet.decode()
+            except self._av.error.InvalidDataError as error:  # one damaged packet does not end a camera
+                due = None if packet.pts is None else float(packet.pts * packet.time_base) - (first or 0.0)
+                yield Frame(index, partial(_damaged, self.name, _reason(error)), due, time.monotonic())
+                index += 1
+                continue
+            for frame in frames:
                 now = time.monotonic()
                 stamp = frame.time
                 if stamp is not None:
@@ -91,6 +98,9 @@ class _Video(Source):
                     stamp -= first
                 yield Frame(index, partial(_rgb, frame, self.name), stamp, now)
                 index += 1
+                decoded += 1
+        if index and not decoded and not self._closed:
+            raise DataError(f"{self.name}: none of its {counted(index, 'frame')} can be decoded")
 
 
 class VideoFile(_Video):
@@ -125,6 +135,10 @@ class Camera(_Video):
         super().__init__(f"camera {device}", device, kind="video4linux2", options={})
 
 
+def _damaged(name: str, reason: str) -> npt.NDArray[Any]:
+    raise ImageError(f"{name}: a frame cannot be decoded: {reason}")
+
+
 def _rgb(frame: Any, name: str) -> npt.NDArray[Any]:
     """The frame upright, uint8 `(H, W, 3)`."""
     try:
@@ -140,7 +154,9 @@ def _import_av(name: str) -> Any:
         import av
     except ImportError as error:
         raise UsageError(f"{name}: needs PyAV, which cannot be imported ({error}): pip install av") from error
-    av.logging.set_level(av.logging.PANIC)
+    # With any other level PyAV takes Python's lock for each of FFmpeg's messages, and waits forever where a decoding
+    # thread says something while Python frees the decoder and holds that lock.
+    av.logging.set_level(None)
     return av
 
 

@@ -8,6 +8,7 @@ import inspect
 from typing import Any
 
 import torch
+from timm.models import adapt_input_conv
 from torch import nn
 from torchvision import models
 from torchvision.transforms.functional import InterpolationMode
@@ -67,7 +68,7 @@ def torchvision_network(
             "set model.weights to file:PATH"
         ) from error
     if channels != 3:
-        _take_channels(module, channels)
+        _take_channels(module, channels, pretrained)
     return Network(module, pretrained)
 
 
@@ -111,7 +112,10 @@ def _class(name: str) -> Any:
     return vars(inspect.getmodule(builder))[returned] if isinstance(returned, str) else returned
 
 
-def _take_channels(network: nn.Module, channels: int) -> None:
+def _take_channels(network: nn.Module, channels: int, pretrained: bool) -> None:
+    """A first convolution for so many channels. Of pretrained weights it gets what timm makes of them: of gray images
+    their sum over channels.
+    """
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             parent = network.get_submodule(path.rpartition(".")[0])
@@ -124,6 +128,11 @@ def _take_channels(network: nn.Module, channels: int) -> None:
                 bias=module.bias is not None,
             )
             with torch.no_grad():
-                nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+                if pretrained:
+                    new.weight.copy_(adapt_input_conv(channels, module.weight))
+                    if module.bias is not None and new.bias is not None:
+                        new.bias.copy_(module.bias)
+                else:
+                    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
             setattr(parent, path.rpartition(".")[2], new)
             return

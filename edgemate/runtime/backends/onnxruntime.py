@@ -61,7 +61,10 @@ class ONNXRuntimeBackend(Backend):
         """Run the prefix of `exit`."""
         self._need_open()
         if exit not in self._whole:
-            self._whole[exit] = self._open(self._graphs[exit - 1])
+            graph = self._graphs[exit - 1]
+            if self._bundle.verified:
+                self._bundle.check(graph.file)  # which may have been replaced since the bundle was opened
+            self._whole[exit] = self._open(graph)
         return self._whole[exit].run((f"logits_{exit}",), {"image": images})[0]
 
     def run_conditional(self, image: Array, thresholds: Array) -> tuple[Array, int]:

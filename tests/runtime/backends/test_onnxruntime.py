@@ -51,6 +51,17 @@ def test_a_graph_whose_tensors_are_not_the_manifests_is_refused(own_bundle: Path
         ONNXRuntimeBackend(Bundle.open(own_bundle, verify=False), layout="segments", threads=1)
 
 
+def test_a_prefix_that_was_replaced_since_the_bundle_was_opened_is_refused(own_bundle: Path) -> None:
+    backend = ONNXRuntimeBackend(Bundle.open(own_bundle), layout="prefixes", threads=1)
+    images = Bundle.open(own_bundle).golden().images[:1]
+    backend.run_prefix(3, images)
+    (own_bundle / "onnx/prefix_2.onnx").write_bytes((own_bundle / "onnx/prefix_1.onnx").read_bytes())
+    with pytest.raises(BundleError, match=r"prefix_2\.onnx"):
+        backend.run_prefix(2, images)
+    backend.run_prefix(3, images)  # which was opened before
+    backend.close()
+
+
 def test_a_run_that_fails_is_one_line(segments: ONNXRuntimeBackend) -> None:
     with pytest.raises(BackendError, match=r"segment_1\.onnx: ONNX Runtime cannot run it") as caught:
         segments.begin(np.zeros((1, 5, 8, 8), np.float32)).advance()

@@ -48,6 +48,8 @@ class TensorRTPass(ForwardPass):
     def fetch(self) -> list[Array]:
         """Wait for all that the next engine fetches."""
         index = self._answered
+        if index == len(self._steps):
+            raise BackendError("no segment is left to run in this pass")
         late, self._late = self._late, None
         if index == len(self._enqueued):
             self._enqueue()
