@@ -109,9 +109,11 @@ class Data(Section):
         description="Per channel, of pixels in [0, 1]; those of the pretrained weights if absent, else from the "
         "training split.",
     )
-    std: list[Annotated[float, Field(gt=0)]] | None = None
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(None, description="As mean; both or neither.")
     calibration_fraction: Fraction = Field(0.1, description="Fraction of the training images held out for thresholds.")
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Seed of the calibration split and of the limits, the same for all values of training.seed."
+    )
     train_limit: Annotated[int, Field(gt=0)] | None = Field(
         None, description="Largest number of training images; a stratified sample."
     )
@@ -149,7 +151,9 @@ class Data(Section):
         description="α of CutMix, which pastes a rectangle of another image; off if absent. With mixup too, one of "
         "them is chosen for each batch.",
     )
-    augmentation: list[Augmentation] = []
+    augmentation: list[Augmentation] = Field(
+        [], description="Of training images, in this order, each a name or {name: options}."
+    )
     unlabeled: Unlabeled | None = Field(None, description="A second domain, for methods that adapt to it.")
 
     @model_validator(mode="before")
@@ -183,7 +187,7 @@ class Model(Section):
     backbone: str = Field(
         description="Registered backbone, timm/NAME, torchvision/NAME, or a network of your own, my_pkg.my_mod:MyNet."
     )
-    options: Options = {}
+    options: Options = Field({}, description="Options of the backbone; of a library's network, its arguments.")
     weights: str | None = Field(
         None,
         description="Weights to begin with: pretrained (the library's own), file:PATH (safetensors or a state dict; "
@@ -210,8 +214,8 @@ class Exits(Section):
     count: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Number of exits that auto places; 4 if absent."
     )
-    head: str = "linear"
-    options: Options = {}
+    head: str = Field("linear", description="Registered head, of every exit but a network's own classifier.")
+    options: Options = Field({}, description="Options of the heads.")
     layout: Literal["map", "channels_last", "tokens"] | None = Field(
         None,
         description="How the features at the cuts are laid out: (N, C, H, W), (N, H, W, C) or (N, L, C); found by "
@@ -308,7 +312,7 @@ class Optimization(Section):
         "batch_size / accumulate images. Batch normalization sees a micro-batch.",
     )
     optimizer: str = Field("sgd", description="Registered optimizer, or timm/NAME of timm.optim, such as timm/adan.")
-    lr: Annotated[float, Field(gt=0)] = 0.1
+    lr: Annotated[float, Field(gt=0)] = Field(0.1, description="Highest learning rate, which the schedule scales.")
     backbone_lr_scale: Annotated[float, Field(gt=0)] = Field(
         1.0, description="Factor on the learning rate of the backbone; heads and method keep lr."
     )
@@ -317,14 +321,18 @@ class Optimization(Section):
         description="Stage k of K learns at a further layer_decay ** (K - k) of the backbone's rate: BEiT's layer-wise "
         "decay, by stage.",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    optimizer_options: Options = {}
-    schedule: str = "cosine"
-    schedule_options: Options = {}
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        5e-4, description="Of all parameters of the network; those of the method have none."
+    )
+    optimizer_options: Options = Field({}, description="Options of the optimizer.")
+    schedule: str = Field("cosine", description="Registered schedule of the learning rate.")
+    schedule_options: Options = Field({}, description="Options of the schedule.")
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Epochs of linear warm-up; shortened if it does not end within epochs."
     )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Fraction of the target that hard-label terms spread evenly over all classes."
+    )
     class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(gt=0)]] = Field(
         "none",
         description="Weight of an image in the hard-label terms, by its class: one number per class, or balanced: "
@@ -350,7 +358,9 @@ class Optimization(Section):
 class Training(Section):
     """How and where the training runs."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="Seed of the first weights, the order of images and their augmentation."
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="bf16 and fp16 are mixed precision; fp16 needs a GPU. auto: bf16 if the hardware supports it, else "
@@ -385,7 +395,7 @@ class Training(Section):
     )
     compile: bool = Field(False, description="Compile the network for training by torch.compile; needs a C++ compiler.")
     cuda_graphs: bool = Field(False, description="With compile, on a GPU: replay the network's steps as CUDA graphs.")
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where torch finds one.")
     sync_batchnorm: bool = Field(
         False,
         description="With several processes: batch normalization uses the mean and variance of the images of all of "
