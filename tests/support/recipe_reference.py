@@ -14,18 +14,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from edgemate.config.options import part_options
+from edgemate.config.parts import LISTS, SLOTS
 from edgemate.config.schema import Data, Distillation, Exits, Model, Optimization, Section, Training, Unlabeled
-from edgemate.registry import (
-    AUGMENTATIONS,
-    BACKBONES,
-    CORRUPTIONS,
-    DATASETS,
-    HEADS,
-    METHODS,
-    OPTIMIZERS,
-    SCHEDULES,
-    Registry,
-)
+from edgemate.registry import Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 SECTIONS: dict[str, type[Section]] = {
@@ -37,16 +28,10 @@ SECTIONS: dict[str, type[Section]] = {
     "optimization": Optimization,
     "training": Training,
 }
-PARTS = {
-    "Datasets (`data.name`)": DATASETS,
-    "Augmentations (`data.augmentation`)": AUGMENTATIONS,
-    "Corruptions (`data.unlabeled.corruptions`)": CORRUPTIONS,
-    "Backbones (`model.backbone`)": BACKBONES,
-    "Heads (`exits.head`)": HEADS,
-    "Methods (`distillation.method`)": METHODS,
-    "Optimizers (`optimization.optimizer`)": OPTIMIZERS,
-    "Schedules (`optimization.schedule`)": SCHEDULES,
-}
+PARTS: dict[str, Registry] = {}
+for slot in (*SLOTS, *LISTS):
+    if slot.registry not in PARTS.values():
+        PARTS[f"{slot.registry.kind.capitalize()}s (`{slot.section}.{slot.key}`)"] = slot.registry
 INTRODUCTION = """# Recipes, key by key
 
 This page is written by `python tests/support/recipe_reference.py` from the code. In a terminal, `edgemate recipes show

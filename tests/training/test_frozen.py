@@ -12,12 +12,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgemate.config import Exits, Model, Training
+from edgemate.config import Exits, Model, Recipe, Training
+from edgemate.data import PreparedData
 from edgemate.errors import RecipeError, TrainingError
 from edgemate.models import Features, MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import caching, feature_cache, trainer
 from edgemate.training import train as train_run
+from edgemate.training.cached_loaders import CachedTrainLoader
 from edgemate.training.callbacks import SeedEveryEpoch
 from edgemate.training.freezing import freeze
 from recipes import small_recipe
@@ -118,12 +120,7 @@ def test_as_many_views_as_epochs_train_as_the_uncached_run_does_up_to_float16(tm
 def test_a_view_has_the_features_of_an_image_that_its_own_epoch_leaves_out(tmp_path: Path) -> None:
     recipe = small_recipe(*FROZEN, "data.train_limit=129", "training.cache_augmentations=1")
     assert 129 % recipe.optimization.batch_size == 1
-    data = trainer.prepare_data(recipe)
-    model = untouched()
-    model.freeze_backbone()
-    made = caching.Caching(recipe, data, model, tmp_path)
-    made.compute(torch.device("cpu"), False, trainer.SILENT)
-    cached, _ = made.loaders()
+    _, _, cached = computed(recipe, tmp_path)
     for epoch in range(4):
         cached.sampler.set_epoch(epoch)
         for at_cuts, _ in cached:
@@ -133,12 +130,7 @@ def test_a_view_has_the_features_of_an_image_that_its_own_epoch_leaves_out(tmp_p
 
 def test_a_cached_view_holds_the_features_of_that_epochs_augmented_images(tmp_path: Path) -> None:
     recipe = small_recipe(*FROZEN, "training.cache_augmentations=2")
-    data = trainer.prepare_data(recipe)
-    model = untouched()
-    model.freeze_backbone()
-    made = caching.Caching(recipe, data, model, tmp_path)
-    made.compute(torch.device("cpu"), False, trainer.SILENT)
-    cached, _ = made.loaders()
+    data, model, cached = computed(recipe, tmp_path)
     images = data.train_loader()
     for epoch in (0, 1, 2):
         cached.sampler.set_epoch(epoch)
@@ -154,6 +146,16 @@ def test_a_cached_view_holds_the_features_of_that_epochs_augmented_images(tmp_pa
     first, third = [cached_labels(cached, epoch) for epoch in (0, 2)]
     assert not torch.equal(first, third)
     assert torch.equal(first.sort().values, third.sort().values)
+
+
+def computed(recipe: Recipe, folder: Path) -> tuple[PreparedData, MultiExitModel, CachedTrainLoader]:
+    """The data, a frozen network, and the loader of its features, which are computed."""
+    data = trainer.prepare_data(recipe)
+    model = untouched()
+    model.freeze_backbone()
+    made = caching.Caching(recipe, data, model, folder)
+    made.compute(torch.device("cpu"), False, trainer.SILENT)
+    return data, model, made.loaders()[0]
 
 
 def cached_labels(loader: object, epoch: int) -> torch.Tensor:
