@@ -14,6 +14,7 @@ from PIL import Image
 from small_network import CLASSES
 from typer.testing import CliRunner
 
+import edgemate
 from edgemate.api import make_keys
 from edgemate.bundle import Bundle, replace_file
 from edgemate.calibration import read_operating_points
@@ -182,6 +183,28 @@ def test_no_figure_is_cut_on_a_narrow_screen(columns: int, monkeypatch: pytest.M
     tables = [line for line in shown.splitlines() if line[:1] in "┏│└"]
     assert columns == 40 or max(map(len, tables)) <= columns
     assert "** and of more than two standard errors" in shown
+
+
+def test_a_bundle_of_another_number_of_exits_is_no_comparison_before_anything_is_measured(
+    own_bundle: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = read_operating_points(Bundle.open(own_bundle))
+    parameters, expected = {"threshold": [0.5]}, points.get("balanced").expected
+    two = points.get("balanced").model_copy(
+        update={"parameters": parameters, "expected": expected.model_copy(update={"fractions": (0.5, 0.5)})}
+    )
+    monkeypatch.setattr(
+        "edgemate.calibration.read_operating_points",
+        lambda bundle: points.model_copy(update={"points": (two,)}) if bundle.path == tmp_path / "other" else points,
+    )
+    shutil.copytree(own_bundle, tmp_path / "other")
+    monkeypatch.setattr("edgemate.runtime.evaluate_policy", pytest.fail)
+    given = ("--data", images, "--policy", "balanced", "--against", tmp_path / "other")
+    refused = invoke(evaluate, own_bundle, *given).exception
+    assert str(refused) == "against: its balanced is for 2 exits, and this network has 3"
+    for option in ({"batch": 0}, {"images": -1}):
+        with pytest.raises(UsageError, match="must be 1 or more"):
+            edgemate.evaluate(own_bundle, data=images, **option)
 
 
 def test_other_images_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: Path) -> None:

@@ -107,6 +107,14 @@ def test_a_pass_that_was_given_up_leaves_no_trace(segments: Backend, golden) -> 
         np.testing.assert_allclose(flow.advance(), golden.logits[9:10, exit], **CLOSE)
 
 
+def test_a_batch_has_no_answer_after_the_last_segments(segments: Backend, golden) -> None:
+    flow = segments.begin(golden.images[:2])
+    for _ in range(3):
+        flow.advance()
+    with pytest.raises(BackendError, match="no segment is left"):
+        flow.advance()
+
+
 def test_one_image_gives_the_golden_logits_segment_by_segment(segments: Backend, golden) -> None:
     for image, expected in zip(golden.images[:6], golden.logits[:6], strict=True):
         flow = segments.begin_one(image[None])
