@@ -175,6 +175,10 @@ def _read(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
             found.append(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise UsageError(f"{file}: cannot be read: {error}") from error
+    needed = ({"recipe", "cuts", "images", "seeds", "machine", "jobs", "threads", "methods"}, {"methods"})
+    for file, tree, keys in zip((path, beside), found, needed, strict=True):
+        if not isinstance(tree, dict) or not keys <= tree.keys():
+            raise UsageError(f"{file}: is not as edgemate compare writes it")
     return str(path), found[0], found[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +95,11 @@ def test_comparisons_that_do_not_belong_together_are_refused() -> None:
         table([("first", *FIRST), ("second", tree, gains)])
     with pytest.raises(UsageError, match="no method is in all"):
         table([("first", *FIRST), ("second", *comparison({1: {"dml": (0.5, 0.5)}}))])
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON"])
+def test_a_file_that_is_no_comparison_is_one_line(tmp_path: Path, content: str) -> None:
+    for name in ("comparison.json", "gains.json"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=r"comparison\.json: (is not as|cannot be read)"):
+        load_script("benchmarks/seeds_table.py")._read(tmp_path / "comparison.json")
