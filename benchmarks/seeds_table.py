@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comparable import differing_section
+
 from edgemate import files
 from edgemate.comparison.paired import difference
 from edgemate.errors import EdgemateError, UsageError
@@ -69,9 +71,8 @@ def table(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> 
         for key in ("cuts", "images"):
             if other[key] != tree[key]:
                 raise UsageError(f"{name}: has other {key} than {first}")
-        for section, values in tree["recipe"].items():
-            if _of_any_machine(other["recipe"][section]) != _of_any_machine(values):
-                raise UsageError(f"{name}: is of a recipe with another section {section!r} than {first}")
+        if section := differing_section(tree["recipe"], other["recipe"]):
+            raise UsageError(f"{name}: is of a recipe with another section {section!r} than {first}")
     seeds = [seed for _, comparison, _ in comparisons for seed in comparison["seeds"]]
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"seeds {', '.join(map(str, seeds))}: a seed is in two of the comparisons")
@@ -79,13 +80,6 @@ def table(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> 
     if not rows:
         raise UsageError("no method is in all of the comparisons")
     return "\n".join([*_head(comparisons, seeds), "", *_body(rows, len(tree["cuts"]), len(seeds)), ""])
-
-
-def _of_any_machine(section: Any) -> Any:
-    """A section of a recipe without what depends on where it was trained."""
-    if not isinstance(section, dict):
-        return section
-    return {key: value for key, value in section.items() if key not in ("cache_dir", "workers", "compile")}
 
 
 def _rows(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[Row]:
