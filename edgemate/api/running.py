@@ -153,6 +153,8 @@ def run(
     try:
         if pace == "real" and not opened_source.live and opened_source.usual_pace == "fastest":
             raise UsageError("pace 'real': images in a folder have no times; leave it out")
+        if max_age_ms is not None and (pace or opened_source.usual_pace) == "fastest":
+            raise UsageError("max_age_ms: with pace 'fastest' every frame is answered, however old; leave it out")
         shown = None if overlay is None else open_overlay(os.fspath(overlay))
         ready = load(opened, options, proved=False)
     except BaseException:

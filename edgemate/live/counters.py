@@ -22,7 +22,7 @@ class LiveReport:
         replaced: skipped, since a newer one had come.
         too_old: skipped, since they were older than allowed when their turn came.
         lost: skipped by the source, since decoding fell behind.
-        unanswered: were waiting when it was stopped.
+        unanswered: that wait, or waited when it was stopped.
         unreadable: could not be decoded or prepared.
         exits: exit → how many frames were computed up to it.
         late: answers after their deadline.
@@ -80,7 +80,7 @@ class LiveReport:
         if self.unreadable:
             parts.append(f"{self.unreadable:,} could not be read")
         if self.unanswered:
-            parts.append(f"{self.unanswered:,} waiting when it ended")
+            parts.append(f"{self.unanswered:,} still waiting")
         if self.answered:
             parts.append(f"an answer took {self.mean_ms:.2f} ms on average, network and policy")
             parts.append(f"the oldest frame was {self.oldest_ms:.1f} ms old when its turn came")

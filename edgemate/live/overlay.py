@@ -25,7 +25,10 @@ from edgemate.runtime.preprocessing import ImageInput
 from edgemate.wording import shortened
 
 _TICKS = 90_000  # per second, as video formats count time
-_FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".avi": "avi"}
+_LONGEST_SECONDS = 60.0
+"""How long a frame is shown at most: a folder may get an image a day, and a format's times have an end."""
+# Those that keep the time of each frame. AVI has one rate, and fills the time between two frames with empty ones.
+_FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
 
 
 class Overlay(ABC):
@@ -147,8 +150,8 @@ class _VideoFile(Overlay):
                 self._discard()
                 raise
         self._stream: Any = None
-        self._first = 0.0
-        self._last = -1
+        self._before = 0.0
+        self._ticks = 0
 
     def _put(self, image: Image.Image, answer: LiveAnswer) -> None:
         with self._problems():
@@ -157,7 +160,7 @@ class _VideoFile(Overlay):
     def _encode(self, image: Image.Image, answer: LiveAnswer) -> None:
         time = answer.captured if answer.timestamp is None else answer.timestamp
         if self._stream is None:
-            self._first = time
+            self._before, self._ticks = time, -1
             self._stream = self._container.add_stream(self._codec, rate=30)
             self._stream.width, self._stream.height = max(image.width & ~1, 2), max(image.height & ~1, 2)
             self._stream.pix_fmt = "yuv420p"
@@ -167,7 +170,9 @@ class _VideoFile(Overlay):
         size = (self._stream.width, self._stream.height)
         frame = self._av.VideoFrame.from_image(image if image.size == size else image.resize(size))
         frame.time_base = Fraction(1, _TICKS)
-        self._last = frame.pts = max(round((time - self._first) * _TICKS), self._last + 1)
+        step = round(min(time - self._before, _LONGEST_SECONDS) * _TICKS)
+        self._before = time
+        self._ticks = frame.pts = self._ticks + max(step, 1)
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
 

@@ -145,9 +145,13 @@ class Resident:
         )
         self._counters.add(answer)
         self._told.answer(answer)
-        self._reader.source.answered(frame)
-        if self._overlay is not None and image is not None and prediction is not None:
-            self._overlay.show(image, answer)
+        try:
+            if self._overlay is not None and image is not None and prediction is not None:
+                # Of an image file it reads the file again, which somebody may have moved since.
+                with contextlib.suppress(ImageError):
+                    self._overlay.show(image, answer)
+        finally:
+            self._reader.source.answered(frame)
         return prediction is not None
 
     def _look_for_a_new_bundle(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -20,6 +20,7 @@ from edgemate.wording import counted
 
 Key = TypeVar("Key", bound=Hashable)
 Run = Callable[[Array, Key, Sequence[float | None]], list[Prediction]]
+Reach = Callable[[Key, "float | None", int], int]
 
 
 @dataclass(eq=False)
@@ -34,19 +35,24 @@ class _Item(Generic[Key]):
 class Batcher(Generic[Key]):
     """Gathers images of requests with the same key into batches and runs these in one thread, one after another.
 
-    A batch waits until it is full or its first image has waited `max_wait_ms`, and no longer than until half the time
-    is left that a request in it has; while another one runs, it fills anyway. `close` it at the end.
+    A batch waits until it is full or one of its requests has waited `max_wait_ms`, and no longer than until half the
+    time is left that a request of any key has; while another one runs, it fills anyway. `close` it at the end.
+
+    A batch is over when the first of its requests is due. So that one with little time left does not cut the answers of
+    others short, only requests that reach equally far share one.
 
     Args:
         run: the predictions of images `(n, …)` of one key, with the time, as `time.perf_counter()` tells it, that
             each request is due at.
+        reach: how many segments the network runs before a request of this key is due, in a batch of so many images.
         max_batch: images in a batch.
         max_wait_ms: milliseconds.
         max_queue: images that are accepted and not yet answered.
     """
 
-    def __init__(self, run: Run[Key], *, max_batch: int, max_wait_ms: float, max_queue: int) -> None:
+    def __init__(self, run: Run[Key], reach: Reach[Key], *, max_batch: int, max_wait_ms: float, max_queue: int) -> None:
         self._run = run
+        self._reach = reach
         self._max_batch = max_batch
         self._max_wait = max_wait_ms / 1000
         self._max_queue = max_queue
@@ -100,7 +106,8 @@ class Batcher(Generic[Key]):
         await asyncio.gather(self._task, return_exceptions=True)
         for item in self._waiting:
             item.answer.cancel()
-        self._thread.shutdown()
+        # Off the event loop, which has signals to attend to.
+        await asyncio.to_thread(self._thread.shutdown)
 
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -108,8 +115,7 @@ class Batcher(Generic[Key]):
             while not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
-            await self._fill()
-            batch = self._take()
+            batch = self._take(await self._filled())
             due = [item.due for item in batch]
             started = time.perf_counter()
             try:
@@ -127,38 +133,51 @@ class Batcher(Generic[Key]):
                     item.answer.set_result(found[at : at + len(item.images)])
                 at += len(item.images)
 
-    async def _fill(self) -> None:
-        """Wait for images of the first one's key, until they fill a batch or one of them has waited long enough."""
-        first = self._waiting[0]
+    async def _filled(self) -> _Item[Key]:
+        """Wait until a request has waited long enough, or those of a key fill a batch; the one that is to be in it."""
         while True:
-            mine = [item for item in self._waiting if item.key == first.key]
-            if sum(len(item.images) for item in mine) >= self._max_batch:
-                return
-            begin = first.arrived + self._max_wait
-            # The network needs its part of the time until a request is due.
-            begin = min([begin, *((item.arrived + item.due) / 2 for item in mine if item.due is not None)])
-            left = begin - time.perf_counter()
+            lead = min(self._waiting, key=self._begin)
+            left = self._begin(lead) - time.perf_counter()
             if left <= 0:
-                return
+                return lead
+            images: Counter[Key] = Counter()
+            for item in self._waiting:
+                images[item.key] += len(item.images)
+                if images[item.key] >= self._max_batch:
+                    return next(first for first in self._waiting if first.key == item.key)
             self._arrived.clear()
-            try:
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), left)
-            except asyncio.TimeoutError:
-                return
 
-    def _take(self) -> list[_Item[Key]]:
-        """Take the requests of the first one's key that fit into a batch; the others keep their order."""
-        key = self._waiting[0].key
-        batch: list[_Item[Key]] = []
+    def _begin(self, item: _Item[Key]) -> float:
+        """When it has waited long enough. The network needs its part of the time until a request is due."""
+        begin = item.arrived + self._max_wait
+        return begin if item.due is None else min(begin, (item.arrived + item.due) / 2)
+
+    def _take(self, lead: _Item[Key]) -> list[_Item[Key]]:
+        """Take this request and those of its key that fit into a batch with it; the others keep their order."""
+        batch = [lead]
         later: deque[_Item[Key]] = deque()
-        images, full = 0, False
+        images, full = len(lead.images), False
         for item in self._waiting:
-            # Once one does not fit, none of its key overtakes it.
-            full = full or (item.key == key and images + len(item.images) > self._max_batch)
-            if item.key == key and not full:
+            if item is lead:
+                continue
+            alike = item.key == lead.key and self._reach_equally(batch, item, images + len(item.images))
+            # Once one does not fit, none like it overtakes it.
+            full = full or (alike and images + len(item.images) > self._max_batch)
+            if alike and not full:
                 batch.append(item)
                 images += len(item.images)
             else:
                 later.append(item)
         self._waiting = later
         return batch
+
+    def _reach_equally(self, batch: Sequence[_Item[Key]], item: _Item[Key], images: int) -> bool:
+        """Whether all of them with one more reach equally far in a batch of so many images."""
+        dues = [one.due for one in (*batch, item) if one.due is not None]
+        if not dues:
+            return True
+        images = min(images, self._max_batch)
+        latest = None if len(dues) <= len(batch) else max(dues)
+        return self._reach(item.key, min(dues), images) == self._reach(item.key, latest, images)

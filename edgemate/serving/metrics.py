@@ -23,7 +23,7 @@ class Metrics:
 
     Args:
         exits: K.
-        points: the operating points that are offered, by name.
+        points: the operating points whose drift is shown, by name.
         queue: gives the images that are accepted and not yet answered.
     """
 
@@ -56,7 +56,7 @@ class Metrics:
         self._requests.labels(str(code)).inc()
 
     def count_answer(
-        self, predictions: Sequence[Prediction], seconds: float, *, late: bool, policy: str | None, timed: bool
+        self, predictions: Sequence[Prediction], seconds: float, *, late: bool, policy: str | None
     ) -> None:
         """Count the answer to an inference request.
 
@@ -65,7 +65,6 @@ class Metrics:
             seconds: from its head.
             late: whether it came after its deadline.
             policy: the operating point that it ran.
-            timed: whether a deadline could stop it too; its exits say nothing about drift then.
         """
         self._seconds.observe(seconds)
         self._batches.observe(len(predictions))
@@ -74,7 +73,7 @@ class Metrics:
         self._degraded.inc(sum(prediction.degraded for prediction in predictions))
         if late:
             self._late.inc(len(predictions))
-        if policy in self._drift and not timed:
+        if policy in self._drift:
             self._drift[policy].add(predictions)
 
     def text(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -109,10 +110,19 @@ class ServedModel:
         policy = self._policies[choice.policy]
         if choice.timed:
             left = 1000 * (min(one for one in due if one is not None) - time.perf_counter())
-            size = min(size for size in self._segment_ms if size >= len(images))
             inner = None if choice.policy is None else policy
-            policy = Deadline(max(left, _SHORTEST_MS), segment_ms=self._segment_ms[size], inner=inner)
+            policy = Deadline(max(left, _SHORTEST_MS), segment_ms=self._segment_ms_of(len(images)), inner=inner)
         return self.classifier.classify(images, policy, batch_size=len(images))
+
+    def reach(self, choice: Choice, due: float | None, images: int) -> int:
+        """How many segments can end before a request is due, in a batch of so many images; at least 1."""
+        if not choice.timed or due is None:
+            return len(self.classifier.exits)
+        left = 1000 * (due - time.perf_counter())
+        return max(1, sum(end <= left for end in accumulate(self._segment_ms_of(images))))
+
+    def _segment_ms_of(self, images: int) -> tuple[float, ...]:
+        return self._segment_ms[min(size for size in self._segment_ms if size >= images)]
 
 
 def offered_points(bundle: Bundle, options: ServeOptions) -> dict[str, OperatingPoint]:

@@ -7,6 +7,7 @@ event loop does the rest. Whatever a client sends gets a status and one line of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import time
@@ -53,6 +54,8 @@ def serve(
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, and then those that were accepted. For the main thread.
 
+    A second signal ends the process at once, with exit code 143 or 130: work that hangs cannot hold it.
+
     Args:
         classifier: the bundle's, with layout `segments`; stays the caller's to close.
         options: how.
@@ -96,7 +99,7 @@ async def _serve(
                 ready(*runner.addresses[0][:2])
             await stop.asked.wait()
             await site.stop()
-            await service.finish(stop.again)
+            await service.finish()
         finally:
             await runner.cleanup()
             await service.close()
@@ -111,11 +114,14 @@ class _Service:
         self._report = report
         self._batcher: Batcher[Choice] = Batcher(
             model.run,
+            model.reach,
             max_batch=model.max_batch,
             max_wait_ms=options.max_wait_ms,
             max_queue=options.max_queue,
         )
-        self.metrics = Metrics(len(model.classifier.exits), model.points, lambda: self._batcher.images)
+        # Where a deadline stops images too, their exits say nothing about drift.
+        watched = model.points if options.deadline_ms is None else {}
+        self.metrics = Metrics(len(model.classifier.exits), watched, lambda: self._batcher.images)
         self._helper = ThreadPoolExecutor(2, "edgemate-prepare")
         self._bodies = Bodies(options.timeout_s)
         self._open = 0
@@ -137,21 +143,19 @@ class _Service:
             if self._stopping and not self._open:
                 self._idle.set()
 
-    async def finish(self, at_once: asyncio.Event) -> None:
+    async def finish(self) -> None:
         """Answer what was accepted, and refuse what comes on connections that are still open."""
         self._stopping = True
         self._batcher.hurry()
         if not self._open:
             return
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._idle, at_once)]
-        await asyncio.wait(waits, timeout=2 * self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), 2 * self._timeout_s)
 
     async def close(self) -> None:
         """End the threads."""
         await self._batcher.close()
-        self._helper.shutdown()
+        await asyncio.to_thread(self._helper.shutdown)
 
     async def _response(self, request: web.BaseRequest) -> web.Response:
         try:
@@ -246,7 +250,6 @@ class _Service:
             ended - arrived,
             late=due is not None and ended > due,
             policy=choice.policy,
-            timed=choice.timed,
         )
         return response
 

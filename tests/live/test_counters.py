@@ -48,7 +48,7 @@ def test_the_counters_are_one_line_that_explains_itself() -> None:
         "6 skipped (2 since a newer one had come, 1 since they were too old, "
         "3 by the source, since decoding fell behind)",
         "2 could not be read",
-        "1 waiting when it ended",
+        "1 still waiting",
         "an answer took 0.61 ms on average, network and policy",
         "the oldest frame was 9.0 ms old when its turn came",
         "answered by exit 1 75.0 %, exit 3 25.0 %",

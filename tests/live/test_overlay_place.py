@@ -46,7 +46,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(small_bundle: Bundle,
         assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_the_file_has_its_name_at_the_end_only(tmp_path: Path, suffix: str) -> None:
     import av
 
@@ -68,3 +68,24 @@ def test_without_a_frame_what_was_there_stays(tmp_path: Path) -> None:
     open_overlay(str(path)).close()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_that_are_far_apart_are_a_minute_apart(tmp_path: Path, suffix: str) -> None:
+    import av
+
+    path = tmp_path / f"out{suffix}"
+    overlay = open_overlay(str(path))
+    day = 86_400.0
+    for number, timestamp in enumerate((5.0, 5.5, day, 5 * day, 5 * day, 5 * day - 1)):
+        overlay.show(np.zeros((24, 32, 3), np.uint8), LiveAnswer(number, timestamp, 0.0, 0.0, 0.0, None))
+    overlay.close()
+    with av.open(str(path)) as found:
+        times = [frame.time for frame in found.decode(video=0)]
+    assert times == pytest.approx([0.0, 0.5, 60.5, 120.5, 120.5, 120.5], abs=0.01)
+    assert path.stat().st_size < 10_000
+
+
+def test_avi_which_has_one_rate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"give window, or a file whose name ends with \.mp4, \.mkv, \.mov"):
+        check_overlay(str(tmp_path / "out.avi"))

@@ -129,6 +129,7 @@ def test_the_overlay_draws_a_line_and_refuses_other_files(small_bundle: Bundle, 
         ({"policy": "fast", "exit": 1}, "exclude each other"),
         ({"pace": "slow"}, "pace: must be 'real' or 'fastest'"),
         ({"pace": "real"}, "images in a folder have no times"),
+        ({"max_age_ms": 5.0}, "max_age_ms: with pace 'fastest' every frame is answered"),
         ({"still": -1.0}, "still: must be 0 or more"),
         ({"every": 0.0}, "every: must be above 0"),
         ({"frames": 0}, "frames: must be above 0"),
@@ -138,6 +139,33 @@ def test_the_overlay_draws_a_line_and_refuses_other_files(small_bundle: Bundle, 
 def test_what_cannot_be_is_refused(small_bundle: Bundle, images: Path, options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         run(small_bundle, images, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_images_are_shown_before_they_are_moved(
+    small_bundle: Bundle, images: Path, tmp_path: Path, watch: bool
+) -> None:
+    av = pytest.importorskip("av")
+    count = len(list(images.iterdir()))
+    overlay, done = tmp_path / "out.mp4", tmp_path / "done"
+    report = run(small_bundle, images, threads=1, overlay=overlay, done=done, watch=watch, frames=count)
+    assert report.answered == count == len(list(done.iterdir()))
+    with av.open(str(overlay)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == count
+
+
+def test_an_image_that_leaves_before_it_is_shown_is_answered(
+    small_bundle: Bundle, images: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("av")
+    report = run(
+        small_bundle,
+        images,
+        threads=1,
+        overlay=tmp_path / "out.mp4",
+        notify=lambda answer: answer.file.unlink() if answer.frame == 1 and answer.file else None,
+    )
+    assert (report.answered, report.unreadable) == (len(list(images.iterdir())) + 1, 0)
 
 
 class Watched:

@@ -21,6 +21,7 @@ from edgemate.errors import DataError, ImageError, UsageError
 from edgemate.limits import SOURCE_FILES, Limit
 from edgemate.live import Frame
 from edgemate.live.sources import Source, SourceOptions, open_source
+from edgemate.live.sources.addresses import without_password
 from edgemate.live.sources.standard_input import StandardInput
 from edgemate.runtime import Preprocessor
 
@@ -68,7 +69,8 @@ def damaged(video: Path, target: Path, packets: set[int]) -> Path:
     with av.open(str(video)) as container:
         for number, packet in enumerate(container.demux(video=0)):
             if number in packets and packet.size:
-                data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+                begin = data.index(bytes(packet), packet.pos)
+                data[begin : begin + packet.size] = bytes(packet.size)
     target.write_bytes(data)
     return target
 
@@ -84,6 +86,15 @@ def test_a_packet_that_cannot_be_decoded_does_not_end_a_video(tmp_path: Path) ->
     nothing = open_source(str(damaged(whole, tmp_path / "nothing.avi", set(range(12)))))
     with pytest.raises(DataError, match=r"nothing\.avi: none of its 12 frames can be decoded"):
         list(nothing.frames())
+
+
+def test_times_begin_with_the_first_packet_also_where_it_is_damaged(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    # As a part that was cut from a longer recording.
+    later = write_video(tmp_path / "later.mkv", steps(3), codec="mjpeg", begin=100)
+    for lost in (set[int](), {0}):
+        frames = list(open_source(str(damaged(later, tmp_path / "damaged.mkv", lost))).frames())
+        assert [frame.timestamp for frame in frames] == pytest.approx([0, 1 / 30, 2 / 30], abs=0.002)
 
 
 def test_ffmpeg_says_nothing_through_python(video: Path) -> None:
@@ -141,6 +152,17 @@ def test_a_folder_below_that_vanishes_is_skipped(tmp_path: Path, monkeypatch: py
     assert [frame.file for frame in open_source(str(folder)).frames()] == [folder / "a.png"]
     with pytest.raises(FileNotFoundError):
         find_images(folder / "below", SOURCE_FILES)
+
+
+def test_an_image_that_leaves_before_it_is_looked_at_is_no_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = image_files(tmp_path / "in", "a.png", "b.png")
+    source = open_source(str(folder))
+    listed = find_images(folder, SOURCE_FILES)
+    (folder / "a.png").unlink()
+    monkeypatch.setattr("edgemate.live.sources.folder.find_images", lambda *given: listed)
+    assert [frame.file for frame in source.frames()] == [folder / "b.png"]
 
 
 def test_a_read_of_standard_input_that_waits_ends_soon() -> None:
@@ -329,6 +351,24 @@ def test_what_cannot_be_opened_is_one_line_without_the_password(tmp_path: Path) 
         assert said in str(error.value)
         assert "secret" not in str(error.value)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://host/x", "rtsp://host/x"),
+        ("rtsp://host:554/x?y=1", "rtsp://host:554/x?y=1"),
+        ("rtsp://me:secret@host:554/x", "rtsp://host:554/x"),
+        ("rtsp://me:secret@secret@host/x", "rtsp://host/x"),
+        ("rtsp://me:secret/secret@host/x", "rtsp://host/x"),
+        ("rtsp://me:secret?secret@host/x", "rtsp://host/x"),
+        ("rtsp://me@host/cam@2", "rtsp://host/cam@2"),
+        ("rtsp://host/cam@2", "rtsp://host/cam@2"),
+        ("no url: a@b", "no url: a@b"),
+    ],
+)
+def test_a_password_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown
 
 
 def test_without_pyav_the_error_says_what_to_install(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,13 +30,18 @@ class Network:
         return [(key, number) for number in images.tolist()]
 
 
+def alike(key: str, due: float | None, images: int) -> int:
+    """Every request reaches equally far."""
+    return 1
+
+
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["a", "b"])), min_size=1, max_size=20))
 def test_every_request_gets_its_own_answers(requests: list[tuple[int, str]]) -> None:
     network = Network()
 
     async def run() -> list[list[Any]]:
-        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=1, max_queue=100)
+        batcher: Batcher[str] = Batcher(network, alike, max_batch=4, max_wait_ms=1, max_queue=100)
         at = np.cumsum([0, *(size for size, _ in requests)])
         asked = [batcher.answer(np.arange(at[i], at[i + 1]), key, None) for i, (_, key) in enumerate(requests)]
         try:
@@ -56,7 +61,7 @@ def test_single_images_that_wait_together_share_a_batch() -> None:
     network = Network()
 
     async def run() -> None:
-        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=1000, max_queue=100)
+        batcher: Batcher[str] = Batcher(network, alike, max_batch=4, max_wait_ms=1000, max_queue=100)
         await asyncio.gather(*(batcher.answer(np.array([i]), "a", None) for i in range(8)))
         await batcher.close()
 
@@ -66,7 +71,7 @@ def test_single_images_that_wait_together_share_a_batch() -> None:
 
 def test_a_batch_leaves_the_network_time_before_a_request_is_due() -> None:
     async def run() -> float:
-        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=60_000, max_queue=100)
+        batcher: Batcher[str] = Batcher(Network(), alike, max_batch=4, max_wait_ms=60_000, max_queue=100)
         started = time.perf_counter()
         first = asyncio.ensure_future(batcher.answer(np.array([1]), "a", None))
         await asyncio.sleep(0)
@@ -79,16 +84,57 @@ def test_a_batch_leaves_the_network_time_before_a_request_is_due() -> None:
     assert 0.4 < asyncio.run(run()) < 1.0
 
 
+def test_a_request_with_little_time_cuts_no_other_short() -> None:
+    network = Network()
+
+    def reach(key: str, due: float | None, images: int) -> int:
+        return 3 if due is None or due - time.perf_counter() > 60 else 1
+
+    async def run() -> list[list[Any]]:
+        batcher: Batcher[str] = Batcher(network, reach, max_batch=8, max_wait_ms=50, max_queue=100)
+        now = time.perf_counter()
+        dues = [None, now + 1000, now + 1e-6, now + 2000, now + 2e-6]
+        found = await asyncio.gather(*(batcher.answer(np.array([i]), "a", due) for i, due in enumerate(dues)))
+        await batcher.close()
+        return found
+
+    assert asyncio.run(run()) == [[("a", number)] for number in range(5)]
+    assert network.batches == [("a", 2), ("a", 3)]  # those in a hurry first
+
+
+def test_a_request_does_not_wait_for_the_batch_of_another_key() -> None:
+    async def run() -> tuple[float, list[bool]]:
+        network = Network()
+        batcher: Batcher[str] = Batcher(network, alike, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        started = time.perf_counter()
+        first = asyncio.ensure_future(batcher.answer(np.array([1]), "a", None))
+        await asyncio.sleep(0)
+        assert await batcher.answer(np.array([2]), "b", started + 1.0) == [("b", 2)]
+        seconds = time.perf_counter() - started
+        full = await asyncio.gather(*(batcher.answer(np.array([i]), "c", None) for i in range(4)))
+        assert full == [[("c", i)] for i in range(4)]
+        waits = [first.done()]
+        batcher.hurry()
+        assert await first == [("a", 1)]
+        await batcher.close()
+        assert network.batches == [("b", 1), ("c", 4), ("a", 1)]
+        return seconds, waits
+
+    seconds, waits = asyncio.run(run())
+    assert 0.4 < seconds < 1.0
+    assert waits == [False]
+
+
 def test_what_waits_is_computed_at_once_in_a_hurry() -> None:
     network = Network()
 
     async def run() -> None:
-        batcher: Batcher[str] = Batcher(network, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        batcher: Batcher[str] = Batcher(network, alike, max_batch=4, max_wait_ms=60_000, max_queue=100)
         batcher.hurry()  # with nothing there, it changes nothing
         await asyncio.sleep(0)
         assert await batcher.answer(np.array([3]), "a", None) == [("a", 3)]
         await batcher.close()
-        batcher = Batcher(network, max_batch=4, max_wait_ms=60_000, max_queue=100)
+        batcher = Batcher(network, alike, max_batch=4, max_wait_ms=60_000, max_queue=100)
         waiting = asyncio.ensure_future(batcher.answer(np.array([4]), "b", None))
         await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -102,7 +148,7 @@ def test_what_waits_is_computed_at_once_in_a_hurry() -> None:
 
 def test_a_batch_that_fails_fails_alone() -> None:
     async def run() -> tuple[Any, Any]:
-        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=0, max_queue=100)
+        batcher: Batcher[str] = Batcher(Network(), alike, max_batch=4, max_wait_ms=0, max_queue=100)
         found = await asyncio.gather(
             batcher.answer(np.array([0]), "broken", None),
             batcher.answer(np.array([1]), "a", None),
@@ -118,7 +164,7 @@ def test_a_batch_that_fails_fails_alone() -> None:
 
 def test_a_batch_that_cannot_be_put_together_fails_alone() -> None:
     async def run() -> tuple[Any, ...]:
-        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=50, max_queue=100)
+        batcher: Batcher[str] = Batcher(Network(), alike, max_batch=4, max_wait_ms=50, max_queue=100)
         shapes = [batcher.answer(np.zeros((1, size)), "a", None) for size in (2, 3)]
         found = await asyncio.wait_for(asyncio.gather(*shapes, return_exceptions=True), 10)
         after = await asyncio.wait_for(batcher.answer(np.array([7]), "a", None), 10)
@@ -132,7 +178,7 @@ def test_a_batch_that_cannot_be_put_together_fails_alone() -> None:
 
 def test_a_full_queue_refuses_until_there_is_place() -> None:
     async def run() -> None:
-        batcher: Batcher[str] = Batcher(Network(), max_batch=4, max_wait_ms=0, max_queue=5)
+        batcher: Batcher[str] = Batcher(Network(), alike, max_batch=4, max_wait_ms=0, max_queue=5)
         with batcher.place(4):
             assert batcher.images == 4
             with pytest.raises(RefusedError, match="4 images are waiting") as refused, batcher.place(2):

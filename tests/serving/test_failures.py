@@ -96,12 +96,11 @@ def test_drift_is_seen_in_the_metrics(small_bundle: Bundle) -> None:
     classifier = AnytimeClassifier(small_bundle, ScriptedBackend([SURE]))
     [first] = classifier.classify(golden_images(1), "fast")
     assert 'edgemate_drift_alerts{policy="full"} 0.0' in metrics.text().decode()
-    for timed, alerts in ((True, "0.0"), (False, "2.0")):
-        # Exit 1 answers all, where all were calibrated to go to the last one.
-        metrics.count_answer([first] * 200, 0.001, late=False, policy="full", timed=timed)
-        lines = metrics.text().decode().splitlines()
-        [shown] = [line for line in lines if line.startswith('edgemate_drift_alerts{policy="full"}')]
-        assert shown.endswith(alerts) or (not timed and float(shown.split()[-1]) >= 2)
+    # Exit 1 answers all, where all were calibrated to go to the last one.
+    metrics.count_answer([first] * 200, 0.001, late=False, policy="full")
+    lines = metrics.text().decode().splitlines()
+    [shown] = [line for line in lines if line.startswith('edgemate_drift_alerts{policy="full"}')]
+    assert float(shown.split()[-1]) >= 2
 
 
 def test_more_connections_than_the_limit_are_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import signal
 import struct
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -199,7 +204,57 @@ def test_a_deadline_is_chosen_within_that_of_the_server(small_bundle: Bundle, im
         assert (status, outputs_of(answer)["exit"]) == (200, [1, 1])  # late, and answered all the same
         status, answer = served.infer({**body, "parameters": {"deadline_ms": 30_001}})
         assert (status, "at most 30000" in answer["error"]) == (400, True)
-        assert b"edgemate_late_images_total 2.0" in served.ask("GET", "/metrics")[1]
+        metrics = served.ask("GET", "/metrics")[1]
+        assert b"edgemate_late_images_total 2.0" in metrics
+        assert b"edgemate_drift_alerts{" not in metrics  # a deadline moves images to other exits by itself
+
+
+def test_a_short_deadline_of_one_client_does_not_cut_the_answer_of_another_short(
+    small_bundle: Bundle, images: np.ndarray
+) -> None:
+    pytest.importorskip("aiohttp")
+    with serving(small_bundle.path, "--deadline-ms", 30_000, "--max-wait-ms", 500) as served:
+        body = {"inputs": [ready_input(images[:1])]}
+        answers: list[Any] = []
+        patient = threading.Thread(target=lambda: answers.append(served.infer(body)))
+        patient.start()
+        while b"edgemate_queue_images 1.0" not in served.ask("GET", "/metrics")[1]:
+            assert answers == []
+        status, answer = served.infer({**body, "parameters": {"deadline_ms": 0.001}})
+        assert (status, outputs_of(answer)["exit"]) == (200, [1])
+        patient.join()
+        [(status, answer)] = answers
+        assert (status, outputs_of(answer)["exit"]) == (200, [3])
+
+
+def test_a_second_signal_ends_a_server_whose_network_hangs(small_bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    script = tmp_path / "hanging.py"
+    script.write_text(
+        "import sys, threading\n"
+        "from edgemate.cli.start import main\n"
+        "from edgemate.serving.model import ServedModel\n"
+        "def run(*given):\n"
+        "    print('runs', flush=True)\n"
+        "    threading.Event().wait()\n"
+        "ServedModel.run = run\n"
+        "sys.exit(main())\n"
+    )
+    words = [sys.executable, str(script), "serve", str(small_bundle.path), "--port", "0", "--threads", "1"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with contextlib.closing(connection):
+            pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 1], "data": [0]}
+            connection.request("POST", INFER, json.dumps({"inputs": [pixels]}).encode())
+            assert process.stdout.readline() == "runs\n"
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for the answer
+                process.wait(0.3)
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 143
 
 
 def test_what_cannot_be_served_is_one_line(small_bundle: Bundle, server: Served, tmp_path: Path) -> None:

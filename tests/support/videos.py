@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,21 @@ def steps(count: int, size: tuple[int, int] = (24, 32)) -> Iterator[np.ndarray]:
         yield np.full((*size, 3), 10 + (index * 11) % 240, np.uint8)
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], *, rate: int = 30, codec: str = "mpeg4") -> Path:
-    """Write RGB frames `(H, W, 3)` to a video file."""
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], *, rate: int = 30, codec: str = "mpeg4", begin: int = 0
+) -> Path:
+    """Write RGB frames `(H, W, 3)` to a video file, the first one `begin` seconds after its start."""
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = None
-        for pixels in frames:
+        for number, pixels in enumerate(frames, start=begin * rate):
             if stream is None:
                 stream = container.add_stream(codec, rate=rate)
                 stream.height, stream.width = pixels.shape[:2]
                 stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            for packet in stream.encode(frame):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)

@@ -68,7 +68,7 @@ class Folder(Source):
         """The images; with `watch` it ends by `close` only."""
         index, seen = 0, set[tuple[Path, Identity]]()
         while not self._closed.is_set():
-            found = [(file, _identity(file)) for file in self._found()]
+            found = [(file, identity) for file in self._found() if (identity := _identity(file)) is not None]
             for file, identity in found:
                 if (file, identity) not in seen and not self._closed.is_set():
                     if self._done is not None:
@@ -87,7 +87,8 @@ class Folder(Source):
         """
         if self._done is None or frame.file is None:
             return
-        if _identity(frame.file) != self._given.pop(frame.index, None):
+        given = self._given.pop(frame.index, None)
+        if given is None or _identity(frame.file) != given:
             return
         make_folder(self._done)
         names = (f"{frame.file.stem}{f'-{number}' if number else ''}{frame.file.suffix}" for number in count())
@@ -142,13 +143,16 @@ def _check_moving(path: Path, done: Path) -> None:
                 left.unlink(missing_ok=True)
 
 
-def _identity(file: Path) -> Identity:
-    """Tells a new file from the one of that name before it; zeros for one that has just left.
+def _identity(file: Path) -> Identity | None:
+    """Tells a new file from the one of that name before it; None for one that has left since it was found.
 
-    The inode alone does not: file systems give that of a file that was removed to the next one.
+    Zeros where there is none to be had, so that reading it says why. The inode alone does not tell: file systems give
+    that of a file that was removed to the next one.
     """
     try:
         status = file.stat()
+    except FileNotFoundError:
+        return None
     except OSError:
         return 0, 0, 0
     return status.st_ino, status.st_mtime_ns, status.st_size

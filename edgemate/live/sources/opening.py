@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgemate.core.image_search import IMAGE_SUFFIXES
 from edgemate.errors import UsageError
+from edgemate.live.sources.addresses import without_password
 from edgemate.live.sources.base import Source
 from edgemate.wording import shortened
 
@@ -84,5 +85,4 @@ def _is_special(text: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    """The text without what a URL says of a user and a password."""
-    return shortened(re.sub(r"(?<=://)[^/@\s]*@", "", text))
+    return shortened(without_password(text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from edgemate.errors import DataError, ImageError, UsageError
 from edgemate.live.frame import Frame
+from edgemate.live.sources.addresses import without_password
 from edgemate.live.sources.base import Source
 from edgemate.live.sources.falling_behind import FallingBehind
 from edgemate.wording import counted, shortened
@@ -86,7 +86,10 @@ class _Video(Source):
             try:
                 frames = packet.decode()
             except self._av.error.InvalidDataError as error:  # one damaged packet does not end a camera
-                due = None if packet.pts is None else float(packet.pts * packet.time_base) - (first or 0.0)
+                due = None if packet.pts is None else float(packet.pts * packet.time_base)
+                if due is not None:
+                    first = due if first is None else first
+                    due -= first
                 yield Frame(index, partial(_damaged, self.name, _reason(error)), due, time.monotonic())
                 index += 1
                 continue
@@ -116,8 +119,7 @@ class Stream(_Video):
     live = True
 
     def __init__(self, url: str) -> None:
-        # A password does not belong into messages and logs.
-        shown = shortened(re.sub(r"(?<=://)[^/@\s]*@", "", url))
+        shown = shortened(without_password(url))
         options = dict(_LIVE_OPTIONS) if url.lower().startswith("rtsp") else {"fflags": "nobuffer"}
         super().__init__(shown, url, options=options)
 
