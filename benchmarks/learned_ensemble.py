@@ -58,7 +58,9 @@ def _mixings(run: Run, exits: int) -> dict[str, np.ndarray[Any, Any] | None]:
     recipe = run.read_recipe()
     if recipe.exits.ensemble != "none":
         raise SystemExit(f"{run.path}: has exits.ensemble `{recipe.exits.ensemble}`; give a run with `none`")
-    scores = read_tensors(run.method_path).get("scores")
+    # With a common scale, or beside other methods, its tensors are those of a part of the sum.
+    found = [one for name, one in read_tensors(run.method_path).items() if name.rpartition(".")[2] == "scores"]
+    scores = found[0] if len(found) == 1 else None
     if scores is None or tuple(scores.shape) != (exits, exits):
         raise SystemExit(f"{run.path}: has no learned teacher for each exit; give a run of `mate`")
     return {

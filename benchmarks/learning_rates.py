@@ -39,7 +39,7 @@ def main() -> None:
     options = _options()
     shared = ["distillation.scale=labels", *options.set]
     try:
-        earlier = [_read(path, shared) for path in options.add]
+        earlier = [_read(path, shared, options.rates) for path in options.add]
         comparisons: dict[float, list[dict[str, Any]]] = {}
         for rate in options.rates:
             compared = compare(
@@ -50,7 +50,7 @@ def main() -> None:
                 overrides=[*shared, f"optimization.lr={rate}"],
                 jobs=options.jobs,
             )
-            added = [comparison for found in earlier for comparison in found.get(f"{rate:g}", [])]
+            added = [comparison for found in earlier for comparison in found[f"{rate:g}"]]
             comparisons[rate] = [*added, compared.to_json()]
         found = {rate: joined(trees) for rate, trees in comparisons.items()}
     except EdgemateError as error:
@@ -116,7 +116,7 @@ def joined(comparisons: Sequence[dict[str, Any]]) -> dict[str, Row]:
     }
 
 
-def _read(path: Path, overrides: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+def _read(path: Path, overrides: Sequence[str], rates: Sequence[float]) -> dict[str, list[dict[str, Any]]]:
     """Learning rate → comparisons of an earlier result."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -128,10 +128,12 @@ def _read(path: Path, overrides: Sequence[str]) -> dict[str, list[dict[str, Any]
         or not {"overrides", "rates"} <= tree.keys()
     ):
         raise UsageError(f"{path}: is not as this benchmark writes it")
+    if not set(map("{:g}".format, rates)) == tree["rates"].keys():
+        raise UsageError(f"{path}: is of the rates {', '.join(tree['rates'])}; give the same ones")
     if tree["overrides"] != list(overrides):
         raise UsageError(f"{path}: was trained with {', '.join(tree['overrides'])}, not with {', '.join(overrides)}")
-    rates: dict[str, list[dict[str, Any]]] = tree["rates"]
-    return rates
+    found: dict[str, list[dict[str, Any]]] = tree["rates"]
+    return found
 
 
 def _markdown(found: dict[float, dict[str, Row]], comparisons: Sequence[dict[str, Any]]) -> str:

@@ -57,8 +57,8 @@ def main() -> None:
     for row in rows:
         g, u = row["guaranteed"], row["unguarded"]
         print(
-            f"{100 * row['risk']:>7g} {g['broken']:>8.1%} {100 * g['mean_loss']:>10.2f} {g['macs_of_full']:>8.1%} | "
-            f"{u['broken']:>18.1%} {100 * u['mean_loss']:>10.2f} {u['macs_of_full']:>8.1%}"
+            f"{100 * row['risk']:>7g} {g['violated']:>8.1%} {100 * g['mean_loss']:>10.2f} {g['macs_of_full']:>8.1%} | "
+            f"{u['violated']:>18.1%} {100 * u['mean_loss']:>10.2f} {u['macs_of_full']:>8.1%}"
         )
     held = all(row["guaranteed"]["violated"] <= allowed for row in rows)
     print(f"the guarantee {'held' if held else 'DID NOT HOLD'}; MACs: mean fraction of the whole network's")

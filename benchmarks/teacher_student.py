@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from run_trainings import run_trainings
 
 from edgemate import files
 from edgemate.comparison import compare, parse_variants
-from edgemate.comparison.running import Training, run_all, threads_each
+from edgemate.comparison.running import Training
 from edgemate.comparison.table import comparison_markdown
 from edgemate.config import Recipe, load_recipe
 from edgemate.runs import Run
@@ -59,7 +60,7 @@ def _teacher(options: argparse.Namespace, limit: list[str]) -> Run:
     recipe = load_recipe(RECIPES / "cifar100_resnet20_teacher.yaml", overrides)
     run = Run(options.runs / "teacher")
     if not (run.finished and run.read_recipe() == recipe):
-        run_all([_training(run, recipe, options.runs)], jobs=1, threads=threads_each(1), on_finished=_report)
+        run_trainings([_training(run, recipe, options.runs)], jobs=1, finished=_report)
     return run
 
 

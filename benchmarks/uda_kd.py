@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from run_trainings import run_trainings
 
 from edgemate import files
-from edgemate.comparison.running import Training, run_all, threads_each
+from edgemate.comparison.running import Training
 from edgemate.config import parse_recipe
 from edgemate.config.loading import read_tree
 from edgemate.config.merging import merge, parse_overrides
@@ -60,11 +61,10 @@ def main() -> None:
         for method in METHODS
     ]
     teachers = [Case(seed) for seed in options.seeds]
-    threads = threads_each(options.jobs)
     for wave in (teachers, students):
         trainings = [_training(case, options) for case in wave]
         missing = [training for training in trainings if not Run(training.folder).finished]
-        run_all(missing, jobs=options.jobs, threads=threads, on_finished=_report)
+        threads = run_trainings(missing, jobs=options.jobs, finished=_report)
 
     rows = [_row(case, options.runs) for case in [*teachers, *students]]
     metadata = Run(options.runs / students[0].name).read_metadata()

@@ -124,6 +124,17 @@ def folder_of(module: str) -> Path | None:
     return None if found[0] in installed else found[0]
 
 
+def files_of(module: str) -> list[Path]:
+    """The Python files of the top-level file or package that a module belongs to, sorted; none where it is unknown."""
+    top = module.partition(".")[0]
+    found = _place(sys.modules.get(top)) or _find(top)
+    if found is None:
+        return []
+    file = found[1]
+    package = file.parent if file.stem == "__init__" else file
+    return sorted(package.rglob("*.py")) if package.is_dir() else [file]
+
+
 def _place(module: object) -> tuple[Path, Path] | None:
     """The folder of a loaded top-level module, and its file."""
     file = getattr(module, "__file__", None)

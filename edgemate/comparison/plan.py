@@ -11,7 +11,7 @@ from typing import Any
 from edgemate import files
 from edgemate.comparison.place import check_inside, check_nobody_compares_in
 from edgemate.comparison.search import check_installed
-from edgemate.comparison.trials import has_ended, trial_run
+from edgemate.comparison.trials import SEED, has_ended, trial_run
 from edgemate.comparison.variants import Variant
 from edgemate.config import Recipe
 from edgemate.config.fitting import fit_to_epochs
@@ -61,8 +61,8 @@ def plan_comparison(
         DataError: the dataset's files are missing.
         RunError: a run exists already, of another recipe or in another format; something else has the place of what is
             written; or another process compares there.
-        UsageError: there are no seeds, one is given twice, jobs is less than 1, the folder is in a bundle, or tuning
-            needs what is not installed.
+        UsageError: there are no seeds, one is given twice or is that of the trials, jobs is less than 1, the folder
+            is in a bundle, or tuning needs what is not installed.
         OSError: the output folder cannot be written to.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -70,6 +70,8 @@ def plan_comparison(
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, not {jobs}")
     if tune:
+        if SEED in seeds:
+            raise UsageError(f"seeds: {SEED} is that of the trials that `tune` chooses by; give another one")
         check_installed()
     written, over = read_tree(path), parse_overrides(overrides)
     tree, notes = fit_to_epochs(merge(written, over), written, over)

@@ -59,7 +59,13 @@ class Variant:
         Raises:
             RecipeError: the method or an option is unknown, or the recipe is not valid with it.
         """
-        shared = dict(tree.get("distillation") or {})
+        section = tree.get("distillation") or {}
+        changed = [section, tree.get("training") or {}]
+        if isinstance(section, Mapping):
+            changed.append(section.get("options") or {})
+        if not all(isinstance(one, Mapping) for one in changed):
+            return parse_recipe(tree, f"methods {self.label}")  # which says what is wrong with it
+        shared = dict(section)
         several, options = shared.pop("methods", None), shared.pop("options", None)
         named = shared.pop("method", None if several else Distillation.model_fields["method"].default)
         if len(self.parts) == 1:

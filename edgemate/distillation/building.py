@@ -58,7 +58,12 @@ def setting_of(
 def _scaled_by_labels(method: Method, names: Sequence[str]) -> Method:
     """The method with its loss divided by what the labels weigh in it."""
     weight = method.label_weight
-    if not weight:
+    if weight == 0:
+        raise UsageError(
+            f"scale: the labels weigh nothing in {', '.join(names)} as it is set; give them weight, or set scale to "
+            "published"
+        )
+    if weight is None:
         raise UsageError(
             f"scale: {', '.join(names)} does not say what the labels weigh at an exit; leave scale out, or set it to "
             "published"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgemate import plug_ins
 from edgemate.config import Recipe
+from edgemate.config.parts import own_modules
 from edgemate.data import Images, PreparedData
 from edgemate.models import MultiExitModel
 
@@ -32,19 +36,41 @@ def cache_key(recipe: Recipe, data: PreparedData, model: MultiExitModel) -> str:
         "splits": digest(data.splits.train.tobytes(), data.splits.calibration.tobytes()),
         "cuts": model.cuts,
         "backbone": [recipe.model.backbone, recipe.model.options, weights_digest(model)],
+        **own_code(recipe),
     }
     return digest(json.dumps(content, sort_keys=True, default=str).encode())
 
 
+def own_code(recipe: Recipe) -> dict[str, str]:
+    """What to add to a key for the parts of the user's own in the sections of data and model: a digest of their code.
+
+    Of each part it is the file or the package that its dotted path begins with; what these import from elsewhere is
+    not looked at. Nothing is added without such parts.
+    """
+    sections = {"data": recipe.data.model_dump(mode="json"), "model": recipe.model.model_dump(mode="json")}
+    files = [file for module in own_modules(sections) for file in plug_ins.files_of(module)]
+    return {"code": digest(*(file.read_bytes() for file in files))} if files else {}
+
+
 def fingerprint(images: Images) -> str:
-    """Hexadecimal SHA-256 of the pixels of images in memory; of files their names, sizes and times, which is faster."""
-    found = [images.labels.tobytes()]
+    """Hexadecimal SHA-256 of the pixels of images, whose decoding takes time where a class of the user's own has them.
+
+    Of files it is of their names, sizes and times.
+    """
+    found = hashlib.sha256(images.labels.tobytes())
+    paths: Sequence[Path] | None = getattr(images, "paths", None)
     if images.array is not None:
-        found.append(images.array.tobytes())
-    for path in getattr(images, "paths", ()):
-        status = path.stat()
-        found.append(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest(*found)
+        found.update(images.array.tobytes())
+    elif paths is not None:
+        for path in paths:
+            status = path.stat()
+            found.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    else:
+        for index in range(len(images)):
+            image = images.image(index)
+            found.update(f"{image.mode} {image.size}\n".encode())
+            found.update(image.tobytes())
+    return found.hexdigest()
 
 
 def weights_digest(model: MultiExitModel) -> str:

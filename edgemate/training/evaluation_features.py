@@ -25,7 +25,7 @@ from edgemate.evaluation.logits import Labels, Logits
 from edgemate.models import MultiExitModel
 from edgemate.progress import Progress
 from edgemate.runs import Split
-from edgemate.training.cache_key import digest, fingerprint, weights_digest
+from edgemate.training.cache_key import digest, fingerprint, own_code, weights_digest
 from edgemate.training.cached_loaders import gather, network_features
 from edgemate.training.feature_cache import FeatureCache, gigabytes, require_space
 
@@ -136,6 +136,7 @@ class EvaluationFeatures:
             "splits": digest(data.splits.calibration.tobytes(), data.splits.test.tobytes()),
             "cuts": self.model.cuts,
             "backbone": [recipe.model.backbone, recipe.model.options, weights_digest(self.model)],
+            **own_code(recipe),
             "numerics": [device.type, channels_last, data.micro_batch_size, torch.get_num_threads(), torch.__version__],
         }
         key = digest(json.dumps(content, sort_keys=True, default=str).encode())[:16]

@@ -48,7 +48,9 @@ def sgd(groups: Groups, lr: Rate, *, momentum: Decay = 0.9, nesterov: bool = Fal
     return optimizer
 
 
-def adamw(groups: Groups, lr: Rate, *, beta1: Decay = 0.9, beta2: Decay = 0.999, eps: float = 1e-8) -> Optimizer:
+def adamw(
+    groups: Groups, lr: Rate, *, beta1: Decay = 0.9, beta2: Decay = 0.999, eps: Annotated[float, Field(gt=0)] = 1e-8
+) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov, Hutter, arXiv 1711.05101)."""
     return torch.optim.AdamW(_fused(groups), lr=lr, betas=(beta1, beta2), eps=eps)
 

@@ -61,11 +61,12 @@ def test_what_does_not_belong_together_is_refused() -> None:
         ("[]", "is not as this benchmark writes it"),
         (json.dumps({"benchmark": "roofline"}), "is not as this benchmark writes it"),
         (json.dumps({"benchmark": "learning_rates"}), "is not as this benchmark writes it"),
-        (json.dumps({"benchmark": "learning_rates", "overrides": ["a=1"], "rates": {}}), "was trained with a=1"),
+        (json.dumps({"benchmark": "learning_rates", "overrides": ["a=1"], "rates": {"0.1": []}}), "trained with a=1"),
+        (json.dumps({"benchmark": "learning_rates", "overrides": [], "rates": {"0.1": [], "1": []}}), "rates 0.1, 1;"),
     ],
 )
 def test_an_earlier_result_that_does_not_fit_is_one_line(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "earlier.json"
     path.write_text(content)
     with pytest.raises(UsageError, match=message):
-        load_script("benchmarks/learning_rates.py")._read(path, ["distillation.scale=labels"])
+        load_script("benchmarks/learning_rates.py")._read(path, ["distillation.scale=labels"], [0.1])

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from edgemate.comparison.plan import check_same_recipe
+from edgemate.comparison import parse_variants
+from edgemate.comparison.plan import check_same_recipe, plan_comparison
+from edgemate.comparison.trials import SEED
 from edgemate.config import Recipe
-from edgemate.errors import RunError
+from edgemate.errors import RunError, UsageError
 from edgemate.runs import Run
 from edgemate.training.input_defaults import with_input_defaults
 from recipes import small_recipe
@@ -43,3 +45,11 @@ def test_another_preparation_of_the_images_is_another_recipe(begun: Run, written
     without = written.model_copy(update={"model": written.model.model_copy(update={"weights": None})})
     with pytest.raises(RunError, match="is a run of another recipe"):
         check_same_recipe(begun, without)
+
+
+def test_the_seed_of_trials_is_refused_beside_them(tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[2] / "recipes" / "digits" / "resnet8_mate.yaml"
+    variants = parse_variants("mate")
+    with pytest.raises(UsageError, match=f"seeds: {SEED} is that of the trials"):
+        plan_comparison(recipe, variants, [0, SEED], tmp_path, tune=2)
+    assert plan_comparison(recipe, variants, [0, SEED], tmp_path)

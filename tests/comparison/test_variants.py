@@ -77,6 +77,20 @@ def test_only_the_objective_and_the_seed_differ() -> None:
     assert one.model_dump() | {"distillation": None} == other.model_dump() | {"distillation": None}
 
 
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("distillation", "joint_ce"),
+        ("distillation", ["mate"]),
+        ("distillation", {"method": "mate", "options": 3}),
+        ("training", 5),
+    ],
+)
+def test_a_section_of_another_kind_is_a_problem_of_the_recipe(name: str, section: object) -> None:
+    with pytest.raises(RecipeError, match=f"methods mate: {name}"):
+        parse_variant("mate").recipe({**TREE, name: section}, 0)
+
+
 def test_the_recipes_own_method_lends_its_options() -> None:
     assert parse_variant("mate").recipe(TREE, 0).distillation.options["alpha"] == 2.0
     assert parse_variant("mate:alpha=3").recipe(TREE, 0).distillation.options["alpha"] == 3.0

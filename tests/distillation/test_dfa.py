@@ -90,6 +90,14 @@ def test_the_weights_learn_from_the_second_half_alone_and_nothing_else_does() ->
         assert terms[name] == terms_then[name]
 
 
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_batch_of_two_or_three_images_is_both_halves(images: int) -> None:
+    model, method = student_and_method()
+    batch = gray_batch(images)
+    loss_of(model, method, Batch(batch.images[..., :2, :2], batch.labels)).total.backward()  # maps of 1×1 at the end
+    assert {name.split(".")[0] for name in gradients(method)} >= {"to_teacher", "to_student"}
+
+
 def test_the_terms_sum_to_the_total_in_both_stages() -> None:
     model, method = student_and_method()
     for progress, names in ((START, {"labels", "to_teacher", "to_student"}), (LATE, {"labels", "features"})):

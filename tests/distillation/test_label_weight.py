@@ -85,3 +85,15 @@ def test_a_method_that_does_not_say_is_refused(name: str, tmp_path: Path) -> Non
     setting = any_method(name, tmp_path)[1].setting
     with pytest.raises(UsageError, match=f"scale: {name} does not say"):
         build_method(Distillation(method=name, scale="labels"), setting)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method": "byot", "options": {"alpha": 1.0, "beta": 0.0}},
+        {"method": "joint_ce", "options": {"weights": [0.0] * SETTING.exits}},
+    ],
+)
+def test_labels_that_weigh_nothing_cannot_be_the_scale(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"scale: the labels weigh nothing in (byot|joint_ce) as it is set"):
+        build_method(Distillation.model_validate({**given, "scale": "labels"}), SETTING)

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from edgemate.config import Exits, Model, Recipe, Training
+from edgemate.config.schema import Augmentation
 from edgemate.data import PreparedData
 from edgemate.errors import RecipeError, TrainingError
 from edgemate.models import Features, MultiExitModel, build_model
 from edgemate.runs import Run, read_tensors
 from edgemate.training import caching, feature_cache, trainer
 from edgemate.training import train as train_run
+from edgemate.training.cache_key import fingerprint, own_code
 from edgemate.training.cached_loaders import CachedTrainLoader
 from edgemate.training.callbacks import SeedEveryEpoch
 from edgemate.training.freezing import freeze
@@ -307,6 +310,42 @@ def test_other_weights_of_the_backbone_change_the_key_and_other_heads_do_not() -
     with torch.no_grad():
         next(model.stages.parameters()).view(-1)[0] += 1e-6
     assert caching.cache_key(recipe, data, model) != key
+
+
+@pytest.mark.parametrize("part", ["own_part.py", "own_part/__init__.py", "own_part/inner.py"])
+def test_other_code_of_a_part_of_the_users_own_changes_the_key(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / part
+    file.parent.mkdir(exist_ok=True)
+    (file.parent / "__init__.py").touch()
+    file.write_text("def aug(spec): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    augmentation = [Augmentation.model_validate({"name": "own_part:aug"})]
+    recipe = small_recipe(*FROZEN)
+    own = recipe.model_copy(update={"data": recipe.data.model_copy(update={"augmentation": augmentation})})
+    assert own_code(recipe) == {}
+    before = own_code(own)
+    assert before == own_code(own) != {}
+    file.write_text("def aug(spec): return None\n")
+    assert own_code(own) != before
+
+
+def test_pixels_that_only_a_class_of_the_users_own_can_give_are_in_the_fingerprint() -> None:
+    class Own:
+        array = None
+        labels = np.zeros(2, np.int64)
+
+        def __init__(self, gray: int) -> None:
+            self.gray = gray
+
+        def __len__(self) -> int:
+            return 2
+
+        def image(self, index: int) -> Image.Image:
+            return Image.new("L", (2, 2), self.gray)
+
+    assert fingerprint(Own(0)) == fingerprint(Own(0)) != fingerprint(Own(200))
 
 
 def test_features_beyond_float16_are_stored_as_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

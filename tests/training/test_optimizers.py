@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from edgemate.errors import RecipeError
 from edgemate.training import optimizers
+from recipes import small_recipe
 
 
 def steps(factory, fused, monkeypatch, *, late=False):
@@ -45,3 +47,8 @@ def test_on_a_cpu_torch_chooses():
     optimizer = optimizers.sgd([{"params": [nn.Parameter(torch.ones(2))]}], 0.1)
     assert optimizer.param_groups[0]["fused"] is None
     assert not optimizer.state
+
+
+def test_an_epsilon_that_torch_refuses_is_a_problem_of_the_recipe():
+    with pytest.raises(RecipeError, match=r"optimization\.optimizer_options\.eps: .*greater than 0, not -1"):
+        small_recipe("optimization.optimizer=adamw", "optimization.optimizer_options.eps=-1")

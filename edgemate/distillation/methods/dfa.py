@@ -4,8 +4,9 @@ Which of the teacher's feature maps an exit should imitate is searched for, then
 abstract: two stages, bridge losses from student to teacher and from teacher to student, weights searched in DARTS's two
 levels. The rest is **our reconstruction**: a group is formed per exit, of the teacher's maps at the same depth in
 halvings and of the same width; connectors are 1×1 convolutions with batch normalization; a bridge ends in the other
-network's last exit; the two levels are the two halves of every batch, by gradients of first order; exits learn from
-labels all the while; and the student continues from the search instead of starting again.
+network's last exit; the two levels are the two halves of every batch (of two or three images both are the whole), by
+gradients of first order; exits learn from labels all the while; and the student continues from the search instead of
+starting again.
 """
 
 from __future__ import annotations
@@ -121,12 +122,14 @@ class DFA(Method):
         self, maps: tuple[Tensor, ...], found: list[Tensor], labels: Tensor
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The terms that train student and connectors, and what is 0 but has the gradient of a."""
+        # Half of two or three images would be one, of which batch normalization may have no variance.
+        taught, held = (slice(0, None, 2), slice(1, None, 2)) if len(labels) > 3 else (slice(None), slice(None))
         to_teacher, to_student, held_out = [], [], []
         for k, (own, theirs) in enumerate(zip(maps, found, strict=True)):
-            asked = self._teacher_after(k, _resized(self.to_teacher[k](own[::2]), theirs))
-            to_teacher.append(self._own_labels(asked.float(), labels[::2]))
-            to_student.append(self._own_labels(self._student_after(k, theirs[::2].detach(), own), labels[::2]))
-            held_out.append(self._own_labels(self._student_after(k, theirs[1::2], own), labels[1::2]))
+            asked = self._teacher_after(k, _resized(self.to_teacher[k](own[taught]), theirs))
+            to_teacher.append(self._own_labels(asked.float(), labels[taught]))
+            to_student.append(self._own_labels(self._student_after(k, theirs[taught].detach(), own), labels[taught]))
+            held_out.append(self._own_labels(self._student_after(k, theirs[held], own), labels[held]))
         scores = list(self.scores)
         gradients = torch.autograd.grad(torch.stack(held_out).sum(), scores)
         pull = torch.stack([(a * gradient).sum() for a, gradient in zip(scores, gradients, strict=True)]).sum()

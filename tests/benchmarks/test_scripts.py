@@ -1,0 +1,71 @@
+"""Every script runs to where it begins to measure, and those that no figure of a test covers run to their end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+from scripts import BENCHMARKS, load_script
+
+from edgemate.errors import TrainingError
+from edgemate.runs import Run
+
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_what_a_script_imports_is_there(name: str) -> None:
+    assert load_script(f"benchmarks/{name}").__doc__
+
+
+def test_the_guarantee_is_measured_and_written(
+    finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "risk.json"
+    given = ["risk_guarantee.py", str(finished_run.path), "--splits", "2", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", given)
+    load_script("benchmarks/risk_guarantee.py").main()
+    found = json.loads(output.read_text())
+    assert [row["risk"] for row in found["results"]] == [0.005, 0.01, 0.02]
+    assert "the guarantee" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefix", ["", "methods.0."])
+def test_learned_weights_are_found_where_the_loss_has_a_common_scale_too(
+    finished_run: Run, tmp_path: Path, prefix: str
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    run = Run(Path(copytree(finished_run.path, tmp_path / "run")))
+    scores = torch.arange(9.0).reshape(3, 3)
+    save_file({f"{prefix}scores": scores}, str(run.method_path))
+    mixing = load_script("benchmarks/learned_ensemble.py")._mixings(run, 3)["learned"]
+    assert mixing[0].tolist() == [1, 0, 0]
+    assert mixing[2].tolist() == pytest.approx(scores[2].softmax(0).tolist())
+
+
+def test_trainings_that_fail_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = load_script("benchmarks/run_trainings.py")
+    training = script.Training("first", tmp_path / "first.yaml", tmp_path / "first", tmp_path / "first.log")
+    (tmp_path / "first.log").write_text("error: no such dataset\n")
+    monkeypatch.setattr(script.Training, "start", lambda self, threads: Ended())
+    with pytest.raises(TrainingError, match="first: its training failed: error: no such dataset"):
+        script.run_trainings([training], jobs=1, finished=lambda *given: None)
+
+
+class Ended:
+    """A process that has failed."""
+
+    stdin = None
+    returncode = 2
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self.returncode
