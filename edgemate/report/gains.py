@@ -190,5 +190,5 @@ def gains_json(gains: Sequence[MethodGain]) -> dict[str, Any]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    mean = f"{statistics.fmean(values):.2f}"
+    mean = f"{statistics.fmean(values):.2f}".replace("-", "−")
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"

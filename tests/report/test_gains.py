@@ -59,6 +59,11 @@ def test_the_table_has_the_best_first_and_differences_to_it(gains: list[MethodGa
     assert rows[0][7] == "2.50 ± 0.71 ×"
 
 
+def test_a_gain_in_accuracy_has_the_minus_sign_of_the_other_columns() -> None:
+    better = [MethodGain(method("mate", [(0.5,)]), (RunGain("mate-seed0", (), 2.0, -0.001),))]
+    assert "| 2.00 × | −0.10 |" in gains_markdown(comparison(better[0].method), better)
+
+
 def test_networks_with_one_exit_have_no_budgeted_column() -> None:
     single = [MethodGain(method("joint_ce", [(0.5,)]), (RunGain("joint_ce-seed0", (), 1.0, 0.0),))]
     assert [column.key for column in columns(single)] == ["mean", "exit1"]
