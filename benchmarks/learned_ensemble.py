@@ -2,9 +2,10 @@
 
     python benchmarks/learned_ensemble.py RUN [RUN ...]
 
-Give finished `mate` runs with `exits.ensemble: none`, one per seed. Training uses the raw logits of the exits and
-never the ensembled ones, so a run trained with `learned` or `mean` has the same weights, and its ensembled logits
-follow from the stored test logits. The only cost is the weighted sum: k · C MACs at exit k.
+Give finished runs with `exits.ensemble: none`, of one or several methods, one per seed. Training uses the raw logits of
+the exits and never the ensembled ones, so a run trained with `learned` or `mean` has the same weights, and its
+ensembled logits follow from the stored test logits. The only cost is the weighted sum: k · C MACs at exit k. Methods
+without a learned teacher for each exit have no `learned`, and those whose exits are sums already have `none` alone.
 """
 
 from __future__ import annotations
@@ -20,23 +21,26 @@ import torch
 
 from edgemate import files
 from edgemate.core.scoring import exit_accuracy
+from edgemate.errors import EdgemateError, UsageError
 from edgemate.machine import machine_metadata
 from edgemate.models import mean_mixing, softmax_mixing
 from edgemate.runs import Run, read_tensors
+from edgemate.wording import counted
+
+Accuracies = dict[str, list[list[float]]]
+"""Ensemble → run → exit → accuracy, a fraction."""
 
 
 def main() -> None:
     options = _options()
-    runs = [Run.open(path) for path in options.runs]
-    found: dict[str, list[list[float]]] = {"none": [], "mean": [], "learned": []}
-    for run in runs:
-        logits, labels = run.read_logits("test")
-        for name, mixing in _mixings(run, logits.shape[1]).items():
-            ensembled = logits if mixing is None else np.einsum("kj,njc->nkc", mixing, logits)
-            found[name].append(exit_accuracy(ensembled, labels).tolist())
-    recipe = runs[0].read_recipe()
-    classes, exits = len(runs[0].read_metadata().classes), len(found["none"][0])
-    text = _markdown(found, recipe.data.name, recipe.model.backbone, len(runs), classes)
+    try:
+        runs = [Run.open(path) for path in options.runs]
+        methods = _by_method(runs)
+        found = {label: accuracies(of) for label, of in methods.items()}
+    except EdgemateError as error:
+        raise SystemExit(str(error)) from error
+    recipe, classes = runs[0].read_recipe(), len(runs[0].read_metadata().classes)
+    text = markdown(found, recipe.data.name, recipe.model.backbone, classes)
     print(text)
     files.write_text(options.output.with_suffix(".md"), text)
     files.write_json(
@@ -45,43 +49,85 @@ def main() -> None:
             "benchmark": "learned_ensemble",
             "data": recipe.data.model_dump(mode="json"),
             "model": recipe.model.model_dump(mode="json"),
-            "distillation": recipe.distillation.model_dump(mode="json"),
-            "runs": [run.name for run in runs],
-            "extra_macs": [k * classes for k in range(1, exits + 1)],
-            "test_accuracy": found,
+            "extra_macs": [k * classes for k in range(1, len(next(iter(found.values()))["none"][0]) + 1)],
+            "methods": [
+                {
+                    "label": label,
+                    "distillation": of[0].read_recipe().distillation.model_dump(mode="json"),
+                    "runs": [run.name for run in of],
+                    "test_accuracy": found[label],
+                }
+                for label, of in methods.items()
+            ],
             "machine": machine_metadata(),
         },
     )
 
 
+def _by_method(runs: list[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in their seed alone, by their name without it.
+
+    Raises:
+        UsageError: the runs are of different networks or images.
+    """
+    first = runs[0].read_recipe()
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        recipe = run.read_recipe()
+        if (recipe.data, recipe.model, recipe.exits) != (first.data, first.model, first.exits):
+            raise UsageError(f"{run.path}: has other data, another network or other exits than {runs[0].path}")
+        found.setdefault(run.name.rpartition("-seed")[0] or run.name, []).append(run)
+    return found
+
+
+def accuracies(runs: list[Run]) -> Accuracies:
+    """The test accuracies of one method's runs with every ensemble that is to be had of them.
+
+    Raises:
+        UsageError: a run has an ensemble already.
+    """
+    found: Accuracies = {}
+    for run in runs:
+        logits, labels = run.read_logits("test")
+        for name, mixing in _mixings(run, logits.shape[1]).items():
+            ensembled = logits if mixing is None else np.einsum("kj,njc->nkc", mixing, logits)
+            found.setdefault(name, []).append(exit_accuracy(ensembled, labels).tolist())
+    return found
+
+
 def _mixings(run: Run, exits: int) -> dict[str, np.ndarray[Any, Any] | None]:
     recipe = run.read_recipe()
     if recipe.exits.ensemble != "none":
-        raise SystemExit(f"{run.path}: has exits.ensemble `{recipe.exits.ensemble}`; give a run with `none`")
+        raise UsageError(f"{run.path}: has exits.ensemble {recipe.exits.ensemble}; give a run with none")
+    found: dict[str, np.ndarray[Any, Any] | None] = {"none": None}
+    if "mixing" in read_tensors(run.model_path):  # its exits are sums already
+        return found
+    found["mean"] = mean_mixing(exits).numpy()
     # With a common scale, or beside other methods, its tensors are those of a part of the sum.
-    found = [one for name, one in read_tensors(run.method_path).items() if name.rpartition(".")[2] == "scores"]
-    scores = found[0] if len(found) == 1 else None
-    if scores is None or tuple(scores.shape) != (exits, exits):
-        raise SystemExit(f"{run.path}: has no learned teacher for each exit; give a run of `mate`")
-    return {
-        "none": None,
-        "mean": mean_mixing(exits).numpy(),
-        "learned": softmax_mixing(torch.as_tensor(scores)).numpy(),
-    }
+    tensors = read_tensors(run.method_path) if run.method_path.exists() else {}
+    scores = [one for name, one in tensors.items() if name.rpartition(".")[2] == "scores"]
+    if len(scores) == 1 and tuple(scores[0].shape) == (exits, exits):
+        found["learned"] = softmax_mixing(torch.as_tensor(scores[0])).numpy()
+    return found
 
 
-def _markdown(found: Mapping[str, list[list[float]]], data: str, backbone: str, runs: int, classes: int) -> str:
-    exits = range(len(found["none"][0]))
+def markdown(found: Mapping[str, Accuracies], data: str, backbone: str, classes: int) -> str:
+    """The table, best mean over exits first."""
+    rows = {(label, name): runs for label, accuracies in found.items() for name, runs in accuracies.items()}
+    means = {key: statistics.fmean(statistics.fmean(run) for run in runs) for key, runs in rows.items()}
+    some = next(iter(rows.values()))
+    exits = range(len(some[0]))
     lines = [
-        f"{backbone} on {data}, {runs} run{'s' if runs > 1 else ''} of `mate`; test accuracy in %, mean ± sample "
+        f"{backbone} on {data}, {counted(len(some), 'run')} of each method; test accuracy in %, mean ± sample "
         f"standard deviation. The sum costs {classes} MACs per exit that is in it.",
         "",
-        f"| `exits.ensemble` | {' | '.join(f'exit {k + 1}' for k in exits)} | mean over exits |",
-        "|---|" + "---|" * (len(exits) + 1),
+        f"| method | `exits.ensemble` | {' | '.join(f'exit {k + 1}' for k in exits)} | mean over exits |",
+        "|---|---|" + "---|" * (len(exits) + 1),
     ]
-    for name, rows in found.items():
-        columns = [[row[k] for row in rows] for k in exits] + [[statistics.fmean(row) for row in rows]]
-        lines.append(f"| `{name}` | {' | '.join(map(_mean_and_spread, columns))} |")
+    for label, name in sorted(rows, key=lambda key: -means[key]):
+        runs = rows[label, name]
+        columns = [[row[k] for row in runs] for k in exits] + [[statistics.fmean(row) for row in runs]]
+        lines.append(f"| `{label}` | `{name}` | {' | '.join(map(_mean_and_spread, columns))} |")
     return "\n".join([*lines, ""])
 
 

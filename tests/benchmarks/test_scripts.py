@@ -42,11 +42,22 @@ def test_learned_weights_are_found_where_the_loss_has_a_common_scale_too(
     from safetensors.torch import save_file
 
     run = Run(Path(copytree(finished_run.path, tmp_path / "run")))
-    scores = torch.arange(9.0).reshape(3, 3)
-    save_file({f"{prefix}scores": scores}, str(run.method_path))
-    mixing = load_script("benchmarks/learned_ensemble.py")._mixings(run, 3)["learned"]
-    assert mixing[0].tolist() == [1, 0, 0]
-    assert mixing[2].tolist() == pytest.approx(scores[2].softmax(0).tolist())
+    save_file({f"{prefix}scores": torch.tensor([[0.0] * 3] * 2 + [[0.0, 0.0, 50.0]])}, str(run.method_path))
+    script = load_script("benchmarks/learned_ensemble.py")
+    found = script.accuracies([run])
+    assert found.keys() == {"none", "mean", "learned"}
+    [none], [mean], [learned] = found.values()
+    assert learned == [none[0], mean[1], none[2]]  # weights 1; a half each; nearly 1 for exit 3 alone
+    rows = script.markdown({"mate": found}, "digits", "resnet8", 10).splitlines()
+    assert len(rows) == 4 + 3
+    assert f"{100 * none[0]:.2f}" in rows[4]
+
+
+def test_ensembles_are_of_any_method(finished_run: Run, tmp_path: Path) -> None:
+    script = load_script("benchmarks/learned_ensemble.py")
+    run = Run(Path(copytree(finished_run.path, tmp_path / "run")))
+    run.method_path.unlink(missing_ok=True)
+    assert script.accuracies([run]).keys() == {"none", "mean"}
 
 
 def test_trainings_that_fail_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
