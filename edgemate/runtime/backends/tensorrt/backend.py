@@ -176,10 +176,15 @@ class TensorRTBackend(Backend):
             self._trt.kernels.save()
 
     def _open(self, files: Sequence[EngineFile], steps: Sequence[Step], fetched: int = 1) -> None:
-        engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
+        engines = [Engine(self._trt, file.path, partial(open_engine, self._trt, file), file.graph) for file in files]
         check_formats(engines)
-        # What decides on the device which branch to run cannot be captured.
-        graphs = self._cuda_graphs and files[0].metadata.layout != "conditional"
+        # What decides on the device which branch to run cannot be captured. A graph needs a context of its own, which
+        # would be a copy of the engine for each batch size where it may have one only.
+        graphs = (
+            self._cuda_graphs
+            and files[0].metadata.layout != "conditional"
+            and all(engine.has_many_contexts for engine in engines)
+        )
         chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs, self._zero_copy)
         chain.lane()  # the first now, so that what can fail does so when the bundle is loaded
         self._chains[engines[-1].exit] = chain
