@@ -96,8 +96,8 @@ def install(patch: pytest.MonkeyPatch, cuda: FakeCuda, trt: TensorRT) -> None:
     patch.setattr(backend.Cuda, "load", lambda: Cuda(cuda))
 
 
-def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batch: str) -> None:
-    """Put fake engines of the layouts into the bundle, as `edgemate build` would put real ones."""
+def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batch: str, **options: Any) -> None:
+    """Put fake engines of the layouts into the bundle, as `edgemate build` with these options would put real ones."""
     folder = bundle.path / "engines" / engine_tag(trt, DEVICE)
     for layout in layouts:
         limits = BatchRange(1, 1, 1) if layout == "conditional" else BatchRange.parse(batch)
@@ -124,7 +124,7 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
                 system=DEVICE.system,
                 precision="fp32",
                 layer_precisions=None,
-                options=BuildOptions(batch=limits).metadata(),
+                options=BuildOptions(batch=limits, **options).metadata(),
                 build_seconds=1.0,
             )
             files.write_json(metadata_path(path), metadata.model_dump(mode="json"))

@@ -23,7 +23,7 @@ from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.first_load import prove_at_first_load
 from edgemate.runtime.backends.tensorrt.formats import check_formats
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
-from edgemate.runtime.backends.tensorrt.options import BatchRange
+from edgemate.runtime.backends.tensorrt.options import BatchRange, speed_options
 from edgemate.runtime.backends.tensorrt.passes import TensorRTPass, TensorRTSinglePass
 from edgemate.runtime.backends.tensorrt.runner import Lane
 from edgemate.runtime.backends.wiring import Step, wire
@@ -142,7 +142,7 @@ class TensorRTBackend(Backend):
         return logits[0], int(exit[0, 0])
 
     def metadata(self) -> dict[str, str]:
-        """Version, GPU with its multiprocessors and memory, precision, batch sizes, and how segments are launched."""
+        """Version, GPU with its multiprocessors and memory, precision, how engines are built and segments launched."""
         engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
@@ -151,6 +151,7 @@ class TensorRTBackend(Backend):
             **self._trt.require_device().metadata(),
             "precision": engine.precision,
             "engine batch": str(engine.options["batch"]),
+            "engine options": speed_options(engine.options),
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",
             "speculation": "on" if self._speculate else "off",
         }

@@ -485,6 +485,7 @@ def test_it_says_what_it_runs_on(fake: Fake) -> None:
         "gpu memory": "64 GiB",
         "precision": "fp32",
         "engine batch": "1:4:32",
+        "engine options": "default",
         "cuda graphs": "on",
         "speculation": "on",
     }
