@@ -160,8 +160,8 @@ class PrecisionMetadata(_Metadata):
 
     `kept_fp32` names the nodes, as `<file stem>: <node> (<operator>)`, that float16 might not hold and that stayed in
     float32. `calibration_samples` are the training images, by index in the dataset, that the INT8 ranges and the
-    nodes kept were found on. `tolerance` is how far a logit was allowed to be from float32's, in units of the exit's
-    largest logit (of 1 where that is smaller).
+    nodes kept were found on. `tolerance` is how far a logit was allowed to be from the network's, in units of the
+    exit's largest logit (of 1 where that is smaller).
     """
 
     name: Precision
@@ -176,7 +176,8 @@ class BundleMetadata(_Metadata):
     Segment 1 takes `image`. A later segment takes exactly the tensors it names, each an output of an earlier segment
     (or `image`), and every segment gives `logits_<exit>`. A prefix takes `image` and gives `logits_<exit>`. Layout
     `conditional` is one graph for one image, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
-    `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
+    `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32 and
+    were allowed the usual difference.
     `engine_batch` is the smallest, usual and largest batch to build engines for; None leaves it to the builder.
     `data_options` are those of the dataset that `source` names, which decide what its test split is, and never where it
     is (`core/split_options.py`); None where the dataset is a user's own part or files. With `test_limit`, the test
