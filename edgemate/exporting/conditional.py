@@ -95,7 +95,7 @@ def _is_confident(logits: str, exit: int) -> tuple[list[NodeProto], str]:
         return f"decision_{exit}.{name}"
 
     # The maximum and minimum are of all axes, as there is one image: opset 18 made axes an input, which TensorRT 8 does
-    # not know. A NaN and an infinite logit make the confidence NaN, which is above nothing; only one of -inf is left.
+    # not know. A logit of NaN or +inf makes the confidence NaN, which is above nothing, so only -inf is looked for.
     nodes = [
         constant("classes", np.array([1], np.int64)),
         constant("one", np.array(1, np.float32)),
