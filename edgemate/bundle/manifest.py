@@ -18,7 +18,7 @@ from pydantic import (
 
 from edgemate.core.input_spec import InputSpec, Pixels
 from edgemate.core.split_options import is_nameable, refused_option
-from edgemate.limits import BATCH, BUNDLE_FILES, CLASSES, COST, EXITS, INPUT_PIXELS
+from edgemate.limits import BATCH, BUNDLE_FILES, CLASSES, COST, EXITS, IMAGE_PIXELS, INPUT_PIXELS
 from edgemate.trust.folder import inside
 from edgemate.trust.verifying import MANIFEST_FILE as MANIFEST_FILE
 from edgemate.trust.verifying import SIGNATURE_FILE as SIGNATURE_FILE
@@ -82,9 +82,23 @@ class InputContract(InputSpec):
         height, width = self.frame
         if height * width > INPUT_PIXELS.most:
             raise ValueError(f"frame: {height} × {width} are too many pixels; the limit is {INPUT_PIXELS.most:,}")
-        if self.resize is None and self.center_crop is None and self.frame != (self.height, self.width):
-            raise ValueError(f"frame {self.frame} without a resize or a crop is not ({self.height}, {self.width})")
+        self._check_resized(self.frame)
         return self
+
+    def _check_resized(self, frame: tuple[int, int]) -> None:
+        from edgemate.core.resizing import resized_size  # by PIL, which few bundles have use for before an image comes
+
+        height, width = frame if self.resize is None else resized_size(*frame, self.resize)
+        said = f"frame: {frame[0]} × {frame[1]}"
+        if height * width > IMAGE_PIXELS.most:
+            raise ValueError(f"{said} would become {height} × {width}; the limit is {IMAGE_PIXELS.most:,} pixels")
+        if self.center_crop is None and (height, width) != (self.height, self.width):
+            takes = f"the network takes {self.height} × {self.width} (height × width)"
+            if self.resize is None:
+                raise ValueError(f"{said} is neither resized nor cropped, and {takes}; give frames of that size")
+            raise ValueError(
+                f"{said} becomes {height} × {width} and is not cropped, and {takes}; give frames of that aspect ratio"
+            )
 
     @model_serializer(mode="wrap")
     def _without_frame(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
