@@ -193,6 +193,7 @@ class _NoTensorRT:
     version_text = "none"
     kernels = None
     has_graphs = False
+    shares_profiles = True
 
     def is_capturable(self, context: Any, stream: Any) -> bool:
         return True

@@ -174,7 +174,7 @@ def bench(
         BackendError: the backend is not installed or cannot run this bundle.
         ImageError: `image` cannot be read.
         UsageError: a name of a device that cannot be used, or one with another batch than 1 or without segments; a
-            layout that is not timed.
+            layout that is not timed; a batch beyond what the engines take.
 
     Example:
         >>> report = edgemate.bench("bundles/digits", repeats=20, threads=1)
@@ -184,6 +184,7 @@ def bench(
     import numpy as np
 
     from edgemate.api.opening import open_bundle
+    from edgemate.api.options import check_batch
     from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.latency_tables import check_tag, latency_path, write_latency_table
@@ -224,6 +225,9 @@ def bench(
         )
         classifier = segments or prefixes
         assert classifier is not None
+        for loaded in (segments, prefixes):
+            if loaded is not None:
+                check_batch(batch, loaded)
         golden = classifier.bundle.golden().images
         progress.step("timing what comes before the network")
         before = InputTimes(*measure_input(classifier, None if image is None else os.fspath(image), repeats=repeats))

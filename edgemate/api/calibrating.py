@@ -67,7 +67,8 @@ def calibrate(
         mean_macs: a point that takes at most this many chained MACs per image on average.
         risk: a point guaranteed to lose at most this much accuracy, as a fraction.
         delta: probability, over random splits, that `risk` may be exceeded.
-        thresholds: a point that stops above these values of the score, one per exit but the last, or one for all.
+        thresholds: a point that stops above these values of the score, below those of entropy; one per exit but the
+            last, or one for all.
         device: the device whose measured latency is saved; bundles only.
         solver: `direct`, `common`, `msdnet`, `eenet` or `patience`.
         score: what thresholds are compared with: `confidence` if None, `entropy` or `margin`.

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TIME_GAP = 0.10
 """A measured time further than this from the predicted one is marked, as a fraction of that."""
 
+BATCH_SIZE = 16
+"""Measured beside 1, where the engines take as many."""
+
 FULL_GAP, FULL_GAP_ROUNDED = 0.001, 0.01
 """How far the whole network may be from the accuracy that training recorded on the same images, as a fraction.
 
@@ -43,7 +46,7 @@ def evaluate(
     thresholds: Sequence[float] | None = None,
     data: PathLike | LabeledImages | None = None,
     images: int | None = None,
-    batch: int = 16,
+    batch: int | None = None,
     backend: str = "onnxruntime",
     threads: int | None = None,
     against: BundleLike | None = None,
@@ -65,7 +68,7 @@ def evaluate(
         data: a folder of images, with one folder per class if labeled, an `.npz` file, or LabeledImages. If None, the
             test split that the bundle names, which for some datasets needs edgemate[train].
         images: only this many, spread evenly; all if None.
-        batch: batch size measured beside 1.
+        batch: batch size measured beside 1; if None 16, or the most that the engines take.
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         against: report drift from the operating points of this bundle; of `bundle` itself if None.
@@ -83,8 +86,8 @@ def evaluate(
         RunError: the run has not finished, or its logits cannot be read.
         BackendError: the backend is not installed or cannot run this bundle.
         DataError: an image cannot be read, or labels are not the bundle's classes.
-        UsageError: an unknown operating point or split, test images that cannot be found, or an option that is not
-            for runs, or not for bundles.
+        UsageError: an unknown operating point or split, test images that cannot be found, a batch beyond what the
+            engines take, or an option that is not for runs, or not for bundles.
 
     Example:
         >>> evaluation = edgemate.evaluate("bundles/digits", ["balanced"], images=100, threads=1)
@@ -108,6 +111,7 @@ def evaluate(
     )
     _refuse(bundle, {"split": split}, "for runs only; a bundle is evaluated on its test split, or on `data`")
 
+    from edgemate.api.options import check_batch
     from edgemate.calibration import read_operating_points
     from edgemate.errors import UsageError
     from edgemate.machine import machine_metadata
@@ -131,20 +135,21 @@ def evaluate(
     everything = _read_images(opened, data)
     found = _spread(everything, images)
     with AnytimeClassifier.load(opened, backend, threads=threads, exact_pixels=exact_pixels) as classifier:
+        if batch is None:
+            batch = min(BATCH_SIZE, classifier.backend.largest_batch or BATCH_SIZE)
+        else:
+            check_batch(batch, classifier)
+        batches = (1, batch) if batch > 1 else (1,)
         measured = []
         for point in chosen:
             progress.step(f"operating point {point.name}, image")
             measured.append(
-                evaluate_policy(
-                    classifier, found.images, found.labels, point.name, batches=(1, batch), progress=progress
-                )
+                evaluate_policy(classifier, found.images, found.labels, point.name, batches=batches, progress=progress)
             )
         wholes = next((every for every in measured if every[0].statistics.fractions[-1] == 1), [])
         if not wholes and found.labels is not None:
             progress.step("the whole network, image")
-            wholes = evaluate_policy(
-                classifier, found.images, found.labels, None, batches=(1, batch), progress=progress
-            )
+            wholes = evaluate_policy(classifier, found.images, found.labels, None, batches=batches, progress=progress)
         whole = wholes[0] if wholes else None
         report = None
         if found.labels is not None:

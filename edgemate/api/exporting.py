@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgemate.api.opening import PathLike, RunLike
     from edgemate.bundle.manifest import Layout, Precision
     from edgemate.exporting import Exported
+    from edgemate.runs import Run
 
 
 def export(
@@ -108,6 +109,8 @@ def export(
     opened = open_run(run, allow_plugins=allow_plugins)
     folder = Path("bundles") / opened.name if output is None else Path(output)
     BundleWriter(folder, overwrite=overwrite).check()
+    if size is not None:
+        _check_frame(opened, size)
     if target == "triton":
         _check_repository(folder, cut, platform, overwrite)
     if precision != "fp32":  # its ranges are found on the dataset's images
@@ -129,6 +132,22 @@ def export(
         progress=progress,
     )
     return export_run(opened, folder, target=target, options=options)
+
+
+def _check_frame(run: Run, frame: tuple[int, int]) -> None:
+    """What would end an export with frames after minutes."""
+    from pydantic import ValidationError
+
+    from edgemate.bundle import InputContract
+    from edgemate.errors import UsageError
+
+    pixels = {"dtype": "uint8", "layout": "NHWC", "frame": frame}
+    try:
+        InputContract.model_validate({**run.read_metadata().input, **pixels})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:  # else it is the run's own key, which the export names
+            raise UsageError(first["msg"].removeprefix("Value error, ")) from error
 
 
 def _check_repository(folder: Path, layouts: Sequence[Layout], platform: str, overwrite: bool) -> None:

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgemate.wording import counted
+
 if TYPE_CHECKING:
     from edgemate.bundle.manifest import Layout
+    from edgemate.runtime import AnytimeClassifier
     from edgemate.runtime.backends.tensorrt.options import BatchRange
 
 
@@ -30,6 +33,18 @@ def check_tolerance(given: float | None, example: str) -> None:
 
     if given is not None and not 0 < given < math.inf:
         raise UsageError(f"tolerance {given:g}: must be above 0 and finite, such as {example}")
+
+
+def check_batch(batch: int, classifier: AnytimeClassifier) -> None:
+    """UsageError for more images at a time than the backend takes, which `classify` would split."""
+    from edgemate.errors import UsageError
+
+    most = classifier.backend.largest_batch
+    if most is not None and batch > most:
+        raise UsageError(
+            f"batch {batch}: the engines take at most {counted(most, 'image')}; "
+            f"edgemate build {classifier.bundle.path} --batch 1:1:{batch} builds others"
+        )
 
 
 def batch_range(given: str | Sequence[int] | None) -> BatchRange | None:

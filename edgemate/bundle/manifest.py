@@ -18,7 +18,7 @@ from pydantic import (
 
 from edgemate.core.input_spec import InputSpec, Pixels
 from edgemate.core.split_options import is_nameable, refused_option
-from edgemate.limits import BATCH, BUNDLE_FILES, CLASSES, COST, EXITS, INPUT_PIXELS
+from edgemate.limits import BATCH, BUNDLE_FILES, CLASSES, COST, EXITS, IMAGE_PIXELS, INPUT_PIXELS
 from edgemate.trust.folder import inside
 from edgemate.trust.verifying import MANIFEST_FILE as MANIFEST_FILE
 from edgemate.trust.verifying import SIGNATURE_FILE as SIGNATURE_FILE
@@ -82,9 +82,23 @@ class InputContract(InputSpec):
         height, width = self.frame
         if height * width > INPUT_PIXELS.most:
             raise ValueError(f"frame: {height} × {width} are too many pixels; the limit is {INPUT_PIXELS.most:,}")
-        if self.resize is None and self.center_crop is None and self.frame != (self.height, self.width):
-            raise ValueError(f"frame {self.frame} without a resize or a crop is not ({self.height}, {self.width})")
+        self._check_resized(self.frame)
         return self
+
+    def _check_resized(self, frame: tuple[int, int]) -> None:
+        from edgemate.core.resizing import resized_size  # by PIL, which few bundles have use for before an image comes
+
+        height, width = frame if self.resize is None else resized_size(*frame, self.resize)
+        said = f"frame: {frame[0]} × {frame[1]}"
+        if height * width > IMAGE_PIXELS.most:
+            raise ValueError(f"{said} would become {height} × {width}; the limit is {IMAGE_PIXELS.most:,} pixels")
+        if self.center_crop is None and (height, width) != (self.height, self.width):
+            takes = f"the network takes {self.height} × {self.width} (height × width)"
+            if self.resize is None:
+                raise ValueError(f"{said} is neither resized nor cropped, and {takes}; give frames of that size")
+            raise ValueError(
+                f"{said} becomes {height} × {width} and is not cropped, and {takes}; give frames of that aspect ratio"
+            )
 
     @model_serializer(mode="wrap")
     def _without_frame(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -160,8 +174,8 @@ class PrecisionMetadata(_Metadata):
 
     `kept_fp32` names the nodes, as `<file stem>: <node> (<operator>)`, that float16 might not hold and that stayed in
     float32. `calibration_samples` are the training images, by index in the dataset, that the INT8 ranges and the
-    nodes kept were found on. `tolerance` is how far a logit was allowed to be from float32's, in units of the exit's
-    largest logit (of 1 where that is smaller).
+    nodes kept were found on. `tolerance` is how far a logit was allowed to be from the network's, in units of the
+    exit's largest logit (of 1 where that is smaller).
     """
 
     name: Precision
@@ -176,7 +190,8 @@ class BundleMetadata(_Metadata):
     Segment 1 takes `image`. A later segment takes exactly the tensors it names, each an output of an earlier segment
     (or `image`), and every segment gives `logits_<exit>`. A prefix takes `image` and gives `logits_<exit>`. Layout
     `conditional` is one graph for one image, listed under the last exit: `image` (1, …) and `thresholds` (K-1,) to
-    `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32.
+    `logits` (1, C) and `exit` (1,). `precision` is None where the graphs are the network's own float32 and
+    were allowed the usual difference.
     `engine_batch` is the smallest, usual and largest batch to build engines for; None leaves it to the builder.
     `data_options` are those of the dataset that `source` names, which decide what its test split is, and never where it
     is (`core/split_options.py`); None where the dataset is a user's own part or files. With `test_limit`, the test

@@ -26,7 +26,7 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     repeats: Annotated[int, typer.Option(min=1, help="Timed rounds; every exit is timed once per round.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed rounds before these.")] = 20,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size; at most what engines were built for.")] = 1,
     layouts: Annotated[
         str | None,
         typer.Option(help="segments, prefixes or both, comma-separated; those that the bundle has if absent."),

@@ -41,7 +41,10 @@ def calibrate(
     delta: Annotated[float, typer.Option(help="Probability, over random splits, that --risk is exceeded.")] = 0.05,
     thresholds: Annotated[
         str | None,
-        typer.Option(help="Add a point that stops above these scores: one per exit but the last, such as 0.9,0.8."),
+        typer.Option(
+            help="Add a point that stops above these scores, with entropy below them: one per exit but the last, such "
+            "as 0.9,0.8."
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Reduce the latency of this device, as `edgemate bench --device` measured it.")

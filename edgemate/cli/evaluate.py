@@ -34,7 +34,10 @@ def evaluate(
         typer.Option(help="Images: a folder (one subfolder per class if labeled) or .npz; the test split if absent."),
     ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Use only this many, spread evenly.")] = None,
-    batch: Annotated[int, typer.Option(min=2, help="Batch size measured besides 1.")] = 16,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=2, help="Batch size measured besides 1; if absent 16, or the most that the engines take."),
+    ] = None,
     backend: BackendName = "onnxruntime",
     threads: Threads = None,
     trusted_keys: TrustedKeys = None,

@@ -146,7 +146,8 @@ def _print_table(exported: Exported, console: Console) -> None:
 
     manifest = exported.bundle.manifest
     images = max(layout[0].images for layout in exported.agreement.values())
-    precision = "" if manifest.precision is None else f" in {manifest.precision.name}"
+    converted = manifest.precision is not None and manifest.precision.name != "fp32"
+    precision = f" in {manifest.precision.name}" if manifest.precision is not None and converted else ""
     layouts = ", ".join(exported.agreement)
     table = Table(
         title=f"{manifest.name}: {layouts}{precision} against the network on {counted(images, 'image')}",
@@ -154,7 +155,7 @@ def _print_table(exported: Exported, console: Console) -> None:
     )
     table.add_column("exit")
     columns = ["MACs", "test accuracy", "largest difference", "its limit", "top-1 agreement"]
-    for column in [*columns, "change, points"] if manifest.precision else columns:
+    for column in [*columns, "change, points"] if converted else columns:
         table.add_column(column, justify="right")
     for metadata in manifest.exits:
         found = [of_layout[metadata.exit - 1] for of_layout in exported.agreement.values()]
@@ -166,7 +167,7 @@ def _print_table(exported: Exported, console: Console) -> None:
             f"{found[0].limit:.1e}",
             percent(min(agreement.agreement for agreement in found)),
         ]
-        if manifest.precision:
+        if converted:
             changes = [agreement.accuracy_change for agreement in found if agreement.accuracy_change is not None]
             row.append(f"{100 * min(changes):+.2f}" if changes else "–")
         table.add_row(*row)

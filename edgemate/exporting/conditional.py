@@ -1,7 +1,7 @@
 """One graph that exits early by itself: the segments, each after the first inside an `If` of the one before it.
 
 It takes one image at a time. It continues after exit k unless the largest softmax probability is above
-`thresholds[k-1]`, as the policy `confidence` does between segments; no temperature is applied.
+`thresholds[k-1]` and all logits are finite, as policy `confidence` does between segments; no temperature is applied.
 """
 
 from __future__ import annotations
@@ -94,18 +94,24 @@ def _is_confident(logits: str, exit: int) -> tuple[list[NodeProto], str]:
     def named(name: str) -> str:
         return f"decision_{exit}.{name}"
 
+    # The maximum and minimum are of all axes, as there is one image: opset 18 made axes an input, which TensorRT 8 does
+    # not know. A logit of NaN or +inf makes the confidence NaN, which is above nothing, so only -inf is looked for.
     nodes = [
         constant("classes", np.array([1], np.int64)),
         constant("one", np.array(1, np.float32)),
+        constant("infinite", np.array(-np.inf, np.float32)),
         constant("place", np.array(exit - 1, np.int64)),
-        node("ReduceMax", [logits, named("classes")], "largest", keepdims=1),
+        node("ReduceMax", [logits], "largest", keepdims=1),
         node("Sub", [logits, named("largest")], "shifted"),
         node("Exp", [named("shifted")], "exponentials"),
         node("ReduceSum", [named("exponentials"), named("classes")], "sum", keepdims=0),
         node("Div", [named("one"), named("sum")], "confidence"),
         node("Gather", ["thresholds", named("place")], "threshold", axis=0),
         node("Greater", [named("confidence"), named("threshold")], "above"),
-        node("Squeeze", [named("above")], "confident"),
+        node("ReduceMin", [logits], "smallest", keepdims=0),
+        node("Greater", [named("smallest"), named("infinite")], "finite"),
+        node("And", [named("above"), named("finite")], "both"),
+        node("Squeeze", [named("both")], "confident"),
     ]
     return nodes, named("confident")
 

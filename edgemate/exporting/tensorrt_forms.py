@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 
 from edgemate.bundle import Bundle
@@ -32,7 +34,16 @@ def misread_in(bundle: Bundle) -> tuple[str, ...]:
 
 def misread(proto: onnx.ModelProto) -> list[str]:
     """Operators of a graph in a form that only opset 18 has, sorted."""
-    return sorted({node.op_type for node in proto.graph.node if _is_new(node)})
+    return sorted({node.op_type for node in _nodes(proto.graph) if _is_new(node)})
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Its nodes and those of the branches within."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for branch in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _nodes(branch)
 
 
 def _is_new(node: onnx.NodeProto) -> bool:

@@ -48,11 +48,11 @@ class SinglePath:
             BackendError: a segment fails, and no earlier exit may answer or has answered.
             BundleError: a segment gives other tensors than the manifest says; likewise.
         """
+        started = perf_counter_ns()
         if self._answering is not None:
-            found = self._answer_of_backend(self._answering, image)
+            found = self._answer_of_backend(self._answering, image, started)
             if found is not None:
                 return found
-        started = perf_counter_ns()
         last = self._last
         exit, row = 0, _NO_ROW
         finite = degraded = False
@@ -92,9 +92,8 @@ class SinglePath:
             self._counts.add_non_finite(passed_on)
         return answer
 
-    def _answer_of_backend(self, answering: Answering, image: Array) -> Prediction | None:
+    def _answer_of_backend(self, answering: Answering, image: Array, started: int) -> Prediction | None:
         """The backend's own answer; None where an earlier exit is to answer, which the backend does not know."""
-        started = perf_counter_ns()
         try:
             row, exit, passed_on = answering(image)
         except FAILURES:

@@ -168,6 +168,7 @@ CASES = [
     ("export runs/done --target onx", "unknown export target 'onx'; did you mean 'onnx'?"),
     ("export runs/done --input uint8 --frame 0x0", "frame 0x0: give width and height, such as 1920x1080"),
     ("export runs/done --input uint8 --frame 99999x99999", "each from 1 to 16,384 pixels"),
+    ("export runs/done --input uint8 --frame 30x20 --output new", "UsageError: frame: 20 × 30 is neither resized nor"),
     ("export runs/done --target triton --platform tensorrt --output new", "; platform onnxruntime needs none"),
     (
         "export runs/done --target triton --layouts prefixes --output new",

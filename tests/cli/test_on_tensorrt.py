@@ -17,7 +17,8 @@ from small_network import CLASSES
 from edgemate.bundle import Bundle
 from edgemate.cli.bench import bench
 from edgemate.cli.classify import classify
-from edgemate.errors import BackendError
+from edgemate.cli.evaluate import evaluate
+from edgemate.errors import BackendError, UsageError
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "image.png"
 
 
+@pytest.fixture
+def labeled(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "labeled.npz", x_test=images, y_test=random.integers(0, len(CLASSES), 16))
+    return tmp_path / "labeled.npz"
+
+
 @pytest.mark.parametrize(("option", "exit"), [("--threshold=0", 1), ("--exit=2", 2), ("--policy=full", 3)])
 def test_images_are_classified_and_the_device_is_left_empty(
     built: Path, cuda: FakeCuda, image: Path, option: str, exit: int
@@ -54,12 +63,33 @@ def test_images_are_classified_and_the_device_is_left_empty(
 
 
 def test_every_exit_is_timed(built: Path, cuda: FakeCuda) -> None:
-    result = invoke(bench, built, "--backend", "tensorrt", "--repeats", 3, "--warmup", 1, "--batch", 20, "--json")
+    result = invoke(bench, built, "--backend", "tensorrt", "--repeats", 3, "--warmup", 1, "--batch", 8, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert [row["exit"] for row in report["exits"]] == [1, 2, 3]
     assert report["backend"]["cuda graphs"] == "on"
     assert not cuda.held()
+
+
+def test_a_batch_that_the_engines_do_not_take_is_not_timed(built: Path, cuda: FakeCuda, labeled: Path) -> None:
+    said = f"batch 9: the engines take at most 8 images; edgemate build {built} --batch 1:1:9 builds others"
+    for command in ((bench, built), (evaluate, built, "--data", labeled)):
+        result = invoke(*command, "--backend", "tensorrt", "--batch", 9)
+        assert isinstance(result.exception, UsageError)
+        assert str(result.exception) == said
+        assert not cuda.held()
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [("1:1:8", [1, 8]), ("1:4:32", [1, 16]), ("1", [1])])
+def test_without_a_batch_evaluate_takes_what_the_engines_do(
+    built: Path, cuda: FakeCuda, labeled: Path, batch: str, sizes: list[int]
+) -> None:
+    trt = fake_tensorrt(cuda)
+    write_engines(Bundle.open(built), ("segments",), trt, batch)
+    result = invoke(evaluate, built, "--backend", "tensorrt", "--data", labeled, "--policy", "full", "--json")
+    assert result.exit_code == 0, result.output
+    [point] = json.loads(result.stdout)["points"]
+    assert [found["batch"] for found in point["measured"]] == sizes
 
 
 def test_a_bundle_without_engines_says_what_builds_them(small_bundle: Bundle, cuda: FakeCuda, image: Path) -> None:

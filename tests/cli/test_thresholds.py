@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from commands import invoke
 
 from edgemate.bundle import Bundle
 from edgemate.calibration import read_operating_points, simulate
 from edgemate.cli.calibrate import calibrate
 from edgemate.cli.evaluate import evaluate
+from edgemate.cli.main import app
 from edgemate.errors import UsageError
 from edgemate.policies import Confidence
 from edgemate.runs import Run
@@ -30,6 +32,11 @@ def run(finished_run: Run, tmp_path: Path) -> Run:
     import shutil
 
     return Run(Path(shutil.copytree(finished_run.path, tmp_path / "tiny")))
+
+
+def test_the_help_says_that_entropy_stops_below_its_thresholds() -> None:
+    [option] = [one for one in typer.main.get_command(app).commands["calibrate"].params if one.name == "thresholds"]  # type: ignore[attr-defined]
+    assert "above these scores, with entropy below them" in option.help
 
 
 def test_a_bundle_gets_a_point_with_the_thresholds_given(own_bundle: Path) -> None:

@@ -17,6 +17,7 @@ from edgemate.errors import ExportError
 from edgemate.exporting import Exported
 from edgemate.exporting.conditional import conditional_graph
 from edgemate.exporting.graphs import export_graphs
+from edgemate.exporting.tensorrt_forms import misread
 from edgemate.exporting.verify import open_session
 from edgemate.policies import Confidence
 from edgemate.policies.scores import max_probability
@@ -91,6 +92,46 @@ def test_it_takes_one_image(exported: Exported, session: onnxruntime.InferenceSe
 def test_logits_that_are_not_finite_do_not_stop(session: onnxruntime.InferenceSession) -> None:
     nothing = np.full((1, 1, 8, 8), np.nan, np.float32)
     assert answers(session, nothing, (0, 0))[1].tolist() == [3]
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+@pytest.mark.parametrize(
+    "added", [{0: -np.inf}, {9: -np.inf, 0: 50}, {3: np.inf}, {3: np.nan}, {0: np.inf, 1: -np.inf}], ids=str
+)
+def test_one_logit_that_is_not_finite_stops_nothing_as_between_segments(
+    exported: Exported, images: np.ndarray, broken: int, added: dict[int, float]
+) -> None:
+    protos, graphs = segments_of(exported)
+    add_to_logits(protos[broken - 1], added)
+    session = session_of(protos, graphs)
+    for thresholds in ((0, 0), (0.3, 0.3), (1, 0)):
+        _, exits = answers(session, images[:20], thresholds)
+        assert broken not in exits
+    assert set(answers(session, images[:20], (0, 0))[1]) == {1 if broken == 2 else 2}
+
+
+def add_to_logits(proto: onnx.ModelProto, added: dict[int, float]) -> None:
+    """Add numbers to some of a segment's logits."""
+    logits = proto.graph.output[-1].name
+    classes = proto.graph.output[-1].type.tensor_type.shape.dim[1].dim_value
+    row = np.zeros((1, classes), np.float32)
+    for place, value in added.items():
+        row[0, place] = value
+    for node in proto.graph.node:
+        node.output[:] = [f"{name} before" if name == logits else name for name in node.output]
+        node.input[:] = [f"{name} before" if name == logits else name for name in node.input]
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(row, "added"))
+    proto.graph.node.append(onnx.helper.make_node("Add", [f"{logits} before", "added"], [logits], "adding"))
+
+
+def test_tensorrt_8_reads_it_as_it_is_and_what_it_misreads_is_found_in_branches(exported: Exported) -> None:
+    proto = conditional_graph(*segments_of(exported)).proto
+    assert misread(proto) == []
+    body = proto.graph
+    while body.node[-1].op_type == "If":
+        body = next(attribute.g for attribute in body.node[-1].attribute if attribute.name == "else_branch")
+    body.node[0].op_type = "Mish"  # in the innermost
+    assert misread(proto) == ["Mish"]
 
 
 def test_a_later_segment_is_only_in_the_branch_that_continues(exported: Exported) -> None:

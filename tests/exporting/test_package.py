@@ -9,16 +9,18 @@ from ready_graphs import EXPORTER, graphs_of
 from runs import reference_logits
 from told import Told
 
-from edgemate.bundle import Bundle
+from edgemate.bundle import Bundle, PrecisionMetadata
 from edgemate.calibration import read_operating_points, simulate
 from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import BundleError, ExportError, UsageError
 from edgemate.evaluation import trained_model
 from edgemate.exporting import Exported, ExportOptions, Limits, export_run
 from edgemate.exporting.exported_graph import ExportedGraph
+from edgemate.exporting.uint8_input import FRAME_DIFFERENCE
 from edgemate.policies import FixedExit
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier
+from edgemate.runtime.proof import default_tolerance
 
 
 @pytest.fixture
@@ -152,6 +154,30 @@ def test_a_precision_past_its_limit_is_refused(finished_run: Run, ready_graphs: 
     with pytest.raises(ExportError, match=r"prefixes, exit \d: .* from the network .* \(tolerance 0.0001\)"):
         export_run(finished_run, tmp_path / "bundle", options=options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance", "engines"),
+    [
+        ({}, None, 0.01),
+        ({"tolerance": 0.05}, 0.05, 0.1),
+        ({"input": "uint8", "frame": (8, 8)}, FRAME_DIFFERENCE, 0.02),
+        ({"input": "uint8", "frame": (8, 8), "tolerance": 0.05}, 0.05, 0.1),
+    ],
+)
+def test_what_float32_graphs_were_allowed_is_recorded_and_engines_are_allowed_twice_that(
+    finished_run: Run,
+    ready_graphs: dict[str, Any],
+    tmp_path: Path,
+    options: dict[str, Any],
+    tolerance: float | None,
+    engines: float,
+) -> None:
+    export_run(finished_run, tmp_path / "bundle", options=ExportOptions(layouts=("segments",), **options))
+    bundle = Bundle.open(tmp_path / "bundle")
+    expected = None if tolerance is None else PrecisionMetadata(name="fp32", tolerance=tolerance)
+    assert bundle.manifest.precision == expected
+    assert default_tolerance(bundle) == engines
 
 
 def test_the_conditional_graph_can_stand_alone(finished_run: Run, ready_graphs: dict[str, Any], tmp_path: Path) -> None:

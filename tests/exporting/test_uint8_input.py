@@ -118,8 +118,16 @@ def test_every_weight_of_a_resize_sums_to_one() -> None:
 
 def test_a_frame_has_to_fit() -> None:
     plain = contract(resize=None, center_crop=None)
-    with pytest.raises(ExportError, match="without a resize or a crop"):
+    with pytest.raises(ExportError, match=r"frame: 20 × 20 is neither resized nor cropped.*give frames of that size"):
         uint8_contract(plain, (20, 20))
+    resized = contract(center_crop=None, height=20, width=20)
+    with pytest.raises(
+        ExportError, match=r"frame: 60 × 80 becomes 20 × 26 and is not cropped, and the network takes 20 × 20 .*ratio$"
+    ):
+        uint8_contract(resized, (60, 80))
+    assert uint8_contract(resized, (80, 80)).frame == (80, 80)
+    with pytest.raises(ExportError, match=r"frame: 1 × 10000 would become 8000 × 80000000; the limit is"):
+        uint8_contract(contract(resize=Resize(mode="shorter_side", size=8000)), (1, 10_000))
     with pytest.raises(ExportError, match="too many pixels"):
         uint8_contract(contract(), (10_000, 10_000))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -242,18 +243,20 @@ def test_numbers_for_a_backend_are_those_of_the_policy() -> None:
 
 
 class Deciding(StoredBackend):
-    """Answers by itself, and says at the image's first number where it fails."""
+    """Answers by itself after so many seconds, or fails."""
 
     def __init__(self, logits: np.ndarray) -> None:
         super().__init__(logits)
         self.asked: list[StopRule] = []
         self.answered = 0
         self.fails = False
+        self.seconds = 0.0
 
     def answering(self, rule: StopRule) -> Answering | None:
         self.asked.append(rule)
 
         def answer(image: np.ndarray) -> Answered:
+            time.sleep(self.seconds)
             if self.fails:
                 raise BackendError("the device fails")
             self.answered += 1
@@ -307,6 +310,16 @@ def test_where_its_answer_is_none_an_earlier_exit_answers(small_bundle: Bundle) 
         else:
             with pytest.raises(BackendError, match="the device fails"):
                 classifier.classify(IMAGE, Confidence(0.9))
+
+
+@pytest.mark.parametrize("broken", [True, False], ids=["no answer", "failure"])
+def test_the_time_of_a_degraded_answer_includes_the_attempt_on_the_device(small_bundle: Bundle, broken: bool) -> None:
+    classifier, backend = deciding(small_bundle, UNSURE, UNSURE, BROKEN, on_failure="degrade")
+    backend.fails = not broken
+    backend.seconds = 0.05
+    [answer] = classifier.classify(IMAGE, Confidence(0.9))
+    assert answer.degraded
+    assert answer.milliseconds >= 50
 
 
 def test_logits_of_an_answer_stay_what_they_are(opener: Any) -> None:

@@ -35,6 +35,7 @@ class Opener:
 BACKENDS = [
     "onnxruntime",
     "fake_tensorrt",
+    "fake_tensorrt 8.5.3",  # where an engine may have one context
     pytest.param("tensorrt", marks=[pytest.mark.gpu, pytest.mark.tensorrt]),
 ]
 
@@ -68,7 +69,8 @@ def _opener(name: str, bundle: Bundle, folder: Path) -> Iterator[Opener]:
             found = _onnxruntime(bundle)
         else:
             copy = Bundle.open(shutil.copytree(bundle.path, folder / "with engines"))
-            found = _fake_tensorrt(copy, patch) if name == "fake_tensorrt" else _tensorrt(copy)
+            kind, _, version = name.partition(" ")
+            found = _fake_tensorrt(copy, patch, version or "10.3.0") if kind == "fake_tensorrt" else _tensorrt(copy)
         yield found
         for backend in found.opened:
             backend.close()
@@ -81,14 +83,14 @@ def _onnxruntime(bundle: Bundle) -> Opener:
     return Opener("onnxruntime", bundle, ONNXRuntimeBackend)
 
 
-def _fake_tensorrt(bundle: Bundle, patch: pytest.MonkeyPatch) -> Opener:
+def _fake_tensorrt(bundle: Bundle, patch: pytest.MonkeyPatch, version: str) -> Opener:
     from fake_cuda import FakeCuda
     from fake_engine import fake_tensorrt, install, write_engines
 
     from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend
 
     cuda = FakeCuda()
-    trt = fake_tensorrt(cuda)
+    trt = fake_tensorrt(cuda, version)
     install(patch, cuda, trt)
     write_engines(bundle, tuple(bundle.manifest.graphs), trt, BATCH)
     return Opener("fake_tensorrt", bundle, TensorRTBackend)

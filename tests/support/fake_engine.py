@@ -2,7 +2,8 @@
 
 An engine's file is JSON that says what it takes and gives. What a real TensorRT leaves undefined is an AssertionError:
 a context run with a shape or an address missing, touched after a graph was captured from it, or together with another
-one in the same working memory.
+one in the same working memory. Up to 8.6, a second living context of an engine of dynamic shapes is refused, as by the
+real one, unless the engine was built to share its profile.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ class TensorIOMode(enum.Enum):
     OUTPUT = 2
 
 
-def fake_tensorrt(cuda: FakeCuda) -> TensorRT:
+VERSIONS = ("8.5.3", "8.6.1", "10.3.0")
+"""One context per profile; more where the engine was built so; more always."""
+
+
+def fake_tensorrt(cuda: FakeCuda, version: str = "10.3.0") -> TensorRT:
     """TensorRT as edgemate knows it, over the fake; `.module.ran` lists what its engines ran: `(exit, images)`.
 
     `.module.formats` has the formats that are not linear: `(exit, tensor)` → name.
@@ -70,17 +75,18 @@ def fake_tensorrt(cuda: FakeCuda) -> TensorRT:
             return FakeEngine(json.loads(plan), cuda, self.logger, module)
 
     module = SimpleNamespace(
-        __version__="10.3.0",
+        __version__=version,
         ILogger=ILogger,
         Logger=SimpleNamespace(ERROR=1, INTERNAL_ERROR=0),
         Runtime=Runtime,
-        ICudaEngine=FakeEngine,
-        IExecutionContext=FakeContext,
-        ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
         ran=[],
         uncapturable=set(),
         formats={},
+        shares_profiles=not version.startswith("8."),
     )
+    if module.shares_profiles:
+        module.ICudaEngine, module.IExecutionContext = FakeEngine, FakeContext
+        module.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
     return TensorRT(module, "tensorrt", DEVICE)
 
 
@@ -90,14 +96,14 @@ def install(patch: pytest.MonkeyPatch, cuda: FakeCuda, trt: TensorRT) -> None:
     patch.setattr(backend.Cuda, "load", lambda: Cuda(cuda))
 
 
-def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batch: str) -> None:
-    """Put fake engines of the layouts into the bundle, as `edgemate build` would put real ones."""
+def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batch: str, **options: Any) -> None:
+    """Put fake engines of the layouts into the bundle, as `edgemate build` with these options would put real ones."""
     folder = bundle.path / "engines" / engine_tag(trt, DEVICE)
     for layout in layouts:
         limits = BatchRange(1, 1, 1) if layout == "conditional" else BatchRange.parse(batch)
         for graph in bundle.manifest.graphs[layout]:
             path = folder / engine_name(graph)
-            plan = _plan(layout, graph, limits) | {"network": bundle.manifest.name}
+            plan = _plan(layout, graph, limits) | {"network": bundle.manifest.name, "shares": trt.version >= (8, 6)}
             files.write_bytes(path, json.dumps(plan).encode())
             metadata = EngineMetadata(
                 edgemate="0.1.0",
@@ -118,7 +124,7 @@ def write_engines(bundle: Bundle, layouts: Sequence[Layout], trt: TensorRT, batc
                 system=DEVICE.system,
                 precision="fp32",
                 layer_precisions=None,
-                options=BuildOptions(batch=limits).metadata(),
+                options=BuildOptions(batch=limits, **options).metadata(),
                 build_seconds=1.0,
             )
             files.write_json(metadata_path(path), metadata.model_dump(mode="json"))
@@ -137,7 +143,7 @@ def _plan(layout: Layout, graph: Graph, batch: BatchRange) -> dict[str, Any]:
 class FakeEngine:
     """`ICudaEngine`."""
 
-    device_memory_size_v2 = SCRATCH_BYTES
+    device_memory_size = device_memory_size_v2 = SCRATCH_BYTES
 
     def __init__(self, plan: dict[str, Any], cuda: FakeCuda, logger: Any, module: Any) -> None:
         self.plan = plan
@@ -146,6 +152,7 @@ class FakeEngine:
         self.module = module
         self.tensors = plan["inputs"] | plan["outputs"]
         self.num_io_tensors = len(self.tensors)
+        self.contexts: list[weakref.ref[FakeContext]] = []
 
     def get_tensor_name(self, index: int) -> str:
         return list(self.tensors)[index]
@@ -169,14 +176,26 @@ class FakeEngine:
 
     def create_execution_context(self, strategy: Any) -> FakeContext:
         assert strategy == "user managed"
-        return FakeContext(self)
+        return self._context()
+
+    def create_execution_context_without_device_memory(self) -> FakeContext:
+        return self._context()
+
+    def _context(self) -> FakeContext:
+        dynamic = any(-1 in self.get_tensor_shape(name) for name in self.plan["inputs"])
+        alone = dynamic and not self.module.shares_profiles and not self.plan["shares"]
+        self.contexts = [context for context in self.contexts if context() is not None]
+        made = FakeContext(self, has_profile=not alone or not self.contexts)
+        self.contexts.append(weakref.ref(made))
+        return made
 
 
 class FakeContext:
     """`IExecutionContext`."""
 
-    def __init__(self, engine: FakeEngine) -> None:
+    def __init__(self, engine: FakeEngine, has_profile: bool) -> None:
         self._engine = engine
+        self._has_profile = has_profile
         self._cuda = engine.cuda
         self._scratch = 0
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -189,8 +208,20 @@ class FakeContext:
         assert size >= SCRATCH_BYTES
         self._scratch = address
 
+    @property
+    def device_memory(self) -> int:
+        """How working memory is given up to 8.6."""
+        return self._scratch
+
+    @device_memory.setter
+    def device_memory(self, address: int) -> None:
+        self.set_device_memory(address, SCRATCH_BYTES)
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._assert_not_captured()
+        if not self._has_profile:
+            self._engine.logger.log(1, "Profile 0 has been chosen by another IExecutionContext")
+            return False
         least, _, most = self._engine.plan["batch"]
         known = self._engine.get_tensor_shape(name)
         fits = shape[1:] == known[1:] and (least <= shape[0] <= most if known[0] == -1 else shape == known)

@@ -150,6 +150,7 @@ class _Config:
         self._flags = {"TF32"}
         self._limits: dict[str, int] = {}
         self._profiles: list[Any] = []
+        self._previews: set[str] = set()
         self._capabilities: dict[int, str] = {}
         self._cache: Any = None
         self._sources = (1 << len(self._module.TacticSource)) - 1
@@ -166,6 +167,9 @@ class _Config:
 
     def clear_flag(self, flag: Any) -> None:
         self._flags.discard(flag.name)
+
+    def set_preview_feature(self, feature: Any, on: bool) -> None:
+        (self._previews.add if on else self._previews.discard)(feature.name)
 
     def set_memory_pool_limit(self, pool: Any, limit: int) -> None:
         self._limits[pool.name] = limit

@@ -16,8 +16,8 @@ API: dict[str, dict[Range, str]] = {
     "module": {
         ALWAYS: "Builder BuilderFlag DataType DeviceType EngineInspector IBuilderConfig ICudaEngine IExecutionContext "
         "ILogger INetworkDefinition IOptimizationProfile ITimingCache LayerInformationFormat LayerType Logger "
-        "MemoryPoolType NetworkDefinitionCreationFlag OnnxParser ProfilingVerbosity Refitter Runtime TacticSource "
-        "TensorFormat",
+        "MemoryPoolType NetworkDefinitionCreationFlag OnnxParser PreviewFeature ProfilingVerbosity Refitter Runtime "
+        "TacticSource TensorFormat",
         ("8.6", None): "HardwareCompatibilityLevel",
         (None, "10.16"): "IInt8EntropyCalibrator2 QuantizationFlag",
         ("10.3", None): "ExecutionContextAllocationStrategy IProgressMonitor OnnxParserRefitter",
@@ -40,6 +40,11 @@ API: dict[str, dict[Range, str]] = {
         ("10.3", None): "STRONGLY_TYPED",
     },
     "HardwareCompatibilityLevel": {ALWAYS: "NONE AMPERE_PLUS", ("10.13", None): "SAME_COMPUTE_CAPABILITY"},
+    "PreviewFeature": {
+        (None, "8.6"): "FASTER_DYNAMIC_SHAPES_0805 DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805",
+        ("8.6", "10.16"): "PROFILE_SHARING_0806",
+        ("10.3", None): "ALIASED_PLUGIN_IO_10_03",
+    },
     "ComputeCapability": {RTX_ONLY: "NONE CURRENT SM75 SM80 SM86 SM89 SM120 SM121"},
     "CudaGraphStrategy": {RTX_ONLY: "DISABLED WHOLE_GRAPH_CAPTURE"},
     "DynamicShapesKernelSpecializationStrategy": {RTX_ONLY: "LAZY EAGER NONE"},
@@ -66,7 +71,7 @@ API: dict[str, dict[Range, str]] = {
     "IBuilderConfig": {
         ALWAYS: "DLA_core add_optimization_profile can_run_on_DLA clear_flag create_timing_cache default_device_type "
         "flags get_flag get_memory_pool_limit get_tactic_sources get_timing_cache profiling_verbosity set_device_type "
-        "set_flag set_memory_pool_limit set_tactic_sources set_timing_cache",
+        "set_flag set_memory_pool_limit set_preview_feature set_tactic_sources set_timing_cache",
         ("8.6", None): "builder_optimization_level hardware_compatibility_level max_aux_streams",
         (None, "8.6"): "max_workspace_size min_timing_iterations",
         (None, "10.16"): "int8_calibrator set_calibration_profile set_quantization_flag",

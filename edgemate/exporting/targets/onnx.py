@@ -76,7 +76,8 @@ def export_onnx(run: Run, output: Path, options: ExportOptions) -> Exported:
         files.write_arrays(writer.path / CALIBRATION_FILE, {"logits": logits, "labels": labels})
         points = _points(run, logits, labels, [cost.chained_macs for cost in costs.exits], options.precision)
         files.write_json(writer.path / POLICIES_FILE, points.model_dump(mode="json"))
-        metadata = bundle_metadata(run, costs, work.graphs, precision, options.engine_batch, asked)
+        allowed = work.allowed(precision, asked)
+        metadata = bundle_metadata(run, costs, work.graphs, allowed, options.engine_batch, asked)
         return Exported(writer.finish(metadata), work.agreement)
 
 
@@ -154,9 +155,7 @@ class _Graphs:
             pixels, labels = frames_of(pixels[:count], asked), labels[:count]
             preprocessor = Preprocessor(contract, exact=True)
             reference = _reference_logits(self._model, np.stack([preprocessor.prepare(frame) for frame in pixels]))
-        limits = self._limits()
-        if asked.frame is not None:  # a few pixels are one level off
-            limits = replace(limits, difference=max(limits.difference, FRAME_DIFFERENCE))
+        limits = self._limits(asked)
         for layout, graphs in self.graphs.items():
             float_graphs, self.graphs[layout] = graphs, []
             for graph in float_graphs:
@@ -202,8 +201,20 @@ class _Graphs:
             self._folder, layout, self.graphs[layout], images, reference, limits, labels
         )
 
-    def _limits(self) -> Limits:
-        return Limits.of(self._options.precision, self._options.tolerance)
+    def allowed(self, precision: PrecisionMetadata | None, asked: InputContract) -> PrecisionMetadata | None:
+        """`precision` with the difference that the graphs were allowed in the end; None for float32's usual one."""
+        difference = self._limits(asked).difference
+        if precision is not None:
+            return precision.model_copy(update={"tolerance": difference})
+        if difference == Limits.of("fp32").difference:
+            return None
+        return PrecisionMetadata(name="fp32", tolerance=difference)
+
+    def _limits(self, asked: InputContract | None = None) -> Limits:
+        limits = Limits.of(self._options.precision, self._options.tolerance)
+        if asked is None or asked.frame is None:
+            return limits
+        return replace(limits, difference=max(limits.difference, FRAME_DIFFERENCE))  # a few pixels are one level off
 
 
 def _points(run: Run, logits: Float, labels: Labels, macs: list[int], precision: Precision) -> OperatingPoints:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from edgemate.bundle import Graph, InputContract
+from edgemate.bundle import Graph, InputContract, Tensor
+from edgemate.runtime.backends.tensorrt.formats import LINEAR, feature_format
 
 _TYPES = {
     "float32": "TYPE_FP32",
@@ -14,14 +15,19 @@ _TYPES = {
     "int32": "TYPE_INT32",
     "uint8": "TYPE_UINT8",
 }
+_OF_TENSORRT = {"float16": "HALF", "int8": "INT8"}
 
 
 class Field(NamedTuple):
-    """An input or output; `dims` are without the batch."""
+    """An input or output; `dims` are without the batch.
+
+    Unless it is linear, an engine holds several channels together: without being told, Triton refuses the engine.
+    """
 
     name: str
     data_type: str
     dims: Sequence[int]
+    linear: bool = True
 
 
 def segment_config(name: str, platform: str, graph: Graph, max_batch: int) -> str:
@@ -33,10 +39,13 @@ def segment_config(name: str, platform: str, graph: Graph, max_batch: int) -> st
         graph: the segment.
         max_batch: the largest batch that Triton may make.
     """
-    inputs, outputs = (
-        [Field(tensor.name, _TYPES[tensor.dtype], [int(size) for size in tensor.shape[1:]]) for tensor in tensors]
-        for tensors in (graph.inputs, graph.outputs)
-    )
+
+    def field(tensor: Tensor) -> Field:
+        sizes = [int(size) for size in tensor.shape[1:]]
+        linear = feature_format(_OF_TENSORRT.get(tensor.dtype, tensor.dtype), (1, *sizes)) == LINEAR
+        return Field(tensor.name, _TYPES[tensor.dtype], sizes, linear or platform != "tensorrt_plan")
+
+    inputs, outputs = ([field(tensor) for tensor in tensors] for tensors in (graph.inputs, graph.outputs))
     return "".join(
         (
             f"name: {_quoted(name)}\nplatform: {_quoted(platform)}\nmax_batch_size: {max_batch}\n",
@@ -68,7 +77,8 @@ def exits_config(name: str, contract: InputContract, classes: int, max_batch: in
 
 def _fields(key: str, fields: Sequence[Field]) -> str:
     rows = ",\n".join(
-        f"  {{ name: {_quoted(field.name)} data_type: {field.data_type} dims: [ {', '.join(map(str, field.dims))} ] }}"
+        f"  {{ name: {_quoted(field.name)} data_type: {field.data_type} dims: [ {', '.join(map(str, field.dims))} ]"
+        f"{'' if field.linear else ' is_non_linear_format_io: true'} }}"
         for field in fields
     )
     return f"{key} [\n{rows}\n]\n"

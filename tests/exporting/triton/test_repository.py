@@ -15,12 +15,13 @@ import pytest
 from bundles import golden_images, small_bundle, write_small_bundle
 from fake_triton import Request, loaded_model, parsed_config
 
-from edgemate.bundle import Bundle
+from edgemate.bundle import Bundle, Graph, Tensor
 from edgemate.calibration import read_operating_points
 from edgemate.calibration.operating_points import ExitTemperature, OperatingPoint, write_operating_points
 from edgemate.errors import BackendError, BundleError, ExportError, UsageError
 from edgemate.exporting import Exported, ExportOptions, export_run
 from edgemate.exporting.triton import write_repository
+from edgemate.exporting.triton.configs import segment_config
 from edgemate.policies import Confidence, Entropy, FixedExit, Margin, Patience, Policy
 from edgemate.runs import Run
 from edgemate.runtime import AnytimeClassifier
@@ -178,6 +179,23 @@ def test_engines_take_the_place_of_graphs(small_bundle: Bundle, tmp_path: Path) 
         assert (folder / "1" / "model.plan").read_bytes() == engine.name.encode()
         config = parsed_config(folder / "config.pbtxt")
         assert (config.platform, config.max_batch_size) == ("tensorrt_plan", 4)
+
+
+@pytest.mark.parametrize("platform", ["tensorrt_plan", "onnxruntime_onnx"])
+def test_features_that_an_engine_holds_in_another_order_are_declared(platform: str, tmp_path: Path) -> None:
+    shapes = {"hwc8": ("float16", (16, 4, 4)), "chw32": ("int8", (64, 2, 2)), "odd": ("float16", (6, 4, 4))}
+    shapes |= {"narrow": ("int8", (16, 2, 2)), "wide": ("float32", (32, 4, 4)), "vector": ("float16", (8,))}
+    features = tuple(
+        Tensor(name=name, dtype=dtype, shape=("batch", *shape))  # type: ignore[arg-type]
+        for name, (dtype, shape) in shapes.items()
+    )
+    logits = Tensor(name="logits_2", shape=("batch", 4))
+    graph = Graph(exit=2, file="segment_2.onnx", inputs=features, outputs=(*features, logits))
+    (tmp_path / "config.pbtxt").write_text(segment_config("m", platform, graph, 8))
+    config = parsed_config(tmp_path / "config.pbtxt")
+    declared = {"hwc8", "chw32"} if platform == "tensorrt_plan" else set()
+    for fields in (config.input, config.output):
+        assert {field.name for field in fields if field.is_non_linear_format_io} == declared
 
 
 def test_names_that_triton_has_not_are_changed(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from edgemate.runtime.backends.tensorrt.engine import Engine
 from edgemate.runtime.backends.tensorrt.first_load import prove_at_first_load
 from edgemate.runtime.backends.tensorrt.formats import check_formats
 from edgemate.runtime.backends.tensorrt.loading import EngineFile, find_engines, open_engine
-from edgemate.runtime.backends.tensorrt.options import BatchRange
+from edgemate.runtime.backends.tensorrt.options import BatchRange, speed_options
 from edgemate.runtime.backends.tensorrt.passes import TensorRTPass, TensorRTSinglePass
 from edgemate.runtime.backends.tensorrt.runner import Lane
 from edgemate.runtime.backends.wiring import Step, wire
@@ -142,7 +142,7 @@ class TensorRTBackend(Backend):
         return logits[0], int(exit[0, 0])
 
     def metadata(self) -> dict[str, str]:
-        """Version, GPU with its multiprocessors and memory, precision, batch sizes, and how segments are launched."""
+        """Version, GPU with its multiprocessors and memory, precision, how engines are built and segments launched."""
         engine = self._files[0].metadata
         lanes = [lane for chain in self._chains.values() for lane in chain.lanes]
         captured = {runner.capturable for lane in lanes for runner in lane.runners} or {self._cuda_graphs}
@@ -151,6 +151,7 @@ class TensorRTBackend(Backend):
             **self._trt.require_device().metadata(),
             "precision": engine.precision,
             "engine batch": str(engine.options["batch"]),
+            "engine options": speed_options(engine.options),
             "cuda graphs": "not for all engines" if len(captured) > 1 else "on" if captured == {True} else "off",
             "speculation": "on" if self._speculate else "off",
         }
@@ -176,10 +177,15 @@ class TensorRTBackend(Backend):
             self._trt.kernels.save()
 
     def _open(self, files: Sequence[EngineFile], steps: Sequence[Step], fetched: int = 1) -> None:
-        engines = [Engine(self._trt, file.path, open_engine(self._trt, file), file.graph) for file in files]
+        engines = [Engine(self._trt, file.path, partial(open_engine, self._trt, file), file.graph) for file in files]
         check_formats(engines)
-        # What decides on the device which branch to run cannot be captured.
-        graphs = self._cuda_graphs and files[0].metadata.layout != "conditional"
+        # What decides on the device which branch to run cannot be captured. A graph needs a context of its own, which
+        # would be a copy of the engine for each batch size where it may have one only.
+        graphs = (
+            self._cuda_graphs
+            and files[0].metadata.layout != "conditional"
+            and all(engine.has_many_contexts for engine in engines)
+        )
         chain = _Chain(self._cuda, engines, steps, [step.gives[:fetched] for step in steps], graphs, self._zero_copy)
         chain.lane()  # the first now, so that what can fail does so when the bundle is loaded
         self._chains[engines[-1].exit] = chain

@@ -178,6 +178,9 @@ class TensorRT:
         user_allocation = self._find("BuilderFlag", "REQUIRE_USER_ALLOCATION")
         if user_allocation is not None:  # what the library allocates at run time cannot be captured in a CUDA graph
             config.set_flag(user_allocation)
+        sharing = self._find("PreviewFeature", "PROFILE_SHARING_0806")
+        if sharing is not None and self.version < (10,):  # all contexts may use the profile; later they do anyway
+            config.set_preview_feature(sharing, True)
         if options.sparsity:
             config.set_flag(module.BuilderFlag.SPARSE_WEIGHTS)
         if not options.tf32:
@@ -266,6 +269,14 @@ class TensorRT:
         if self._find("ICudaEngine", "device_memory_size_v2") is None:
             return int(engine.device_memory_size)
         return int(engine.device_memory_size_v2)
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Whether an engine of dynamic shapes, built by `apply`, may have several contexts in its one profile.
+
+        8.5 allows one context per profile, 8.6 several where the engine was built so, and later versions always.
+        """
+        return self.is_rtx or self.version >= (8, 6)
 
     def create_execution_context(self, engine: Any, scratch: int, *, library_graphs: bool = False) -> Any | None:
         """A context that works in the device memory at address `scratch`, of `scratch_bytes`. None if that failed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,29 +53,40 @@ class Engine:
     Args:
         trt: the library.
         path: the engine's file, for messages.
-        opened: the deserialized engine.
+        deserialize: opens it. It is called again for every further context of an engine that may have one only.
         graph: what the manifest says of its graph.
 
     Raises:
         BackendError: the engine does not take and give what the manifest says.
     """
 
-    def __init__(self, trt: TensorRT, path: Path, opened: Any, graph: Graph) -> None:
+    def __init__(self, trt: TensorRT, path: Path, deserialize: Callable[[], Any], graph: Graph) -> None:
         self.path = path
         self.exit = graph.exit
         self._trt = trt
-        self._opened = opened
+        self._deserialize = deserialize
+        self._opened = deserialize()
+        self._copies: list[Any] = []
+        self._has_context = False
         self.slots = self._checked_slots(graph)
         self.batch = self._batch_range(graph.inputs[0].name)
-        self.scratch_bytes = trt.scratch_bytes(opened)
+        self.scratch_bytes = trt.scratch_bytes(self._opened)
+        dynamic = any(-1 in self._opened.get_tensor_shape(slot.name) for slot in self.slots.values() if slot.is_input)
+        self.has_many_contexts: bool = trt.shares_profiles or not dynamic
 
     def create_context(self, scratch: int, *, library_graphs: bool = False) -> Any:
         """A context that works in the device memory at `scratch`, which must have `scratch_bytes`.
 
         No two contexts may work in the same memory at the same time. With `library_graphs`, the library makes CUDA
-        graphs by itself, where it can.
+        graphs by itself, where it can. Where `has_many_contexts` is false, every context but the first is one of a copy
+        of the engine, with weights of its own.
         """
-        context = self._trt.create_execution_context(self._opened, scratch, library_graphs=library_graphs)
+        opened = self._opened
+        if self._has_context and not self.has_many_contexts:
+            opened = self._deserialize()
+            self._copies.append(opened)
+        self._has_context = True
+        context = self._trt.create_execution_context(opened, scratch, library_graphs=library_graphs)
         if context is None:
             raise self._failed("no execution context can be made")
         return context
@@ -104,6 +115,7 @@ class Engine:
     def close(self) -> None:
         """Give the engine back; its contexts must be gone."""
         self._opened = None
+        self._copies = []
 
     def _checked_slots(self, graph: Graph) -> dict[str, Slot]:
         opened = self._opened

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,6 +14,17 @@ from edgemate.wording import shortened
 
 ProfilingVerbosity = Literal["layer_names_only", "detailed", "none"]
 HardwareCompatibilityLevel = Literal["none", "ampere_plus", "same_compute_capability"]
+# Options that the choice of kernels depends on, or where they run. Times of different ones are not comparable.
+_SPEED = (
+    "dla_core",
+    "allow_gpu_fallback",
+    "tf32",
+    "sparsity",
+    "builder_optimization_level",
+    "workspace_mib",
+    "version_compatible",
+    "hardware_compatibility_level",
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,16 @@ class BuildOptions:
         found = asdict(self) | {"batch": str(self.batch), "compute_capabilities": list(self.compute_capabilities)}
         del found["timing_cache"]
         return found
+
+
+def speed_options(recorded: Mapping[str, Any]) -> str:
+    """What bears on speed of an engine's recorded options, where it is not the default: `dla_core 0, tf32 false`.
+
+    `default` where nothing is. The batch, which always says something, is not among them.
+    """
+    usual = BuildOptions().metadata()
+    found = {name: recorded.get(name, usual[name]) for name in _SPEED}
+    return ", ".join(f"{name} {value}".lower() for name, value in found.items() if value != usual[name]) or "default"
 
 
 def check_compute_capabilities(given: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from bundles import write_small_bundle
 from fake_cuda import FakeCuda, cudaError_t
-from fake_engine import fake_tensorrt, install, write_engines
+from fake_engine import VERSIONS, fake_tensorrt, install, write_engines
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
@@ -52,14 +52,19 @@ class Fake:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     bundle = write_small_bundle(tmp_path_factory.mktemp("bundles") / "conditional", conditional=True)
-    write_engines(bundle, ("segments", "prefixes", "conditional"), fake_tensorrt(FakeCuda()), "1:4:32")
+    for version in VERSIONS:
+        write_engines(bundle, ("segments", "prefixes", "conditional"), fake_tensorrt(FakeCuda(), version), "1:4:32")
     return bundle
 
 
-@pytest.fixture
-def fake(written: Bundle, monkeypatch: pytest.MonkeyPatch) -> Fake:
+# Of those that count CUDA graphs: 8.5 allows an engine one context, and each graph needs its own.
+WITH_GRAPHS = pytest.mark.parametrize("fake", VERSIONS[1:], indirect=True)
+
+
+@pytest.fixture(params=VERSIONS)
+def fake(request: pytest.FixtureRequest, written: Bundle, monkeypatch: pytest.MonkeyPatch) -> Fake:
     cuda = FakeCuda()
-    trt = fake_tensorrt(cuda)
+    trt = fake_tensorrt(cuda, request.param)
     install(monkeypatch, cuda, trt)
     return Fake(cuda, trt, written)
 
@@ -76,17 +81,27 @@ def rebatched(fake: Fake, tmp_path: Path) -> Callable[[str], Fake]:
     return rebatched
 
 
+def count_openings(fake: Fake) -> Callable[[], int]:
+    """How many engines were deserialized since."""
+    runtime, plans = fake.trt.module.Runtime, []
+    deserialize = runtime.deserialize_cuda_engine
+    runtime.deserialize_cuda_engine = lambda self, plan: plans.append(plan) or deserialize(self, plan)
+    return lambda: len(plans)
+
+
 @pytest.fixture(scope="module")
 def golden(written: Bundle):
     return written.golden()
 
 
+@WITH_GRAPHS
 def test_loading_runs_and_captures_one_image_and_the_tuned_batch(fake: Fake) -> None:
     fake.open()
     assert fake.ran == [(1, 1), (2, 1), (3, 1), (1, 4), (2, 4), (3, 4)]
     assert fake.cuda.calls.count("cudaGraphInstantiateWithFlags") == 6
 
 
+@WITH_GRAPHS
 @pytest.mark.parametrize("rows", [1, 4])
 def test_a_captured_segment_is_one_launch_and_one_wait(fake: Fake, golden, rows: int) -> None:
     flow = fake.open().begin(golden.images[:rows])
@@ -98,6 +113,7 @@ def test_a_captured_segment_is_one_launch_and_one_wait(fake: Fake, golden, rows:
         assert fake.ran == [(exit + 1, rows)]
 
 
+@WITH_GRAPHS
 def test_another_batch_size_runs_at_once_and_is_a_graph_the_next_time(fake: Fake, golden) -> None:
     backend = fake.open()
     for seen, expected in ((False, 1), (True, 0)):
@@ -109,6 +125,7 @@ def test_another_batch_size_runs_at_once_and_is_a_graph_the_next_time(fake: Fake
         del flow
 
 
+@WITH_GRAPHS
 def test_there_is_a_bound_on_graphs_and_beyond_it_answers_are_the_same(fake: Fake, golden) -> None:
     backend = fake.open()
     for rows in [*range(1, 20), 19, 18]:
@@ -119,6 +136,52 @@ def test_there_is_a_bound_on_graphs_and_beyond_it_answers_are_the_same(fake: Fak
     assert fake.cuda.calls.count("cudaGraphInstantiateWithFlags") == 3 * MAX_GRAPHS
 
 
+@pytest.mark.parametrize("fake", ["8.5.3"], indirect=True)
+def test_where_an_engine_may_have_one_context_each_lane_has_a_copy_of_it_and_no_graph(fake: Fake, golden) -> None:
+    opened = count_openings(fake)
+    backend = fake.open()
+    assert backend.metadata()["cuda graphs"] == "off"
+    flows = [backend.begin(golden.images[:rows]) for rows in (1, 2, 3)]
+    for exit in range(3):
+        for rows, flow in enumerate(flows, start=1):
+            np.testing.assert_allclose(flow.advance(), golden.logits[:rows, exit], **CLOSE)
+    assert opened() == 3 * 3
+    del flow, flows
+    for rows in range(1, 20):
+        backend.begin(golden.images[:rows]).advance()
+    assert opened() == 3 * 3
+    backend.close()
+    gc.collect()
+    assert not fake.cuda.held()
+
+
+@WITH_GRAPHS
+def test_where_contexts_share_the_profile_an_engine_is_opened_once(fake: Fake, golden) -> None:
+    opened = count_openings(fake)
+    backend = fake.open()
+    flows = [backend.begin(golden.images[:rows]) for rows in (1, 2, 3)]
+    assert len(flows) == 3
+    assert opened() == 3
+
+
+@pytest.mark.parametrize("fake", ["8.5.3"], indirect=True)
+def test_an_engine_of_fixed_shapes_may_have_several_contexts_in_any_version(
+    fake: Fake, golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fake_engine import FakeEngine
+
+    shape = FakeEngine.get_tensor_shape
+    monkeypatch.setattr(FakeEngine, "get_tensor_shape", lambda engine, name: tuple(map(abs, shape(engine, name))))
+    opened = count_openings(fake)
+    backend = fake.open()
+    first, second = backend.begin(golden.images[:1]), backend.begin(golden.images[1:2])
+    for exit in range(3):
+        np.testing.assert_allclose(first.advance(), golden.logits[:1, exit], **CLOSE)
+        np.testing.assert_allclose(second.advance(), golden.logits[1:2, exit], **CLOSE)
+    assert opened() == 3
+    assert backend.metadata()["cuda graphs"] == "on"
+
+
 def test_without_graphs_nothing_is_captured(fake: Fake, golden) -> None:
     backend = fake.open(cuda_graphs=False)
     flow = backend.begin(golden.images[:4])
@@ -127,6 +190,7 @@ def test_without_graphs_nothing_is_captured(fake: Fake, golden) -> None:
     assert backend.metadata()["cuda graphs"] == "off"
 
 
+@WITH_GRAPHS
 def test_an_engine_that_cannot_be_captured_just_runs(fake: Fake, golden) -> None:
     fake.trt.module.uncapturable.add(2)
     backend = fake.open()
@@ -159,6 +223,7 @@ def test_keeping_everyone_copies_nothing(fake: Fake, golden) -> None:
     assert fake.cuda.calls == []
 
 
+@WITH_GRAPHS
 def test_speculation_enqueues_the_next_segment_before_it_waits(fake: Fake, golden) -> None:
     flow = fake.open(speculate=True).begin(golden.images[:4])
     fake.forget()
@@ -174,6 +239,7 @@ def test_speculation_enqueues_the_next_segment_before_it_waits(fake: Fake, golde
     assert fake.ran == [(2, 4), (3, 2)]
 
 
+@WITH_GRAPHS
 def test_a_segment_of_one_image_is_one_launch_and_one_wait(fake: Fake, golden) -> None:
     backend = fake.open()
     for row in range(3):
@@ -187,6 +253,7 @@ def test_a_segment_of_one_image_is_one_launch_and_one_wait(fake: Fake, golden) -
     assert fake.cuda.held()["Stream"] == 1
 
 
+@WITH_GRAPHS
 def test_speculation_with_one_image_enqueues_the_next_segment_before_it_waits(fake: Fake, golden) -> None:
     backend = fake.open(speculate=True)
     for row in range(3):
@@ -347,11 +414,13 @@ CALLS = [name for name, member in vars(FakeCuda).items() if isinstance(member, F
 MADE = [name for name in CALLS if not name.startswith("cudaGet")]  # those ask what an error means
 
 
+@WITH_GRAPHS
 def test_every_call_is_made(fake: Fake, golden) -> None:
     use(fake, golden.images[:4])
     assert set(fake.cuda.calls) == set(MADE)
 
 
+@WITH_GRAPHS
 @pytest.mark.parametrize("name", MADE)
 def test_whatever_call_fails_is_one_line_that_names_it(fake: Fake, golden, name: str) -> None:
     fake.cuda.fails[name] = cudaError_t.cudaErrorIllegalAddress
@@ -363,6 +432,7 @@ def test_whatever_call_fails_is_one_line_that_names_it(fake: Fake, golden, name:
     assert str(caught.value) == f"CUDA: {name} failed: cudaErrorIllegalAddress (what it means)"
 
 
+@WITH_GRAPHS
 @pytest.mark.parametrize(
     "name", ["cudaMalloc", "cudaMallocHost", "cudaEventCreateWithFlags", "cudaGraphInstantiateWithFlags"]
 )
@@ -406,6 +476,7 @@ def test_the_conditional_engine_stops_where_the_policy_does(fake: Fake, golden, 
     assert backend.metadata()["cuda graphs"] == "off"
 
 
+@pytest.mark.parametrize("fake", ["10.3.0"], indirect=True)
 def test_it_says_what_it_runs_on(fake: Fake) -> None:
     assert fake.open(speculate=True).metadata() == {
         "tensorrt": "10.3.0",
@@ -414,6 +485,7 @@ def test_it_says_what_it_runs_on(fake: Fake) -> None:
         "gpu memory": "64 GiB",
         "precision": "fp32",
         "engine batch": "1:4:32",
+        "engine options": "default",
         "cuda graphs": "on",
         "speculation": "on",
     }

@@ -122,6 +122,14 @@ def test_flags_do_not_take_down_to_fp16_what_the_graph_holds_in_fp32() -> None:
     assert held == ["SOFTMAX", "SHUFFLE"]  # the convolution reads int8
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_contexts_share_the_profile_where_that_is_to_be_asked_for(version: str) -> None:
+    trt = opened(version)
+    asked = {"PROFILE_SHARING_0806"} if version == "8.6.1" else set()
+    assert configured(trt, BuildOptions())._previews == asked
+    assert trt.shares_profiles == (version != "8.5.3.1")
+
+
 def test_options_reach_the_config() -> None:
     options = BuildOptions(
         workspace_mib=64,

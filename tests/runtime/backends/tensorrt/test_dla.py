@@ -14,10 +14,11 @@ from commands import invoke
 from fake_cuda import FakeCuda
 from fake_engine import fake_tensorrt, install, write_engines
 
-from edgemate import files
+from edgemate import api, files
 from edgemate.bundle import Bundle
 from edgemate.cli.build import build
 from edgemate.errors import BackendError
+from edgemate.latency_tables import read_latency_table, write_latency_table
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend
 from edgemate.runtime.backends.tensorrt.compat import TensorRT, is_installed, load_tensorrt
@@ -61,6 +62,36 @@ def written(trt: TensorRT, path: Path, narrow: tuple[str, ...]) -> Bundle:
 
 
 ALL = ("segment_1", "segment_2", "segment_3")
+
+
+def test_times_of_engines_for_the_gpu_are_not_taken_for_those_of_a_dla(trt: TensorRT, tmp_path: Path) -> None:
+    bundle = write_small_bundle(tmp_path / "bundle")
+    write_engines(bundle, ["segments"], trt, "1:1:1")
+    api.bench(bundle.path, backend="tensorrt", layouts=["segments"], device="orin", repeats=5, warmup=1)
+    table = read_latency_table(bundle, "orin")
+    with AnytimeClassifier.load(bundle.path, backend="tensorrt") as classifier:
+        assert classifier.latency_table() == table
+    write_engines(bundle, ["segments"], trt, "1:1:1", dla_core=0, allow_gpu_fallback=True)
+    with AnytimeClassifier.load(bundle.path, backend="tensorrt") as classifier:
+        assert classifier.latency_table() is None
+        differences = table.differences(classifier.backend.metadata())
+    assert differences == ["engine options default, here dla_core 0, allow_gpu_fallback true"]
+
+
+def test_a_table_that_does_not_say_how_engines_were_built_is_read_and_not_taken_by_itself(
+    trt: TensorRT, tmp_path: Path
+) -> None:
+    """Such are those of earlier versions."""
+    bundle = write_small_bundle(tmp_path / "bundle")
+    write_engines(bundle, ["segments"], trt, "1:1:1")
+    api.bench(bundle.path, backend="tensorrt", layouts=["segments"], device="orin", repeats=5, warmup=1)
+    table = read_latency_table(bundle, "orin")
+    backend = {name: value for name, value in table.backend.items() if name != "engine options"}
+    write_latency_table(bundle, table.model_copy(update={"backend": backend}))
+    with AnytimeClassifier.load(bundle.path, backend="tensorrt") as classifier:
+        older = read_latency_table(bundle, "orin")
+        assert older.differences(classifier.backend.metadata()) == ["engine options unknown, here default"]
+        assert classifier.latency_table() is None
 
 
 def test_the_host_gives_and_takes_float32_all_the_same(trt: TensorRT, tmp_path: Path) -> None:

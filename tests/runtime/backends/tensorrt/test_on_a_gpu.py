@@ -52,7 +52,8 @@ def test_every_layout_is_proved_on_the_golden_samples(built: Bundle, flavour: st
         captured = backend.metadata()["cuda graphs"]
     finally:
         backend.close()
-    assert captured == ("on" if cuda_graphs and layout != "conditional" else "off")
+    possible = layout != "conditional" and load_real_tensorrt().shares_profiles  # a graph needs a context of its own
+    assert captured == ("on" if cuda_graphs and possible else "off")
     assert [proof.agreement for proof in proofs] == [1.0] * 3
 
 

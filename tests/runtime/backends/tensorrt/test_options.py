@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgemate.errors import UsageError
 from edgemate.limits import BATCH
-from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions
+from edgemate.runtime.backends.tensorrt.options import BatchRange, BuildOptions, speed_options
 
 
 @given(st.lists(st.integers(1, BATCH.most), min_size=3, max_size=3).map(sorted))
@@ -48,6 +48,15 @@ def test_what_cannot_be_is_refused_at_once(given: dict[str, Any], said: str) -> 
     with pytest.raises(UsageError) as caught:
         BuildOptions(**given)
     assert said in str(caught.value)
+
+
+def test_options_that_bear_on_speed_are_told_from_those_that_do_not() -> None:
+    assert speed_options(BuildOptions(strip_weights=True, profiling_verbosity="none").metadata()) == "default"
+    assert speed_options({"batch": "1:1:8"}) == "default"  # of a version that knew none of them
+    slow = BuildOptions(tf32=False, sparsity=True, builder_optimization_level=0, workspace_mib=64)
+    assert speed_options(slow.metadata()) == (
+        "tf32 false, sparsity true, builder_optimization_level 0, workspace_mib 64"
+    )
 
 
 def test_the_metadata_survive_json_and_do_not_tell_where_the_cache_is() -> None:
