@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from edgemate.registry import DATASETS
 from edgemate.runs import Run
 
 
-def with_input_defaults(data: Data, backbone: str, weights: str | None) -> Data:
+def with_input_defaults(data: Data, backbone: str, weights: str | None, options: Mapping[str, Any] = {}) -> Data:
     """The data section with the input size, resize, interpolation, mean and std of the weights where it has none.
 
     Of a run's weights, the preparation is that of the run. For gray images the mean over the channels is taken.
@@ -24,6 +24,7 @@ def with_input_defaults(data: Data, backbone: str, weights: str | None) -> Data:
         data: the section. Without weights, or where their preparation is not known, it stays as it is.
         backbone: `model.backbone`.
         weights: `model.weights`.
+        options: `model.options`.
 
     Raises:
         UsageError: the library does not have the network, or there is no such run.
@@ -31,7 +32,7 @@ def with_input_defaults(data: Data, backbone: str, weights: str | None) -> Data:
     if weights is None:
         return data
     kind, _, path = weights.partition(":")
-    known = _of_run(Path(path)) if kind == "run" else input_defaults(backbone)
+    known = _of_run(Path(path)) if kind == "run" else input_defaults(backbone, options)
     if known is None:
         return data
     filled: dict[str, Any] = {}

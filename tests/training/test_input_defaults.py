@@ -9,6 +9,7 @@ from edgemate.config import Data
 from edgemate.config.schema import FILLED_BY_WEIGHTS
 from edgemate.core.input_spec import InputSpec, Resize
 from edgemate.errors import UsageError
+from edgemate.models.networks.inputs import input_defaults
 from edgemate.runs import Run, RunMetadata
 from edgemate.training.input_defaults import with_input_defaults
 
@@ -54,6 +55,15 @@ def test_torchvision_and_gray_images() -> None:
     found = filled("torchvision/mobilenet_v3_small", "pretrained", options={"channels": 1})
     assert found["mean"] == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
     assert (found["image_size"], found["resize_to"], found["interpolation"]) == (224, 256, "bilinear")
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_what_torchvision_would_turn_into_a_half_is_a_half(name: str) -> None:
+    assert filled(f"torchvision/{name}", "pretrained")["mean"] == [0.5, 0.5, 0.5]
+    assert filled(f"torchvision/{name}", "file:weights.pth")["std"] == [0.5, 0.5, 0.5]
+    known = input_defaults(f"torchvision/{name}", {"arguments": {"transform_input": True}})
+    assert known is not None
+    assert known.mean == (0.485, 0.456, 0.406), "the network itself does it"
 
 
 def test_datasets_of_gray_images_are_known() -> None:
