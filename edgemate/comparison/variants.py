@@ -59,7 +59,10 @@ class Variant:
         Raises:
             RecipeError: the method or an option is unknown, or the recipe is not valid with it.
         """
-        shared = dict(tree.get("distillation") or {})
+        given = tree.get("distillation") or {}
+        if not isinstance(given, Mapping) or not isinstance(given.get("options") or {}, Mapping):
+            return parse_recipe(tree, f"methods {self.label}")  # which refuses it
+        shared = dict(given)
         several, options = shared.pop("methods", None), shared.pop("options", None)
         named = shared.pop("method", None if several else Distillation.model_fields["method"].default)
         if len(self.parts) == 1:

@@ -113,3 +113,9 @@ def test_a_teacher_stays_for_the_methods_that_learn_from_one() -> None:
     tree = TREE | {"distillation": {"method": "joint_ce", "teacher": "runs/x"}}
     kept = {label: parse_variant(label).recipe(tree, 0).distillation.teacher for label in ("joint_ce", "kd", "mate+kd")}
     assert kept == {"joint_ce": None, "kd": "runs/x", "mate+kd": "runs/x"}
+
+
+@pytest.mark.parametrize("section", [5, "x", [1], True, {"options": 5}, {"options": [1]}])
+def test_a_section_that_is_no_mapping_is_refused_like_any_recipe(section: Any) -> None:
+    with pytest.raises(RecipeError, match=r"methods mate: distillation(\.options)?: should be"):
+        parse_variant("mate").recipe(TREE | {"distillation": section}, 0)
