@@ -62,9 +62,13 @@ def check_outside_bundles(path: Path, option: str = "output") -> None:
         raise UsageError(f"{path}: is inside the bundle {bundle}; name another place with `{option}`")
 
 
-def check_output_folder(path: Path) -> None:
-    """Check that a folder, if it exists, is none that another command made, and in no bundle. Raises UsageError."""
+def check_output_folder(path: Path, option: str = "output") -> None:
+    """Check that a folder, if it exists, is none that another command made, and in no bundle.
+
+    Raises:
+        UsageError: it is; the message names the option.
+    """
     for name, kind in _OWN.items():
         if (path / name).is_file():
-            raise UsageError(f"{path}: is {kind}; name another folder with `output`")
-    check_outside_bundles(path)
+            raise UsageError(f"{path}: is {kind}; name another folder with `{option}`")
+    check_outside_bundles(path, option)

@@ -182,7 +182,9 @@ def _input(
     if image_size is not None:
         data = recipe.data.model_copy(update={"image_size": image_size, "resize_to": None})
         recipe = recipe.model_copy(update={"data": data})
-    section = with_input_defaults(recipe.data, recipe.model.backbone, recipe.model.weights)
+    section = with_input_defaults(
+        recipe.data, recipe.model.backbone, recipe.model.weights, recipe.model.options, normalization=False
+    )
     recipe = recipe.model_copy(update={"data": section})
     side = recipe.data.image_size
     if side is not None and channels is not None and classes is not None:

@@ -91,6 +91,7 @@ def profile(
         output=output,
         layers=layers,
         device_specs=device_specs,
+        allow_plugins=allow_plugins,
     )
     opened = open_either(path, trusted_keys=trusted_keys, trust_engines=trust_engines, allow_plugins=allow_plugins)
     folder = profile_folder(path, output)
@@ -116,10 +117,6 @@ def profile(
             )
             write_own_report(opened, found, folder, progress)
             return found
-        from edgemate.data import check_data
-
-        check_data(opened.read_recipe().data)
-
         from edgemate.profiling import profile_run
 
         found = profile_run(
@@ -148,13 +145,17 @@ def check_profile(
     output: PathLike | None = None,
     layers: bool = False,
     device_specs: Sequence[str] = (),
+    trusted_keys: PathLike | None = None,
+    allow_plugins: bool = False,
 ) -> None:
     """Check what is asked of `profile`, without PyTorch, whose import takes seconds, and before anything is measured.
 
-    Arguments are those of `profile`. Hashes and signatures of a bundle are not checked.
+    Arguments are those of `profile`. Hashes of a bundle are checked only with its signature, for `trusted_keys`.
 
     Raises:
         RunError: the run has not finished, or its files cannot be read.
+        RecipeError: the run's recipe is not valid, or names code that is not allowed.
+        DataError: the run's dataset is missing.
         BundleError: the bundle cannot be used.
         UsageError: as by `profile`.
     """
@@ -167,7 +168,7 @@ def check_profile(
 
     check_numbers(batches, images=images, threads=threads, repeats=repeats)
     read_device_specs(device_specs)
-    opened = open_either(path, verify=False)
+    opened = open_either(path, verify=False, trusted_keys=trusted_keys, allow_plugins=allow_plugins)
     folder = profile_folder(path, output)
     check_outside_bundles(folder)
     if not isinstance(opened, Bundle):
@@ -175,6 +176,9 @@ def check_profile(
             raise UsageError(
                 f"{opened.path}: `data`: a run is scored on its own test split; export it, and profile the bundle"
             )
+        from edgemate.data import check_data
+
+        check_data(opened.read_recipe().data)
         return
     if layers or device_specs:
         option = "layers" if layers else "device_specs"

@@ -6,13 +6,14 @@ the bundle, and operators of other domains may be anything. None of it is needed
 
 from __future__ import annotations
 
+import itertools
 import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from edgemate.bundle.onnx_tensor import Numbers, read_tensor
+from edgemate.bundle.onnx_tensor import Numbers, read_floats, read_tensor
 from edgemate.bundle.operators import DOMAINS, OPERATORS
 from edgemate.bundle.protobuf import MESSAGE, Field, Message
 from edgemate.errors import BundleError
@@ -26,7 +27,7 @@ _VALUE_NAME = 1
 _NODE_NAMES, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = (1, 2, 3), 4, 5, 7, 8
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_REFERENCE, _ATTRIBUTE_SPARSE = 21, (22, 23)
-_ATTRIBUTE_INTEGERS = (3, 8)
+_ATTRIBUTE_FLOATS, _ATTRIBUTE_INTEGERS = (2, 7), (3, 8)
 _NODE_INPUT, _NODE_NAME = 1, 3
 # Operator → inputs that say how large what it makes is.
 _SIZES = {
@@ -72,10 +73,10 @@ class _Made(NamedTuple):
 
 
 class _Attribute(NamedTuple):
-    """Of an attribute: the graphs in it, and its numbers as far as they can be sizes."""
+    """Of an attribute: the graphs in it, and its numbers; None if they are not read, as those of weights."""
 
     graphs: list[Field]
-    numbers: Numbers
+    numbers: Numbers | None
 
 
 class _Check:
@@ -103,7 +104,7 @@ class _Check:
             if field.number == _OPSET_DOMAIN:
                 self._domain(field)
 
-    def _graph(self, message: Field, depth: int, outside: dict[str, Numbers]) -> None:
+    def _graph(self, message: Field, depth: int, outside: dict[str, Numbers | None]) -> None:
         if depth > GRAPH_DEPTH.most:
             raise ValueError(f"has graphs within graphs, {GRAPH_DEPTH.exceeded()}")
         constants, sizes, inner = dict(outside), [], []
@@ -126,7 +127,7 @@ class _Check:
         for graph in inner:  # which see the constants of this one
             self._graph(graph, depth + 1, constants)
 
-    def _node(self, message: Field, constants: dict[str, Numbers]) -> _Made:
+    def _node(self, message: Field, constants: dict[str, Numbers | None]) -> _Made:
         operators, attributes = [], []
         inputs: list[str] = []
         outputs: list[str] = []
@@ -152,37 +153,45 @@ class _Check:
         elif operator not in OPERATORS:
             raise ValueError(f"has the operator {operator!r}, which export does not write")
         graphs = []
+        numbers: Numbers | None = ()
         for attribute in attributes:
             found = self._attribute(attribute, operator)
             graphs += found.graphs
-            if operator == "Constant" and outputs:
-                constants[outputs[0]] = found.numbers
+            numbers = None if numbers is None or found.numbers is None else numbers + found.numbers
+        if operator == "Constant" and outputs:
+            constants[outputs[0]] = numbers
         sized = [inputs[i] for i in _SIZES.get(operator, ()) if i < len(inputs)]
         return _Made([(operator, name) for name in sized], graphs)
 
     def _attribute(self, message: Field, operator: str) -> _Attribute:
         graphs: list[Field] = []
         numbers: list[int] = []
-        tensors: list[float] = []
+        floats: list[Field] = []
+        arrays: list[Numbers | None] = []
         for field in self._inside(message):
             if field.number == _ATTRIBUTE_GRAPH:
                 if operator != "If":
                     raise ValueError(f"has a graph within the operator {operator!r}")
                 graphs.append(field)
             elif field.number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                tensors += read_tensor(self._message, field).numbers
+                arrays.append(read_tensor(self._message, field).numbers)
             elif field.number == _ATTRIBUTE_GRAPHS:
                 raise ValueError(f"has graphs within the operator {operator!r}")
             elif field.number == _ATTRIBUTE_REFERENCE or field.number in _ATTRIBUTE_SPARSE:
                 raise ValueError(f"has an attribute of the operator {operator!r} that export does not write")
             elif field.number in _ATTRIBUTE_INTEGERS:
                 numbers += self._message.integers(field)
+            elif field.number in _ATTRIBUTE_FLOATS and operator == "Constant":
+                floats.append(field)
         if operator != "Constant" and any(abs(number) > GRAPH_ATTRIBUTE.most for number in numbers):
             raise ValueError(
                 f"has the operator {operator!r} with the number {max(numbers, key=abs):,}; the limit is "
                 f"{GRAPH_ATTRIBUTE.most:,}"
             )
-        return _Attribute(graphs, (*numbers, *tensors))
+        arrays.append(read_floats(self._message, floats))
+        if None in arrays:
+            return _Attribute(graphs, None)
+        return _Attribute(graphs, (*numbers, *itertools.chain.from_iterable(filter(None, arrays))))
 
     def _value(self, message: Field) -> None:
         for field in self._inside(message):
@@ -206,8 +215,10 @@ class _Check:
         return self._message.fields(message.start, message.stop)
 
 
-def _check_size(operator: str, sizes: Numbers) -> None:
-    """Raise ValueError where an operator makes more values than the limit of these sizes alone."""
+def _check_size(operator: str, sizes: Numbers | None) -> None:
+    """Raise ValueError where an operator makes more values than the limit of these sizes alone, or they are unread."""
+    if sizes is None:
+        raise ValueError(f"has the operator {operator!r} with a size that is no array of at most 64 real numbers")
     values = 1.0
     for size in sizes:
         size = abs(size)

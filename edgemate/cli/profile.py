@@ -108,12 +108,12 @@ def profile(
         "device_specs": device_spec or (),
     }
     for path, folder in zip(paths, folders, strict=True):  # all of them before minutes go into the first
-        check_profile(path, output=folder, **options)
+        check_profile(path, output=folder, trusted_keys=trusted_keys, allow_plugins=allow_plugins, **options)
     if compare is not None:
         baseline = read_stored_profile(compare)  # before it is overwritten, if it is that of this run
         check_baseline(paths[0], baseline, threads=threads, anyway=anyway)
     if html is not None:
-        check_page(html)
+        check_page(html, folders, compare)
     found = []
     for path, folder in zip(paths, folders, strict=True):
         with showing_progress(quiet) as progress:
@@ -133,7 +133,14 @@ def profile(
     if len(found) > 1 and not as_json:
         print_combined(found)
     if html is not None:
-        written = write_combined_report(paths, found, html)
+        written = write_combined_report(
+            paths,
+            found,
+            html,
+            trusted_keys=trusted_keys,
+            trust_engines=trust_engines,
+            allow_plugins=allow_plugins,
+        )
         if not as_json:
             make_console().out(f"written: {', '.join(map(str, written))}")
     if not as_json:

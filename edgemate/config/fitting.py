@@ -41,10 +41,9 @@ def fit_to_epochs(
             f"{section['warmup_epochs']:g} is used"
         )
 
-    options = section.get("schedule_options")
-    options = options if isinstance(options, Mapping) else {}
+    options = _mapping(section.get("schedule_options"))
     milestones = options.get("milestones")
-    theirs = "milestones" in (given.get("schedule_options") or {})
+    theirs = "milestones" in _mapping(given.get("schedule_options"))
     if before and not theirs and _are_numbers(milestones) and epochs <= max(milestones) < before:
         scaled = [_rounded(milestone * epochs / before) for milestone in milestones]
         section["schedule_options"] = {**options, "milestones": scaled}
@@ -56,8 +55,11 @@ def fit_to_epochs(
 
 
 def _section(tree: Tree) -> Tree:
-    section = tree.get("optimization")
-    return section if isinstance(section, Mapping) else {}
+    return _mapping(tree.get("optimization"))
+
+
+def _mapping(value: Any) -> Tree:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _number(value: Any) -> float | None:

@@ -102,7 +102,9 @@ class Data(Section):
         None, description="Shorter side before the center crop; image_size × 256/224 if absent."
     )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
-        None, description="PIL's filter; that of the pretrained weights if absent, else bilinear."
+        None,
+        description="PIL's filter; that of the pretrained weights if absent, else bilinear. The augmentation "
+        "random_resized_crop is bilinear whatever this says.",
     )
     mean: list[float] | None = Field(
         None,

@@ -39,7 +39,7 @@ def find_recipe(given: str) -> Path:
 def run_name(recipe: Path) -> str:
     """Default name of a run of this recipe: `digits-resnet8_mate` for `recipes/digits/resnet8_mate.yaml`."""
     parent = recipe.parent.name
-    return recipe.stem if parent in ("", "recipes") else f"{parent}-{recipe.stem}"
+    return recipe.stem if parent in ("", "..", "recipes") else f"{parent}-{recipe.stem}"
 
 
 def recipes_root() -> Path | None:

@@ -42,7 +42,9 @@ def random_crop(
 
 
 def random_resized_crop(spec: InputSpec, *, min_scale: Annotated[float, Field(gt=0, le=1)] = 0.08) -> v2.Transform:
-    """A crop of random position, area and aspect ratio (3:4 to 4:3), resized to the input size (arXiv 1409.4842).
+    """A crop of random position, area and aspect ratio (3:4 to 4:3), resized bilinearly to the input (arXiv 1409.4842).
+
+    `data.interpolation` is that of evaluation, and not used here.
 
     Args:
         spec: input specification of the network.

@@ -134,7 +134,7 @@ def build_backbone(
 
 def usual_size(model: Model) -> Size:
     """The size of images that a backbone is usually given, (height, width)."""
-    defaults = input_defaults(model.backbone)
+    defaults = input_defaults(model.backbone, model.options)
     if defaults and defaults.image_size:
         return defaults.image_size, defaults.image_size
     side = BACKBONES.constant(model.backbone, "IMAGE_SIZE", _USUAL_SIZE)

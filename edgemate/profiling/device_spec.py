@@ -9,18 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edgemate.config.problems import problems_of
+from edgemate.config.yaml_text import parse_yaml
 from edgemate.core.layer_work import Precision
 from edgemate.errors import UsageError
+from edgemate.limits import YAML_BYTES
 from edgemate.named_files import open_named
 from edgemate.wording import counted
 
 _SHIPPED = Path(__file__).parent / "device_specs"
-_LARGEST = 1 << 20
-"""Bytes of the largest file that is read."""
 
 
 def _number(value: Any) -> Any:
@@ -106,15 +105,15 @@ def read_device_spec(given: str) -> DeviceSpec:
 def _read(path: Path) -> Any:
     try:
         with open_named(path) as source:
-            content = source.read(_LARGEST + 1)
+            content = source.read(YAML_BYTES.most + 1)
     except OSError as error:
         raise UsageError(f"device spec {path}: cannot be read: {error.strerror}") from None
-    if len(content) > _LARGEST:
-        raise UsageError(f"device spec {path}: larger than {counted(_LARGEST, 'byte')}, so not a device spec")
+    if len(content) > YAML_BYTES.most:
+        raise UsageError(f"device spec {path}: larger than {counted(YAML_BYTES.most, 'byte')}, so not a device spec")
     try:
-        return yaml.safe_load(content.decode())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        raise UsageError(f"device spec {path}: not valid YAML or JSON; {_FORM}") from None
+        return parse_yaml(content.decode())
+    except ValueError as error:
+        raise UsageError(f"device spec {path}: not valid YAML or JSON: {error}; {_FORM}") from None
 
 
 def _parsed(tree: Any, path: Path) -> DeviceSpec:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgemate.core.image_files import decode
-from edgemate.errors import DataError, ImageError, RunError
+from edgemate.errors import DataError, ImageError, RecipeError, RunError
 from edgemate.report.subject import Subject
 from edgemate.runs import Run
 from edgemate.runtime.preprocessing import ImageInput
@@ -63,7 +63,7 @@ def _images_of(subject: Subject) -> Callable[[int], Image.Image]:
 
     try:
         images, tested = tested_images(subject.opened)
-    except (DataError, RunError) as error:
+    except (DataError, RecipeError, RunError) as error:
         raise NoImagesError(f"The test images are not available: {error}") from error
     return lambda index: images.image(int(tested[index]))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgemate import files
 from edgemate.config import Recipe
+from edgemate.config.schema import FILLED_BY_WEIGHTS
 from edgemate.errors import RunError
 from edgemate.locks import HeldError, check_lock_file
 from edgemate.runs import Run
@@ -18,9 +19,6 @@ from edgemate.swapping import recover
 # What depends on the epochs may change with them.
 EPOCHS = "optimization.epochs"
 _WITH_THE_EPOCHS = {EPOCHS, "optimization.warmup_epochs", "optimization.schedule_options.milestones"}
-
-# What `edgemate.training.input_defaults` fills in.
-_FROM_WEIGHTS = ("image_size", "resize_to", "interpolation", "mean", "std")
 
 
 def check_run_place(recipe: Recipe, path: Path, *, resume: bool = False, replace: bool = False) -> bool:
@@ -86,7 +84,7 @@ def _with_defaults_of_run(recipe: Recipe, path: Path) -> Recipe:
     if recipe.model.weights is None:
         return recipe
     begun = Run.open(path, finished=False).read_recipe().data
-    filled = {name: getattr(begun, name) for name in _FROM_WEIGHTS if getattr(recipe.data, name) is None}
+    filled = {name: getattr(begun, name) for name in FILLED_BY_WEIGHTS if getattr(recipe.data, name) is None}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=filled)})
 
 

@@ -281,7 +281,7 @@ def _prepare(
 
 def _with_input_defaults(recipe: Recipe, source: str) -> Recipe:
     try:
-        data = with_input_defaults(recipe.data, recipe.model.backbone, recipe.model.weights)
+        data = with_input_defaults(recipe.data, recipe.model.backbone, recipe.model.weights, recipe.model.options)
     except UsageError as error:
         raise RecipeError(source, [f"model: {error}".replace("model: model.", "model.")]) from error
     return recipe.model_copy(update={"data": data})

@@ -217,6 +217,99 @@ def test_numbers_that_are_no_sizes_may_be_large(own_bundle: Path) -> None:
     check_graph(changed(own_bundle, change), branches=False)
 
 
+REAL = (
+    "FLOAT",
+    "UINT8",
+    "INT8",
+    "UINT16",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FLOAT16",
+    "DOUBLE",
+    "UINT32",
+    "UINT64",
+    "BFLOAT16",
+)
+OTHER = [
+    kind
+    for kind in ("COMPLEX64", "COMPLEX128", "FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4")
+    if hasattr(TensorProto, kind)  # not in the oldest version of onnx
+]
+
+
+def tensor(kind: str, numbers: list[int], *, raw: bool) -> Any:
+    """An array of the type, its numbers as bytes or in the field of its type."""
+    number = getattr(TensorProto, kind)
+    if not raw or kind in OTHER:
+        return helper.make_tensor("sizes", number, [len(numbers)], numbers)
+    if kind == "BFLOAT16":
+        content = (np.array(numbers, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    else:
+        content = np.array(numbers, helper.tensor_dtype_to_np_dtype(number))
+    return helper.make_tensor("sizes", number, [len(numbers)], content.tobytes(), raw=True)
+
+
+def expanded(folder: Path, sizes: Any, *, constant: bool = False, **attributes: Any) -> None:
+    """Check a graph with an Expand to these sizes, in an initializer or a Constant."""
+
+    def change(model: Any) -> None:
+        if constant:
+            model.graph.node.append(helper.make_node("Constant", [], ["sizes"], **attributes))
+        else:
+            model.graph.initializer.append(sizes)
+        model.graph.node.append(helper.make_node("Expand", ["image", "sizes"], ["new"]))
+
+    check_graph(changed(folder, change), branches=False)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("kind", REAL)
+def test_sizes_of_every_type_are_limited(own_bundle: Path, kind: str, raw: bool) -> None:
+    before = (own_bundle / "onnx" / "segment_1.onnx").read_bytes()
+    expanded(own_bundle, tensor(kind, [2, 3, 4], raw=raw))
+    for large in ([100] * 8, [127, 126, 125, 124]):
+        for constant in (False, True):
+            (own_bundle / "onnx" / "segment_1.onnx").write_bytes(before)
+            sizes = tensor(kind, large, raw=raw)
+            with pytest.raises(BundleError, match=r"'Expand' with [0-9.e+]+ values; the limit is"):
+                expanded(own_bundle, sizes, constant=constant, **({"value": sizes} if constant else {}))
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_a_size_of_a_type_that_is_none_is_refused(own_bundle: Path, kind: str) -> None:
+    with pytest.raises(BundleError, match="'Expand' with a size that is no array of at most 64 real numbers"):
+        expanded(own_bundle, tensor(kind, [1, 2], raw=False))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"value_float": 1e10}, {"value_floats": [1e5, 1e5]}, {"value_int": 10**10}, {"value_ints": [10**5] * 2}],
+)
+def test_sizes_in_an_attribute_are_limited(own_bundle: Path, attributes: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match=r"'Expand' with 1e\+10 values"):
+        expanded(own_bundle, None, constant=True, **attributes)
+
+
+def test_a_size_is_not_hidden_behind_other_numbers(own_bundle: Path) -> None:
+    before = (own_bundle / "onnx" / "segment_1.onnx").read_bytes()
+    beside = numpy_helper.from_array(np.array(1 << 40, np.int64), "sizes")  # of which the library takes the bytes
+    beside.int64_data.extend([1] * 65)
+    many = numpy_helper.from_array(np.array([1 << 40] + [1] * 64, np.int64), "sizes")
+    for sizes in (beside, many):
+        (own_bundle / "onnx" / "segment_1.onnx").write_bytes(before)
+        with pytest.raises(BundleError, match="'Expand' with "):
+            expanded(own_bundle, sizes)
+
+
+@pytest.mark.parametrize("field", [b"\x40\x61", b"\x48\x01"])
+def test_a_name_or_content_that_protobuf_would_skip_is_refused(tmp_path: Path, field: bytes) -> None:
+    sizes = numpy_helper.from_array(np.array(1 << 40, np.int64), "sizes").SerializeToString()
+    (tmp_path / "a.onnx").write_bytes(message(7, message(5, sizes + field)))
+    with pytest.raises(BundleError, match="has a number as the name or content of an array"):
+        check_graph(tmp_path / "a.onnx", branches=False)
+
+
 def test_graphs_of_every_layout_pass(small_bundle: Bundle) -> None:
     for graphs in small_bundle.manifest.graphs.values():
         for graph in graphs:

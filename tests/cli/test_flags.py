@@ -8,6 +8,27 @@ from edgemate.cli.main import app
 
 
 @pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("evaluate b --data images", "images: is neither a folder nor an .npz file"),
+        ("evaluate b --data=images/", "images: is neither a folder nor an .npz file"),
+        ("profile output", "output: is neither a bundle nor a run"),
+        ("profile ./device_specs", "device_specs: is neither a bundle nor a run"),
+        ("export output --force", "output: there is no such run folder"),
+    ],
+)
+def test_a_path_with_the_name_of_an_option_is_left(command: str, message: str) -> None:
+    assert name_flags(message, typer.main.get_command(app), command.split()) == message
+
+
+def test_an_option_in_backticks_is_a_flag_also_where_a_path_has_its_name() -> None:
+    shown = name_flags(
+        "output: is taken; name another with `output`", typer.main.get_command(app), ["export", "output"]
+    )
+    assert shown == "output: is taken; name another with --output"
+
+
+@pytest.mark.parametrize(
     ("command", "said", "shown"),
     [
         ("build", "tolerance 0: must be above 0", "--tolerance 0: must be above 0"),

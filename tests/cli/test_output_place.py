@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,37 @@ def test_no_command_writes_into_a_bundle(own_bundle: Path, tmp_path: Path) -> No
             BundleWriter(place / "other").check()
     check_outside_bundles(tmp_path / "free")
     check_profile(own_bundle, output=tmp_path / "free")
+
+
+def test_a_page_replaces_an_earlier_one_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "all.html"
+    for name, content in (("all.html", "<html>"), ("all.json", '{"points": []}'), ("all.csv", "name\n")):
+        (tmp_path / name).write_text(content)
+    check_page(page)
+    for kind, content in (
+        ("json", '{"points": [], "run": "a"}'),
+        ("json", "{"),
+        ("csv", "a,b\n"),
+        ("png", ""),
+        ("svg", ""),
+    ):
+        place = tmp_path / kind
+        place.mkdir(exist_ok=True)
+        (place / f"mine.{kind}").write_text(content)
+        with pytest.raises(
+            UsageError, match=rf"would replace {re.escape(str(place / f'mine.{kind}'))}; give it another"
+        ):
+            check_page(place / "mine.html")
+        assert (place / f"mine.{kind}").read_text() == content
+    for made in ("recipe.yaml", "comparison.json"):
+        (tmp_path / made).write_text("{}")
+        with pytest.raises(UsageError, match=r"is a .*; name another folder with `html`"):
+            check_page(page)
+        (tmp_path / made).unlink()
+
+
+def test_the_curves_of_a_page_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "all.json").write_text('{"points": []}')
+    (tmp_path / "all.svg").mkdir()
+    with pytest.raises(IsADirectoryError):
+        check_page(tmp_path / "all.html")

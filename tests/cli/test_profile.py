@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from commands import invoke
 
 from edgemate.bundle import Bundle
 from edgemate.cli.fractions import parse_fraction
 from edgemate.cli.profile import parse_batches, profile
-from edgemate.errors import UsageError
+from edgemate.errors import RecipeError, UsageError
 from edgemate.exporting import Exported
 from edgemate.profiling.timings import Case
 from edgemate.runs import Run
@@ -324,6 +325,72 @@ def test_a_page_that_is_no_html_is_refused_before_anything_is_measured(run: Run)
     assert isinstance(error, UsageError)
     assert "name a file that ends in .html" in str(error)
     assert not run.profile_path.exists()
+
+
+@pytest.mark.parametrize("name", ["profile", "metadata", "policies"])
+def test_a_page_does_not_go_into_a_run(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("edgemate.api.profile", never)
+    before = run.metadata_path.read_bytes()
+    error = invoke(profile, run.path, "--html", run.path / f"{name}.html").exception
+    assert isinstance(error, UsageError)
+    assert str(error) == f"{run.path}: is a run; name another folder with `html`"
+    assert run.metadata_path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["profile", "report", "curves", "tradeoff", "layers", "roofline"])
+def test_a_page_does_not_replace_what_the_same_call_writes(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("edgemate.api.profile", never)
+    for folder, option in ((Path("profile") / bundle.name, ()), (Path("out"), ("--output", "out"))):
+        page = folder / f"{name}.html"
+        error = invoke(profile, bundle, "--html", page, *option).exception
+        assert isinstance(error, UsageError)
+        assert f"html {page}: the page or its curves would replace {folder / name}." in str(error)
+
+
+def test_a_page_does_not_replace_the_baseline(
+    bundle: Path, baseline: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("edgemate.api.profile", never)
+    shutil.copy(baseline, "base.json")
+    (tmp_path / "elsewhere").symlink_to(Path.cwd())
+    for page in ("base.html", tmp_path / "elsewhere" / "base.html"):
+        error = invoke(profile, bundle, *QUICK, "--compare", "base.json", "--html", page).exception
+        assert isinstance(error, UsageError)
+        assert f"would replace {Path(page).with_suffix('.json')}; give it another name" in str(error)
+
+
+def plugged_in(run: Run, folder: Path) -> None:
+    """Let the run's recipe name a schedule in `folder`."""
+    (folder / "own_schedule.py").write_text("def falling(epochs: float):\n    return lambda done: 1 - done / epochs\n")
+    recipe = yaml.safe_load(run.recipe_path.read_text())
+    recipe["optimization"] |= {"schedule": "own_schedule:falling", "schedule_options": {}}
+    run.recipe_path.write_text(yaml.safe_dump(recipe))
+
+
+def test_a_page_is_written_of_a_run_whose_plug_ins_are_allowed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugged_in(run, tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    page = tmp_path / "all.html"
+    result = invoke(profile, run.path, "--images", 10, *QUICK, "--allow-plugins", "--html", page)
+    assert result.exit_code == 0, result.output
+    assert "The test images are not available" not in page.read_text()
+
+
+def test_what_cannot_be_opened_is_said_before_the_one_before_it_is_measured(
+    run: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemate.api.profile", never)
+    plugged_in(run, tmp_path)
+    error = invoke(profile, bundle, run.path).exception
+    assert isinstance(error, RecipeError)
+    assert "`allow_plugins`" in str(error)
+    error = invoke(profile, bundle, run.path, "--trusted-keys", "keys").exception
+    assert isinstance(error, UsageError)
+    assert "keys" in str(error)
 
 
 def test_without_bokeh_the_page_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,5 +51,5 @@ def test_schema_is_json() -> None:
 
 def test_runs_are_named_after_the_recipes_place() -> None:
     assert run_name(Path("recipes/digits/resnet8_mate.yaml")) == "digits-resnet8_mate"
-    assert run_name(Path("mine.yaml")) == "mine"
+    assert run_name(Path("mine.yaml")) == run_name(Path("../mine.yaml")) == "mine"
     assert run_name(Path("recipes/mine.yaml")) == "mine"

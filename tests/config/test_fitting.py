@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgemate.config import load_recipe, parse_recipe
 from edgemate.config.fitting import fit_to_epochs
+from edgemate.errors import RecipeError
 
 SMALLEST: dict[str, Any] = {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}}
 
@@ -77,6 +78,14 @@ def test_a_warm_up_always_ends_and_what_fits_is_left(
 def test_mistakes_are_left_to_validation(section: Any) -> None:
     tree = {**SMALLEST, "optimization": section}
     assert fit_to_epochs(tree) == (tree, [])
+
+
+@pytest.mark.parametrize("value", ["5", "x", "[1]", "true", "null"])
+def test_an_override_that_is_no_mapping_is_left_to_validation(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path, epochs=5)
+    given = ["optimization.epochs=2", f"optimization.schedule_options={value}"]
+    with pytest.raises(RecipeError, match=r"optimization\.schedule_options: "):
+        load_recipe(path, given)
 
 
 def test_the_recipe_has_the_fitted_values() -> None:

@@ -227,3 +227,26 @@ def test_pretrained_weights_of_torchvision_read_gray_images_as_gray_colors(monke
     images = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(gray(images), colored.eval()(images.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize(("name", "side"), [("googlenet", 64), ("inception_v3", 96)])
+def test_a_network_with_pretrained_weights_is_the_one_that_its_run_is_opened_as(
+    monkeypatch: pytest.MonkeyPatch, name: str, side: int
+) -> None:
+    torch.manual_seed(0)
+    state = torchvision.models.get_model(name, aux_logits=True, init_weights=False).state_dict()
+    monkeypatch.setattr(
+        torchvision.models.get_model_weights(name), "get_state_dict", lambda self, *given, **options: deepcopy(state)
+    )
+    section, exits = Model(backbone=f"torchvision/{name}", weights="pretrained"), Exits(count=2)
+    trained = build_model(section, exits, 3, 10, (side, side)).eval()
+    opened = build_model(section.model_copy(update={"weights": None}), exits, 3, 10, (side, side)).eval()
+    opened.load_state_dict(trained.state_dict())
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        assert torch.equal(trained(images), opened(images))
+
+
+def test_a_transformed_input_that_is_asked_for_stays() -> None:
+    network = torchvision_network("googlenet", 3, None, False, arguments={"transform_input": True}).module
+    assert network.transform_input is True

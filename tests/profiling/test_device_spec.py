@@ -60,7 +60,10 @@ def test_what_is_neither_shipped_nor_a_file_is_said() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[1, 2", "not valid YAML or JSON; it needs `name`"),
+        ("[1, 2", "not valid YAML or JSON: "),
+        ("name: 2024-13-45\n", "peak_flops: missing"),
+        ("name: !!timestamp 2024-13-45\n", "not valid YAML or JSON: a value of timestamp"),
+        ("{" * 1000, "not valid YAML or JSON: has more than 32 levels"),
         ("- 1", "not a mapping"),
         ("", "not a mapping"),
         (json.dumps(VALID | {"peak": 1}), "peak: unknown key"),
@@ -93,7 +96,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
             read_device_spec(str(path))
     large = tmp_path / "large.yaml"
     large.write_bytes(b"#" * (2 << 20))
-    with pytest.raises(UsageError, match="larger than 1,048,576 bytes"):
+    with pytest.raises(UsageError, match="larger than 131,072 bytes"):
         read_device_spec(str(large))
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00\x80")

@@ -169,3 +169,13 @@ def test_a_run_that_began_with_weights_is_recognized_without_reading_them(two_ep
         check_run_place(small_recipe(*given, "data.mean=[0.9]", "data.std=[0.2]"), run.path, resume=True)
     resumed = edgemate.train(small_recipe(*given, "optimization.epochs=2"), run.path, resume=True)
     assert resumed.metrics["epochs"] == 2
+
+
+def test_a_run_that_began_with_weights_of_resized_images_is_recognized(tmp_path: Path) -> None:
+    size = ("optimization.epochs=1", "data.image_size=10", "data.resize=stretch")
+    first = train(small_recipe(*size), tmp_path / "first", console=screen())
+    given = ("optimization.epochs=1", f"model.weights=run:{first.path}")
+    run = train(small_recipe(*given), tmp_path / "second", console=screen())
+    assert run.read_recipe().data.resize == "stretch", "the weights brought it"
+    assert not check_run_place(small_recipe(*given), run.path, resume=True)
+    assert train(small_recipe(*given), run.path, resume=True, console=screen()).finished

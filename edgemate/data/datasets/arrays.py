@@ -41,6 +41,18 @@ def check_arrays(*, path: str) -> None:
     _open(located, lambda archive: _require_keys(located, archive))
 
 
+def channels_arrays(*, path: str) -> int:
+    """Channels of the images, 1 or 3, by the header of `x_train`. Raises DataError."""
+    located = locate(path)
+
+    def shape(archive: ArrayArchive) -> tuple[int, ...]:
+        _require_keys(located, archive)
+        return archive.header("x_train").shape
+
+    found = _open(located, shape)
+    return 1 if len(found) == 3 or found[3:] == (1,) else 3
+
+
 def read_source(path: Path, name: str) -> DataSource:
     """Read the dataset in an `.npz` file with the keys of `arrays`. Raises DataError."""
     found = _read(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from edgemate.errors import UsageError
 from edgemate.models.networks.network import InputDefaults, Network
 
 PREFIX = "torchvision/"
+_TRANSFORM = "transform_input"
 _INTERPOLATIONS = {InterpolationMode.BILINEAR: "bilinear", InterpolationMode.BICUBIC: "bicubic"}
 
 
@@ -67,20 +69,28 @@ def torchvision_network(
             f"the pretrained weights of {PREFIX}{name} cannot be loaded: {reason}; connect to the internet once, or "
             "set model.weights to file:PATH"
         ) from error
+    if _TRANSFORM in _parameters(name) and _TRANSFORM not in arguments:
+        # Weights switch it on. Without them, as a run is opened, the network would be another one.
+        module.transform_input = False
     if channels != 3:
         _take_channels(module, channels, pretrained)
     return Network(module, pretrained)
 
 
-def torchvision_input(name: str) -> InputDefaults | None:
-    """How torchvision prepares images for its default weights. Raises UsageError for a wrong name."""
+def torchvision_input(name: str, arguments: Mapping[str, Any] = {}) -> InputDefaults | None:
+    """How torchvision prepares images for its default weights. Raises UsageError for a wrong name.
+
+    Of GoogLeNet and Inception v3 the network itself turns the mean and std of its images into 0.5, if the argument
+    `transform_input` is set. Otherwise 0.5 is given here.
+    """
     check_name(name)
     transforms = models.get_model_weights(name).DEFAULT.transforms()
     side = int(transforms.crop_size[0])
     interpolation = _INTERPOLATIONS.get(transforms.interpolation, "bilinear")
-    return InputDefaults(
-        side, int(transforms.resize_size[0]), interpolation, tuple(transforms.mean), tuple(transforms.std)
-    )
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    if _TRANSFORM in _parameters(name) and not arguments.get(_TRANSFORM):
+        mean = std = (0.5,) * len(mean)
+    return InputDefaults(side, int(transforms.resize_size[0]), interpolation, mean, std)
 
 
 def torchvision_names(pattern: str = "*") -> list[str]:
