@@ -30,10 +30,10 @@ MERGE_BOMB = "a0: &a0 {k: 1}\n" + "".join(
 def refusal(tmp_path: Path, text: str) -> str:
     path = tmp_path / "recipe.yaml"
     path.write_bytes(text.encode(errors="surrogatepass"))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(RecipeError) as caught:
         load_recipe(path)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(str(caught.value)) < 10_000
     str(caught.value).encode()
     return str(caught.value)
@@ -143,10 +143,10 @@ def test_recipes_that_extend_each_other_for_ever(tmp_path: Path) -> None:
     "override", ["a=!!int ''", "a=[" + "[" * 50_000, f"a=0x{'f' * 5000}", ".".join("a" * 40) + "=1"]
 )
 def test_an_override_is_read_within_the_same_limits(override: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UsageError) as caught:
         parse_overrides([override])
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert "\n" not in str(caught.value)
 
 
