@@ -40,7 +40,8 @@ def meet(world: World, notify: Callable[[str], None]) -> Any:
 
     Raises:
         UsageError: SLURM does not say where rank 0 is.
-        TrainingError: some have not come, two have come as the same rank, or the address cannot be used.
+        TrainingError: some have not come, two have come as the same rank, rank 0 has ended, or the address cannot be
+            used.
     """
     if world.starter == "slurm":
         set_slurm_address(os.environ)
@@ -57,14 +58,20 @@ def meet(world: World, notify: Callable[[str], None]) -> Any:
             f"rank {world.rank} of {world.ranks} cannot use {host}:{port}, where the processes meet "
             f"({str(error).splitlines()[0]}); name another address in MASTER_ADDR or MASTER_PORT"
         ) from error
-    if store.add(_key(world.rank), 1) > 1:
+    try:
+        if store.add(_key(world.rank), 1) > 1:
+            raise TrainingError(
+                f"rank {world.rank} of {world.ranks} has come to {host}:{port} twice; give every machine a NODE_RANK "
+                "of its own, and every training a MASTER_PORT"
+            )
+        missing = list(range(world.ranks))
+        while missing := [rank for rank in missing if not store.check([_key(rank)])]:
+            waiting.go_on(f"{_named(missing)} of {world.ranks}")
+    except (dist.DistError, RuntimeError) as error:  # with the process of rank 0 its store has gone
         raise TrainingError(
-            f"rank {world.rank} of {world.ranks} has come to {host}:{port} twice; give every machine a NODE_RANK of "
-            "its own, and every training a MASTER_PORT"
-        )
-    missing = list(range(world.ranks))
-    while missing := [rank for rank in missing if not store.check([_key(rank)])]:
-        waiting.go_on(f"{_named(missing)} of {world.ranks}")
+            f"rank {world.rank} of {world.ranks}: rank 0 has ended at {host}:{port} before all had come; its output "
+            "says why"
+        ) from error
     return store
 
 

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 
 from edgemate.distributed import meeting
 from edgemate.distributed.meeting import meet
@@ -130,6 +131,26 @@ def test_two_of_one_rank_are_refused(port: int, beside: Callable[..., None]) -> 
     while len(came) < 2 and time.monotonic() < until:
         time.sleep(0.02)
     assert sum(bool(re.match(refused, message)) for message in came) == 1
+
+
+def test_a_first_process_that_ends_meanwhile_is_named(port: int, beside: Callable[..., None]) -> None:
+    store: Any = dist.TCPStore("127.0.0.1", port, 3, True, wait_for_workers=False)  # type: ignore[attr-defined]
+    said = []
+
+    def rank_1() -> None:
+        try:
+            meet(rank(1, 3), nothing)
+        except TrainingError as error:
+            said.append(str(error))
+
+    beside(rank_1)
+    until = time.monotonic() + 20
+    while not store.check(["edgemate/rank1"]) and time.monotonic() < until:
+        time.sleep(0.02)
+    del store
+    while not said and time.monotonic() < until:
+        time.sleep(0.02)
+    assert said == [f"rank 1 of 3: rank 0 has ended at 127.0.0.1:{port} before all had come; its output says why"]
 
 
 @pytest.mark.usefixtures("port")
