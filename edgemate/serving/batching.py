@@ -20,7 +20,7 @@ from edgemate.wording import counted
 
 Key = TypeVar("Key", bound=Hashable)
 Run = Callable[[Array, Key, Sequence[float | None]], list[Prediction]]
-Reach = Callable[[Key, "float | None", int], int]
+Reach = Callable[[Key, float | None, int], int]
 
 
 @dataclass(eq=False)

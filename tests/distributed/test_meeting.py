@@ -109,6 +109,13 @@ def test_a_port_that_another_program_has_is_named(port: int) -> None:
             meet(rank(0), nothing)
 
 
+def refusal_of_rank_1() -> str:
+    """What a second of three processes is told, which does not meet the others."""
+    with pytest.raises(TrainingError) as error:
+        meet(rank(1, 3), nothing)
+    return str(error.value)
+
+
 @pytest.mark.usefixtures("impatient")
 def test_two_of_one_rank_are_refused(port: int, beside: Callable[..., None]) -> None:
     def rank_0() -> None:
@@ -117,16 +124,9 @@ def test_two_of_one_rank_are_refused(port: int, beside: Callable[..., None]) -> 
 
     beside(rank_0)
     refused = rf"^rank 1 of 3 has come to 127.0.0.1:{port} twice; give every machine a NODE_RANK"
-    came = []
-
-    def rank_1() -> None:
-        try:
-            meet(rank(1, 3), nothing)
-        except TrainingError as error:
-            came.append(str(error))
-
-    beside(rank_1)
-    beside(rank_1)
+    came: list[str] = []
+    for _ in range(2):
+        beside(lambda: came.append(refusal_of_rank_1()))
     until = time.monotonic() + 10
     while len(came) < 2 and time.monotonic() < until:
         time.sleep(0.02)
@@ -135,15 +135,8 @@ def test_two_of_one_rank_are_refused(port: int, beside: Callable[..., None]) -> 
 
 def test_a_first_process_that_ends_meanwhile_is_named(port: int, beside: Callable[..., None]) -> None:
     store: Any = dist.TCPStore("127.0.0.1", port, 3, True, wait_for_workers=False)  # type: ignore[attr-defined]
-    said = []
-
-    def rank_1() -> None:
-        try:
-            meet(rank(1, 3), nothing)
-        except TrainingError as error:
-            said.append(str(error))
-
-    beside(rank_1)
+    said: list[str] = []
+    beside(lambda: said.append(refusal_of_rank_1()))
     until = time.monotonic() + 20
     while not store.check(["edgemate/rank1"]) and time.monotonic() < until:
         time.sleep(0.02)
