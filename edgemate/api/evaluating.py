@@ -68,7 +68,7 @@ def evaluate(
         data: a folder of images, with one folder per class if labeled, an `.npz` file, or LabeledImages. If None, the
             test split that the bundle names, which for some datasets needs edgemate[train].
         images: only this many, spread evenly; all if None.
-        batch: batch size measured beside 1; if None 16, or the most that the engines take.
+        batch: batch size measured beside 1, at most all images; if None 16, or the most that the engines take.
         backend: what runs the graphs.
         threads: CPU threads; all usable cores if None.
         against: report drift from the operating points of this bundle; of `bundle` itself if None.
@@ -139,6 +139,7 @@ def evaluate(
             batch = min(BATCH_SIZE, classifier.backend.largest_batch or BATCH_SIZE)
         else:
             check_batch(batch, classifier)
+        batch = min(batch, len(found.images))  # no larger one is run
         batches = (1, batch) if batch > 1 else (1,)
         measured = []
         for point in chosen:

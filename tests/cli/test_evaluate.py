@@ -207,6 +207,12 @@ def test_a_bundle_of_another_number_of_exits_is_no_comparison_before_anything_is
             edgemate.evaluate(own_bundle, data=images, **option)
 
 
+@pytest.mark.parametrize("batch", [None, 10**20])
+def test_no_batch_is_reported_that_is_larger_than_the_images(own_bundle: Path, images: Path, batch: int | None) -> None:
+    report = edgemate.evaluate(own_bundle, ["full"], data=images, images=3, batch=batch, threads=1).to_json()
+    assert [found["batch"] for found in report["points"][0]["measured"]] == [1, 3]
+
+
 def test_other_images_than_calibrated_are_warned_of(own_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
