@@ -11,6 +11,7 @@ without a learned teacher for each exit have no `learned`, and those whose exits
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +21,14 @@ import numpy as np
 import torch
 
 from edgemate import files
+from edgemate.comparison.paired import difference
+from edgemate.config import Distillation
+from edgemate.config.options import part_options
 from edgemate.core.scoring import exit_accuracy
 from edgemate.errors import EdgemateError, UsageError
 from edgemate.machine import machine_metadata
 from edgemate.models import mean_mixing, softmax_mixing
+from edgemate.registry import METHODS
 from edgemate.runs import Run, read_tensors
 from edgemate.wording import counted
 
@@ -65,7 +70,7 @@ def main() -> None:
 
 
 def _by_method(runs: list[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in their seed alone, by their name without it.
+    """Runs that differ in their seed alone, by their method, or by their name without the seed where that says more.
 
     Raises:
         UsageError: the runs are of different networks or images.
@@ -77,7 +82,24 @@ def _by_method(runs: list[Run]) -> dict[str, list[Run]]:
         if (recipe.data, recipe.model, recipe.exits) != (first.data, first.model, first.exits):
             raise UsageError(f"{run.path}: has other data, another network or other exits than {runs[0].path}")
         found.setdefault(run.name.rpartition("-seed")[0] or run.name, []).append(run)
-    return found
+    labels = {name: _label(of[0].read_recipe().distillation) or name for name, of in found.items()}
+    if len(set(labels.values())) < len(labels):  # they differ in something else, which only their names tell
+        return found
+    return {labels[name]: of for name, of in found.items()}
+
+
+def _label(distillation: Distillation) -> str | None:
+    """The method with options that are not its defaults, as `edgemate compare` takes it; None of a sum of methods."""
+    name = distillation.method
+    if name is None:
+        return None
+    fields = part_options(METHODS, name, distillation.options).model_fields
+    options = ";".join(
+        f"{option}={json.dumps(value)}"
+        for option, value in distillation.options.items()
+        if option not in fields or value != fields[option].default
+    )
+    return f"{name}:{options}" if options else name
 
 
 def accuracies(runs: list[Run]) -> Accuracies:
@@ -119,15 +141,20 @@ def markdown(found: Mapping[str, Accuracies], data: str, backbone: str, classes:
     exits = range(len(some[0]))
     lines = [
         f"{backbone} on {data}, {counted(len(some), 'run')} of each method; test accuracy in %, mean ± sample "
-        f"standard deviation. The sum costs {classes} MACs per exit that is in it.",
+        f"standard deviation. The sum costs {classes} MACs per exit that is in it. Differences are to the first row, "
+        "paired by seed, ± standard error.",
         "",
-        f"| method | `exits.ensemble` | {' | '.join(f'exit {k + 1}' for k in exits)} | mean over exits |",
-        "|---|---|" + "---|" * (len(exits) + 1),
+        f"| method | `exits.ensemble` | {' | '.join(f'exit {k + 1}' for k in exits)} | mean over exits | to the best |",
+        "|---|---|" + "---|" * (len(exits) + 2),
     ]
-    for label, name in sorted(rows, key=lambda key: -means[key]):
+    ranked = sorted(rows, key=lambda key: -means[key])
+    best = [statistics.fmean(run) for run in rows[ranked[0]]]
+    for label, name in ranked:
         runs = rows[label, name]
-        columns = [[row[k] for row in runs] for k in exits] + [[statistics.fmean(row) for row in runs]]
-        lines.append(f"| `{label}` | `{name}` | {' | '.join(map(_mean_and_spread, columns))} |")
+        ours = [statistics.fmean(row) for row in runs]
+        columns = [*([row[k] for row in runs] for k in exits), ours]
+        behind = difference(ours, best).in_points() if (label, name) != ranked[0] and len(ours) == len(best) else ""
+        lines.append(f"| `{label}` | `{name}` | {' | '.join(map(_mean_and_spread, columns))} | {behind} |")
     return "\n".join([*lines, ""])
 
 

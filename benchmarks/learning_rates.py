@@ -172,7 +172,8 @@ def _plot(found: dict[float, dict[str, Row]], path: Path) -> None:
     for label in next(iter(found.values())):
         rows = [of[label] for of in found.values()]
         means, deviations = [row.mean for row in rows], [row.deviation or 0.0 for row in rows]
-        axes.errorbar(list(found), means, deviations, marker="o", capsize=3, label=label)
+        spread = deviations if any(deviations) else None  # of one seed
+        axes.errorbar(list(found), means, spread, marker="o", capsize=3, label=label)
         ends += [mean + sign * deviation for sign in (-1, 1) for mean, deviation in zip(means, deviations, strict=True)]
     axes.set_xscale("log")
     axes.set_xticks(list(found), [f"{rate:g}" for rate in found])

@@ -1,10 +1,10 @@
-"""One table from comparisons that were trained apart, such as each seed on a day or machine of its own.
+"""One table from comparisons that were trained apart: each seed, or some methods, on a day or machine of its own.
 
     python benchmarks/seeds_table.py FIRST.json SECOND.json --output benchmarks/results/scratch_cifar100.md
 
 Each is the `comparison.json` of an `edgemate compare` on the same recipe, with its `gains.json` beside it:
-`gains.json` for `comparison.json`, `NAME_gains.json` for `NAME.json`. The table has the methods that all of them have,
-best mean over exits first. Differences are to the best of the column before, paired by seed, ± standard error.
+`gains.json` for `comparison.json`, `NAME_gains.json` for `NAME.json`. The table has the methods with all seeds, best
+mean over exits first. Differences are to the best of the column before, paired by seed, ± standard error.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def table(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> 
         comparisons: the name, `comparison.json` and `gains.json` of each.
 
     Raises:
-        UsageError: they are of different recipes, share a seed, or no method.
+        UsageError: they are of different recipes, a method has a seed twice, or none has all seeds.
     """
     (first, tree, _), *others = comparisons
     for name, other, _ in others:
@@ -73,36 +73,40 @@ def table(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> 
                 raise UsageError(f"{name}: has other {key} than {first}")
         if section := differing_section(tree["recipe"], other["recipe"]):
             raise UsageError(f"{name}: is of a recipe with another section {section!r} than {first}")
-    seeds = [seed for _, comparison, _ in comparisons for seed in comparison["seeds"]]
-    if len(set(seeds)) < len(seeds):
-        raise UsageError(f"seeds {', '.join(map(str, seeds))}: a seed is in two of the comparisons")
-    rows = _rows(comparisons)
+    seeds = sorted({seed for _, comparison, _ in comparisons for seed in comparison["seeds"]})
+    rows = _rows(comparisons, seeds)
     if not rows:
-        raise UsageError("no method is in all of the comparisons")
+        raise UsageError(f"no method has all of the seeds {', '.join(map(str, seeds))}")
     return "\n".join([*_head(comparisons, seeds), "", *_body(rows, len(tree["cuts"]), len(seeds)), ""])
 
 
-def _rows(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[Row]:
-    found = []
-    for label in [method["label"] for method in comparisons[0][1]["methods"]]:
-        runs: list[dict[str, Any]] = []
-        gains: list[dict[str, Any]] = []
-        for _, comparison, gained in comparisons:
-            for methods, into in ((comparison["methods"], runs), (gained["methods"], gains)):
-                into.extend(run for method in methods if method["label"] == label for run in method["runs"])
-        if len(runs) != sum(len(comparison["seeds"]) for _, comparison, _ in comparisons):
+def _rows(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]], seeds: Sequence[int]) -> list[Row]:
+    found: dict[str, dict[int, tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for name, comparison, gained in comparisons:
+        gains = {method["label"]: method["runs"] for method in gained["methods"]}
+        for method in comparison["methods"]:
+            label = method["label"]
+            of = found.setdefault(label, {})
+            for seed, run, gain in zip(comparison["seeds"], method["runs"], gains[label], strict=True):
+                if seed in of:
+                    raise UsageError(f"{name}: {label} has seed {seed} in another of the comparisons too")
+                of[seed] = run, gain
+    rows = []
+    for label, of in found.items():
+        if of.keys() < set(seeds):
             continue
-        found.append(
+        runs, gained_runs = zip(*(of[seed] for seed in seeds), strict=True)
+        rows.append(
             Row(
                 label,
                 tuple(tuple(run["test"]["exits"]) for run in runs),
-                tuple(run["budgeted"] for run in gains),
-                tuple(run["speedup"] for run in gains),
-                tuple(run["lost"] for run in gains),
+                tuple(gain["budgeted"] for gain in gained_runs),
+                tuple(gain["speedup"] for gain in gained_runs),
+                tuple(gain["lost"] for gain in gained_runs),
                 tuple(run["train_seconds"] for run in runs),
             )
         )
-    return sorted(found, key=lambda row: -statistics.fmean(row.mean))
+    return sorted(rows, key=lambda row: -statistics.fmean(row.mean))
 
 
 def _head(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]], seeds: Sequence[int]) -> list[str]:
@@ -122,8 +126,11 @@ def _head(comparisons: Sequence[tuple[str, dict[str, Any], dict[str, Any]]], see
     for _, comparison, _ in comparisons:
         numerics = sorted({run["numerics"] for method in comparison["methods"] for run in method["runs"]})
         own = comparison["seeds"]
+        apart = any(other is not comparison and set(own) & set(other["seeds"]) for _, other, _ in comparisons)
+        methods = ", ".join(f"`{method['label']}`" for method in comparison["methods"])
         lines.append(
-            f"{'Seeds' if len(own) > 1 else 'Seed'} {', '.join(map(str, own))}: {comparison['machine']['processor']}, "
+            f"{'Seeds' if len(own) > 1 else 'Seed'} {', '.join(map(str, own))}{f' of {methods}' if apart else ''}: "
+            f"{comparison['machine']['processor']}, "
             f"{comparison['jobs']} at a time with {counted(comparison['threads'], 'thread')} each, "
             f"{'; '.join(numerics)}."
         )

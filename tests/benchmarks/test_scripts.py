@@ -11,6 +11,7 @@ from shutil import copytree
 import pytest
 from scripts import BENCHMARKS, load_script
 
+from edgemate.config import Distillation
 from edgemate.errors import TrainingError
 from edgemate.runs import Run
 
@@ -58,6 +59,17 @@ def test_ensembles_are_of_any_method(finished_run: Run, tmp_path: Path) -> None:
     run = Run(Path(copytree(finished_run.path, tmp_path / "run")))
     run.method_path.unlink(missing_ok=True)
     assert script.accuracies([run]).keys() == {"none", "mean"}
+
+
+def test_ensembles_are_named_by_method_unless_that_is_ambiguous(finished_run: Run, tmp_path: Path) -> None:
+    script = load_script("benchmarks/learned_ensemble.py")
+    copies = [Run(Path(copytree(finished_run.path, tmp_path / f"one-seed{seed}"))) for seed in (0, 1)]
+    copies.append(Run(Path(copytree(finished_run.path, tmp_path / "other-seed0"))))
+    method = finished_run.read_recipe().distillation.method
+    assert script._by_method(copies[:2]) == {method: copies[:2]}
+    assert script._by_method(copies) == {"one": copies[:2], "other": copies[2:]}
+    options = {"boost": 0.5, "temperature": 3.0, "moves_exits": False}  # the second is the default
+    assert script._label(Distillation(method="mate", options=options)) == "mate:boost=0.5;moves_exits=false"
 
 
 def test_trainings_that_fail_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

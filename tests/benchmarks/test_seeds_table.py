@@ -77,6 +77,15 @@ def test_seeds_are_joined_and_differences_are_paired() -> None:
     assert text.count("a processor, 2 at a time with 1 thread each, fp32, contiguous") == 2
 
 
+def test_methods_of_a_seed_can_be_trained_apart() -> None:
+    table = load_script("benchmarks/seeds_table.py").table
+    apart = [comparison({1: {"mate": (0.66, 0.80)}}), comparison({1: {"joint_ce": (0.52, 0.84)}})]
+    text = table([("second", *apart[1]), ("first", *FIRST), ("third", *apart[0])])  # in any order
+    assert rows(text) == rows(table([("first", *FIRST), ("second", *SECOND)]))
+    assert "Seed 1 of `joint_ce`: a processor" in text
+    assert "Seed 0: a processor" in text
+
+
 def test_one_seed_has_no_deviations() -> None:
     text = load_script("benchmarks/seeds_table.py").table([("first", *FIRST)])
     assert [row[0] for row in rows(text)] == ["`mate`", "`joint_ce`", "`one`"]
@@ -85,7 +94,7 @@ def test_one_seed_has_no_deviations() -> None:
 
 def test_comparisons_that_do_not_belong_together_are_refused() -> None:
     table = load_script("benchmarks/seeds_table.py").table
-    with pytest.raises(UsageError, match="a seed is in two"):
+    with pytest.raises(UsageError, match="second: mate has seed 0 in another of the comparisons too"):
         table([("first", *FIRST), ("second", *FIRST)])
     tree, gains = copy.deepcopy(SECOND)
     tree["recipe"]["training"]["cache_dir"] = "elsewhere"
@@ -93,7 +102,7 @@ def test_comparisons_that_do_not_belong_together_are_refused() -> None:
     tree["recipe"]["optimization"]["lr"] = 0.2
     with pytest.raises(UsageError, match="second: is of a recipe with another section 'optimization' than first"):
         table([("first", *FIRST), ("second", tree, gains)])
-    with pytest.raises(UsageError, match="no method is in all"):
+    with pytest.raises(UsageError, match="no method has all of the seeds 0, 1"):
         table([("first", *FIRST), ("second", *comparison({1: {"dml": (0.5, 0.5)}}))])
 
 
