@@ -446,3 +446,28 @@ class Recipe(Section):
         if training["data_on_device"] is True and isinstance(data, dict):
             data = {"cache": "device", **data}
         return {**value, "data": data, "training": kept}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_rate(cls, value: Any) -> Any:
+        # mate's teacher_lr was teacher_rate, a factor on the recipe's rate; older runs have that.
+        if not isinstance(value, dict) or not isinstance(section := value.get("distillation"), dict):
+            return value
+        optimization = value.get("optimization")
+        lr = optimization.get("lr", Optimization.model_fields["lr"].default) if isinstance(optimization, dict) else None
+        section = _new_rate(section, lr)
+        if isinstance(methods := section.get("methods"), list):
+            section = {**section, "methods": [_new_rate(part, lr) for part in methods]}
+        return {**value, "distillation": section}
+
+
+def _new_rate(part: Any, lr: Any) -> Any:
+    """A method of a recipe, without `teacher_rate` if it is a mate."""
+    if not isinstance(part, dict) or part.get("method", part.get("name", "mate")) != "mate":
+        return part
+    options = part.get("options")
+    factor = options.get("teacher_rate") if isinstance(options, dict) else None
+    if not isinstance(options, dict) or not isinstance(factor, int | float) or not isinstance(lr, int | float):
+        return part
+    kept = {key: option for key, option in options.items() if key != "teacher_rate"}
+    return {**part, "options": {"teacher_lr": factor * lr, **kept}}

@@ -91,6 +91,10 @@ class Combined(Method):
         """The optimizers that the methods step themselves, in the methods' order."""
         return [optimizer for method in self.parts for optimizer in method.optimizers()]
 
+    def learning_rates(self) -> dict[nn.Parameter, float]:
+        """The rates of all methods' parameters that have one of their own."""
+        return {one: rate for method in self.parts for one, rate in method.learning_rates().items()}
+
     def report(self) -> dict[str, float]:
         """Every method's figures, each under `name.key`."""
         return {

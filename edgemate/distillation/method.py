@@ -160,6 +160,10 @@ class Method(nn.Module, ABC):
         """
         return []
 
+    def learning_rates(self) -> dict[nn.Parameter, float]:
+        """Rates of own parameters that do not learn at the recipe's, which the schedule scales as it does that one."""
+        return {}
+
     def report(self) -> dict[str, float]:
         """Figures on the method's own parameters, for the logs of every epoch."""
         return {}

@@ -182,6 +182,7 @@ class MultiExitTask(LightningModule):
             weight_decay=settings.weight_decay,
             backbone_lr_scale=settings.backbone_lr_scale,
             layer_decay=settings.layer_decay,
+            own_rates=self.method.learning_rates(),
         )
         optimizer = make_optimizer(settings, groups)
         schedule = make_schedule(settings.schedule, settings.epochs, settings.schedule_options)

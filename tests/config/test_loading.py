@@ -212,3 +212,20 @@ def test_one_way_of_naming_methods_replaces_the_other(tmp_path: Path) -> None:
     resolved = write(tmp_path / "resolved.yaml", load_recipe(one).model_dump(mode="json"))
     laid_over = {"extends": resolved.name, "distillation": several}
     assert load_recipe(write(tmp_path / "over.yaml", laid_over)).distillation == recipe.distillation
+
+
+def test_older_runs_of_mate_keep_the_rate_of_their_teachers_weights(tmp_path: Path) -> None:
+    old = {"temperature": 2.0, "teacher_rate": 10.0}
+    tree = {"data": {"name": "digits"}, "model": {"backbone": "resnet8"}, "optimization": {"epochs": 1, "lr": 0.02}}
+    for section in ({"options": old}, {"method": "mate", "options": old}):
+        options = parse_recipe({**tree, "distillation": section}, "a run").distillation.options
+        assert options["teacher_lr"] == pytest.approx(0.2)
+        assert options["temperature"] == 2
+        assert "teacher_rate" not in options
+    for part in ({"name": "mate", "options": old}, {"name": "mate", "weight": 2, "options": old}):
+        methods = parse_recipe({**tree, "distillation": {"methods": [part, "dml"]}}, "a run").distillation.methods
+        assert methods is not None
+        assert methods[0].options["teacher_lr"] == pytest.approx(0.2)
+    for wrong in ({"method": "one", "options": {"teacher_rate": 1.0}}, {"options": {"teacher_rate": "fast"}}):
+        with pytest.raises(RecipeError, match=r"distillation.options.teacher_rate: unknown key"):
+            parse_recipe({**tree, "distillation": wrong}, "a run")

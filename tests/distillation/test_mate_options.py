@@ -228,13 +228,10 @@ def test_the_ramp_raises_the_teachers_term_alone() -> None:
             assert loss.terms[name] == plain.terms[name]
 
 
-def test_the_teacher_rate_scales_the_step_of_the_weights_and_no_value() -> None:
-    plain, faster = scattered(), scattered(teacher_rate=10.0)
-    for method in (plain, faster):
-        loss_of(method).total.backward()
-    assert loss_of(faster).total == loss_of(plain).total
-    assert plain.scores.grad is not None
-    torch.testing.assert_close(faster.scores.grad, 10 * plain.scores.grad)
+def test_weights_that_train_have_a_rate_of_their_own() -> None:
+    method = scattered(teacher_lr=0.02)
+    assert method.learning_rates() == {method.scores: 0.02}
+    assert MATE(SETTING, weights="uniform").learning_rates() == {}
 
 
 def test_attention_begins_with_the_weights_that_it_has_without() -> None:

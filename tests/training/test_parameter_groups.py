@@ -11,6 +11,7 @@ from torch import nn
 from edgemate.config import Optimization
 from edgemate.distillation.building import build_method, setting_of
 from edgemate.models import MultiExitModel, build_model
+from edgemate.training.optimizers import make_optimizer
 from edgemate.training.parameter_groups import Group, parameter_groups
 from edgemate.training.task import MultiExitTask
 from recipes import small_recipe
@@ -22,7 +23,12 @@ def model_of(*overrides: str) -> MultiExitModel:
     return build_model(recipe.model, recipe.exits, 1, 10)
 
 
-def groups_of(model: MultiExitModel, own: list[nn.Parameter], settings: Optimization) -> list[Group]:
+def groups_of(
+    model: MultiExitModel,
+    own: list[nn.Parameter],
+    settings: Optimization,
+    own_rates: dict[nn.Parameter, float] | None = None,
+) -> list[Group]:
     return parameter_groups(
         model,
         own,
@@ -30,6 +36,7 @@ def groups_of(model: MultiExitModel, own: list[nn.Parameter], settings: Optimiza
         weight_decay=settings.weight_decay,
         backbone_lr_scale=settings.backbone_lr_scale,
         layer_decay=settings.layer_decay,
+        own_rates=own_rates or {},
     )
 
 
@@ -66,6 +73,39 @@ def test_weight_decay_is_the_networks_and_not_the_methods() -> None:
         *network, own = groups_of(MODEL, OWN, small_recipe(*overrides).optimization)
         assert all(group["weight_decay"] == 5e-4 for group in network)
         assert own == {"params": OWN, "weight_decay": 0.0}
+
+
+def test_a_method_may_have_rates_of_its_own() -> None:
+    slow, frozen = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    *_, shared, own = groups_of(MODEL, [*OWN, slow], small_recipe().optimization, {slow: 1e-3, frozen: 0.5})
+    assert shared == {"params": OWN, "weight_decay": 0.0}
+    assert own == {"params": [slow], "weight_decay": 0.0, "lr": 1e-3}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("scale", ["labels", "published"])
+def test_the_teachers_of_mate_learn_at_their_rate_with_any_optimizer(optimizer: str, scale: str) -> None:
+    rates = {}
+    for rate in (0.1, 0.3):
+        recipe = small_recipe(
+            "distillation.method=mate",
+            f"distillation.options.teacher_lr={rate}",
+            f"distillation.scale={scale}",
+            f"optimization.optimizer={optimizer}",
+            "optimization.optimizer_options={}",
+            "optimization.lr=1e-4",
+        )
+        model = build_model(recipe.model, recipe.exits, 1, 10)
+        method = build_method(recipe.distillation, setting_of(recipe, model, 10))
+        (scores,) = (one for name, one in method.named_parameters() if name.rpartition(".")[2] == "scores")
+        assert method.learning_rates() == {scores: rate}
+        before = scores.detach().clone()
+        groups = groups_of(model, [scores], recipe.optimization, method.learning_rates())
+        torch.manual_seed(1)
+        scores.grad = torch.randn(scores.shape)
+        make_optimizer(recipe.optimization, groups).step()
+        rates[rate] = before - scores.detach()
+    torch.testing.assert_close(rates[0.3], 3 * rates[0.1])
 
 
 def test_what_is_frozen_is_in_no_group() -> None:

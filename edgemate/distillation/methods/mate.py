@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from edgemate.config import Tune
 from edgemate.distillation.boosting import boosted_logits, boosted_mixing
 from edgemate.distillation.fusion import FusionHead
-from edgemate.distillation.gradients import rescale_gradient
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.methods.mate_ensemble import (
     Attention,
@@ -93,7 +92,8 @@ class MATE(Method):
         moves_exits: the teachers' cross-entropy moves the exits too, each as far as they weigh it, as in ONE (Lan,
             Zhu, Gong; NeurIPS 2018); without it an exit is moved by its own labels and by the teachers alone. Frozen
             teachers have no such term.
-        teacher_rate: factor on the learning rate of the teachers' weights. It scales their gradient, which Adam undoes.
+        teacher_lr: learning rate of the teachers' weights, which the schedule scales. It is one of their own, since the
+            steps that suit pretrained weights leave them where they start.
         boost: w, 0 for none. Every exit adds to w times the sum before it, G_k = z_k + sg(w · G_{k−1}), and all of the
             above is about G instead of z. The deployed exits return G. That exits are sums is BoostNet's (`boosted`).
         fusion: φ, 0 for none. One more teacher z_f, of weight φ beside α: a head that reads the pooled features of all
@@ -126,14 +126,14 @@ class MATE(Method):
         attention: bool = False,
         teachers: Annotated[int, Field(ge=1, le=256)] | None = None,
         moves_exits: bool = True,
-        teacher_rate: Annotated[float, Field(ge=0)] = 1.0,
+        teacher_lr: Annotated[float, Field(ge=0)] = 0.1,
         boost: Fraction = 0.0,
         fusion: Annotated[float, Field(ge=0)] = 0.0,
         weights: Weights = "learned",
     ) -> None:
         super().__init__(setting)
         self.temperature, self.ramp_up, self.proximity = temperature, ramp_up, proximity
-        self.teacher_rate, self.moves_exits, self.leave_out, self.near = teacher_rate, moves_exits, leave_out, near
+        self.teacher_lr, self.moves_exits, self.leave_out, self.near = teacher_lr, moves_exits, leave_out, near
         self.learned = weights == "learned"
         if not self.learned and (attention or reach is not None):
             given = "attention" if attention else "reach"
@@ -223,6 +223,10 @@ class MATE(Method):
         rows = primary_teachers(self.setting.exits, len(self.scores))
         return softmax_mixing((self.scores + self.limits)[rows])
 
+    def learning_rates(self) -> dict[nn.Parameter, float]:
+        """That of the teachers' weights."""
+        return {self.scores: self.teacher_lr} if self.learned else {}
+
     def report(self) -> dict[str, float]:
         """Weight of every exit in every teacher, both counted from 1."""
         rows = self.weights().detach().cpu().tolist()
@@ -236,7 +240,7 @@ class MATE(Method):
             weights = F.softmax(self.scores + self.limits + self.attention(pooled), -1)
             if self.training:
                 self.mean_weights.copy_(mean_over_ranks(weights.detach().mean(0), len(weights)))
-        return weights if self.teacher_rate == 1 else rescale_gradient(weights, self.teacher_rate)
+        return weights
 
     def _from_teachers(self, exits: Tensor, teachers: Tensor) -> Tensor:
         """Σ_i α_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)).
