@@ -18,6 +18,7 @@ from edgemate.runtime import AnytimeClassifier, Prediction, Preprocessor
 from edgemate.serving.options import ServeOptions
 from edgemate.serving.refusal import bad
 from edgemate.serving.tensors import Array
+from edgemate.wording import shortened
 
 _SHORTEST_MS = 1e-3
 """What is left of a deadline that has passed: exit 1 answers all the same."""
@@ -84,7 +85,7 @@ class ServedModel:
         """
         if policy is not None and policy not in self.points:
             known = ", ".join(self.points) or "none may be chosen here"
-            raise bad(f"unknown operating point {policy!r}; known: {known}")
+            raise bad(f"unknown operating point {shortened(repr(policy))}; known: {shortened(known)}")
         if deadline_ms is not None and self._longest_ms is None:
             raise bad("deadline_ms: this server was started without --deadline-ms, so no request may have one")
         if deadline_ms is not None and self._longest_ms is not None and deadline_ms > self._longest_ms:

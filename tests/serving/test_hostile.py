@@ -89,6 +89,7 @@ BODIES = {
     "an output twice": {**tensor(), "outputs": [{"name": "exit"}, {"name": "exit"}]},
     "an unknown parameter of an output": {**tensor(), "outputs": [{"name": "exit", "parameters": {"top": 3}}]},
     "an unknown policy": {**tensor(), "parameters": {"policy": "nope"}},
+    "a long policy": {**tensor(), "parameters": {"policy": "x" * 100_000}},
     "a policy that is no text": {**tensor(), "parameters": {"policy": {}}},
     "an unknown parameter": {**tensor(), "parameters": {"sequence_id": 1}},
     "parameters that are no object": {**tensor(), "parameters": []},
