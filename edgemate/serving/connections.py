@@ -39,7 +39,8 @@ class HttpServer(web.Server):
 
     Args:
         handler: of requests.
-        timeout_s: seconds that a connection may take to send a request's head, the first or the next.
+        timeout_s: seconds that a connection may take to send a request's head, the first or the next, and to take an
+            answer.
         on_error: called with the status of an answer to what is no HTTP request.
         report: called with one line for what fails by the server's fault.
     """
@@ -55,15 +56,15 @@ class HttpServer(web.Server):
         super().__init__(handler)
         self.on_error = on_error
         self.report = report
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
 
     def __call__(self) -> web.RequestHandler:
         """The protocol of one connection."""
         return _Connection(
             self,
             loop=asyncio.get_running_loop(),
-            keepalive_timeout=self._timeout_s,
-            lingering_time=min(self._timeout_s, 2.0),  # to read what is left of a refused body
+            keepalive_timeout=self.timeout_s,
+            lingering_time=min(self.timeout_s, 2.0),  # to read what is left of a refused body
             access_log=None,
             auto_decompress=False,  # which the event loop would do, also with a body that is refused
         )
@@ -73,9 +74,12 @@ class _Connection(web.RequestHandler):
     def __init__(self, server: HttpServer, **options: Any) -> None:
         super().__init__(server, **options)
         self._server = server
+        self._untaken: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if isinstance(transport, asyncio.Transport):
+            transport.set_write_buffer_limits(high=0)  # so that writing pauses where anything is not taken
         if len(self._server.connections) > CONNECTIONS.most and isinstance(transport, asyncio.Transport):
             self._server.on_error(503)
             body = json.dumps({"error": f"there are {CONNECTIONS.most} connections, which is the limit"}).encode()
@@ -84,6 +88,27 @@ class _Connection(web.RequestHandler):
                 b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
             )
             self.force_close()
+
+    def pause_writing(self) -> None:
+        """What was written is more than the client takes. One that never takes it would hold its place forever."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._untaken = asyncio.get_running_loop().call_later(self._server.timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It was taken."""
+        super().resume_writing()
+        self._forget_untaken()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget what was not taken."""
+        self._forget_untaken()
+        super().connection_lost(exc)
+
+    def _forget_untaken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
 
     def read_no_more(self) -> None:
         """Close the connection after the answer to this request, whatever is left of its body."""

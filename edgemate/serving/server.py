@@ -136,7 +136,7 @@ class _Service:
             if self._stopping:
                 response.force_close()
             self.metrics.count_request(response.status)
-            await self._send(request, response)
+            await _send(request, response)
             return response
         finally:
             self._open -= 1
@@ -270,17 +270,6 @@ class _Service:
         headers = {JSON_LENGTH: str(json_bytes)}
         return web.Response(body=body, content_type="application/octet-stream", headers=headers)
 
-    async def _send(self, request: web.BaseRequest, response: web.Response) -> None:
-        """Send a response that may not fit into the connection's buffer, and give up on who does not take it."""
-        if (response.content_length or 0) <= _IN_PLACE:
-            return  # aiohttp does it at once
-        try:
-            await asyncio.wait_for(_sent(request, response), self._timeout_s)
-        except asyncio.TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError("the client does not take its answer") from None
-
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._helper, work)
 
@@ -292,9 +281,11 @@ def _fault(what: dict[str, Any]) -> str:
     return f"a connection failed: {what.get('message')}{reason}"
 
 
-async def _sent(request: web.BaseRequest, response: web.Response) -> None:
-    await response.prepare(request)
-    await response.write_eof()
+async def _send(request: web.BaseRequest, response: web.Response) -> None:
+    """Send a response that may not fit into the connection's buffer, so that it counts as open until it is sent."""
+    if (response.content_length or 0) > _IN_PLACE:  # aiohttp sends others at once
+        await response.prepare(request)
+        await response.write_eof()
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

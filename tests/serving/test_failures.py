@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 
 import numpy as np
@@ -134,6 +135,34 @@ def test_more_connections_than_the_limit_are_refused_and_closed(monkeypatch: pyt
     assert json.loads(body) == {"error": "there are 2 connections, which is the limit"}
     assert all(answer.endswith(b"here") for answer in answers)
     assert codes == [503]
+
+
+@pytest.mark.parametrize("requests", [1, 1000])
+@pytest.mark.parametrize("size", [60_000, 8 << 20])
+def test_a_client_that_takes_no_answer_loses_its_connection(requests: int, size: int) -> None:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(size))
+
+    async def run() -> int:
+        server = connections.HttpServer(handle, timeout_s=0.5, on_error=lambda status: None)
+        runner = web.ServerRunner(server)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with client:
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, runner.addresses[0][:2])
+            client.send(requests * b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+                if not server.connections:
+                    break
+            found = len(server.connections)
+        await runner.cleanup()
+        return found
+
+    assert asyncio.run(run()) == 0
 
 
 def test_a_server_may_let_no_operating_point_be_chosen(small_bundle: Bundle) -> None:
