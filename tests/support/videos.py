@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,16 @@ def steps(count: int, size: tuple[int, int] = (24, 32)) -> Iterator[np.ndarray]:
 
 
 def write_video(
-    path: Path, frames: Iterable[np.ndarray], *, rate: int = 30, codec: str = "mpeg4", begin: int = 0
+    path: Path, frames: Iterable[np.ndarray], *, rate: int = 30, codec: str = "mpeg4", begin: int = 0, every: int = 1
 ) -> Path:
-    """Write RGB frames `(H, W, 3)` to a video file, the first one `begin` seconds after its start."""
+    """Write RGB frames `(H, W, 3)` to a video file, the first one `begin` seconds after its start.
+
+    They come at every so many of its `rate` times a second.
+    """
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = None
-        for number, pixels in enumerate(frames, start=begin * rate):
+        for number, pixels in zip(count(begin * rate, every), frames, strict=False):
             if stream is None:
                 stream = container.add_stream(codec, rate=rate)
                 stream.height, stream.width = pixels.shape[:2]

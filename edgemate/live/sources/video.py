@@ -20,11 +20,14 @@ from edgemate.live.sources.falling_behind import FallingBehind
 from edgemate.wording import counted, shortened
 
 _OPEN_SECONDS, _READ_SECONDS = 15.0, 15.0
+_BACK_SECONDS, _FORTH_SECONDS = 1.0, 10.0  # the second is FFmpeg's own
+"""What a recording's clock jumps by at least where it was set anew, in formats whose clock may be."""
 # What holds video itself. A playlist (HLS, DASH, concat) or a pattern of names (image2) would open other files.
 _FORMATS = (
     "3gp apng asf av1 avi dv flv gif h261 h263 h264 hevc ivf m4v matroska mjpeg mov mp4 mpeg mpegts mpegvideo mxf nut "
     "obu ogg vc1 webm yuv4mpegpipe"
 )
+_TS_DISCONT = 0x0200  # of FFmpeg's flags of formats
 _FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS.split())}
 _LIVE_OPTIONS = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp"}
 
@@ -72,7 +75,7 @@ class _Video(Source):
 
     def _decoded(self) -> Iterator[Frame]:
         index = decoded = 0
-        first: float | None = None
+        clock = _Clock(self.period, resets=bool(self._container.format.flags & _TS_DISCONT))
         behind = FallingBehind() if self.live else None
         for packet in self._container.demux(self._stream):
             if self._closed:
@@ -86,24 +89,45 @@ class _Video(Source):
             try:
                 frames = packet.decode()
             except self._av.error.InvalidDataError as error:  # one damaged packet does not end a camera
-                due = None if packet.pts is None else float(packet.pts * packet.time_base)
-                if due is not None:
-                    first = due if first is None else first
-                    due -= first
-                yield Frame(index, partial(_damaged, self.name, _reason(error)), due, time.monotonic())
+                stamp = clock.seconds(None if packet.pts is None else float(packet.pts * packet.time_base))
+                yield Frame(index, partial(_damaged, self.name, _reason(error)), stamp, time.monotonic())
                 index += 1
                 continue
             for frame in frames:
                 now = time.monotonic()
-                stamp = frame.time
-                if stamp is not None:
-                    first = stamp if first is None else first
-                    stamp -= first
-                yield Frame(index, partial(_rgb, frame, self.name), stamp, now)
+                yield Frame(index, partial(_rgb, frame, self.name), clock.seconds(frame.time), now)
                 index += 1
                 decoded += 1
         if index and not decoded and not self._closed:
             raise DataError(f"{self.name}: none of its {counted(index, 'frame')} can be decoded")
+
+
+class _Clock:
+    """Seconds since the first frame.
+
+    Args:
+        period: seconds between two frames, if known.
+        resets: the clock may be set anew within the video: in MPEG-TS where recordings were joined, or their sender
+            was started again. The frame after that follows the one before it, instead of hours later.
+    """
+
+    def __init__(self, period: float | None, *, resets: bool) -> None:
+        self._period = period or 0.0
+        self._resets = resets
+        self._first: float | None = None
+        self._last = 0.0
+
+    def seconds(self, stamp: float | None) -> float | None:
+        """Of a frame with this time; None for one without."""
+        if stamp is None:
+            return None
+        if self._first is None:
+            self._first = stamp
+        step = stamp - self._first - self._last
+        if self._resets and not -_BACK_SECONDS < step < _FORTH_SECONDS:
+            self._first += step - self._period
+        self._last = stamp - self._first
+        return self._last
 
 
 class VideoFile(_Video):
