@@ -60,13 +60,14 @@ def serve(
         classifier: the bundle's, with layout `segments`; stays the caller's to close.
         options: how.
         ready: called with host and port once requests are answered.
-        report: called with one line for each request that failed by the server's fault.
+        report: called with one line for each request that failed by the server's fault. Where it raises OSError, as a
+            log on a full disk does, the line is lost and the request is answered all the same.
 
     Raises:
         BundleError: an operating point is named and the bundle has none.
         UsageError: there is no such operating point, or nothing can listen at that address.
     """
-    asyncio.run(_serve(ServedModel(classifier, options), options, ready, report or (lambda line: None)))
+    asyncio.run(_serve(ServedModel(classifier, options), options, ready, partial(_report, report)))
 
 
 async def _serve(
@@ -272,6 +273,12 @@ class _Service:
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._helper, work)
+
+
+def _report(report: Callable[[str], None] | None, line: str) -> None:
+    if report is not None:
+        with contextlib.suppress(OSError):
+            report(line)
 
 
 def _fault(what: dict[str, Any]) -> str:

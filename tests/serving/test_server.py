@@ -257,6 +257,34 @@ def test_a_second_signal_ends_a_server_whose_network_hangs(small_bundle: Bundle,
             assert process.wait(10) == 143
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_request_that_fails_is_answered_also_where_the_log_is_full(small_bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    script = tmp_path / "failing.py"
+    script.write_text(
+        "import sys\n"
+        "from edgemate.cli.start import main\n"
+        "from edgemate.errors import BackendError\n"
+        "from edgemate.serving.model import ServedModel\n"
+        "def run(*given):\n"
+        "    raise BackendError('out of memory')\n"
+        "ServedModel.run = run\n"
+        "sys.exit(main())\n"
+    )
+    words = [sys.executable, str(script), "serve", str(small_bundle.path), "--port", "0", "--threads", "1"]
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=full, text=True) as process,
+    ):
+        assert process.stdout is not None
+        served = Served(process, int(process.stdout.readline().rpartition(":")[2]))
+        pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 1, 1, 1], "data": [0]}
+        try:
+            assert [served.infer({"inputs": [pixels]})[0] for _ in range(2)] == [500, 500]
+        finally:
+            process.kill()
+
+
 def test_what_cannot_be_served_is_one_line(small_bundle: Bundle, server: Served, tmp_path: Path) -> None:
     from commands import invoke
 
