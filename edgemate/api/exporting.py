@@ -77,6 +77,7 @@ def export(
     from edgemate.api.options import batch_range, check_layouts, check_tolerance, frame_size
     from edgemate.bundle import BundleWriter
     from edgemate.bundle.manifest import Precision
+    from edgemate.bundle.model_repository import check_engine_batch
     from edgemate.data import check_data
     from edgemate.errors import UsageError
     from edgemate.registry import EXPORT_TARGETS
@@ -112,6 +113,8 @@ def export(
     if size is not None:
         _check_frame(opened, size)
     if target == "triton":
+        if platform == "tensorrt" and engine_batch is not None:
+            check_engine_batch((engine_batch.min, engine_batch.opt, engine_batch.max))
         _check_repository(folder, cut, platform, overwrite)
     if precision != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)

@@ -27,6 +27,19 @@ def check_segments(layouts: Sequence[Layout]) -> None:
         )
 
 
+def check_engine_batch(batch: tuple[int, int, int]) -> None:
+    """Raise UsageError where engines of these batches, least, best and most, take no single image.
+
+    Clients send single images, and images leave a batch one by one. Triton does not fill it up again.
+    """
+    least, best, most = batch
+    if least > 1:
+        raise UsageError(
+            f"batch {least}:{best}:{most}: a model repository needs engines that take a single image; "
+            f"give 1:{best}:{most}"
+        )
+
+
 def check_repository(folder: Path, *, overwrite: bool) -> None:
     """Raise BundleError where a folder exists and is not a repository, or is one and may not be replaced."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

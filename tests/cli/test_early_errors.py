@@ -171,6 +171,10 @@ CASES = [
     ("export runs/done --input uint8 --frame 30x20 --output new", "UsageError: frame: 20 × 30 is neither resized nor"),
     ("export runs/done --target triton --platform tensorrt --output new", "; platform onnxruntime needs none"),
     (
+        "export runs/done --target triton --platform tensorrt --batch 8 --output new",
+        "batch 8:8:8: a model repository needs engines that take a single image; give 1:8:8",
+    ),
+    (
         "export runs/done --target triton --layouts prefixes --output new",
         "layouts 'prefixes': target triton runs segments; name segments, alone or with prefixes, conditional",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgemate.bundle.model_repository import check_repository, check_segments, repository_of
+from edgemate.bundle.model_repository import check_engine_batch, check_repository, check_segments, repository_of
 from edgemate.exporting.package import Exported, ExportOptions
 from edgemate.exporting.targets.onnx import export_onnx
 from edgemate.exporting.targets.trt import build_options, export_trt
@@ -18,9 +18,12 @@ def export_triton(run: Run, output: Path, options: ExportOptions) -> Exported:
 
     Raises:
         BackendError: the platform is `tensorrt` and no engine can be built here, which leaves no bundle.
-        UsageError: the layouts are without `segments`.
+        UsageError: the layouts are without `segments`; or the platform is `tensorrt` and the batches without 1.
     """
     check_segments(options.layouts)
+    batch = build_options(options).batch
+    if options.platform == "tensorrt":
+        check_engine_batch((batch.min, batch.opt, batch.max))
     folder = repository_of(output)
     check_repository(folder, overwrite=options.overwrite)
     if options.platform == "tensorrt":
@@ -33,7 +36,7 @@ def export_triton(run: Run, output: Path, options: ExportOptions) -> Exported:
         folder,
         platform=options.platform,
         engines=engines,
-        max_batch=build_options(options).batch.max,
+        max_batch=batch.max,
         overwrite=options.overwrite,
     )
     return replace(exported, repository=repository)

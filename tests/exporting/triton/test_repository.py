@@ -258,6 +258,9 @@ def test_what_cannot_be_made_leaves_nothing(finished_run: Run, monkeypatch: pyte
     monkeypatch.setattr("edgemate.exporting.targets.trt.load_tensorrt", no_gpu)
     with pytest.raises(UsageError, match="target triton runs segments; name segments"):
         export_run(finished_run, tmp_path / "a", target="triton", options=ExportOptions(layouts=("prefixes",)))
+    whole = ExportOptions(platform="tensorrt", engine_batch=(8, 8, 8))
+    with pytest.raises(UsageError, match=r"batch 8:8:8: .* take a single image; give 1:8:8"):
+        export_run(finished_run, tmp_path / "a", target="triton", options=whole)
     with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
         export_run(finished_run, tmp_path / "a", target="triton", options=ExportOptions(platform="tensorrt"))
     assert list(tmp_path.iterdir()) == []
