@@ -89,7 +89,10 @@ class TritonPythonModel:
         return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in segment["gives"]}
 
     def response(self, logits: Any, exits: Any) -> Any:
-        """Logits, label, probability and exit of some images."""
+        """Logits, label, probability and exit of some images; an error where logits are no numbers."""
+        finite = np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            return failed(f"image {finite.argmin() + 1}: the network's logits are not finite")
         labels = np.array([self.plan["classes"][index] for index in logits.argmax(axis=1)], dtype=object)
         temperatures = self.plan["temperatures"]
         scaled = logits

@@ -152,6 +152,15 @@ def test_logits_that_are_no_numbers_stop_nowhere_but_at_the_last_exit(repository
             assert module["stops"](points[name], 2, logits, agreement).tolist() == [False, True], name
 
 
+def test_an_answer_whose_logits_are_no_numbers_is_an_error(repository: Path, bundle: Bundle) -> None:
+    images = golden_images(3)
+    images[1, 0, 0, 0] = np.nan
+    with loaded_model(repository, bundle.manifest.name) as (model, _):
+        broken, whole = model.execute([Request(images[:2], policy="last"), Request(images[2:], policy="last")])
+    assert broken.error().message() == "image 2: the network's logits are not finite"
+    assert not whole.has_error()
+
+
 def test_the_model_needs_numpy_only(repository: Path, bundle: Bundle) -> None:
     tree = ast.parse((repository / bundle.manifest.name / "1" / "model.py").read_text())
     imported = {
