@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import http.server
 import os
 import sys
 import threading
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -389,6 +391,20 @@ def test_what_cannot_be_opened_is_one_line_without_the_password(tmp_path: Path) 
 )
 def test_a_password_is_not_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_a_stream_that_ends_without_a_frame_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    image_files(tmp_path, "snapshot.jpg")  # read to its end while it is opened, as a camera's snapshot
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            source = open_source(f"http://127.0.0.1:{server.server_port}/snapshot.jpg")
+            with pytest.raises(DataError, match=r"snapshot\.jpg: ends without a frame$"):
+                list(source.frames())
+        finally:
+            server.shutdown()
 
 
 def test_without_pyav_the_error_says_what_to_install(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

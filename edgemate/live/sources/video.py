@@ -100,6 +100,8 @@ class _Video(Source):
                 decoded += 1
         if index and not decoded and not self._closed:
             raise DataError(f"{self.name}: none of its {counted(index, 'frame')} can be decoded")
+        if not index and not self._closed:
+            raise DataError(f"{self.name}: ends without a frame")
 
 
 class _Clock:
