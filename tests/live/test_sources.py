@@ -342,6 +342,7 @@ def test_an_opencv_without_gstreamer_is_one_clear_error(opencv: types.ModuleType
     [
         ("", {}, "source: is empty; give camera:0"),
         ("nowhere.mp4", {}, "source nowhere.mp4: no such file or folder; give camera:0"),
+        ("rtmp://me:secret@host/x", {}, "source rtmp://host/x: streams are read from addresses that"),
         ("camera:front", {}, "source 'camera:front': give"),
         ("gst:  ", {}, "source 'gst:': give a pipeline"),
         ("-", {"raw": "640"}, "raw '640': give WIDTHxHEIGHT"),

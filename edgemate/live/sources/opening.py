@@ -14,6 +14,7 @@ from edgemate.live.sources.base import Source
 from edgemate.wording import shortened
 
 _URL = re.compile(r"^(rtsps?|https?|udp|rtp|tcp|srt)://", re.IGNORECASE)
+_OTHER_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # Digits that end the host; those of a password are followed by @.
 _PORT = re.compile(r"://[^/?\s]*:(\d+)(?=[/?]|$)")
 _KINDS = "camera:0, gst:PIPELINE, rtsp://…, a video file, an image folder, or - for standard input"
@@ -63,6 +64,9 @@ def open_source(text: str, options: SourceOptions = SourceOptions()) -> Source:
         from edgemate.live.sources.video import Camera, Stream
 
         return Camera(text.removeprefix("camera:")) if text.startswith("camera:") else Stream(text)
+    if _OTHER_URL.match(text):
+        known = "rtsp://, rtsps://, http://, https://, udp://, rtp:// or tcp://"
+        raise UsageError(f"source {_shown(text)}: streams are read from addresses that begin with {known}")
     return _from_path(Path(text), options)
 
 
