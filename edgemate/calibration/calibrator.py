@@ -61,7 +61,7 @@ class Request:
         if self.max_drop is not None:
             return f"at most {counted(100 * self.max_drop, 'point')} less accuracy"
         if self.mean_macs is not None:
-            return f"at most {self.mean_macs:g} MACs on average"
+            return f"at most {self.mean_macs:,.0f} MACs on average"
         if self.mean_ms is not None:
             return f"at most {self.mean_ms:g} ms on average"
         if self.risk is not None:
@@ -212,9 +212,8 @@ class _Finder:
     def _within(self, request: Request, costs: Sequence[float], budget: float, unit: str) -> OperatingPoint:
         goal = Goal(max_cost=budget)
         if budget < costs[0]:
-            raise UsageError(
-                f"{request.name}: exit 1 alone takes {costs[0]:.4g} {unit} on average; at least that is needed"
-            )
+            least = f"{costs[0]:,.0f}" if unit == "MACs" else f"{costs[0]:.4g}"
+            raise UsageError(f"{request.name}: exit 1 alone takes {least} {unit} on average; at least that is needed")
         return self._search(request, costs, goal)
 
     def _given(self, thresholds: tuple[float, ...]) -> Policy:

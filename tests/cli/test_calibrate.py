@@ -80,8 +80,8 @@ def test_a_goal_that_was_not_reached_does_not_look_met(own_bundle: Path) -> None
     options = ("--solver", "patience", "--mean-macs", "0.0201M", "--max-accuracy-drop", 50)
     result = invoke(calibrate, own_bundle, *options)
     assert result.exit_code == 0, result.output
-    assert "warning: macs: at most 20100 MACs on average was NOT reached: solver 'patience'" in result.stdout
-    assert "at most 20100 MACs on average: not reached" in result.stdout
+    assert "warning: macs: at most 20,100 MACs on average was NOT reached: solver 'patience'" in result.stdout
+    assert "at most 20,100 MACs on average: not reached" in result.stdout
     assert result.stdout.count("NOT reached") == 1
     points = read_operating_points(Bundle.open(own_bundle))
     assert [point.name for point in points.points if not point.goal_reached] == ["macs"]
