@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgemate.calibration import OperatingPoints, read_operating_points
+from edgemate.errors import UsageError
 from edgemate.policies import FixedExit, Policy
 from edgemate.runtime.network import Network
 from edgemate.runtime.segment_times import SegmentTimes
@@ -44,7 +45,7 @@ class Plans:
         """The plan of a policy, an operating point's name, or None, the whole network.
 
         Raises:
-            UsageError: there is no such operating point, or the temperatures do not fit the policy.
+            UsageError: it is neither, there is no such operating point, or the temperatures do not fit the policy.
         """
         key = id(given) if isinstance(given, Policy) else given
         plan = self._kept.get(key)
@@ -79,5 +80,10 @@ class Plans:
             return FixedExit(self._network.exits)
         if isinstance(given, str):
             given = (self._points or read_operating_points(self._network.bundle)).get(given).as_policy()
+        if not isinstance(given, Policy):
+            raise UsageError(
+                f"policy: is {type(given).__name__}; give an exit policy, such as Confidence(0.9), or the name of an "
+                "operating point"
+            )
         temperatures = self._network.temperatures
         return given if temperatures is None else given.with_temperatures(temperatures[:-1])

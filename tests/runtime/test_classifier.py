@@ -132,6 +132,8 @@ def test_an_operating_point_is_the_policy_of_that_name(classifier: AnytimeClassi
     balanced = classifier.classify(golden.images, "balanced")
     with pytest.raises(UsageError, match="did you mean 'balanced'"):
         classifier.classify(golden.images, "balance")
+    with pytest.raises(UsageError, match=r"^policy: is float; give an exit policy, such as Confidence\(0\.9\), or the"):
+        classifier.classify(golden.images, 0.9)  # type: ignore[arg-type]
     expected = read_operating_points(small_bundle).get("balanced").expected
     fractions = [sum(answer.exit == exit for answer in balanced) / 24 for exit in (1, 2, 3)]
     assert fractions == pytest.approx(expected.fractions)
