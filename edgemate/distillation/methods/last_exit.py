@@ -33,7 +33,7 @@ class LastExit(Method):
         growth: factor on T; 1 keeps it where it starts.
         threshold: mean confidence of the last exit above which T grows.
         scale: S; 10/K if absent.
-        limit: T never passes this. Ours: with two classes no T takes the mean below 1/2, and T would grow for ever.
+        limit: T never passes this. Ours: with two classes no T takes the mean below 1/2, and T would grow forever.
     """
 
     weighs_classes = True
