@@ -122,4 +122,5 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    # Python 3.10 takes list[str] for a type.
+    return typing.get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel)

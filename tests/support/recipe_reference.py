@@ -146,7 +146,9 @@ def _kinds(schema: dict[str, Any], described: dict[str, Any]) -> Iterator[str]:
 
 def _limits(schema: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    found = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+    # pydantic 2.7 gives the limits of a number as floats, later ones as they are written.
+    limits = {sign: schema[key] for key, sign in signs.items() if key in schema}
+    found = [f"{sign} {int(limit) if limit == int(limit) else limit}" for sign, limit in limits.items()]
     return f" {', '.join(found)}" if found else ""
 
 
