@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from edgemate.config.older_runs import with_cache_in_data, with_teacher_lr
 from edgemate.config.switches import NoSwitches
 
 Options = dict[str, Any]
@@ -436,38 +437,5 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_old_cache(cls, value: Any) -> Any:
-        # data.cache was training.data_on_device; older runs have it there.
-        training = value.get("training") if isinstance(value, dict) else None
-        if not isinstance(training, dict) or "data_on_device" not in training:
-            return value
-        kept = {key: setting for key, setting in training.items() if key != "data_on_device"}
-        data = value.get("data")
-        if training["data_on_device"] is True and isinstance(data, dict):
-            data = {"cache": "device", **data}
-        return {**value, "data": data, "training": kept}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_old_rate(cls, value: Any) -> Any:
-        # mate's teacher_lr was teacher_rate, a factor on the recipe's rate; older runs have that.
-        if not isinstance(value, dict) or not isinstance(section := value.get("distillation"), dict):
-            return value
-        optimization = value.get("optimization")
-        lr = optimization.get("lr", Optimization.model_fields["lr"].default) if isinstance(optimization, dict) else None
-        section = _new_rate(section, lr)
-        if isinstance(methods := section.get("methods"), list):
-            section = {**section, "methods": [_new_rate(part, lr) for part in methods]}
-        return {**value, "distillation": section}
-
-
-def _new_rate(part: Any, lr: Any) -> Any:
-    """A method of a recipe, without `teacher_rate` if it is a mate."""
-    if not isinstance(part, dict) or part.get("method", part.get("name", "mate")) != "mate":
-        return part
-    options = part.get("options")
-    factor = options.get("teacher_rate") if isinstance(options, dict) else None
-    if not isinstance(options, dict) or not isinstance(factor, int | float) or not isinstance(lr, int | float):
-        return part
-    kept = {key: option for key, option in options.items() if key != "teacher_rate"}
-    return {**part, "options": {"teacher_lr": factor * lr, **kept}}
+    def _accept_older_runs(cls, value: Any) -> Any:
+        return with_teacher_lr(with_cache_in_data(value), Optimization.model_fields["lr"].default)

@@ -226,6 +226,10 @@ def test_older_runs_of_mate_keep_the_rate_of_their_teachers_weights(tmp_path: Pa
         methods = parse_recipe({**tree, "distillation": {"methods": [part, "dml"]}}, "a run").distillation.methods
         assert methods is not None
         assert methods[0].options["teacher_lr"] == pytest.approx(0.2)
-    for wrong in ({"method": "one", "options": {"teacher_rate": 1.0}}, {"options": {"teacher_rate": "fast"}}):
+    for wrong in (
+        {"method": "one", "options": {"teacher_rate": 1.0}},
+        {"options": {"teacher_rate": "fast"}},
+        {"options": {"teacher_rate": 10**400}},
+    ):
         with pytest.raises(RecipeError, match=r"distillation.options.teacher_rate: unknown key"):
             parse_recipe({**tree, "distillation": wrong}, "a run")

@@ -227,20 +227,23 @@ def test_a_short_deadline_of_one_client_does_not_cut_the_answer_of_another_short
         assert (status, outputs_of(answer)["exit"]) == (200, [3])
 
 
-def test_a_second_signal_ends_a_server_whose_network_hangs(small_bundle: Bundle, tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp")
-    script = tmp_path / "hanging.py"
+def serving_words(bundle: Bundle, folder: Path, *instead: str) -> list[str]:
+    """A command that serves the bundle, with these lines in place of running its network."""
+    script = folder / "serve.py"
     script.write_text(
         "import sys, threading\n"
         "from edgemate.cli.start import main\n"
+        "from edgemate.errors import BackendError\n"
         "from edgemate.serving.model import ServedModel\n"
-        "def run(*given):\n"
-        "    print('runs', flush=True)\n"
-        "    threading.Event().wait()\n"
-        "ServedModel.run = run\n"
+        "def run(*given):\n" + "".join(f"    {line}\n" for line in instead) + "ServedModel.run = run\n"
         "sys.exit(main())\n"
     )
-    words = [sys.executable, str(script), "serve", str(small_bundle.path), "--port", "0", "--threads", "1"]
+    return [sys.executable, str(script), "serve", str(bundle.path), "--port", "0", "--threads", "1"]
+
+
+def test_a_second_signal_ends_a_server_whose_network_hangs(small_bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    words = serving_words(small_bundle, tmp_path, "print('runs', flush=True)", "threading.Event().wait()")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().rpartition(":")[2])
@@ -260,18 +263,7 @@ def test_a_second_signal_ends_a_server_whose_network_hangs(small_bundle: Bundle,
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_request_that_fails_is_answered_also_where_the_log_is_full(small_bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
-    script = tmp_path / "failing.py"
-    script.write_text(
-        "import sys\n"
-        "from edgemate.cli.start import main\n"
-        "from edgemate.errors import BackendError\n"
-        "from edgemate.serving.model import ServedModel\n"
-        "def run(*given):\n"
-        "    raise BackendError('out of memory')\n"
-        "ServedModel.run = run\n"
-        "sys.exit(main())\n"
-    )
-    words = [sys.executable, str(script), "serve", str(small_bundle.path), "--port", "0", "--threads", "1"]
+    words = serving_words(small_bundle, tmp_path, "raise BackendError('out of memory')")
     with (
         Path("/dev/full").open("w") as full,
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=full, text=True) as process,
