@@ -44,7 +44,7 @@ def calibrate(
     mean_latency_ms: float | None = None,
     mean_macs: float | None = None,
     risk: float | None = None,
-    delta: float = 0.05,
+    delta: float | None = None,
     thresholds: Sequence[float] | None = None,
     device: str | None = None,
     solver: str = "direct",
@@ -66,7 +66,7 @@ def calibrate(
         mean_latency_ms: a point that takes at most this many milliseconds per image on average; bundles only.
         mean_macs: a point that takes at most this many chained MACs per image on average.
         risk: a point guaranteed to lose at most this much accuracy, as a fraction.
-        delta: probability, over random splits, that `risk` may be exceeded.
+        delta: probability, over random splits, that `risk` may be exceeded; 0.05 if not given. Only with `risk`.
         thresholds: a point that stops above these values of the score, below those of entropy; one per exit but the
             last, or one for all.
         device: the device whose measured latency is saved; bundles only.
@@ -131,7 +131,7 @@ def _requests(
     mean_latency_ms: float | None,
     mean_macs: float | None,
     risk: float | None,
-    delta: float,
+    delta: float | None,
     thresholds: Sequence[float] | None,
 ) -> list[Request]:
     from edgemate.calibration import DEFAULT_REQUESTS, Request
@@ -145,6 +145,8 @@ def _requests(
     for name, fraction in (("risk", risk), ("delta", delta)):
         if fraction is not None and not 0 < fraction < 1:
             raise UsageError(f"{name}: must lie between 0 and 1, not {fraction:g}")
+    if delta is not None and risk is None:
+        raise UsageError(f"delta: {delta:g} is how often risk may be exceeded; give risk too, such as 0.01")
     if thresholds is not None and not all(map(math.isfinite, thresholds)):
         raise UsageError("thresholds: must be finite numbers")
     requests: list[Request] = list(DEFAULT_REQUESTS)
@@ -155,7 +157,7 @@ def _requests(
     if mean_macs is not None:
         requests.append(Request("macs", mean_macs=mean_macs))
     if risk is not None:
-        requests.append(Request("guaranteed", risk=risk, delta=delta))
+        requests.append(Request("guaranteed", risk=risk, delta=Request.delta if delta is None else delta))
     if thresholds is not None:
         requests.append(Request("custom", thresholds=tuple(thresholds)))
     return requests

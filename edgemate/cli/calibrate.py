@@ -38,7 +38,10 @@ def calibrate(
         float | None,
         typer.Option(help="Add a point certified to lose at most this fraction of accuracy: 0.01 is one point."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="Probability, over random splits, that --risk is exceeded.")] = 0.05,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="Probability, over random splits, that --risk is exceeded; 0.05 if not given."),
+    ] = None,
     thresholds: Annotated[
         str | None,
         typer.Option(

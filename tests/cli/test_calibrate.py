@@ -154,6 +154,7 @@ def test_a_run_keeps_its_points_and_its_bundles_get_them(request: pytest.Fixture
         (["--mean-macs", "1e400"], "mean_macs: must be above 0 and finite, not inf"),
         (["--mean-latency-ms", "nan"], "mean_latency_ms: must be above 0 and finite, not nan"),
         (["--delta", 2, "--risk", 0.1], "delta: must lie between 0 and 1, not 2"),
+        (["--delta", 0.2], "delta: 0.2 is how often risk may be exceeded; give risk too, such as 0.01"),
         (["--thresholds", "nan,nan"], "thresholds: must be finite numbers"),
     ],
 )
