@@ -177,6 +177,7 @@ def _notes(profile: StoredProfile, baseline: StoredProfile) -> Iterator[str]:
         for found in (baseline, profile)
     )
     yield from _differences(here, there)
+    yield from _built_differently(profile, baseline)
     if baseline.scored_on != profile.scored_on:
         yield (
             f"accuracies are of {baseline.images} images of {source_of(baseline.split, baseline.data)} there, of "
@@ -185,6 +186,18 @@ def _notes(profile: StoredProfile, baseline: StoredProfile) -> Iterator[str]:
     for where, found in (("there", baseline), ("here", profile)):
         for warning in found.warnings:
             yield f"{where}: {warning}"
+
+
+def _built_differently(profile: StoredProfile, baseline: StoredProfile) -> Iterator[str]:
+    """Of each library that both timed, what bears on its speed; earlier versions did not write it down."""
+    before = {(one.library, one.graphs): one.backend for one in baseline.loading}
+    for one in profile.loading:
+        there = before.get((one.library, one.graphs), {})
+        if there and one.backend:
+            # Its own version is among those of the machine, and the threads are the profile's.
+            left_out = (one.library, "threads")
+            here, there = ({key: found[key] for key in found if key not in left_out} for found in (one.backend, there))
+            yield from (f"{one.library} {one.graphs}: {text}" for text in _differences(here, there))
 
 
 def _times(profile: StoredProfile, baseline: StoredProfile, tolerance: float) -> Iterator[Difference]:

@@ -150,4 +150,5 @@ def _load(
     loaded = time.perf_counter()
     classifier.classify(image, FixedExit(len(classifier.exits)))
     called = time.perf_counter()
-    return classifier, Loading(library, graphs, 1e3 * (loaded - started), 1e3 * (called - loaded))
+    took = 1e3 * (loaded - started), 1e3 * (called - loaded)
+    return classifier, Loading(library, graphs, *took, backend=classifier.backend.metadata())

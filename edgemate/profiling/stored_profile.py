@@ -56,6 +56,14 @@ class StoredTiming(_Lenient):
     energy: StoredEnergy | None = None
 
 
+class StoredLoading(_Lenient):
+    """What one library timed; see `Loading`."""
+
+    library: str
+    graphs: str
+    backend: dict[str, str] = {}
+
+
 class StoredExit(_Lenient):
     """One exit; see `ExitProfile`."""
 
@@ -101,6 +109,7 @@ class StoredProfile(_Lenient):
     network: dict[str, Any]
     exits: Annotated[tuple[StoredExit, ...], Field(min_length=1)]
     timings: Annotated[tuple[StoredTiming, ...], Field(min_length=1)]
+    loading: tuple[StoredLoading, ...] = ()
     conditions: StoredConditions = StoredConditions()
     warnings: tuple[str, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from edgemate.latency import Latency
@@ -75,12 +75,14 @@ class Loading:
         load_ms: reading the graphs.
         first_call_ms: the first answer at the last exit. A prefix in ONNX Runtime is read by its first call, so that
             this includes it.
+        backend: what bears on its speed, such as the GPU and how its engines were built; see `Backend.metadata`.
     """
 
     library: str
     graphs: Graphs
     load_ms: float
     first_call_ms: float
+    backend: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def test_what_the_machine_was_like_is_in_the_json(profile: Profile) -> None:
         ("onnxruntime", "segments"),
         ("onnxruntime", "prefix"),
     }
+    assert all(set(one["backend"]) == {"onnxruntime", "threads"} for one in found["loading"])
     assert found["memory"]["process_peak_bytes"]["value"] > 1 << 20
     assert found["energy_sensor"]["onnxruntime"]["value"] or found["energy_sensor"]["onnxruntime"]["reason"]
     assert found["warm_up"]["rounds"] > 0

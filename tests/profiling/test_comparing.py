@@ -112,6 +112,17 @@ def test_without_an_interval_the_quartiles_are_the_noise() -> None:
     assert compare_profiles(few(11.5), few(10)).worse
 
 
+def test_engines_that_were_built_differently_are_noted() -> None:
+    def built(**backend: str) -> StoredProfile:
+        loading = {"library": "tensorrt", "graphs": "segments", "load_ms": 1, "first_call_ms": 1}
+        return stored(loading=[{**loading, "backend": {"tensorrt": "10.3.0", "threads": "2", **backend}}])
+
+    there, here = built(precision="fp16", gpu="Orin"), built(precision="fp32", gpu="Orin")
+    assert compare_profiles(here, there).notes == ("tensorrt segments: precision fp16 there, fp32 here",)
+    assert compare_profiles(here, here).notes == ()
+    assert compare_profiles(here, stored()).notes == ()  # an earlier version did not write it down
+
+
 def test_counted_figures_have_no_noise() -> None:
     larger = stored(
         exits=[
