@@ -47,7 +47,7 @@ def evaluate(
     data: PathLike | LabeledImages | None = None,
     images: int | None = None,
     batch: int | None = None,
-    backend: str = "onnxruntime",
+    backend: str | None = None,
     threads: int | None = None,
     against: BundleLike | None = None,
     trusted_keys: PathLike | None = None,
@@ -69,7 +69,7 @@ def evaluate(
             test split that the bundle names, which for some datasets needs edgemate[train].
         images: only this many, spread evenly; all if None.
         batch: batch size measured beside 1, at most all images; if None 16, or the most that the engines take.
-        backend: what runs the graphs.
+        backend: what runs the graphs; `onnxruntime` if None.
         threads: CPU threads; all usable cores if None.
         against: report drift from the operating points of this bundle; of `bundle` itself if None.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
@@ -99,7 +99,8 @@ def evaluate(
     from edgemate.runs import Run
 
     if isinstance(bundle, Run) or is_run_folder(bundle):
-        for_bundles = {"policies": policies, "data": data, "images": images, "threads": threads, "against": against}
+        for_bundles: dict[str, Any] = {"policies": policies, "data": data, "images": images, "batch": batch}
+        for_bundles |= {"backend": backend, "threads": threads, "against": against}
         for_bundles |= {"trusted_keys": trusted_keys, "trust_engines": trust_engines or None}
         for_bundles |= {"exact_pixels": exact_pixels or None}
         _refuse(bundle, for_bundles, "a run is evaluated by its stored logits; export it, and evaluate the bundle")
@@ -134,6 +135,7 @@ def evaluate(
             )
     everything = _read_images(opened, data)
     found = _spread(everything, images)
+    backend = backend or "onnxruntime"
     with AnytimeClassifier.load(opened, backend, threads=threads, exact_pixels=exact_pixels) as classifier:
         if batch is None:
             batch = min(BATCH_SIZE, classifier.backend.largest_batch or BATCH_SIZE)

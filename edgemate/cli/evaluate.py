@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgemate.cli.backend_options import BackendName, Threads
+from edgemate.cli.backend_options import Threads
 from edgemate.cli.pixels import ExactPixels
 from edgemate.cli.progress import Quiet, showing_progress
 from edgemate.cli.screen import print_json
@@ -38,7 +38,9 @@ def evaluate(
         int | None,
         typer.Option(min=2, help="Batch size measured besides 1; if absent 16, or the most that the engines take."),
     ] = None,
-    backend: BackendName = "onnxruntime",
+    backend: Annotated[
+        str | None, typer.Option(help="Backend: onnxruntime if absent, tensorrt, tensorrt_rtx.", show_default=False)
+    ] = None,
     threads: Threads = None,
     trusted_keys: TrustedKeys = None,
     trust_engines: TrustEngines = False,

@@ -101,6 +101,8 @@ def test_top_5_is_left_out_where_it_says_nothing(capsys: pytest.CaptureFixture[s
         (("--policy", "balanced"), "`policies`: a run is evaluated by its stored logits; export it"),
         (("--data", "x"), "`data`: a run is evaluated by its stored logits"),
         (("--images", 5), "`images`: a run is"),
+        (("--batch", 4), "`batch`: a run is"),
+        (("--backend", "tensorrt"), "`backend`: a run is"),
         (("--split", "train"), "split 'train': "),
         (("--split", "target_test"), "has calibration, test"),
     ],
