@@ -74,6 +74,15 @@ def evaluate(
     if path.is_file():
         if against is None or not policy or len(policy) != 1:
             raise UsageError(f"{path}: statistics need something to compare with: `against` a bundle, and one `policy`")
+        for_images = {"split": split, "thresholds": thresholds, "data": data, "images": images, "batch": batch}
+        for_images |= {"backend": backend, "threads": threads, "trust_engines": trust_engines}
+        for_images |= {"exact_pixels": exact_pixels, "per_class": per_class, "confusion": confusion}
+        unused = [name for name, value in for_images.items() if value is not None and value is not False]
+        if unused:
+            raise UsageError(
+                f"{path}: `{unused[0]}`: stored statistics are counts, and no image is classified; leave it out, or "
+                "evaluate the bundle"
+            )
         report = api.check_statistics(path, against, policy[0], trusted_keys=trusted_keys).to_json()
     else:
         with showing_progress(quiet) as progress:
@@ -96,14 +105,14 @@ def evaluate(
         report = found.to_json(confusion=confusion)
     if output is not None:
         files.write_json(output, report)
+    exits = None if found is None else found.exits
     if as_json:
         print_json(report)
-        return
-    if "points" in report:
+    elif "points" in report:
         print_report(report)
-    if found is not None and found.exits is not None:
-        print_exits(found.exits, report, per_class=per_class, confusion=confusion)
+    if exits is not None and not as_json:
+        print_exits(exits, report, per_class=per_class, confusion=confusion)
         if "policy" in report:
             print_policy(report["policy"])
-    elif per_class or confusion:
+    elif exits is None and (per_class or confusion):
         raise UsageError(f"{path}: there are no labels, which accuracy by class needs")

@@ -251,6 +251,33 @@ def test_a_programs_own_statistics_can_be_compared(own_bundle: Path, tmp_path: P
     assert "statistics need something to compare with" in str(invoke(evaluate, path).exception)
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--data", "nowhere"), "data"),
+        (("--images", 3), "images"),
+        (("--batch", 4), "batch"),
+        (("--backend", "tensorrt"), "backend"),
+        (("--threads", 1), "threads"),
+        (("--split", "test"), "split"),
+        (("--thresholds", "0.9"), "thresholds"),
+        (("--trust-engines",), "trust_engines"),
+        (("--exact-pixels",), "exact_pixels"),
+        (("--per-class",), "per_class"),
+        (("--confusion", "--json"), "confusion"),
+    ],
+)
+def test_what_says_nothing_of_stored_statistics_is_refused(
+    small_bundle: Bundle, tmp_path: Path, options: tuple[object, ...], named: str
+) -> None:
+    path = tmp_path / "statistics.json"
+    Statistics(answers=(1, 0, 0), probability_sum=0.9).write(path)
+    result = invoke(evaluate, path, "--against", small_bundle.path, "--policy", "balanced", *options)
+    assert isinstance(result.exception, UsageError)
+    assert f"`{named}`: stored statistics are counts" in str(result.exception)
+    assert not result.stdout
+
+
 def test_the_bundle_that_statistics_are_compared_with_must_be_signed_where_keys_are_given(
     own_bundle: Path, tmp_path: Path
 ) -> None:
