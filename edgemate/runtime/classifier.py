@@ -101,14 +101,14 @@ class AnytimeClassifier:
             trust_engines: run the bundle's engines whoever built them. An engine is code.
             on_failure: where a segment fails, or the last exit's logits are not finite: `raise` the error, or answer
                 with logits that are not finite; `degrade` answers with the deepest exit before it whose logits are
-                finite, marked `degraded`, and raises only where there is none. For layout `segments`.
+                finite, marked `degraded`, and raises only where there is none. For layout `segments` only.
             exact_pixels: give very large images the pixels of training, too, which takes longer (docs/images.md).
             options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:
             BundleError: the bundle is missing, damaged, unsafe, of a newer format, or has no graphs of this layout.
             BackendError: the backend is not installed or cannot run this bundle.
-            UsageError: an unknown backend, layout or option, or fewer than 1 thread.
+            UsageError: an unknown backend, layout or option, one that is not for this layout, or fewer than 1 thread.
         """
 
         def make(bundle: Bundle, made: Backend) -> AnytimeClassifier:

@@ -55,6 +55,10 @@ def open_on_backend(
     check_threads(threads)
     if on_failure not in get_args(OnFailure):
         raise UsageError(f"on_failure: must be {' or '.join(map(repr, get_args(OnFailure)))}, not {on_failure!r}")
+    if on_failure == "degrade" and layout != "segments":  # which are one graph, without an exit before it
+        raise UsageError(
+            f"on_failure 'degrade': an earlier exit can answer in layout 'segments' only, and the layout is {layout!r}"
+        )
     factory = BACKENDS.get(backend)
     for option in options.keys() - _parameters(factory):
         raise UsageError(f"{option}: backend {backend!r} has no such option")

@@ -98,6 +98,9 @@ def test_a_bundle_of_one_layout_answers_what_it_can(small_bundle: Bundle, images
         for path in (segments, prefixes):
             assert [(answer["label"], answer["exit"]) for answer in answers(path, images, *options)] == expected
     assert "has no segments, only prefixes" in str(run(prefixes, images, "--threshold", 0.9).exception)
+    for stop in ((), ("--exit", 2)):
+        refused = run(prefixes, images, *stop, "--on-failure", "degrade").exception
+        assert "on_failure 'degrade': an earlier exit can answer in layout 'segments' only" in str(refused)
 
 
 def test_a_table_cuts_nothing_and_folds_no_name(small_bundle: Bundle, tmp_path: Path) -> None:

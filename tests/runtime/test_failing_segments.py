@@ -12,6 +12,7 @@ import pytest
 from scripted_backend import ScriptedBackend
 
 from edgemate.bundle import Bundle
+from edgemate.bundle.manifest import Layout
 from edgemate.errors import BackendError, BundleError, ClosedError, EdgemateError, UsageError
 from edgemate.policies import Confidence, Deadline, FixedExit
 from edgemate.runtime import AnytimeClassifier, Prediction
@@ -116,6 +117,12 @@ def test_a_stream_ends_with_the_last_answer_again(small_bundle: Bundle) -> None:
 def test_an_unknown_choice_is_refused(small_bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="on_failure: must be 'raise' or 'degrade', not 'ignore'"):
         AnytimeClassifier.load(small_bundle.path, on_failure="ignore")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", ["prefixes", "conditional"])
+def test_one_graph_has_no_earlier_exit_to_answer(small_bundle: Bundle, layout: Layout) -> None:
+    with pytest.raises(UsageError, match=f"on_failure 'degrade': .* layout is '{layout}'"):
+        AnytimeClassifier.load(small_bundle.path, layout=layout, on_failure="degrade")
 
 
 USES = {
