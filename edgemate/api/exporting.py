@@ -28,7 +28,7 @@ def export(
     batch: str | Sequence[int] | None = None,
     require_engines: bool = False,
     compute_capability: Sequence[str] = (),
-    platform: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    platform: Literal["onnxruntime", "tensorrt"] | None = None,
     overwrite: bool = False,
     allow_plugins: bool = False,
     progress: Progress = SILENT,
@@ -50,7 +50,7 @@ def export(
         batch: images at a time of the engines, `min:opt:max`; for `trt`, `trt-rtx` and `triton`.
         require_engines: fail where no engine can be built; for `trt`.
         compute_capability: GPUs to build for ahead of time, such as `8.6`; for `trt-rtx`.
-        platform: what runs the segments on the server, `onnxruntime` or `tensorrt`; for `triton`.
+        platform: what runs the segments on the server, `onnxruntime`, also if None, or `tensorrt`; for `triton`.
         overwrite: replace a bundle that exists.
         allow_plugins: let the code be imported that the run's recipe names by dotted paths.
         progress: receives the steps and how far each is.
@@ -94,9 +94,9 @@ def export(
     if compute_capability and target != "trt-rtx":
         raise UsageError(f"compute_capability: is for target trt-rtx, not {target}")
     check_compute_capabilities(compute_capability)
-    if platform not in ("onnxruntime", "tensorrt"):
+    if platform not in (None, "onnxruntime", "tensorrt"):
         raise UsageError(f"platform {platform!r}: must be onnxruntime or tensorrt")
-    if platform != "onnxruntime" and target != "triton":
+    if platform is not None and target != "triton":
         raise UsageError(f"platform: is for target triton, not {target}")
     cut = check_layouts(layouts)
     if precision not in get_args(Precision):
@@ -115,7 +115,7 @@ def export(
     if target == "triton":
         if platform == "tensorrt" and engine_batch is not None:
             check_engine_batch((engine_batch.min, engine_batch.opt, engine_batch.max))
-        _check_repository(folder, cut, platform, overwrite)
+        _check_repository(folder, cut, platform or "onnxruntime", overwrite)
     if precision != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)
 
@@ -130,7 +130,7 @@ def export(
         engine_batch=None if engine_batch is None else (engine_batch.min, engine_batch.opt, engine_batch.max),
         require_engines=require_engines,
         compute_capabilities=tuple(compute_capability),
-        platform=platform,
+        platform=platform or "onnxruntime",
         overwrite=overwrite,
         progress=progress,
     )

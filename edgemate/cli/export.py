@@ -64,8 +64,12 @@ def export(
         str | None, typer.Option(help="trt-rtx: build ahead of time for these GPUs, such as 8.6,8.9.")
     ] = None,
     platform: Annotated[
-        str, typer.Option(help="triton: what runs the segments on the server, onnxruntime or tensorrt.")
-    ] = "onnxruntime",
+        str | None,
+        typer.Option(
+            help="triton: what runs the segments on the server, onnxruntime (if absent) or tensorrt.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that exists.")] = False,
     allow_plugins: AllowPlugins = False,
     quiet: Quiet = False,
@@ -89,7 +93,7 @@ def export(
             batch=batch,
             require_engines=require_engines,
             compute_capability=_capabilities(compute_capability),
-            platform=cast("Literal['onnxruntime', 'tensorrt']", platform),
+            platform=cast("Literal['onnxruntime', 'tensorrt'] | None", platform),
             overwrite=force,
             allow_plugins=allow_plugins,
             progress=progress,

@@ -179,6 +179,8 @@ CASES = [
         "layouts 'prefixes': target triton runs segments; name segments, alone or with prefixes, conditional",
     ),
     ("export runs/done --target triton --platform ort --output new", "platform 'ort': must be onnxruntime or tensorrt"),
+    ("export runs/done --platform onnxruntime --output new", "platform: is for target triton, not onnx"),
+    ("export runs/done --target trt --platform onnxruntime --output new", "platform: is for target triton, not trt"),
     ("export runs/done --precision fp8", "precision 'fp8': must be one of"),
     ("export runs/done --layouts whole", "layouts 'whole': name some of"),
     ("export runs/done --output flat", "flat: exists and is not a bundle"),
