@@ -79,7 +79,7 @@ def build(
     Args:
         bundle: a bundle's folder or a Bundle.
         layouts: which graphs.
-        batch: images at a time, `min:opt:max`; the bundle's if None, else `1:1:8`.
+        batch: images at a time, `min:opt:max`; the bundle's if None, else `1:1:8`. The conditional graph takes one.
         backend: `tensorrt` or `tensorrt_rtx`; what is installed if None.
         workspace: memory that a layer may use at most, MiB.
         builder_optimization_level: 0 builds fastest, 5 searches longest; TensorRT's default is 3.
@@ -114,7 +114,7 @@ def build(
         >>> [proof.latency.p50 for proof in built.proofs["segments"]]  # doctest: +SKIP
     """
     from edgemate.api.opening import open_bundle
-    from edgemate.api.options import batch_range, check_layouts, check_tolerance
+    from edgemate.api.options import batch_range, check_engine_batch, check_layouts, check_tolerance
     from edgemate.bundle import writing_bundle
     from edgemate.errors import UsageError
     from edgemate.runtime.backends.tensorrt import compat
@@ -127,6 +127,7 @@ def build(
         raise UsageError(f"backend {backend!r}: engines are built by {' or '.join(compat.FLAVOURS)}")
     check_tolerance(tolerance, "0.01")
     wanted, asked = check_layouts(layouts), batch_range(batch)
+    check_engine_batch(asked, wanted)
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     usual = BatchRange(*opened.manifest.engine_batch) if opened.manifest.engine_batch else BatchRange()
     options = BuildOptions(

@@ -61,6 +61,17 @@ def batch_range(given: str | Sequence[int] | None) -> BatchRange | None:
     return BatchRange(*given)
 
 
+def check_engine_batch(batch: BatchRange | None, layouts: Sequence[Layout]) -> None:
+    """UsageError for batches of several images of the conditional graph alone, whose engine has no batch size."""
+    from edgemate.errors import UsageError
+
+    if batch is not None and batch.max > 1 and tuple(layouts) == ("conditional",):
+        raise UsageError(
+            f"batch {batch}: the conditional graph takes one image at a time; leave it out, or name segments or "
+            "prefixes among the layouts"
+        )
+
+
 def frame_size(given: str | Sequence[int] | None) -> tuple[int, int] | None:
     """(height, width) of frames, from `WxH` as text or two numbers; None stays None. UsageError for anything else."""
     import re

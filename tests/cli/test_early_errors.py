@@ -219,6 +219,7 @@ CASES = [
     ("build nowhere", "BundleError: nowhere: no such bundle folder"),
     ("build {bundle} --tolerance 0", "tolerance 0: must be above 0"),
     ("build {bundle} --layouts whole", "layouts 'whole': name some of"),
+    ("build {bundle} --layouts conditional --batch 4", "batch 4:4:4: the conditional graph takes one image at a time"),
 ]
 GOOD = [
     "models vgg*",

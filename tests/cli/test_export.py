@@ -93,6 +93,10 @@ def test_options_for_engines_reach_the_builder(finished_run: Run, asked: Asked) 
         (("--target", "triton", "--batch", "1:1:1025"), "batch 1:1:1025: has 1,025 images; the limit is 1,024"),
         (("--target", "trt-rtx", "--compute-capability", "8.6,"), "compute_capability '': give major.minor"),
         (("--batch", "1:1:8"), "batch: is for targets trt, trt-rtx and triton, not onnx"),
+        (
+            ("--target", "trt", "--layouts", "conditional", "--batch", "1:1:8"),
+            "batch 1:1:8: the conditional graph takes one image at a time",
+        ),
         (("--require-engines",), "require_engines: is for target trt, not onnx"),
         (("--target", "trt", "--compute-capability", "8.6"), "compute_capability: is for target trt-rtx, not trt"),
     ],
