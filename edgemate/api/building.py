@@ -83,7 +83,7 @@ def build(
         backend: `tensorrt` or `tensorrt_rtx`; what is installed if None.
         workspace: memory that a layer may use at most, MiB.
         builder_optimization_level: 0 builds fastest, 5 searches longest; TensorRT's default is 3.
-        timing_cache: folder of the timing caches; `~/.cache/edgemate/timing` if None.
+        timing_cache: folder of the timing caches, for `tensorrt`; `~/.cache/edgemate/timing` if None.
         profiling_verbosity: what an engine stores of its layers.
         version_compatible: later TensorRT versions can run the engines too.
         hardware_compatibility_level: other GPUs can run the engines too.
@@ -116,7 +116,7 @@ def build(
     from edgemate.api.opening import open_bundle
     from edgemate.api.options import batch_range, check_engine_batch, check_layouts, check_tolerance
     from edgemate.bundle import writing_bundle
-    from edgemate.errors import UsageError
+    from edgemate.errors import BackendError, UsageError
     from edgemate.runtime.backends.tensorrt import compat
     from edgemate.runtime.backends.tensorrt.builder import precision_of
     from edgemate.runtime.backends.tensorrt.dla import check_dla_precision
@@ -147,6 +147,10 @@ def build(
     if use_dla_core is not None:
         check_dla_precision(precision_of(opened))
     trt = compat.load_tensorrt(backend)
+    if timing_cache is not None and not trt.has_timing_cache:
+        raise BackendError(
+            f"timing_cache: {trt.name} has none, as it chooses kernels when an engine first runs; leave it out"
+        )
     device = trt.require_device()
     if notify is not None:
         notify(f"{device.name}, compute capability {device.compute_capability}, {trt.name}")

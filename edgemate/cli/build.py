@@ -38,7 +38,7 @@ def build(
         int | None, typer.Option(help="0 builds fastest, 5 searches longest; TensorRT's default is 3.")
     ] = None,
     timing_cache: Annotated[
-        Path | None, typer.Option(help="Folder of the timing caches; ~/.cache/edgemate/timing if absent.")
+        Path | None, typer.Option(help="tensorrt: folder of the timing caches; ~/.cache/edgemate/timing if absent.")
     ] = None,
     profiling_verbosity: Annotated[
         str,

@@ -175,6 +175,16 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
     assert trt.module.configs == []
 
 
+def test_tensorrt_rtx_has_no_timings_to_keep(own_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trt = opened("rtx1.7.1.116")
+    monkeypatch.setattr(compat, "load_tensorrt", lambda flavour=None: trt)
+    error = invoke(build, own_bundle, "--timing-cache", tmp_path / "timings").exception
+    assert isinstance(error, BackendError)
+    assert str(error).startswith("timing_cache: TensorRT-RTX ")
+    assert trt.module.configs == []
+    assert not (own_bundle / "engines").exists()
+
+
 def test_a_bundle_is_needed(tmp_path: Path, trt: TensorRT) -> None:
     assert isinstance(invoke(build, tmp_path).exception, BundleError)
 
