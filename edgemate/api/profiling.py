@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = "profile"
 
+IMAGES = 500
+"""Classified for the curve of accuracy against latency, if no number is given."""
+
 
 def profile(
     path: RunLike | BundleLike,
     *,
-    images: int = 500,
+    images: int | None = None,
     batches: Sequence[int] = (1,),
     threads: int | None = None,
     repeats: int = 100,
@@ -41,7 +44,8 @@ def profile(
     Args:
         path: the folder of a run or of a bundle, whose hashes are checked, or a Run or Bundle. The dataset of a run
             must be available.
-        images: images to classify for the curve of accuracy against latency; of a bundle without `data`, none are.
+        images: images to classify for the curve of accuracy against latency, 500 if None; of a bundle only with
+            `data`, since without it none are.
         batches: batch sizes to time; 1 is always among them.
         threads: CPU threads; all usable cores if None.
         repeats: timed calls per graph.
@@ -67,8 +71,8 @@ def profile(
         ExportError: the network cannot be exported for ONNX Runtime.
         BackendError: ONNX Runtime is not installed or cannot run the bundle.
         UsageError: `path` is neither a run nor a bundle, a number is not positive, `data` is given for a run or has
-            no labels, `layers` or `device_specs` for a bundle, a device specification cannot be used, or `output` is
-            inside the bundle.
+            no labels, `layers` or `device_specs` for a bundle, or `images` for one without `data`, a device
+            specification cannot be used, or `output` is inside the bundle.
 
     Example:
         >>> profile = edgemate.profile("runs/digits", images=100, threads=1)
@@ -109,7 +113,7 @@ def profile(
                 folder,
                 data=data,
                 data_name=data_name,
-                images=images,
+                images=images or IMAGES,
                 batches=batches,
                 threads=threads,
                 repeats=repeats,
@@ -122,7 +126,7 @@ def profile(
         found = profile_run(
             opened,
             folder,
-            images=images,
+            images=images or IMAGES,
             batches=batches,
             threads=threads,
             repeats=repeats,
@@ -137,7 +141,7 @@ def profile(
 def check_profile(
     path: RunLike | BundleLike,
     *,
-    images: int = 500,
+    images: int | None = None,
     batches: Sequence[int] = (1,),
     threads: int | None = None,
     repeats: int = 100,
@@ -184,6 +188,10 @@ def check_profile(
         option = "layers" if layers else "device_specs"
         raise UsageError(
             f"{opened.path}: `{option}`: a bundle has no network to count; profile the run that it is from"
+        )
+    if images is not None and data is None:
+        raise UsageError(
+            f"{opened.path}: `images`: without `data` no image of a bundle is classified; give both, or leave it out"
         )
 
 

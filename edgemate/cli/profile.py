@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 def profile(
     paths: Annotated[list[Path], typer.Argument(help="Folders of runs or bundles.", metavar="PATH...")],
-    images: Annotated[int, typer.Option(min=1, help="Images to classify for the latency curve.")] = 500,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images to classify for the latency curve, of a run's test split or of --data; 500 if absent.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[str, typer.Option(help="Batch sizes to time, such as 1,4,16; 1 is always among them.")] = "1",
     threads: Threads = None,
     trusted_keys: TrustedKeys = None,
@@ -76,6 +83,7 @@ def profile(
     Without --data a bundle is scored by the calibration logits that it has. Energy is measured if there is a sensor.
     """
     from edgemate import api
+    from edgemate.api.opening import is_run_folder
     from edgemate.api.profile_comparing import check_baseline
     from edgemate.api.profile_report import check_page, write_combined_report
     from edgemate.api.profiling import check_profile
@@ -98,8 +106,10 @@ def profile(
     baseline: StoredProfile | None = None
     if compare is not None and len(paths) > 1:
         raise UsageError(f"compare: takes one path at a time, not {len(paths)}")
+    # Bundles beside runs have no use for it; where there are none but bundles, it is refused.
+    runs = [path for path in paths if is_run_folder(path)]
+    images_of = [images if path in runs or not runs else None for path in paths]
     options: dict[str, Any] = {
-        "images": images,
         "batches": batches,
         "threads": threads,
         "repeats": repeats,
@@ -107,19 +117,22 @@ def profile(
         "layers": layers,
         "device_specs": device_spec or (),
     }
-    for path, folder in zip(paths, folders, strict=True):  # all of them before minutes go into the first
-        check_profile(path, output=folder, trusted_keys=trusted_keys, allow_plugins=allow_plugins, **options)
+    for path, folder, number in zip(paths, folders, images_of, strict=True):  # all before minutes go into the first
+        check_profile(
+            path, images=number, output=folder, trusted_keys=trusted_keys, allow_plugins=allow_plugins, **options
+        )
     if compare is not None:
         baseline = read_stored_profile(compare)  # before it is overwritten, if it is that of this run
         check_baseline(paths[0], baseline, threads=threads, anyway=anyway)
     if html is not None:
         check_page(html, folders, compare)
     found = []
-    for path, folder in zip(paths, folders, strict=True):
+    for path, folder, number in zip(paths, folders, images_of, strict=True):
         with showing_progress(quiet) as progress:
             found.append(
                 api.profile(
                     path,
+                    images=number,
                     output=folder,
                     trusted_keys=trusted_keys,
                     trust_engines=trust_engines,

@@ -161,6 +161,7 @@ CASES = [
     ),
     ("profile runs/done --device-spec no_yaml.yaml", "device spec no_yaml.yaml: not valid YAML or JSON"),
     ("profile runs/done --device-spec good.yaml", "device spec good.yaml: name: missing"),
+    ("profile {bundle} --images 9", "`images`: without `data` no image of a bundle is classified"),
     ("profile {bundle} --layers", "`layers`: a bundle has no network to count"),
     ("profile runs/done --data flat", "a run is scored on its own test split"),
     ("export nowhere", "RunError: nowhere: there is no such run folder"),

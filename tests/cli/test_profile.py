@@ -298,6 +298,12 @@ def test_images_are_for_bundles(run: Run, tmp_path: Path) -> None:
     assert "a run is scored on its own test split" in str(invoke(profile, run.path, "--data", tmp_path).exception)
 
 
+def test_how_many_images_is_for_runs_and_for_images_that_are_given(bundle: Path) -> None:
+    error = invoke(profile, bundle, "--images", 10, *QUICK).exception
+    assert isinstance(error, UsageError)
+    assert "`images`: without `data` no image of a bundle is classified" in str(error)
+
+
 def test_without_matplotlib_the_plot_alone_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "edgemate.report.curve_plot", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
