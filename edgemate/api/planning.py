@@ -88,7 +88,7 @@ def plan(
 
     if exits is not None:
         recipe = recipe.model_copy(update={"exits": recipe.exits.model_copy(update={"at": "auto", "count": exits})})
-    if head is not None and head != recipe.exits.head:
+    if head is not None:
         recipe = recipe.model_copy(update={"exits": recipe.exits.model_copy(update={"head": head, "options": {}})})
     source = "recipe" if isinstance(network, Recipe) else str(network)
     if not _is_given(recipe, image_size, channels, classes):

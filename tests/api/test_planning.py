@@ -40,6 +40,18 @@ def test_a_recipe_is_planned_for_its_dataset(recipe: Path) -> None:
     assert len(edgemate.plan(recipe, exits=2).exits) == 2
 
 
+def test_a_head_that_is_asked_for_has_its_default_options(recipe: Path) -> None:
+    narrow = ["exits.head=separable", "exits.options={width: 8}"]
+    heads = [
+        [cut.head_macs for cut in edgemate.plan(recipe, overrides=over, head=head).cuts]
+        for over, head in ((narrow, None), (narrow[:1], None), ((), "separable"))
+    ]
+    assert heads[0] != heads[1] == heads[2]
+    written = small_recipe(*narrow)
+    assert [cut.head_macs for cut in edgemate.plan(written).cuts] == heads[0]
+    assert [cut.head_macs for cut in edgemate.plan(written, head="separable").cuts] == heads[1]
+
+
 def test_a_recipe_without_its_dataset_is_planned_from_what_is_given(recipe: Path) -> None:
     absent = ["data.name=image_folder", "data.options.path=nowhere", "data.image_size=32"]
     with pytest.raises(DataError, match=r"nowhere.*; or give `image_size`, `channels` and `classes`"):
