@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
+_REPLACED = {
+    "image_size": ("data", ("image_size", "resize_to")),
+    "exits": ("exits", ("at", "count")),
+    "head": ("exits", ("head", "options")),
+}
+"""Argument → the section, and the keys in it, that it stands in the place of."""
+
 _SMALLEST_SIDE, _LARGEST_SIDE = 4, 4096
 
 
@@ -48,7 +55,8 @@ def plan(
         The cut points in order, those that get an exit marked, and warnings.
 
     Raises:
-        UsageError: the network is unknown, cannot be traced or cannot take such images; or a cut point is unknown.
+        UsageError: the network is unknown, cannot be traced or cannot take such images; a cut point is unknown; or an
+            override sets what an argument is given for.
         RecipeError: the recipe is not valid.
         DataError: the recipe's dataset is missing.
 
@@ -66,6 +74,7 @@ def plan(
     if head is not None:
         HEADS.place(head)
     recipe = _recipe(network, overrides)
+    _check_given_once(overrides, image_size=image_size, exits=exits, head=head)
     if recipe is None:
         name = str(network)
         _check_backbone(name)
@@ -125,6 +134,21 @@ def _check_numbers(image_size: int | None, channels: int | None, classes: int | 
             raise UsageError(f"{name} must be at least {least}, not {number}")
     if image_size is not None and image_size > _LARGEST_SIDE:
         raise UsageError(f"image_size must be at most {_LARGEST_SIDE}, not {image_size}")
+
+
+def _check_given_once(overrides: Sequence[str], **given: int | str | None) -> None:
+    """UsageError where an override sets what an argument is given for, which would then be ignored."""
+    from edgemate.config.merging import parse_overrides
+    from edgemate.errors import UsageError
+
+    over = parse_overrides(overrides)
+    for name, (section, keys) in _REPLACED.items():
+        found = over.get(section)
+        if given[name] is None or not isinstance(found, dict):
+            continue
+        for key in keys:
+            if key in found:
+                raise UsageError(f"`{name}` and the override {section}.{key} exclude each other; give one")
 
 
 def _recipe(network: RecipeLike, overrides: Sequence[str]) -> Recipe | None:
