@@ -61,8 +61,8 @@ def plan_comparison(
         DataError: the dataset's files are missing.
         RunError: a run exists already, of another recipe or in another format; something else has the place of what is
             written; or another process compares there.
-        UsageError: there are no seeds, one is given twice or is that of the trials, jobs is less than 1, the folder
-            is in a bundle, or tuning needs what is not installed.
+        UsageError: there are no seeds, one is given twice or is that of the trials, jobs is less than 1, an override
+            has no effect, the folder is in a bundle, or tuning needs what is not installed.
         OSError: the output folder cannot be written to.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
@@ -78,6 +78,7 @@ def plan_comparison(
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
     for variant in variants:
         check_early(recipes[variant, seeds[0]], f"methods {variant.label}")
+    _check_used(over, variants)
     _check_last_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
     trials = {variant: [trial_run(output, variant, number) for number in range(1, tune + 1)] for variant in variants}
@@ -94,6 +95,16 @@ def plan_comparison(
     if not all(has_ended(run) for run in everything):
         check_data(recipes[variants[0], seeds[0]].data)
     return Plan(recipes, runs, trials, tuple(notes))
+
+
+def _check_used(over: Mapping[str, Any], variants: Sequence[Variant]) -> None:
+    """Raise UsageError for an override that no run would follow. A recipe may have such a value for `train`."""
+    training, distillation = over.get("training"), over.get("distillation")
+    if isinstance(training, Mapping) and "seed" in training:
+        raise UsageError("override training.seed: every run has one of `seeds`; leave it out")
+    teacher = distillation.get("teacher") if isinstance(distillation, Mapping) else None
+    if teacher is not None and not any(variant.needs_teacher for variant in variants):
+        raise UsageError("override distillation.teacher: none of the methods learns from a teacher; leave it out")
 
 
 def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:

@@ -46,6 +46,11 @@ class Variant:
         """The label as a file name."""
         return re.sub(r"[^\w.+=-]+", "_", self.label)
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether one of the methods learns from another network."""
+        return any(_needs_teacher(part.name) for part in self.parts)
+
     def recipe(self, tree: Mapping[str, Any], seed: int) -> Recipe:
         """The recipe of one run.
 
@@ -76,7 +81,7 @@ class Variant:
             shared["methods"] = [
                 {"name": part.name, "weight": part.weight, "options": part.options} for part in self.parts
             ]
-        if not any(_needs_teacher(part.name) for part in self.parts):
+        if not self.needs_teacher:
             shared.pop("teacher", None)
         whole = merge({**tree, "distillation": shared}, {"training": {"seed": seed}})
         return parse_recipe(whole, f"methods {self.label}")

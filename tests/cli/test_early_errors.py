@@ -138,6 +138,8 @@ CASES = [
     (f"{COMPARE} mate,,kd", "methods '': write NAME"),
     (f"{COMPARE} kd", "kd needs a teacher and there is none"),
     (f"{COMPARE} mate --seeds a", "seeds 'a': should be comma-separated integers"),
+    (f"{COMPARE} mate --set training.seed=7", "override training.seed: every run has one of `seeds`"),
+    (f"{COMPARE} mate,joint_ce --set distillation.teacher=runs/done", "none of the methods learns from a teacher"),
     (f"{COMPARE} mate --seeds 1,1", "seeds '1,1': must be different"),
     (f"{COMPARE} mate --output flat/a.png/deep", "NotADirectoryError"),
     (f"{COMPARE} mate --set training.weights=best", "training.weights: must be last in a comparison"),
