@@ -118,6 +118,9 @@ def run(
             raise UsageError(f"{name}: must be above 0, not {number}")
     if still is not None and not (still >= 0 and math.isfinite(still)):
         raise UsageError(f"still: must be 0 or more, such as 0.05, not {still}")
+    for name, when in (("every", every), ("asks_report", asks_report)):
+        if when is not None and report is None:
+            raise UsageError(f"{name}: says when `report` is called, and there is none; give both")
     given = os.fspath(source)
     if overlay is not None:
         check_overlay(os.fspath(overlay), given)

@@ -37,6 +37,12 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+def test_when_to_report_needs_whom(small_bundle: Bundle, images: Path) -> None:
+    for name, options in (("every", {"every": 5.0}), ("asks_report", {"asks_report": lambda: True})):
+        with pytest.raises(UsageError, match=f"{name}: says when `report` is called, and there is none"):
+            edgemate.run(small_bundle, images, threads=1, **options)  # type: ignore[arg-type]
+
+
 def test_the_answers_are_those_of_classify(small_bundle: Bundle, images: Path) -> None:
     answers: list[LiveAnswer] = []
     report = edgemate.run(small_bundle, images, "balanced", threads=1, notify=answers.append)
