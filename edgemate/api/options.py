@@ -35,14 +35,14 @@ def check_tolerance(given: float | None, example: str) -> None:
         raise UsageError(f"tolerance {given:g}: must be above 0 and finite, such as {example}")
 
 
-def check_batch(batch: int, classifier: AnytimeClassifier) -> None:
-    """UsageError for more images at a time than the backend takes, which `classify` would split."""
+def check_batch(batch: int, classifier: AnytimeClassifier, name: str = "batch") -> None:
+    """UsageError, which names the option, for more images at a time than the backend takes: they would be split."""
     from edgemate.errors import UsageError
 
     most = classifier.backend.largest_batch
     if most is not None and batch > most:
         raise UsageError(
-            f"batch {batch}: the engines take at most {counted(most, 'image')}; "
+            f"{name} {batch}: the engines take at most {counted(most, 'image')}; "
             f"edgemate build {classifier.bundle.path} --batch 1:1:{batch} builds others"
         )
 

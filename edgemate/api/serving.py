@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from edgemate.api.opening import BundleLike, PathLike
     from edgemate.runtime.classifier import OnFailure
 
+MAX_BATCH = 8
+"""Images at a time, if no number is given."""
+
 
 def serve(
     bundle: BundleLike,
@@ -18,7 +21,7 @@ def serve(
     policy: str | None = None,
     policies: Sequence[str] | None = None,
     deadline_ms: float | None = None,
-    max_batch: int = 8,
+    max_batch: int | None = None,
     max_wait_ms: float = 2.0,
     max_queue: int = 128,
     timeout_s: float = 20.0,
@@ -40,7 +43,8 @@ def serve(
         policies: the operating points that a request may choose; all of the bundle's if None.
         deadline_ms: milliseconds from the arrival of a request to its answer, and the most that a request may choose;
             None for no deadline.
-        max_batch: images that go through the network at a time, and the most in one request.
+        max_batch: images that go through the network at a time, and the most in one request; if None 8, or the most
+            that the engines take if that is less.
         max_wait_ms: how long the first image of a batch waits for others.
         max_queue: images that are accepted and not yet answered; further requests get status 503.
         timeout_s: seconds for a request's head, for its body, and for its answer to be taken.
@@ -55,12 +59,14 @@ def serve(
     Raises:
         BundleError: the bundle cannot be used.
         BackendError: the backend is not installed or cannot run this bundle.
-        UsageError: an option cannot be used, or nothing can listen at that address.
+        UsageError: an option cannot be used, a batch is beyond what the engines take, or nothing can listen at that
+            address.
 
     Example:
         >>> edgemate.api.serve("bundles/digits", port=8000, policy="balanced")  # doctest: +SKIP
     """
     from edgemate.api.opening import open_bundle
+    from edgemate.api.options import check_batch
     from edgemate.runtime import AnytimeClassifier
     from edgemate.serving import ServeOptions
     from edgemate.serving import serve as serve_classifier
@@ -73,7 +79,7 @@ def serve(
         policy=policy,
         policies=None if policies is None else tuple(policies),
         deadline_ms=deadline_ms,
-        max_batch=max_batch,
+        max_batch=MAX_BATCH if max_batch is None else max_batch,
         max_wait_ms=max_wait_ms,
         max_queue=max_queue,
         timeout_s=timeout_s,
@@ -81,4 +87,6 @@ def serve(
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     offered_points(opened, options)
     with AnytimeClassifier.load(opened, backend, threads=threads, on_failure=on_failure) as classifier:
+        if max_batch is not None:
+            check_batch(max_batch, classifier, "max_batch")
         serve_classifier(classifier, options, ready=ready, report=report)

@@ -34,7 +34,13 @@ def serve(
         float | None,
         typer.Option(help="From a request's arrival to its answer; also the most that a request may choose."),
     ] = None,
-    max_batch: Annotated[int, typer.Option(help="Images at a time, and the most in one request.")] = 8,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(
+            help="Images at a time, and the most in one request; if absent 8, or as many as the engines take.",
+            show_default=False,
+        ),
+    ] = None,
     max_wait_ms: Annotated[float, typer.Option(help="How long the first image of a batch waits for others.")] = 2.0,
     max_queue: Annotated[int, typer.Option(help="Images accepted and not yet answered; beyond them status 503.")] = 128,
     timeout_s: Annotated[

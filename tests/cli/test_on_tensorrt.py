@@ -1,10 +1,11 @@
-"""`classify` and `bench` with `--backend tensorrt`, over a fake device: what a device runs, without ONNX Runtime."""
+"""Commands with `--backend tensorrt`, over a fake device: what a device runs, without ONNX Runtime."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from edgemate.bundle import Bundle
 from edgemate.cli.bench import bench
 from edgemate.cli.classify import classify
 from edgemate.cli.evaluate import evaluate
+from edgemate.cli.serve import serve
 from edgemate.errors import BackendError, UsageError
+from edgemate.runtime import AnytimeClassifier
 
 
 @pytest.fixture
@@ -68,6 +71,28 @@ def test_every_exit_is_timed(built: Path, cuda: FakeCuda) -> None:
     report = json.loads(result.stdout)
     assert [row["exit"] for row in report["exits"]] == [1, 2, 3]
     assert report["backend"]["cuda graphs"] == "on"
+    assert not cuda.held()
+
+
+def test_no_more_images_than_the_engines_take_are_served(
+    built: Path, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    from edgemate.serving.model import ServedModel
+
+    write_engines(Bundle.open(built), ("segments",), fake_tensorrt(cuda), "1:1:4")
+    served: list[int] = []
+
+    def note(classifier: AnytimeClassifier, options: Any, **_: Any) -> None:
+        served.append(ServedModel(classifier, options).max_batch)
+
+    monkeypatch.setattr("edgemate.serving.serve", note)
+    for given in ((), ("--max-batch", 3)):
+        assert invoke(serve, built, "--backend", "tensorrt", *given).exit_code == 0
+    error = invoke(serve, built, "--backend", "tensorrt", "--max-batch", 5).exception
+    assert isinstance(error, UsageError)
+    assert "max_batch 5: the engines take at most 4 images; edgemate build" in str(error)
+    assert served == [4, 3]
     assert not cuda.held()
 
 
