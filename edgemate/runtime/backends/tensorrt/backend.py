@@ -44,7 +44,8 @@ class TensorRTBackend(Backend):
         cuda_graphs: launch a segment with its copies as one CUDA graph: those for one image and for the batch size
             that the engines are tuned for are made now, others when they are first met.
         speculate: enqueue the next segment while the host decides about the last. An image that stops has then kept
-            the GPU busy for one segment more; what is gained is the host's time between two segments.
+            the GPU busy for one segment more; what is gained is the host's time between two segments. For layout
+            `segments`, as `decide: device`.
         zero_copy: let the GPU read images and write logits in host memory, instead of copying them; where both share
             one memory, as on a Jetson, if None.
         decide: `device` lets one CUDA graph run all segments for one image and decide itself where it stops; `host`
@@ -69,6 +70,11 @@ class TensorRTBackend(Backend):
     ) -> None:
         if decide not in get_args(Decide):
             raise UsageError(f"decide: must be {' or '.join(map(repr, get_args(Decide)))}, not {decide!r}")
+        for option, asked in (("speculate", speculate), ("decide", decide == "device")):
+            if asked and layout != "segments":
+                raise UsageError(
+                    f"{option}: is about what comes between two segments, and the layout is {layout!r}; leave it out"
+                )
         self._trt = load_tensorrt(self.flavour)
         self._trt.require_device()  # TensorRT-RTX loads without one, and CUDA's own message would not help
         self._cuda = Cuda.load()

@@ -19,7 +19,7 @@ from fake_engine import VERSIONS, fake_tensorrt, install, write_engines
 
 from edgemate.bundle import Bundle
 from edgemate.bundle.manifest import Layout
-from edgemate.errors import BackendError
+from edgemate.errors import BackendError, UsageError
 from edgemate.policies import Confidence
 from edgemate.runtime import AnytimeClassifier
 from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend, _Chain
@@ -489,3 +489,10 @@ def test_it_says_what_it_runs_on(fake: Fake) -> None:
         "cuda graphs": "on",
         "speculation": "on",
     }
+
+
+@pytest.mark.parametrize("layout", ["prefixes", "conditional"])
+@pytest.mark.parametrize("option", [{"decide": "device"}, {"speculate": True}])
+def test_what_is_about_segments_is_refused_for_one_graph(fake: Fake, layout: Layout, option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(option))}: is about what comes between two segments"):
+        fake.open(layout, **option)
