@@ -157,7 +157,7 @@ def bench(
         batch: images at a time.
         layouts: `segments`, `prefixes` or both; None: those of the two that the bundle has.
         backend: what runs the graphs.
-        threads: CPU threads; all usable cores if None.
+        threads: CPU threads; all usable cores if None. TensorRT has no use for them.
         device: store the times in the bundle as the latency table of a device of this name.
         image: the image file that is decoded and prepared; if None, a JPEG of 1920×1080, or of the only size
             that the bundle takes, tiled with the golden samples.

@@ -127,7 +127,7 @@ def classify(
         exit: answer at this exit always, counted from 1.
         deadline_ms: stop where the next segment would end later than this; alone or with one of the above.
         backend: what runs the graphs.
-        threads: CPU threads; all usable cores if None.
+        threads: CPU threads; all usable cores if None. TensorRT has no use for them.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
         on_failure: `degrade` answers with an earlier exit where a segment fails; see `AnytimeClassifier.load`.

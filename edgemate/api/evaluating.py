@@ -70,7 +70,7 @@ def evaluate(
         images: only this many, spread evenly; all if None.
         batch: batch size measured beside 1, at most all images; if None 16, or the most that the engines take.
         backend: what runs the graphs; `onnxruntime` if None.
-        threads: CPU threads; all usable cores if None.
+        threads: CPU threads; all usable cores if None. TensorRT has no use for them.
         against: report drift from the operating points of this bundle; of `bundle` itself if None.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.

@@ -25,7 +25,7 @@ def load(
     Args:
         bundle: a bundle's folder, whose hashes are checked, or a Bundle.
         backend: what runs the graphs: `onnxruntime`, `tensorrt`, `tensorrt_rtx`.
-        threads: CPU threads; all usable cores if None.
+        threads: CPU threads; all usable cores if None. TensorRT has no use for them.
         layout: `segments`, `prefixes` or `conditional`; see `AnytimeClassifier.load`.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.

@@ -74,7 +74,7 @@ def run(
         every: seconds between two calls of `report`.
         reload: load, prove and use a bundle that takes the place of this one.
         backend: what runs the graphs.
-        threads: CPU threads; all usable cores if None.
+        threads: CPU threads; all usable cores if None. TensorRT has no use for them.
         trusted_keys: a file or folder of public keys; this and every later bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
         on_failure: `degrade` answers with an earlier exit where a segment fails; see `AnytimeClassifier.load`.

@@ -49,7 +49,7 @@ def serve(
         max_queue: images that are accepted and not yet answered; further requests get status 503.
         timeout_s: seconds for a request's head, for its body, and for its answer to be taken.
         backend: what runs the graphs.
-        threads: CPU threads; all usable cores if None.
+        threads: CPU threads; all usable cores if None. TensorRT has no use for them.
         trusted_keys: a file or folder of public keys; the bundle must be signed by one of them.
         trust_engines: run the bundle's engines whoever built them.
         on_failure: `degrade` answers with an earlier exit where a segment fails; see `AnytimeClassifier.load`.
