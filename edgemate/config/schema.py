@@ -104,8 +104,8 @@ class Data(Section):
     )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
         None,
-        description="PIL's filter; that of the pretrained weights if absent, else bilinear. The augmentation "
-        "random_resized_crop is bilinear whatever this says.",
+        description="PIL's filter, where images are resized to image_size; that of the pretrained weights if absent, "
+        "else bilinear. The augmentation random_resized_crop is bilinear whatever this says.",
     )
     mean: list[float] | None = Field(
         None,
@@ -393,8 +393,8 @@ class Training(Section):
     )
     cache_dir: Annotated[str, Field(min_length=1)] | None = Field(
         None,
-        description="Folder of the cached features, kept for other runs with the same data and backbone; if absent, "
-        "in the run folder until the training is finished.",
+        description="With freeze: backbone, folder of the cached features, kept for other runs with the same data and "
+        "backbone; if absent, in the run folder until the training is finished. Without a cache it has no effect.",
     )
     compile: bool = Field(False, description="Compile the network for training by torch.compile; needs a C++ compiler.")
     cuda_graphs: bool = Field(False, description="With compile, on a GPU: replay the network's steps as CUDA graphs.")
