@@ -12,7 +12,7 @@ from edgemate import files
 from edgemate.comparison.place import check_inside, check_nobody_compares_in
 from edgemate.comparison.search import check_installed
 from edgemate.comparison.trials import SEED, has_ended, trial_run
-from edgemate.comparison.variants import Variant
+from edgemate.comparison.variants import Variant, method_of
 from edgemate.config import Recipe
 from edgemate.config.fitting import fit_to_epochs
 from edgemate.config.loading import read_tree
@@ -35,7 +35,7 @@ class Plan:
         recipes: the recipe of each run.
         runs: the folder of each run.
         trials: the folders of each method's trials, in order; empty lists if nothing is tuned.
-        notes: a sentence for each value that was changed to fit the others.
+        notes: a sentence for each value that was changed to fit the others, and for options that no run has.
     """
 
     recipes: dict[Key, Recipe]
@@ -94,7 +94,7 @@ def plan_comparison(
     files.check_folder(output)
     if not all(has_ended(run) for run in everything):
         check_data(recipes[variants[0], seeds[0]].data)
-    return Plan(recipes, runs, trials, tuple(notes))
+    return Plan(recipes, runs, trials, (*notes, *_unused_options(tree, over, variants)))
 
 
 def _check_used(over: Mapping[str, Any], variants: Sequence[Variant]) -> None:
@@ -102,9 +102,26 @@ def _check_used(over: Mapping[str, Any], variants: Sequence[Variant]) -> None:
     training, distillation = over.get("training"), over.get("distillation")
     if isinstance(training, Mapping) and "seed" in training:
         raise UsageError("override training.seed: every run has one of `seeds`; leave it out")
-    teacher = distillation.get("teacher") if isinstance(distillation, Mapping) else None
-    if teacher is not None and not any(variant.needs_teacher for variant in variants):
+    if not isinstance(distillation, Mapping):
+        return
+    if distillation.get("methods") is not None:
+        raise UsageError("override distillation.methods: every run has one of `methods`; leave it out")
+    if distillation.get("teacher") is not None and not any(variant.needs_teacher for variant in variants):
         raise UsageError("override distillation.teacher: none of the methods learns from a teacher; leave it out")
+
+
+def _unused_options(tree: Mapping[str, Any], over: Mapping[str, Any], variants: Sequence[Variant]) -> list[str]:
+    """A note where options are overridden of a method that is not compared; another call may compare it with these."""
+    distillation = over.get("distillation")
+    if not isinstance(distillation, Mapping) or not distillation.get("options"):
+        return []
+    method = method_of(tree["distillation"])
+    if any(variant.inherits(method) for variant in variants):
+        return []
+    return [
+        f"the override of distillation.options has no effect: {method}, the recipe's method, is not compared alone; "
+        "options of other methods are written after their names, such as mate:alpha=2"
+    ]
 
 
 def _check_last_weights(path: Path, recipes: Iterable[Recipe]) -> None:

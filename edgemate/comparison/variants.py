@@ -51,6 +51,10 @@ class Variant:
         """Whether one of the methods learns from another network."""
         return any(_needs_teacher(part.name) for part in self.parts)
 
+    def inherits(self, method: str | None) -> bool:
+        """Whether the options of a recipe with this method apply too."""
+        return len(self.parts) == 1 and self.parts[0].name == method
+
     def recipe(self, tree: Mapping[str, Any], seed: int) -> Recipe:
         """The recipe of one run.
 
@@ -71,11 +75,13 @@ class Variant:
         if not all(isinstance(one, Mapping) for one in changed):
             return parse_recipe(tree, f"methods {self.label}")  # which says what is wrong with it
         shared = dict(section)
-        several, options = shared.pop("methods", None), shared.pop("options", None)
-        named = shared.pop("method", None if several else Distillation.model_fields["method"].default)
+        named = method_of(section)
+        options = shared.pop("options", None)
+        for key in ("method", "methods"):
+            shared.pop(key, None)
         if len(self.parts) == 1:
             (part,) = self.parts
-            inherited = options if part.name == named else None
+            inherited = options if self.inherits(named) else None
             shared |= {"method": part.name, "options": {**(inherited or {}), **part.options}}
         else:
             shared["methods"] = [
@@ -85,6 +91,13 @@ class Variant:
             shared.pop("teacher", None)
         whole = merge({**tree, "distillation": shared}, {"training": {"seed": seed}})
         return parse_recipe(whole, f"methods {self.label}")
+
+
+def method_of(section: Mapping[str, Any]) -> str | None:
+    """The method of a recipe's distillation section that is not checked yet; None where there are several."""
+    default = None if section.get("methods") else Distillation.model_fields["method"].default
+    found: str | None = section.get("method", default)
+    return found
 
 
 def parse_variants(text: str) -> list[Variant]:

@@ -140,6 +140,7 @@ CASES = [
     (f"{COMPARE} mate --seeds a", "seeds 'a': should be comma-separated integers"),
     (f"{COMPARE} mate --set training.seed=7", "override training.seed: every run has one of `seeds`"),
     (f"{COMPARE} mate,joint_ce --set distillation.teacher=runs/done", "none of the methods learns from a teacher"),
+    (f"{COMPARE} mate --set distillation.methods=[mate]", "override distillation.methods: every run has one of"),
     (f"{COMPARE} mate --seeds 1,1", "seeds '1,1': must be different"),
     (f"{COMPARE} mate --output flat/a.png/deep", "NotADirectoryError"),
     (f"{COMPARE} mate --set training.weights=best", "training.weights: must be last in a comparison"),

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from edgemate.comparison import parse_variants
 from edgemate.comparison.plan import check_same_recipe, plan_comparison
@@ -14,7 +15,7 @@ from edgemate.config import Recipe
 from edgemate.errors import RunError, UsageError
 from edgemate.runs import Run
 from edgemate.training.input_defaults import with_input_defaults
-from recipes import small_recipe
+from recipes import SMALL, small_recipe
 
 
 @pytest.fixture
@@ -53,3 +54,12 @@ def test_the_seed_of_trials_is_refused_beside_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"seeds: {SEED} is that of the trials"):
         plan_comparison(recipe, variants, [0, SEED], tmp_path, tune=2)
     assert plan_comparison(recipe, variants, [0, SEED], tmp_path)
+
+
+@pytest.mark.parametrize(("methods", "notes"), [("joint_ce,last_exit", 1), ("joint_ce,mate:proximity=0", 0)])
+def test_options_of_a_method_that_is_not_compared_are_noted(tmp_path: Path, methods: str, notes: int) -> None:
+    path, overrides = tmp_path / "recipe.yaml", ["distillation.options.alpha=2"]
+    path.write_text(yaml.safe_dump(SMALL))
+    plan = plan_comparison(path, parse_variants(methods), [0], tmp_path / "runs", overrides=overrides)
+    assert len(plan.notes) == notes
+    assert all("override of distillation.options has no effect: mate" in note for note in plan.notes)
