@@ -57,6 +57,10 @@ class AnytimeClassifier:
         on_failure: OnFailure = "raise",
         exact_pixels: bool = False,
     ) -> None:
+        frame = bundle.manifest.input.frame
+        if exact_pixels and frame is not None:
+            size = f"{frame[1]}x{frame[0]}"
+            raise UsageError(f"exact_pixels: this bundle takes frames of {size}, which its graphs resize; leave it out")
         self.bundle = bundle
         self.backend = backend
         self.layout = layout
@@ -102,7 +106,8 @@ class AnytimeClassifier:
             on_failure: where a segment fails, or the last exit's logits are not finite: `raise` the error, or answer
                 with logits that are not finite; `degrade` answers with the deepest exit before it whose logits are
                 finite, marked `degraded`, and raises only where there is none. For layout `segments` only.
-            exact_pixels: give very large images the pixels of training, too, which takes longer (docs/images.md).
+            exact_pixels: give very large images the pixels of training, too, which takes longer (docs/images.md). Not
+                for bundles of frames.
             options: what else this backend can be told, such as TensorRT's `speculate`.
 
         Raises:

@@ -12,7 +12,7 @@ from PIL import Image
 from scripted_backend import ScriptedBackend
 from small_network import CLASSES
 
-from edgemate.bundle import Bundle
+from edgemate.bundle import Bundle, InputContract
 from edgemate.calibration import read_operating_points
 from edgemate.errors import BundleError, ImageError, UsageError
 from edgemate.policies import Confidence, Deadline, Entropy, FixedExit, Margin, Patience, Policy
@@ -320,3 +320,12 @@ def test_exits_classes_and_input_are_the_manifests(classifier: AnytimeClassifier
     assert classifier.exits == small_bundle.manifest.exits
     assert classifier.classes == CLASSES
     assert classifier.input == small_bundle.manifest.input
+
+
+def test_exact_pixels_are_refused_where_the_graphs_resize_frames(small_bundle: Bundle) -> None:
+    given = small_bundle.manifest.input.model_dump() | {"dtype": "uint8", "layout": "NHWC", "frame": (48, 64)}
+    manifest = small_bundle.manifest.model_copy(update={"input": InputContract.model_validate(given)})
+    of_frames = Bundle(small_bundle.path, manifest)
+    assert AnytimeClassifier(of_frames, ScriptedBackend()).input.frame == (48, 64)
+    with pytest.raises(UsageError, match="exact_pixels: this bundle takes frames of 64x48, which its graphs resize"):
+        AnytimeClassifier(of_frames, ScriptedBackend(), exact_pixels=True)
