@@ -58,8 +58,10 @@ def train(
         overrides: `section.key=value` strings that override values of the recipe.
         resume: continue from the last checkpoint, with more epochs if the recipe has more.
         overwrite: delete a run that exists in `output`.
-        console: prints the header and a line per epoch; nothing is printed if None.
-        progress: receives the steps and how far each is.
+        console: prints the header and a line per epoch; nothing is printed if None. Processes that are started here
+            print the lines themselves, on standard output.
+        progress: receives the steps and how far each is; of processes that are started here nothing, as they show
+            theirs themselves, on standard error.
         devices: processes that train together on this machine, each with its own GPU where there are any. They are
             started here, unless torchrun or srun has started this process as one of several: then these are used.
         nodes: machines that train together, on each of which the same is called.
