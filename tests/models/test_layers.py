@@ -34,7 +34,7 @@ NETWORKS = {
     "timm/densenet121": 64,
     "timm/levit_128s": 224,
 }
-FAST = {"resnet8", "msdnet_cifar_anytime", "timm/mobilenetv3_small_100", "timm/vit_tiny_patch16_224"}
+FAST = {"resnet8", "timm/mobilenetv3_small_100", "timm/vit_tiny_patch16_224"}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,12 @@ def test_the_peaks_are_those_of_the_prefixes_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet8", "wrn_16_4", pytest.param("timm/mobilenetv3_small_100", marks=pytest.mark.slow)]
+    "name",
+    [
+        "resnet8",
+        pytest.param("wrn_16_4", marks=pytest.mark.slow),
+        pytest.param("timm/mobilenetv3_small_100", marks=pytest.mark.slow),
+    ],
 )
 def test_the_weight_bytes_are_those_of_the_exported_graphs(name: str) -> None:
     """Up to what reshaping needs, and a scale per quantized activation."""
