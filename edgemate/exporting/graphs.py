@@ -141,7 +141,8 @@ def _export(module: nn.Module, metadata: Graph, example: torch.Tensor | list[tor
 def _converted(
     module: nn.Module, metadata: Graph, example: torch.Tensor | list[torch.Tensor]
 ) -> torch.onnx.ONNXProgram | None:
-    batch = torch.export.Dim("batch")
+    # Without a largest size torch 2.7 refuses attention, whose guard says that the batch is not the largest integer.
+    batch = torch.export.Dim("batch", max=1 << 31)
     sizes = [{0: batch} for _ in example] if isinstance(example, list) else {0: batch}
     # Given the module itself, torch.onnx falls back when torch.export refuses, before 2.9 as far as a trace, which
     # freezes a branch that depends on the image.
