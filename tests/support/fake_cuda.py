@@ -259,7 +259,8 @@ class FakeCuda:
             return (status, 0)
         assert size > 0
         assert not any(stream.recording is not None for stream in self._handles if isinstance(stream, Stream))
-        block = (ctypes.c_uint8 * size)(*[POISON] * size)
+        block = (ctypes.c_uint8 * size)()
+        ctypes.memset(block, POISON, size)
         self._memory[ctypes.addressof(block)] = (kind, block)
         return (SUCCESS, ctypes.addressof(block))
 

@@ -26,6 +26,8 @@ from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend, _Chain
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.runner import MAX_GRAPHS, Lane
 
+pytestmark = pytest.mark.usefixtures("quick_collection")
+
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 SEGMENT = [["upload", "segments 1", "download"], ["segments 2", "download"], ["segments 3", "download"]]
 

@@ -27,6 +27,8 @@ from edgemate.runtime.backends.tensorrt.backend import TensorRTBackend
 from edgemate.runtime.backends.tensorrt.compat import TensorRT
 from edgemate.runtime.backends.tensorrt.cuda import Cuda
 
+pytestmark = pytest.mark.usefixtures("quick_collection")
+
 RULE = StopRule("confidence", (0.5, 0.5), (1.0, 1.0))
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 TREE = ["segments 2", "decide 2", ["segments 3", "decide 3"]]
