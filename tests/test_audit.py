@@ -32,6 +32,8 @@ def test_a_device_gets_few_packages_and_none_of_the_training() -> None:
         ({"License_Expression": "GPL-3.0-only", "License": "MIT"}, "GPL-3.0-only"),
         ({"Classifier": "License :: OSI Approved :: MIT License"}, "MIT"),
         ({"License": "Apache License, Version 2.0"}, "Apache-2.0"),
+        ({"License": "Apache License v2.0"}, "Apache-2.0"),
+        ({"Classifier": "License :: OSI Approved :: Historical Permission Notice and Disclaimer (HPND)"}, "HPND"),
         ({"License": "Proprietary"}, "unknown"),
         ({}, "unknown"),
     ],

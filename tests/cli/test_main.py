@@ -62,7 +62,7 @@ def test_wrong_usage_is_one_line_that_says_where_help_is(arguments: list[str], s
     assert not shown.stdout
     [line] = shown.stderr.splitlines()
     assert line.startswith("error: ")
-    assert said in line
+    assert said in line.lower()  # older versions of click write the names of arguments in capitals
     assert " -h`" in line
     assert "\x1b" not in line
 

@@ -28,7 +28,7 @@ DEVICE, OPTIONAL, TOOLS = (
 
 PERMISSIVE = {
     *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0"),
-    *("CC0-1.0", "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Unlicense", "Zlib"),
+    *("CC0-1.0", "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU", "PSF-2.0", "Unlicense", "Zlib"),
 }
 # Its files stay under it; what only uses them does not.
 FILE_COPYLEFT = {"MPL-2.0"}
@@ -43,6 +43,7 @@ PROPRIETARY = re.compile(r"nvidia-|cuda-toolkit$|tensorrt-")
 _CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
+    "Historical Permission Notice and Disclaimer (HPND)": "HPND",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
@@ -51,7 +52,7 @@ _CLASSIFIERS = {
 }
 # Where there is neither an expression nor a classifier: what the free text begins with.
 _TEXTS = (
-    (r"apache[- ]?(license,? )?(version )?2", "Apache-2.0"),
+    (r"apache[- ]?(license,? )?(version |v)?2", "Apache-2.0"),
     (r"mpl-2.0 and mit", "MPL-2.0 AND MIT"),
     (r"mit\b", "MIT"),
     (r"(3-clause bsd|bsd[- ]3)", "BSD-3-Clause"),
