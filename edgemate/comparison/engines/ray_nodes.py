@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ def look(token: str) -> Node:
 
 
 def check_nodes(ray: Any, nodes: Sequence[str], output: Path) -> str:
-    """Ask every node.
+    """Ask every node. One that has left the cluster meanwhile is left out.
 
     Args:
         ray: the library, connected to the cluster.
@@ -43,8 +44,9 @@ def check_nodes(ray: Any, nodes: Sequence[str], output: Path) -> str:
         Path of a file in that folder, which every node sees.
 
     Raises:
-        UsageError: a node does not see the folder, has another edgemate, or does not answer.
+        UsageError: a node does not see the folder, has another edgemate, or does not answer; or none is left.
     """
+    from ray.exceptions import TaskUnschedulableError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     token = (output / FOLDER / uuid.uuid4().hex).absolute()
@@ -56,13 +58,20 @@ def check_nodes(ray: Any, nodes: Sequence[str], output: Path) -> str:
         .remote(str(token))
         for node in nodes
     ]
-    try:
-        answers = [Node(*answer) for answer in ray.get(asked, timeout=_SECONDS)]
-    except Exception as error:  # Ray raises several kinds, also what a node raised
-        reason = " ".join(str(error).split())[-300:]
-        raise UsageError(
-            f"engine ray: a node cannot run edgemate: {reason}; install edgemate {__version__} on all nodes"
-        ) from error
+    answers = []
+    end = time.monotonic() + _SECONDS
+    for answer in asked:
+        try:
+            answers.append(Node(*ray.get(answer, timeout=max(0.0, end - time.monotonic()))))
+        except TaskUnschedulableError:  # Ray lists a node for some seconds after it has gone
+            continue
+        except Exception as error:  # Ray raises several kinds, also what a node raised
+            reason = " ".join(str(error).split())[-300:]
+            raise UsageError(
+                f"engine ray: a node cannot run edgemate: {reason}; install edgemate {__version__} on all nodes"
+            ) from error
+    if not answers:
+        raise UsageError("engine ray: all nodes have left the cluster; start them again, or name another address")
     blind = sorted({node.host for node in answers if not node.sees})
     if blind:
         raise UsageError(
