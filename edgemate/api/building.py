@@ -114,7 +114,7 @@ def build(
         >>> [proof.latency.p50 for proof in built.proofs["segments"]]  # doctest: +SKIP
     """
     from edgemate.api.opening import open_bundle
-    from edgemate.api.options import batch_range, check_engine_batch, check_layouts, check_tolerance
+    from edgemate.api.options import batch_range, check_conditional_batch, check_layouts, check_tolerance
     from edgemate.bundle import writing_bundle
     from edgemate.errors import BackendError, UsageError
     from edgemate.runtime.backends.tensorrt import compat
@@ -127,7 +127,7 @@ def build(
         raise UsageError(f"backend {backend!r}: engines are built by {' or '.join(compat.FLAVOURS)}")
     check_tolerance(tolerance, "0.01")
     wanted, asked = check_layouts(layouts), batch_range(batch)
-    check_engine_batch(asked, wanted)
+    check_conditional_batch(asked, wanted)
     opened = open_bundle(bundle, trusted_keys=trusted_keys, trust_engines=trust_engines)
     usual = BatchRange(*opened.manifest.engine_batch) if opened.manifest.engine_batch else BatchRange()
     options = BuildOptions(

@@ -74,10 +74,10 @@ def export(
     from typing import get_args
 
     from edgemate.api.opening import open_run
-    from edgemate.api.options import batch_range, check_engine_batch, check_layouts, check_tolerance, frame_size
+    from edgemate.api.options import batch_range, check_conditional_batch, check_layouts, check_tolerance, frame_size
     from edgemate.bundle import BundleWriter
     from edgemate.bundle.manifest import Precision
-    from edgemate.bundle.model_repository import check_engine_batch as check_repository_batch
+    from edgemate.bundle.model_repository import check_engine_batch
     from edgemate.data import check_data
     from edgemate.errors import UsageError
     from edgemate.registry import EXPORT_TARGETS
@@ -107,7 +107,7 @@ def export(
         raise UsageError("frame: is for input uint8, whose graphs can resize")
     size = frame_size(frame)
     engine_batch = batch_range(batch)
-    check_engine_batch(engine_batch, cut)
+    check_conditional_batch(engine_batch, cut)
     opened = open_run(run, allow_plugins=allow_plugins)
     folder = Path("bundles") / opened.name if output is None else Path(output)
     BundleWriter(folder, overwrite=overwrite).check()
@@ -115,7 +115,7 @@ def export(
         _check_frame(opened, size)
     if target == "triton":
         if platform == "tensorrt" and engine_batch is not None:
-            check_repository_batch((engine_batch.min, engine_batch.opt, engine_batch.max))
+            check_engine_batch((engine_batch.min, engine_batch.opt, engine_batch.max))
         _check_repository(folder, cut, platform or "onnxruntime", overwrite)
     if precision != "fp32":  # its ranges are found on the dataset's images
         check_data(opened.read_recipe().data)

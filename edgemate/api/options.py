@@ -61,7 +61,7 @@ def batch_range(given: str | Sequence[int] | None) -> BatchRange | None:
     return BatchRange(*given)
 
 
-def check_engine_batch(batch: BatchRange | None, layouts: Sequence[Layout]) -> None:
+def check_conditional_batch(batch: BatchRange | None, layouts: Sequence[Layout]) -> None:
     """UsageError for batches of several images of the conditional graph alone, whose engine has no batch size."""
     from edgemate.errors import UsageError
 

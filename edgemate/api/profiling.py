@@ -97,6 +97,7 @@ def profile(
         device_specs=device_specs,
         allow_plugins=allow_plugins,
     )
+    classified = IMAGES if images is None else images
     opened = open_either(path, trusted_keys=trusted_keys, trust_engines=trust_engines, allow_plugins=allow_plugins)
     folder = profile_folder(path, output)
     files.check_folder(folder)
@@ -113,7 +114,7 @@ def profile(
                 folder,
                 data=data,
                 data_name=data_name,
-                images=images or IMAGES,
+                images=classified,
                 batches=batches,
                 threads=threads,
                 repeats=repeats,
@@ -126,7 +127,7 @@ def profile(
         found = profile_run(
             opened,
             folder,
-            images=images or IMAGES,
+            images=classified,
             batches=batches,
             threads=threads,
             repeats=repeats,
