@@ -12,7 +12,8 @@ from edgemate.runs import Run, TrainingProgress
 from edgemate.training.countdown import Countdown
 from edgemate.training.task import MultiExitTask
 
-_FILE_SECONDS = 5.0
+FILE_SECONDS = 5.0
+"""Between two times that `progress.json` is written."""
 
 
 class Live(Callback):
@@ -29,7 +30,7 @@ class Live(Callback):
         self.progress, self.run = progress, run
         self._images = Pace()
         self._countdown = Countdown(1, 1)
-        self._file = Heartbeat(_FILE_SECONDS)
+        self._file = Heartbeat(FILE_SECONDS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the countdown."""
