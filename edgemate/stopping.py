@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit codes after SIGINT and SIGTERM: 128 and the number of the signal."""
 
+_AGAIN_SECONDS = 0.02
 _terminated = False
 
 
@@ -71,6 +76,44 @@ def interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def not_lost() -> Iterator[None]:
+    """Let a Ctrl-C or SIGTERM in this block that Python drops come again, until one is heeded.
+
+    Python drops the exceptions of a destructor and of a weak reference's callback, and those that a library in C++
+    cannot pass on. A signal that comes there would be lost, and the work would go on to its end.
+    """
+    if not hasattr(signal, "pthread_kill"):  # on Windows
+        yield
+        return
+    before = sys.unraisablehook
+    pending: list[threading.Timer] = []
+
+    def heed(dropped: UnraisableHookArgs) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+            return
+        number = signal.SIGTERM if issubclass(dropped.exc_type, Terminated) else signal.SIGINT
+        forget()  # one that is heeded is enough
+        # A little later and from another thread: an exception that is raised in here is dropped too.
+        again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (threading.main_thread().ident, number))
+        again.daemon = True
+        with contextlib.suppress(RuntimeError):  # no thread can start while Python ends
+            again.start()
+            pending.append(again)
+
+    def forget() -> None:
+        while pending:
+            pending.pop().cancel()
+
+    sys.unraisablehook = heed
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        forget()
 
 
 class StopRequest:

@@ -40,7 +40,7 @@ from edgemate.cli.serve import serve
 from edgemate.cli.train import train
 from edgemate.distributed.world import STARTED_BY_US
 from edgemate.errors import EdgemateError, UsageError
-from edgemate.stopping import INTERRUPTED, terminable, terminated
+from edgemate.stopping import INTERRUPTED, not_lost, terminable, terminated
 
 # Which extra brings a module that a command may miss.
 _EXTRAS = {
@@ -149,7 +149,7 @@ def main() -> None:
     if STARTED_BY_US in os.environ:  # which its parent ends, also where a library does not heed signals
         _run()
         return
-    with terminable():
+    with terminable(), not_lost():
         _run()
 
 

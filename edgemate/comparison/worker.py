@@ -36,7 +36,7 @@ def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
     from edgemate.comparison.running import DIVERGED
     from edgemate.config import load_recipe
     from edgemate.errors import DivergedError, EdgemateError
-    from edgemate.stopping import INTERRUPTED, TERMINATED, terminable, terminated
+    from edgemate.stopping import INTERRUPTED, TERMINATED, not_lost, terminable, terminated
     from edgemate.training import train
 
     for stream in (sys.stdout, sys.stderr):
@@ -45,7 +45,7 @@ def _train(recipe: Path, run: Path, folders: list[Path]) -> None:
     # Literal text, and no line wrapped: what is printed goes to a file.
     console = Console(markup=False, emoji=False, highlight=False, width=100_000)
     try:
-        with terminable():
+        with terminable(), not_lost():
             train(load_recipe(recipe, folders=folders), run, resume=True, console=console)
     except EdgemateError as error:
         print(f"error: {error}", file=sys.stderr)

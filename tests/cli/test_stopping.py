@@ -20,7 +20,7 @@ from edgemate.cli.ending import how_to_continue
 from edgemate.durable import is_leftover
 from edgemate.exporting import Exported
 from edgemate.runs import Run
-from edgemate.stopping import Terminated, on_request, terminable, terminated
+from edgemate.stopping import Terminated, not_lost, on_request, terminable, terminated
 from edgemate.stopping import interruptible as interrupts
 
 RECIPE = """
@@ -131,6 +131,47 @@ def test_a_stop_can_be_a_request_and_a_second_one_is_not() -> None:
         with pytest.raises(kind):
             work(number)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+class Leaving:
+    """Is sent a signal while it is deleted, where Python drops what that raises."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self.number)
+        time.sleep(10)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_that_python_drops_comes_again(number: int, kind: type[BaseException]) -> None:
+    hook = sys.unraisablehook
+
+    def work() -> None:
+        with terminable(), not_lost():
+            left = [Leaving(number) for _ in range(3)]
+            while left:
+                left.pop()
+            time.sleep(10)
+
+    with pytest.raises(kind) as raised:
+        work()
+    assert raised.type is kind
+    assert sys.unraisablehook == hook
+
+
+def test_what_else_python_drops_is_reported_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("broken")
+
+    reported: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: reported.append(str(dropped.exc_value)))
+    with not_lost():
+        Broken()
+    assert reported == ["broken"]
 
 
 @pytest.mark.slow

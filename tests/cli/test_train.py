@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from prepared import edgemate, started
+from prepared import edgemate, running, started
+from stopped_commands import interrupted_in_a_destructor
 
 from edgemate.runs import Run, read_tensors
 from recipes import SMALL
@@ -43,6 +44,16 @@ def test_stopped_from_the_keyboard_a_run_says_how_to_go_on(tmp_path: Path) -> No
         code, _, told = process.wait(60)
     assert code == 130
     assert told.split("\n") == ["the same command with --resume continues from the last checkpoint", "stopped", ""]
+
+
+def test_an_interrupt_that_python_drops_stops_a_run_all_the_same(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, optimization=SMALL["optimization"] | {"epochs": 500, "lr": 0.001})
+    command = ("train", str(recipe), "--output", "run", "--quiet")
+    with running(interrupted_in_a_destructor, *command, cwd=tmp_path) as process:
+        code, _, told = process.wait(120)
+    assert code == 130
+    assert told.split("\n") == ["the same command with --resume continues from the last checkpoint", "stopped", ""]
+    assert (tmp_path / "run/checkpoints/last.ckpt").exists()
 
 
 def test_killed_in_mid_epoch_a_run_resumes_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:

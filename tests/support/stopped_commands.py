@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from prepared import command_line
 
@@ -21,6 +22,29 @@ def stop_at(number: int, *arguments: str) -> None:
             time.sleep(60)
 
     os.fsync = fsync
+    command_line(*arguments)
+
+
+class _Interrupted:
+    """Gets SIGINT while it is deleted, where Python drops the KeyboardInterrupt."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+
+def interrupted_in_a_destructor(*arguments: str) -> None:
+    """Run the training, which gets SIGINT in a destructor in the second epoch."""
+    from edgemate.training.live import Live
+
+    real = Live.on_train_epoch_start
+
+    def on_train_epoch_start(self: Live, trainer: Any, task: Any) -> None:
+        real(self, trainer, task)
+        if trainer.current_epoch == 1:
+            _Interrupted()
+
+    Live.on_train_epoch_start = on_train_epoch_start  # type: ignore[method-assign]
     command_line(*arguments)
 
 
