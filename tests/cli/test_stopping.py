@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prepared import running
 from ready_graphs import command_with_graphs_of
-from stopped_commands import in_the_background, stop_at
+from stopped_commands import Signalled, in_the_background, stop_at
 
 from edgemate.cli.ending import how_to_continue
 from edgemate.durable import is_leftover
@@ -133,17 +133,6 @@ def test_a_stop_can_be_a_request_and_a_second_one_is_not() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-class Leaving:
-    """Is sent a signal while it is deleted, where Python drops what that raises."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __del__(self) -> None:
-        os.kill(os.getpid(), self.number)
-        time.sleep(10)
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
 def test_a_signal_that_python_drops_comes_again(number: int, kind: type[BaseException]) -> None:
@@ -151,7 +140,7 @@ def test_a_signal_that_python_drops_comes_again(number: int, kind: type[BaseExce
 
     def work() -> None:
         with terminable(), not_lost():
-            left = [Leaving(number) for _ in range(3)]
+            left = [Signalled(number) for _ in range(3)]
             while left:
                 left.pop()
             time.sleep(10)

@@ -25,11 +25,14 @@ def stop_at(number: int, *arguments: str) -> None:
     command_line(*arguments)
 
 
-class _Interrupted:
-    """Gets SIGINT while it is deleted, where Python drops the KeyboardInterrupt."""
+class Signalled:
+    """Is sent a signal while it is deleted, where Python drops what that raises."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
 
     def __del__(self) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), self.number)
         time.sleep(60)
 
 
@@ -42,7 +45,7 @@ def interrupted_in_a_destructor(*arguments: str) -> None:
     def on_train_epoch_start(self: Live, trainer: Any, task: Any) -> None:
         real(self, trainer, task)
         if trainer.current_epoch == 1:
-            _Interrupted()
+            Signalled(signal.SIGINT)
 
     Live.on_train_epoch_start = on_train_epoch_start  # type: ignore[method-assign]
     command_line(*arguments)
