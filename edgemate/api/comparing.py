@@ -45,6 +45,7 @@ def compare(
     engine: str = "local",
     engine_options: Mapping[str, Any] | None = None,
     tune: int = 0,
+    rates: Sequence[float] = (),
     allow_plugins: bool = False,
     notify: Callable[[str], None] | None = None,
     progress: Progress = SILENT,
@@ -65,6 +66,8 @@ def compare(
         engine_options: keyword arguments of the engine; of "ray": address, cpus_per_run, gpus_per_run, retries.
         tune: settings that every method is trained with first, the recipe's own and `tune` - 1 from the ranges that the
             method and the optimizer declare. The best one on the calibration split is trained with all seeds. 0: none.
+        rates: learning rates that every method is trained at first, in place of `tune`; the best one of each method on
+            the calibration split is trained with all seeds.
         allow_plugins: let the code be imported that the recipes of runs name which this recipe names, such as a
             teacher's; on a cluster, set EDGEMATE_ALLOW_PLUGINS=1 on its nodes.
         notify: called with a line after each training.
@@ -92,7 +95,7 @@ def compare(
     # What is wrong and needs no PyTorch to be found comes first: importing it takes seconds.
     with plug_ins.allowed_in_runs(allow_plugins), _recipe_file(recipe, output) as (path, folder):
         variants = parse_variants(methods)
-        plan = plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs, tune=tune)
+        plan = plan_comparison(path, variants, seeds, folder, overrides=overrides, jobs=jobs, tune=tune, rates=rates)
         make_engine(engine, jobs, next(iter(plan.recipes.values())), engine_options).check(folder)
 
         from edgemate.comparison import compare as compare_methods
@@ -109,6 +112,7 @@ def compare(
                 engine=engine,
                 engine_options=engine_options,
                 tune=tune,
+                rates=rates,
                 report=notify or (lambda line: None),
                 progress=progress,
             )

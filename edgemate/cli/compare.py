@@ -43,6 +43,13 @@ def compare(
             "calibration split is trained with all seeds. 0: none.",
         ),
     ] = 0,
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            help="Learning rates, comma-separated, that every method is trained at first, in place of --tune; the best "
+            "one of each method on the calibration split is trained with all seeds."
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="What places the trainings: local (this machine) or ray (a Ray cluster).")
     ] = "local",
@@ -71,6 +78,10 @@ def compare(
         numbers = [int(seed) for seed in seeds.split(",")]
     except ValueError as error:
         raise UsageError(f"seeds {seeds!r}: should be comma-separated integers, such as 0,1,2") from error
+    try:
+        grid = [float(rate) for rate in rates.split(",")] if rates is not None else []
+    except ValueError as error:
+        raise UsageError(f"rates {rates!r}: should be comma-separated numbers, such as 0.002,0.004,0.008") from error
     given = {"address": address, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     console = make_console()
 
@@ -88,6 +99,7 @@ def compare(
             engine=engine,
             engine_options={key: value for key, value in given.items() if value is not None},
             tune=tune,
+            rates=grid,
             allow_plugins=allow_plugins,
             notify=None if quiet else notify,
             progress=progress,

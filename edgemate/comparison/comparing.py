@@ -43,6 +43,7 @@ def compare(
     engine: str = "local",
     engine_options: Mapping[str, Any] | None = None,
     tune: int = 0,
+    rates: Sequence[float] = (),
     report: Callable[[str], None] = print,
     progress: Progress = SILENT,
 ) -> Comparison:
@@ -63,6 +64,7 @@ def compare(
         engine: name of what places the trainings.
         engine_options: its options.
         tune: settings that every method is tried with first, the recipe's own included (`edgemate.comparison.tuning`).
+        rates: learning rates that every method is tried with first, in place of `tune`.
         report: called with a line of text for each change to the recipe and after each training.
         progress: advanced a few times a second, with the state of the running trainings.
 
@@ -72,7 +74,7 @@ def compare(
         TrainingError: some trainings failed; the others are finished.
         UsageError: there are no seeds, one is given twice, jobs is less than 1, or the engine cannot be used.
     """
-    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs, tune=tune)
+    plan = plan_comparison(path, variants, seeds, output, overrides=overrides, jobs=jobs, tune=tune, rates=rates)
     recipes, runs = plan.recipes, plan.runs
     placed = make_engine(engine, jobs, next(iter(recipes.values())), engine_options)
     placed.check(output)
@@ -84,9 +86,9 @@ def compare(
     everything = [*runs.values(), *itertools.chain.from_iterable(plan.trials.values())]
     tuned: dict[Variant, Tuned] = {}
     with comparing_in(output), Trainings(output, placed, everything, report, progress) as trainings:
-        if tune:
+        if tune or rates:
             first = {variant: recipes[variant, seeds[0]] for variant in variants}
-            tuned = tune_methods(first, tune, output, trainings, report)
+            tuned = tune_methods(first, tune, output, trainings, report, rates)
             recipes = {
                 (variant, seed): with_setting(recipe, tuned[variant].best.setting, f"methods {variant.label}")
                 for (variant, seed), recipe in recipes.items()
@@ -97,7 +99,7 @@ def compare(
         # Where nothing was trained, how it was stays as it is written.
         placing = None if trainings.started else _stored_placing(output)
         at_a_time, threads = placing or (placed.jobs, placed.threads)
-        found = _gather(variants, seeds, recipes, runs, tuned, output.resolve().name, at_a_time, threads)
+        found = _gather(variants, seeds, recipes, runs, tuned, rates, output.resolve().name, at_a_time, threads)
         with together(output):
             files.write_json(output / "comparison.json", found.to_json())
             files.write_text(output / "comparison.md", comparison_markdown(found))
@@ -121,6 +123,7 @@ def _gather(
     recipes: Mapping[Key, Recipe],
     runs: Mapping[Key, Run],
     tuned: Mapping[Variant, Tuned],
+    rates: Sequence[float],
     name: str,
     jobs: int,
     threads: int,
@@ -155,6 +158,7 @@ def _gather(
         images=metadata.images,
         methods=tuple(methods),
         tuned=len(methods[0].trials),
+        rates=tuple(rates),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgemate import files
 from edgemate.comparison.place import check_inside, check_nobody_compares_in
+from edgemate.comparison.rate_grid import check_rates
 from edgemate.comparison.search import check_installed
 from edgemate.comparison.trials import SEED, has_ended, trial_run
 from edgemate.comparison.variants import Variant, method_of
@@ -53,6 +54,7 @@ def plan_comparison(
     overrides: Sequence[str] = (),
     jobs: int | None = None,
     tune: int = 0,
+    rates: Sequence[float] = (),
 ) -> Plan:
     """Read and check all recipes. Arguments are those of `compare`.
 
@@ -62,17 +64,23 @@ def plan_comparison(
         RunError: a run exists already, of another recipe or in another format; something else has the place of what is
             written; or another process compares there.
         UsageError: there are no seeds, one is given twice or is that of the trials, jobs is less than 1, an override
-            has no effect, the folder is in a bundle, or tuning needs what is not installed.
+            has no effect, the folder is in a bundle, tuning needs what is not installed, rates are not numbers to
+            train at, or both `tune` and `rates` are given.
         OSError: the output folder cannot be written to.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"seeds '{','.join(map(str, seeds))}': must be different, not negative, and one at least")
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, not {jobs}")
+    if tune and rates:
+        raise UsageError("tune and rates: give one of them; both choose a setting per method")
+    if (tune or rates) and SEED in seeds:
+        name = "tune" if tune else "rates"
+        raise UsageError(f"seeds: {SEED} is that of the trials that `{name}` chooses by; give another one")
     if tune:
-        if SEED in seeds:
-            raise UsageError(f"seeds: {SEED} is that of the trials that `tune` chooses by; give another one")
         check_installed()
+    if rates:
+        check_rates(rates)
     written, over = read_tree(path), parse_overrides(overrides)
     tree, notes = fit_to_epochs(merge(written, over), written, over)
     recipes = {(variant, seed): variant.recipe(tree, seed) for seed, variant in itertools.product(seeds, variants)}
@@ -81,12 +89,15 @@ def plan_comparison(
     _check_used(over, variants)
     _check_last_weights(path, recipes.values())
     runs = {key: Run(output / f"{key[0].folder}-seed{key[1]}") for key in recipes}
-    trials = {variant: [trial_run(output, variant, number) for number in range(1, tune + 1)] for variant in variants}
+    trials = {
+        variant: [trial_run(output, variant, number) for number in range(1, (len(rates) or tune) + 1)]
+        for variant in variants
+    }
     everything = [*runs.values(), *itertools.chain.from_iterable(trials.values())]
     check_outside_bundles(output)
     check_inside(output, everything)
     for (variant, seed), recipe in recipes.items():
-        if tune:  # their recipes are known once all trials have ended
+        if tune or rates:  # their recipes are known once all trials have ended
             _check_begun_after(runs[variant, seed], trials[variant])
         else:
             check_same_recipe(runs[variant, seed], recipe)

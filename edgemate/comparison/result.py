@@ -63,9 +63,9 @@ class TrialFigures:
     """A setting that a method was tried with.
 
     Attributes:
-        number: counted from 1; the first setting is the recipe's own.
+        number: counted from 1.
         run: the run, relative to the folder of the comparison.
-        setting: key of the recipe → value; empty for the recipe's own.
+        setting: key of the recipe → value; empty for the recipe's own, which is the first one of a search.
         accuracy: on the calibration split, mean over exits, a fraction; None if the loss was not finite.
     """
 
@@ -154,6 +154,7 @@ class Comparison:
         images: split → number of images.
         methods: one per row, in the order given.
         tuned: settings that each method was tried with; 0 if nothing was tuned.
+        rates: the learning rates, where these were the settings; empty if not.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Comparison:
     images: dict[str, int]
     methods: tuple[MethodFigures, ...]
     tuned: int = 0
+    rates: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, with the means and deviations on the test split added to each method."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgemate.comparison.rate_grid import edge
 from edgemate.comparison.result import Comparison, MeanAndSpread, MethodFigures, TrialFigures
-from edgemate.comparison.settings import described
+from edgemate.comparison.settings import RATE, described
 from edgemate.runs import Split
 from edgemate.wording import counted
 
@@ -34,7 +35,7 @@ def comparison_markdown(found: Comparison) -> str:
             f"| MACs of each exit alone | {' | '.join(_macs(found))} | | | | |",
             "",
             *(_differences(in_each) if len(in_each) > 1 else ()),
-            *(_tuning(found) if found.tuned else ()),
+            *(_by_rate(found) if found.rates else _tuning(found) if found.tuned else ()),
         ]
     )
 
@@ -75,6 +76,28 @@ def _tuning(found: Comparison) -> list[str]:
         figures = f"{_accuracy(method.trials[0])} | {_accuracy(best)}"
         setting = described(best.setting, method.distillation)
         lines.append(f"| `{method.label}` | {method.trainings} | {figures} | {setting} |")
+    return [*lines, ""]
+
+
+def _by_rate(found: Comparison) -> list[str]:
+    """The accuracy of every method at every learning rate, the chosen one bold."""
+    lines = [
+        f"Every method was trained at {counted(len(found.rates), 'learning rate')}, and then at the best one with all "
+        "seeds. The best one has the highest accuracy on the calibration split, averaged over exits (below, in %), "
+        "with a seed that the table above does not use.",
+        "",
+        f"| method | trainings | {' | '.join(f'lr {rate:g}' for rate in found.rates)} |",
+        "|---" * (len(found.rates) + 2) + "|",
+    ]
+    beyond = []
+    for method in found.methods:
+        cells = [f"**{_accuracy(trial)}**" if trial == method.chosen else _accuracy(trial) for trial in method.trials]
+        lines.append(f"| `{method.label}` | {method.trainings} | {' | '.join(cells)} |")
+        assert method.chosen is not None
+        if side := edge(found.rates, method.chosen.setting[RATE]):
+            beyond.append(f"`{method.label}` at the {side}")
+    if beyond:
+        lines += ["", f"A better rate may lie beyond these for {', '.join(beyond)}."]
     return [*lines, ""]
 
 

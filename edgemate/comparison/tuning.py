@@ -1,4 +1,4 @@
-"""`compare --tune N`: every method is trained with N settings, and keeps the best on the calibration split.
+"""`compare --tune N` and `--rates`: a method is trained with N settings, and keeps the best on the calibration split.
 
 The measure is the accuracy, averaged over exits, after the last epoch. All trials have one seed that the table does not
 use, so that no row gains from a setting that goes well with a seed of the table.
@@ -7,16 +7,17 @@ use, so that no row gains from a setting that goes well with a seed of the table
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgemate import files
 from edgemate.comparison.plan import check_same_recipe
+from edgemate.comparison.rate_grid import RateGrid, edge
 from edgemate.comparison.result import TrialFigures
 from edgemate.comparison.running import Failure
 from edgemate.comparison.search import ROUND, Search
-from edgemate.comparison.settings import described, search_space, value_at, with_setting
+from edgemate.comparison.settings import RATE, described, search_space, value_at, with_setting
 from edgemate.comparison.trainings import Trainings
 from edgemate.comparison.trials import SEED, diverged_path, has_ended, trial_run
 from edgemate.comparison.variants import Variant
@@ -46,25 +47,31 @@ def tune(
     output: Path,
     trainings: Trainings,
     report: Callable[[str], None],
+    rates: Sequence[float] = (),
 ) -> dict[Variant, Tuned]:
-    """Train every method with `budget` settings.
+    """Train every method with `budget` settings, or at every one of `rates`.
 
     Trials that ended are kept. Those of all methods are trained together, in rounds of 4 per method, and each
     round's settings depend on the results of the rounds before.
 
     Args:
         recipes: a recipe of each method.
-        budget: settings per method, the recipe's own included.
+        budget: settings per method, the recipe's own included; not read if there are rates.
         output: folder of the comparison.
         trainings: trains the runs.
         report: called with a line for each method.
+        rates: learning rates, in place of a search.
 
     Raises:
         RunError: a trial exists already, of another recipe.
         TrainingError: a training failed, or diverged with every setting of a method.
         UsageError: a user's own part cannot be imported.
     """
-    searches = {variant: _search(variant, recipe) for variant, recipe in recipes.items()}
+    searches: Mapping[Variant, Search | RateGrid]
+    if rates:
+        budget, searches = len(rates), {variant: RateGrid(rates) for variant in recipes}
+    else:
+        searches = {variant: _search(variant, recipe) for variant, recipe in recipes.items()}
     trials: dict[Variant, list[TrialFigures]] = {variant: [] for variant in recipes}
     for first in range(1, budget + 1, ROUND):
         numbers = range(first, min(first + ROUND, budget + 1))
@@ -82,7 +89,7 @@ def tune(
             trials[variant] += here
     tuned = {variant: _best(variant, recipe, trials[variant]) for variant, recipe in recipes.items()}
     for variant, found in tuned.items():
-        report(_described(variant, found))
+        report(_described(variant, found, rates))
     return tuned
 
 
@@ -125,7 +132,18 @@ def _best(variant: Variant, recipe: Recipe, trials: Iterable[TrialFigures]) -> T
     return Tuned(with_setting(recipe, best.setting, f"methods {variant.label}"), trials, best)
 
 
-def _described(variant: Variant, found: Tuned) -> str:
+def _described(variant: Variant, found: Tuned, rates: Sequence[float]) -> str:
+    if rates:
+        rate = found.best.setting[RATE]
+        beyond = {
+            None: "",
+            "highest": ", and the highest: higher ones may be better",
+            "lowest": ", and the lowest: lower ones may be better",
+        }
+        return (
+            f"{variant.label}: lr {rate:g} is the best of {len(rates)} on the calibration split: "
+            f"{_percent(found.best)}, averaged over exits{beyond[edge(rates, rate)]}"
+        )
     setting = described(found.best.setting, found.recipe.model_dump(mode="json")["distillation"])
     return (
         f"{variant.label}: setting {found.best.number} of {len(found.trials)} ({setting}) is the best one on the "

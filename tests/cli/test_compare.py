@@ -57,6 +57,36 @@ def test_engine_and_tuning_reach_the_comparison(calls: list[dict[str, Any]], tmp
     assert call["jobs"] is None
 
 
+def test_learning_rates_reach_the_comparison(calls: list[dict[str, Any]], tmp_path: Path) -> None:
+    arguments = ["digits/resnet8_mate", "--methods", "mate", "--seeds", "0", "--output", tmp_path / "c"]
+    assert invoke(compare, *arguments, "--rates", "0.1,2e-1").exit_code == 0
+    (call,) = calls
+    assert (call["tune"], call["rates"]) == (0, [0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--rates", "0.1,b"), "rates '0.1,b': should be comma-separated numbers"),
+        (("--rates", ""), "rates '': should be comma-separated numbers"),
+        (("--rates", "0.1"), "rates '0.1': must be different, positive, and two at least"),
+        (("--rates", "0.1,0.10"), "rates '0.1,0.1': must be different"),
+        (("--rates", "0.1,nan"), "rates '0.1,nan': must be different, positive"),
+        (("--rates", "0.1,inf"), "rates '0.1,inf': must be different, positive"),
+        (("--rates", "0,0.1"), "rates '0,0.1': must be different, positive"),
+        (("--rates", "0.1,0.2", "--tune", 4), "tune and rates: give one of them"),
+        (("--rates", "0.1,0.2", "--seeds", "1000000"), "seeds: 1000000 is that of the trials that `rates` chooses by"),
+    ],
+)
+def test_rates_that_cannot_be_used_are_refused(
+    calls: list[dict[str, Any]], tmp_path: Path, given: tuple[Any, ...], message: str
+) -> None:
+    result = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--output", tmp_path / "c", *given)
+    assert isinstance(result.exception, UsageError)
+    assert message in str(result.exception)
+    assert not calls
+
+
 @pytest.mark.parametrize("seeds", ["a,b", "", "1,", "1.5"])
 def test_seeds_that_are_no_numbers_are_one_line(calls: list[dict[str, Any]], seeds: str) -> None:
     error = invoke(compare, "digits/resnet8_mate", "--methods", "mate", "--seeds", seeds).exception
