@@ -26,7 +26,7 @@ def cross_entropies(
     return losses.mean(0) if class_weights is None else (class_weights[labels].unsqueeze(1) * losses).mean(0)
 
 
-def kl_to(target_logits: Tensor, logits: Tensor, temperature: float) -> Tensor:
+def kl_to(target_logits: Tensor, logits: Tensor, temperature: float | Tensor) -> Tensor:
     """T² · KL(s_T(target) ‖ s_T(logits)), batch mean per column: (N, K or 1, C), (N, K, C) → (K,)."""
     target = F.log_softmax(target_logits / temperature, -1)
     given = F.log_softmax(logits / temperature, -1)

@@ -170,6 +170,12 @@ def method_problems(recipe: Recipe, method: Method) -> list[str]:
         mixup_of(recipe.data, recipe.training.seed, method)
     except UsageError as error:
         problems.append(f"data: {error}")
+    if recipe.optimization.accumulate > 1 and method.keeps_state:
+        names = ", ".join(recipe.distillation.names)
+        problems.append(
+            f"optimization.accumulate: it calls {names} several times per step, which with these options counts as "
+            "several steps; set it to 1"
+        )
     if recipe.training.precision == "fp16" and method.optimizers():
         names = ", ".join(recipe.distillation.names)
         problems.append(f"training.precision: {names} steps its teacher without fp16's scaling; use bf16 or fp32")

@@ -84,13 +84,17 @@ def mixup_of(section: Data, seed: int, method: Method) -> Mixup | None:
     """What a recipe's `data` section asks for; None where it mixes nothing.
 
     Raises:
-        UsageError: the method steps optimizers of its own.
+        UsageError: the method steps optimizers of its own, or keeps state with the options that it has.
     """
     if section.mixup is None and section.cutmix is None:
         return None
+    name = "mixup" if section.mixup is not None else "cutmix"
     if method.optimizers():
-        name = "mixup" if section.mixup is not None else "cutmix"
         raise UsageError(f"{name} calls the method twice per batch, and it steps an optimizer; leave {name} out")
+    if method.keeps_state:
+        raise UsageError(
+            f"{name} calls the method twice per batch, which with these options counts as two steps; leave {name} out"
+        )
     return Mixup(section.mixup, section.cutmix, seed)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from exit_outputs import SETTING, START, C, K, N, batch_of, make_outputs
+from exit_outputs import SETTING, START, C, K, N, batch_of, first_class, log3_logits, make_outputs
 from torch.nn import functional as F
 
 from edgemate.distillation import Loss, Progress, Setting
@@ -13,6 +13,7 @@ from edgemate.distillation.boosting import boosted_logits, boosted_mixing
 from edgemate.distillation.methods.mate import MATE
 from edgemate.distillation.methods.mate_ensemble import own_exits, primary_teachers
 from edgemate.errors import UsageError
+from edgemate.models import ExitOutputs
 
 
 def loss_of(method: MATE, seed: int = 0, progress: Progress = START) -> Loss:
@@ -312,3 +313,37 @@ def test_a_check_allocates_nothing() -> None:
     with torch.device("meta"):
         method = MATE(SETTING, attention=True, reach=1, teachers=2)
     assert all(tensor.is_meta for tensor in method.state_dict().values())
+
+
+def test_a_growing_temperature_starts_at_its_value_and_is_in_every_term() -> None:
+    growing, fixed = scattered(growth=2.0, temperature=1.5), scattered(temperature=1.5)
+    torch.testing.assert_close(loss_of(growing).terms, loss_of(fixed).terms)
+    hotter = scattered(temperature=3.0)
+    assert growing.grown is not None
+    growing.grown.fill_(3.0)
+    torch.testing.assert_close(loss_of(growing).terms, loss_of(hotter).terms)
+
+
+def test_the_temperature_grows_after_batches_whose_teachers_are_too_sure_and_never_in_evaluation() -> None:
+    setting = Setting(exits=2, classes=2, pooled_widths=(1, 1))
+    method = MATE(setting, temperature=1.0, growth=1.05)
+    sure, unsure = ExitOutputs(log3_logits(2, 2), ()), ExitOutputs(log3_logits(0, 0), ())
+    seen = []
+    for outputs in (sure, unsure, sure):
+        method(outputs, first_class(), START).total.backward()
+        seen.append(method.report()["temperature"])
+    assert seen == pytest.approx([1.05, 1.05, 1.05**2])
+    method.eval()
+    method(sure, first_class(), START)
+    assert method.report()["temperature"] == pytest.approx(1.05**2)
+
+
+def test_only_a_temperature_that_grows_is_state_and_travels_with_it() -> None:
+    assert list(MATE(SETTING).state_dict()) == ["scores"]
+    assert not MATE(SETTING).keeps_state
+    method, resumed = MATE(SETTING, growth=1.05), MATE(SETTING, growth=1.05)
+    assert method.keeps_state
+    assert method.grown is not None
+    method.grown.fill_(7.0)
+    resumed.load_state_dict(method.state_dict())
+    assert resumed.report()["temperature"] == 7.0

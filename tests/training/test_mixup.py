@@ -191,3 +191,18 @@ def test_images_on_the_device_are_mixed_as_those_of_a_loader(tmp_path: Path) -> 
     runs = [train(recipe, tmp_path / cache, console=console) for cache, recipe in recipes.items()]
     loader, there = (read_tensors(run.model_path) for run in runs)
     assert all(torch.equal(value, loader[name]) for name, value in there.items())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.mixup=1", "data: mixup calls the method twice per batch, which with these options counts as two steps"),
+        ("optimization.accumulate=2", "optimization.accumulate: it calls mate several times per step"),
+    ],
+)
+def test_options_that_make_a_method_keep_state_are_refused_where_it_is_called_twice(
+    override: str, message: str
+) -> None:
+    check_recipe(small_recipe(override, "distillation.method=mate"), "small.yaml")
+    with pytest.raises(RecipeError, match=message):
+        check_recipe(small_recipe(override, "distillation={method: mate, options: {growth: 1.05}}"), "small.yaml")

@@ -10,12 +10,11 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from edgemate.config import Tune
+from edgemate.distillation.growing_temperature import grow_
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.terms import soft_cross_entropy
-from edgemate.distributed.reduce import mean_over_ranks
 from edgemate.models import ExitOutputs
 
 
@@ -33,7 +32,7 @@ class LastExit(Method):
         growth: factor on T; 1 keeps it where it starts.
         threshold: mean confidence of the last exit above which T grows.
         scale: S; 10/K if absent.
-        limit: T never passes this. Ours: with two classes no T takes the mean below 1/2, and T would grow forever.
+        limit: T never passes this; ours (`growing_temperature`).
     """
 
     weighs_classes = True
@@ -67,17 +66,9 @@ class LastExit(Method):
         hard = self.hard_labels(logits, batch.labels).sum()
         hard = self.scale * (1 - self.weight) * hard
         soft = self.scale * self.weight * soft_cross_entropy(last, logits[:, :-1], temperature).sum()
-        self._grow(last)
+        grow_(self.temperature, last, growth=self.growth, threshold=self.threshold, limit=self.limit)
         return Loss(hard + soft, {"labels": hard.detach(), "last_exit": soft.detach()})
 
     def report(self) -> dict[str, float]:
         """T, as the next batch will find it."""
         return {"temperature": float(self.temperature)}
-
-    @torch.no_grad()
-    def _grow(self, last: Tensor) -> None:
-        """Decided on the device: nothing waits for the answer."""
-        confidence = F.softmax(last / self.temperature, -1).amax(-1).mean()
-        confidence = mean_over_ranks(confidence, len(last))
-        grown = (self.temperature * self.growth).clamp(max=self.limit)
-        self.temperature.copy_(torch.where(confidence > self.threshold, grown, self.temperature))

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from edgemate.config import Tune
 from edgemate.distillation.boosting import boosted_logits, boosted_mixing
 from edgemate.distillation.fusion import FusionHead
+from edgemate.distillation.growing_temperature import grow_
 from edgemate.distillation.method import Batch, Loss, Method, Progress, Setting
 from edgemate.distillation.methods.mate_ensemble import (
     Attention,
@@ -39,6 +40,11 @@ from edgemate.models import ExitOutputs, softmax_mixing
 Weights = Literal["learned", "uniform", "geometric", "last_exit"]
 Near = Literal["own", "next"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+_SURE = 0.5
+"""Mean confidence of the teachers above which T grows; the default of `last_exit`."""
+_HOTTEST = 100.0
+"""T never passes this."""
 
 
 class MATE(Method):
@@ -73,7 +79,9 @@ class MATE(Method):
 
     Args:
         setting: what it is built for.
-        temperature: T.
+        temperature: T, or where it starts if it grows.
+        growth: factor on T after every batch in which the teachers are too sure of themselves, as in `last_exit`: the
+            mean over images and teachers of max_c s_T(t_k)_c is above 1/2. At 1 T stays. T is kept in checkpoints.
         alpha: α, weight of the teachers beside the labels.
         ramp_up: fraction of the training over which α rises from almost 0, as exp(−5(1−x)²); 0 begins with all of it.
         primary: λ, weight of the primary teacher.
@@ -117,6 +125,7 @@ class MATE(Method):
         setting: Setting,
         *,
         temperature: Annotated[float, Field(gt=0), Tune(1.0, 8.0, log=True)] = 3.0,
+        growth: Annotated[float, Field(ge=1)] = 1.0,
         alpha: Annotated[float, Field(ge=0), Tune(0.5, 8.0, log=True)] = 4.0,
         ramp_up: Fraction = 0.0,
         primary: Annotated[float, Field(ge=0, le=1), Tune(0.3, 1.0)] = 0.7,
@@ -137,6 +146,9 @@ class MATE(Method):
     ) -> None:
         super().__init__(setting)
         self.temperature, self.ramp_up, self.proximity = temperature, ramp_up, proximity
+        self.growth, self.keeps_state = growth, growth > 1
+        self.register_buffer("grown", torch.tensor(temperature) if growth > 1 else None)
+        self.grown: Tensor | None
         self.teacher_lr, self.moves_exits, self.leave_out, self.near = teacher_lr, moves_exits, leave_out, near
         self.learned = weights == "learned"
         if not self.learned and (attention or reach is not None):
@@ -178,26 +190,31 @@ class MATE(Method):
         logits = boosted_logits(outputs.logits, self.boost) if self.boost else outputs.logits
         weights = self._batch_weights(outputs.pooled)
         teachers = weighted(logits.detach(), weights)
-        exits_log = F.log_softmax(logits / self.temperature, -1)
-        teachers_log = F.log_softmax(teachers / self.temperature, -1)
+        temperature = self.temperature if self.grown is None else self.grown.clone()  # what backward will see
+        exits_log = F.log_softmax(logits / temperature, -1)
+        teachers_log = F.log_softmax(teachers / temperature, -1)
         hard = self.hard_labels(logits, batch.labels).sum()
         if self.leave_out:
-            taught = self._from_others(exits_log, weighted_without(logits.detach(), weights.detach()))
+            taught = self._from_others(exits_log, weighted_without(logits.detach(), weights.detach()), temperature)
         else:
-            taught = self._from_teachers(exits_log, teachers_log.detach())
+            taught = self._from_teachers(exits_log, teachers_log.detach(), temperature)
         soft = ramp(progress.fraction, self.ramp_up) * taught
         total = hard + soft
         terms = {"labels": hard.detach(), "teachers": soft.detach()}
         if self.learned:
             judged = weighted(logits, weights) if self.moves_exits else teachers
             own = self.hard_labels(judged, batch.labels).sum()
-            near = self.proximity * self._gap(teachers_log, self._held_near(logits, exits_log).detach())
+            near = self.proximity * self._gap(
+                teachers_log, self._held_near(logits, exits_log, temperature).detach(), temperature
+            )
             total = total + own + near
             terms |= {"teacher_labels": own.detach(), "teacher_gap": near.detach()}
         if self.fused is not None:
-            fused = self._fused_terms(self.fused(outputs.pooled), logits, batch.labels, progress.fraction)
+            fused = self._fused_terms(self.fused(outputs.pooled), logits, batch.labels, progress.fraction, temperature)
             total = total + torch.stack(list(fused.values())).sum()
             terms |= {name: term.detach() for name, term in fused.items()}
+        if self.grown is not None and self.training:
+            grow_(self.grown, teachers.detach(), growth=self.growth, threshold=_SURE, limit=_HOTTEST)
         return Loss(total, terms)
 
     def teachers(self, logits: Tensor) -> Tensor:
@@ -232,9 +249,10 @@ class MATE(Method):
         return {self.scores: self.teacher_lr} if self.learned else {}
 
     def report(self) -> dict[str, float]:
-        """Weight of every exit in every teacher, both counted from 1."""
+        """Weight of every exit in every teacher, both counted from 1; and T, if it grows."""
         rows = self.weights().detach().cpu().tolist()
-        return {f"teacher{k}_exit{j}": weight for k, row in enumerate(rows, 1) for j, weight in enumerate(row, 1)}
+        found = {f"teacher{k}_exit{j}": weight for k, row in enumerate(rows, 1) for j, weight in enumerate(row, 1)}
+        return found if self.grown is None else found | {"temperature": float(self.grown)}
 
     def _batch_weights(self, pooled: tuple[Tensor, ...]) -> Tensor:
         """The weights on this batch, (T, K), or (N, T, K) with attention."""
@@ -246,7 +264,7 @@ class MATE(Method):
                 self.mean_weights.copy_(mean_over_ranks(weights.detach().mean(0), len(weights)))
         return weights
 
-    def _from_teachers(self, exits: Tensor, teachers: Tensor) -> Tensor:
+    def _from_teachers(self, exits: Tensor, teachers: Tensor, temperature: float | Tensor) -> Tensor:
         """Σ_i α_i Σ_k g_ik · T² · KL(s_T(t_k) ‖ s_T(z_i)).
 
         Through the mixture Σ_k g_ik s_T(t_k), which takes K terms instead of K².
@@ -256,30 +274,32 @@ class MATE(Method):
         mixture = weighted(probabilities, self.fractions)
         # Subtracted class by class: the two sums are large beside their difference.
         negative_entropy = weighted(probabilities * teachers, self.fractions)
-        return self.temperature**2 * ((negative_entropy - mixture * exits).sum(-1).mean(0) @ self.strengths)
+        return temperature**2 * ((negative_entropy - mixture * exits).sum(-1).mean(0) @ self.strengths)
 
-    def _from_others(self, exits: Tensor, teachers: Tensor) -> Tensor:
+    def _from_others(self, exits: Tensor, teachers: Tensor, temperature: float | Tensor) -> Tensor:
         """The same where every exit has teachers of its own: logarithms of s_T (N, K, C), and logits (N, T, K, C)."""
-        log = F.log_softmax(teachers / self.temperature, -1)
+        log = F.log_softmax(teachers / temperature, -1)
         gaps = (log.exp() * (log - exits.unsqueeze(1))).sum(-1).mean(0)
-        return self.temperature**2 * ((self.fractions * gaps.T).sum(1) @ self.strengths)
+        return temperature**2 * ((self.fractions * gaps.T).sum(1) @ self.strengths)
 
-    def _fused_terms(self, fused: Tensor, logits: Tensor, labels: Tensor, passed: float) -> dict[str, Tensor]:
+    def _fused_terms(
+        self, fused: Tensor, logits: Tensor, labels: Tensor, passed: float, temperature: float | Tensor
+    ) -> dict[str, Tensor]:
         """What the exits learn from the fused teacher (N, 1, C), and what it learns from the labels and from them."""
-        taught = kl_to(fused.detach(), logits, self.temperature).sum()
+        taught = kl_to(fused.detach(), logits, temperature).sum()
         return {
             "fusion": ramp(passed, self.ramp_up) * self.fusion * taught,
             "fusion_labels": self.hard_labels(fused, labels).sum(),
-            "fusion_ensemble": kl_to(logits.detach().mean(1, keepdim=True), fused, self.temperature).sum(),
+            "fusion_ensemble": kl_to(logits.detach().mean(1, keepdim=True), fused, temperature).sum(),
         }
 
-    def _held_near(self, logits: Tensor, exits: Tensor) -> Tensor:
+    def _held_near(self, logits: Tensor, exits: Tensor, temperature: float | Tensor) -> Tensor:
         """What the teachers are pulled towards, (N, T, C), of logits (N, K, C); `exits` and the result: logs of s_T."""
         if self.near == "own":
             return exits[:, self.own_exits]
-        mean = F.log_softmax(logits.mean(1, keepdim=True) / self.temperature, -1)
+        mean = F.log_softmax(logits.mean(1, keepdim=True) / temperature, -1)
         return torch.cat([exits, mean], 1)[:, self.own_exits + 1]
 
-    def _gap(self, teachers: Tensor, near: Tensor) -> Tensor:
+    def _gap(self, teachers: Tensor, near: Tensor, temperature: float | Tensor) -> Tensor:
         """Σ_k T² · KL(s_T(t'_k) ‖ sg near_k), from logarithms of s_T: gradients reach the teacher, not the exit."""
-        return self.temperature**2 * (teachers.exp() * (teachers - near)).sum((-2, -1)).mean()
+        return temperature**2 * (teachers.exp() * (teachers - near)).sum((-2, -1)).mean()
