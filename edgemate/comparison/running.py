@@ -121,9 +121,11 @@ def threads_set() -> int | None:
 
 
 def progress_line(training: Training) -> str:
-    """Name, epoch, step and time left of a running training, as far as they are known."""
+    """Name, epoch, step and time left of a running training, or what else it does, as far as they are known."""
     found = Run(training.folder).read_progress()
     if found is None:
         return f"{training.name}: starting"
     left = "" if found.seconds_left is None else f", {duration(found.seconds_left)} left"
+    if found.work is not None:
+        return f"{training.name}: {found.work} {found.step:,} of {found.steps:,}{left}"
     return f"{training.name}: epoch {found.epoch}/{found.epochs}, step {found.step}/{found.steps}{left}"

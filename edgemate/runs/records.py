@@ -56,11 +56,12 @@ class TrainingProgress:
     """Progress of a training that is running.
 
     Attributes:
-        epoch: the current one, counted from 1.
-        epochs: number of epochs of the training.
-        step: steps done in this epoch.
-        steps: steps per epoch.
-        seconds_left: estimate for the rest of the training, s; None before there is one.
+        epoch: the current one, counted from 1; 0 with `work`.
+        epochs: number of epochs of the training; 0 with `work`.
+        step: steps done in this epoch, or units of `work`.
+        steps: steps per epoch, or units of `work`.
+        seconds_left: estimate for the rest of the training, or of `work`, s; None before there is one.
+        work: what is done before or after the epochs, such as `caching features, view 1 of 1, image`; None in them.
     """
 
     epoch: int
@@ -68,3 +69,4 @@ class TrainingProgress:
     step: int
     steps: int
     seconds_left: float | None
+    work: str | None = None

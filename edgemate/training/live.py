@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -90,3 +92,35 @@ class Live(Callback):
     def _write(self, epoch: int, step: int) -> None:
         countdown = self._countdown
         self.run.write_progress(TrainingProgress(epoch, countdown.epochs, step, countdown.steps, countdown.left))
+
+
+class BesideEpochs:
+    """A `Progress` for work before and after the epochs, which takes minutes too: written to `progress.json` as well.
+
+    Args:
+        progress: is told everything.
+        run: whose `progress.json` is written every few seconds.
+    """
+
+    def __init__(self, progress: Progress, run: Run) -> None:
+        self.progress, self.run = progress, run
+        self._work, self._pace, self._done = "", Pace(), 0
+        self._file = Heartbeat(FILE_SECONDS)
+
+    def step(self, text: str) -> None:
+        """Begin a step."""
+        self._work, self._pace, self._done = text, Pace(), 0
+        self.progress.step(text)
+
+    def advance(self, done: int, total: int, detail: str | Callable[[], str] = "") -> None:
+        """Report the progress."""
+        self.progress.advance(done, total, detail)
+        self._pace.add(done - self._done)
+        self._done = done
+        if self._file.due():
+            left = self._pace.left(total - done)
+            self.run.write_progress(TrainingProgress(0, 0, done, total, left, self._work))
+
+    def unattended(self) -> contextlib.AbstractContextManager[None]:
+        """Show elapsed time while a block runs that cannot report progress; nothing is written meanwhile."""
+        return self.progress.unattended()

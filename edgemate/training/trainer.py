@@ -45,7 +45,7 @@ from edgemate.training.freezing_checks import caches_features
 from edgemate.training.header import Setup, division_of_a_batch, training_header
 from edgemate.training.host_memory import freed_memory_kept
 from edgemate.training.input_defaults import with_input_defaults
-from edgemate.training.live import Live
+from edgemate.training.live import BesideEpochs, Live
 from edgemate.training.mixup import mixup_of
 from edgemate.training.numerics import Numerics, choose_numerics, prepare_teachers, resumed_numerics
 from edgemate.training.quiet import quiet_lightning
@@ -149,6 +149,7 @@ def _train(
     prepare_teachers(method, numerics)
     if world.first:
         run.write_metadata(metadata_of(recipe.data.name, data, model.cuts))
+    beside = BesideEpochs(progress, run) if world.first else progress
     caching = Caching(recipe, data, model, run.path / "cache", world.ranks) if caches_features(settings) else None
     sharding = world.sharding(recipe.optimization.accumulate)
     sharded = dataclasses.replace(data, sharding=sharding)
@@ -209,9 +210,7 @@ def _train(
             console.out(line)
         if caching is not None:
             filling = caching
-            connection.only_first(
-                lambda: filling.compute(trainer.strategy.root_device, numerics.channels_last, progress)
-            )
+            connection.only_first(lambda: filling.compute(trainer.strategy.root_device, numerics.channels_last, beside))
             loader, calibration = caching.loaders(sharding)
         if settings.sync_batchnorm and world.ranks > 1:
             synchronize(model, device)
@@ -245,7 +244,7 @@ def _train(
         model.load_state_dict(best.weights)
     features = None if caching is None else caching.evaluation()
     evaluated = write_final_logits(
-        run, model, data, connection, device, channels_last=task.channels_last, features=features, progress=progress
+        run, model, data, connection, device, channels_last=task.channels_last, features=features, progress=beside
     )
     if not world.first:
         return run

@@ -180,6 +180,9 @@ def test_running_trainings_are_reported_with_epoch_and_time_left(tmp_path: Path,
     one.folder.mkdir()
     Run(one.folder).write_progress(TrainingProgress(epoch=3, epochs=30, step=12, steps=300, seconds_left=754.0))
     assert progress_line(one) == "mate-seed0: epoch 3/30, step 12/300, 12:34 left"
+    work = TrainingProgress(0, 0, 1_280, 5_000, 65.0, "caching features, calibration split, image")
+    Run(one.folder).write_progress(work)
+    assert progress_line(one) == "mate-seed0: caching features, calibration split, image 1,280 of 5,000, 1:05 left"
     seen: list[tuple[list[str], int]] = []
     Local(1, False).run(
         [one, training(tmp_path, "next", "pass")],
