@@ -347,3 +347,9 @@ def test_only_a_temperature_that_grows_is_state_and_travels_with_it() -> None:
     method.grown.fill_(7.0)
     resumed.load_state_dict(method.state_dict())
     assert resumed.report()["temperature"] == 7.0
+
+
+def test_a_temperature_that_starts_above_its_limit_is_never_lowered() -> None:
+    method = MATE(Setting(exits=2, classes=2, pooled_widths=(1, 1)), temperature=200, growth=1.05)
+    method(ExitOutputs(log3_logits(2000, 2000), ()), first_class(), START)
+    assert method.report()["temperature"] == 200

@@ -44,7 +44,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 _SURE = 0.5
 """Mean confidence of the teachers above which T grows; the default of `last_exit`."""
 _HOTTEST = 100.0
-"""T never passes this."""
+"""T never grows past this."""
 
 
 class MATE(Method):
@@ -148,7 +148,7 @@ class MATE(Method):
         super().__init__(setting)
         self.temperature, self.ramp_up, self.proximity = temperature, ramp_up, proximity
         self.growth, self.keeps_state = growth, growth > 1
-        self.register_buffer("grown", torch.tensor(temperature) if growth > 1 else None)
+        self.register_buffer("grown", torch.tensor(float(temperature)) if growth > 1 else None)
         self.grown: Tensor | None
         self.teacher_lr, self.moves_exits, self.leave_out, self.near = teacher_lr, moves_exits, leave_out, near
         self.learned = weights == "learned"
@@ -215,7 +215,13 @@ class MATE(Method):
             total = total + torch.stack(list(fused.values())).sum()
             terms |= {name: term.detach() for name, term in fused.items()}
         if self.grown is not None and self.training:
-            grow_(self.grown, teachers.detach(), growth=self.growth, threshold=_SURE, limit=_HOTTEST)
+            grow_(
+                self.grown,
+                teachers.detach(),
+                growth=self.growth,
+                threshold=_SURE,
+                limit=max(_HOTTEST, self.temperature),
+            )
         return Loss(total, terms)
 
     def teachers(self, logits: Tensor) -> Tensor:
