@@ -161,9 +161,9 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     written(path, head + bytes(32 << 20))
     # More zeros would not change what is refused; the list of members says that they are there.
     with_bytes(path, lambda content: content.index(DIRECTORY) + 24, struct.pack("<I", len(head) + size))
-    started = time.perf_counter()
+    started = time.process_time()
     assert "is compressed from 3,221,225,472 bytes to" in refusal(path)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_large_array_of_constants_is_refused_by_its_ratio(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_more_members_than_the_limit_are_refused_at_once(tmp_path: Path) -> None
         with zipfile.ZipFile(tmp_path / "many.npz", "w") as archive:
             for i in range(count):
                 archive.writestr(f"{i}", b"")
-        started = time.perf_counter()
+        started = time.process_time()
         assert "1,00" in refusal(tmp_path / "many.npz")
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
 
 def test_names(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ from edgemate.limits import JSON_BYTES, JSON_DEPTH
     ],
 )
 def test_what_is_beyond_the_limits_is_refused_in_one_line(text: str | bytes, message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
         parse_json(text)
     assert "\n" not in str(caught.value)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_everything_else_is_read() -> None:

@@ -107,14 +107,30 @@ def test_completion_is_shown_or_refused_without_a_trace() -> None:
     assert shown.returncode or "COMPLETE" in shown.stdout
 
 
-def test_help_answers_within_0_4_seconds() -> None:
-    def seconds() -> float:
+def test_help_takes_hardly_longer_than_the_help_of_two_empty_commands() -> None:
+    def seconds(*arguments: str) -> float:
         started = time.perf_counter()
-        assert edgemate("--help").returncode == 0
+        assert subprocess.run([sys.executable, *arguments], capture_output=True, timeout=120).returncode == 0
         return time.perf_counter() - started
 
-    # Other work on the machine can only add to it, so one undisturbed try is enough.
-    assert any(seconds() <= 0.4 for _ in range(20))
+    # A limit in seconds would be one on the machine: most of this is Python and typer, which take longer on a slow one.
+    least = (
+        "import typer\n"
+        "app = typer.Typer()\n"
+        "@app.command()\n"
+        "def one(name: str) -> None: pass\n"
+        "@app.command()\n"
+        "def two(name: str) -> None: pass\n"
+        "app(['--help'])"
+    )
+    theirs, ours = [], []
+    # Other work on the machine can only add to either, so the shortest of each counts, measured in turns.
+    for _ in range(20):
+        theirs.append(seconds("-c", least))
+        ours.append(seconds("-m", "edgemate", "--help"))
+        if min(ours) <= 2.5 * min(theirs):
+            return
+    pytest.fail(f"help takes {min(ours):.2f} s; that of two empty commands {min(theirs):.2f} s")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["classify", "--help"], ["--version"]])

@@ -75,13 +75,13 @@ def test_a_batch_leaves_the_network_time_before_a_request_is_due() -> None:
         started = time.perf_counter()
         first = asyncio.ensure_future(batcher.answer(np.array([1]), "a", None))
         await asyncio.sleep(0)
-        assert await batcher.answer(np.array([2]), "a", started + 1.0) == [("a", 2)]
+        assert await batcher.answer(np.array([2]), "a", started + 4.0) == [("a", 2)]
         seconds = time.perf_counter() - started
         assert await first == [("a", 1)]
         await batcher.close()
         return seconds
 
-    assert 0.4 < asyncio.run(run()) < 1.0
+    assert 1.6 < asyncio.run(run()) < 4.0
 
 
 def test_a_request_with_little_time_cuts_no_other_short() -> None:
@@ -109,7 +109,7 @@ def test_a_request_does_not_wait_for_the_batch_of_another_key() -> None:
         started = time.perf_counter()
         first = asyncio.ensure_future(batcher.answer(np.array([1]), "a", None))
         await asyncio.sleep(0)
-        assert await batcher.answer(np.array([2]), "b", started + 1.0) == [("b", 2)]
+        assert await batcher.answer(np.array([2]), "b", started + 4.0) == [("b", 2)]
         seconds = time.perf_counter() - started
         full = await asyncio.gather(*(batcher.answer(np.array([i]), "c", None) for i in range(4)))
         assert full == [[("c", i)] for i in range(4)]
@@ -121,7 +121,7 @@ def test_a_request_does_not_wait_for_the_batch_of_another_key() -> None:
         return seconds, waits
 
     seconds, waits = asyncio.run(run())
-    assert 0.4 < seconds < 1.0
+    assert 1.6 < seconds < 4.0
     assert waits == [False]
 
 
