@@ -71,8 +71,8 @@ class MATE(Method):
     On a frozen pretrained network `boost: 0.5, moves_exits: false, alpha: 1` was the best of eight settings, and is 2.5
     points above the defaults, each at its best learning rate (recipes/README.md, "Methods compared"). Of networks that
     train as a whole it is 0.8 points above them from scratch (two seeds), 1.2 fine-tuned on TrashNet, and 1.1 below on
-    Imagenette, where the last exit is far ahead of the others. From scratch the last exit pays most for its teachers,
-    which are the weaker ones: there `alpha_last: 0` and a temperature of 1 that grows beside these three bring another
+    Imagenette, where the last exit is far ahead of the others. From scratch the last exit pays for its teachers,
+    which lean on weaker exits: there `alpha_last: 0` and a temperature of 1 that grows beside these three bring another
     0.35 points (two seeds; "From scratch"). The defaults stay until it is measured which change helps where.
 
     `teacher_lr` is 0.1, the rate of the recipes that train from scratch, which it was chosen with. Where a network is
